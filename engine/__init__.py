@@ -1,0 +1,1 @@
+"""SIDScope engine: trains, serves and audits semantic identifiers; knows nothing of the dashboard."""

@@ -1,0 +1,27 @@
+"""The errors a user can cause and mend; `engine.cli` alone turns them into messages."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of every error that is the user's to mend: says what was given, what is allowed, where."""
+
+
+class DataError(EngineError):
+    """The input files break the contract of data/README.md."""
+
+
+class ConfigError(EngineError):
+    """A setting is outside what is allowed."""
+
+
+class RunError(EngineError):
+    """A run is missing, unfinished, stale or belongs to another catalogue."""
+
+
+class SnapshotError(EngineError):
+    """A snapshot is missing, corrupt, pruned or of another schema version."""
+
+
+class ModelError(EngineError):
+    """Model weights are missing, altered, or do not fit the run's trie or features."""

@@ -1,0 +1,236 @@
+"""A run: one method trained on one catalogue with one resolved config and seed.
+
+    WORKSPACE/runs/<name>-<hash8>/
+        config.json            the resolved config, written first
+        stages/<stage>/        artefacts of a finished stage ('<stage>.part' while it works)
+        stages/<stage>.json    its marker: seconds, peak memory; written after the artefacts are in place
+        tables/<table>.parquet what a snapshot takes
+        run.json               the manifest: versions, times, fingerprints; written last
+    WORKSPACE/cache/<stage>-<hash>/    the same for stages that several runs share
+
+The hash covers the input's fingerprint, config, seed and the code version of every stage, so a stale stage is
+never reused. A killed run resumes at its first unfinished stage; a stage that checkpoints resumes inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import pandas as pd
+
+from engine.config import Config
+from engine.errors import RunError
+from engine.progress import Progress, silent
+
+LIBRARIES = ("torch", "transformers", "numpy", "pandas", "duckdb", "faiss-cpu", "scikit-learn", "umap-learn", "bm25s")
+
+StageBody = Callable[[Path, Progress], None]
+"""Writes a stage's artefacts into the folder it is given; may find a checkpoint of its own there."""
+
+
+class StageMark(NamedTuple):
+    """What the marker of a finished stage says."""
+
+    stage: str
+    seconds: float
+    peak_mb: float
+    cached: bool
+
+
+class Watcher:
+    """Who is told of a run's stages; the command line draws bars from it."""
+
+    def start(self, stage: str, title: str) -> Progress:
+        """A stage begins; returns its progress callback."""
+        return silent
+
+    def finish(self, mark: StageMark) -> None:
+        """A stage ended, or was found finished (`cached`)."""
+
+
+@dataclass
+class Run:
+    """An open run. Create with `Run.create`, read finished ones with `Run.load`."""
+
+    run_id: str
+    folder: Path
+    workspace: Path
+    fingerprint: str
+    config: Config
+    watcher: Watcher = field(default_factory=Watcher)
+    marks: list[StageMark] = field(default_factory=list)
+
+    @classmethod
+    def create(
+        cls,
+        workspace: Path,
+        fingerprint: str,
+        config: Config,
+        versions: Mapping[str, int],
+        watcher: Watcher | None = None,
+    ) -> Run:
+        """The run of these inputs: a new folder, or the one that exists. `versions`: code version per stage."""
+        key = _hash(fingerprint, config.to_json(), json.dumps(dict(versions), sort_keys=True))
+        run_id = f"{config.method}-{config.preset}-{key[:8]}"
+        folder = workspace / "runs" / run_id
+        (folder / "stages").mkdir(parents=True, exist_ok=True)
+        (folder / "tables").mkdir(exist_ok=True)
+        write_text(
+            folder / "config.json", json.dumps({"fingerprint": fingerprint, "config": json.loads(config.to_json())})
+        )
+        return cls(run_id, folder, workspace, fingerprint, config, watcher or Watcher())
+
+    @classmethod
+    def load(cls, workspace: Path, run_id: str) -> Run:
+        """A finished run. Raises RunError when it is unknown or unfinished."""
+        folder = workspace / "runs" / run_id
+        if not (folder / "config.json").is_file():
+            known = ", ".join(r.run_id for r in list_runs(workspace)) or "none"
+            raise RunError(f"Run '{run_id}' is not in {workspace / 'runs'}; known runs: {known}.")
+        if not (folder / "run.json").is_file():
+            raise RunError(f"Run '{run_id}' is unfinished; continue it with the same 'train' command.")
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return cls(run_id, folder, workspace, saved["fingerprint"], Config.from_json(json.dumps(saved["config"])))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the manifest is there."""
+        return (self.folder / "run.json").is_file()
+
+    def stage_folder(self, name: str) -> Path:
+        """Where a finished stage's artefacts lie."""
+        return self.folder / "stages" / name
+
+    def stage(self, name: str, title: str, body: StageBody) -> Path:
+        """Do a stage of this run unless it is done; returns the folder of its artefacts."""
+        return self._once(name, title, self.stage_folder(name), body)
+
+    def shared(self, name: str, title: str, key: Iterable[Any], body: StageBody) -> Path:
+        """The same for a stage that depends on `key` alone and is computed once for all runs."""
+        folder = self.workspace / "cache" / f"{name}-{_hash(self.fingerprint, *map(str, key))[:16]}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.with_suffix(".lock")):
+            return self._once(name, title, folder, body)
+
+    def lock(self) -> filelock.BaseFileLock:
+        """Held while training; the system releases it when the process dies."""
+        return filelock.FileLock(self.folder / "run.lock")
+
+    def finish(self, extra: Mapping[str, Any]) -> None:
+        """Write the manifest, last."""
+        manifest = {
+            "run_id": self.run_id,
+            "fingerprint": self.fingerprint,
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
+            "git_commit": _git_commit(),
+            "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+            "stages": [m._asdict() for m in self.marks],
+            **extra,
+        }
+        write_text(self.folder / "run.json", json.dumps(manifest, indent=1))
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of a finished run."""
+        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+
+    def _once(self, name: str, title: str, folder: Path, body: StageBody) -> Path:
+        marker = folder.with_suffix(".json")
+        if marker.is_file() and folder.is_dir():
+            mark = StageMark(**{**json.loads(marker.read_text(encoding="utf-8")), "cached": True})
+        else:
+            progress = self.watcher.start(name, title)
+            part = folder.with_suffix(".part")
+            if folder.exists():  # renamed, but killed before the marker: complete it anew
+                shutil.rmtree(folder)
+            part.mkdir(parents=True, exist_ok=True)
+            began = time.perf_counter()
+            body(part, progress)
+            os.replace(part, folder)
+            mark = StageMark(name, round(time.perf_counter() - began, 3), peak_memory_mb(), False)
+            write_text(marker, json.dumps(mark._asdict()))
+        self.marks.append(mark)
+        self.watcher.finish(mark)
+        return folder
+
+
+class RunInfo(NamedTuple):
+    """A run on disk."""
+
+    run_id: str
+    method: str
+    preset: str
+    seed: int
+    fingerprint: str
+    finished: bool
+    created_at: str | None
+
+
+def list_runs(workspace: Path) -> list[RunInfo]:
+    """Runs on disk, finished or not, newest first."""
+    found = []
+    for path in (workspace / "runs").glob("*/config.json"):
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        config, manifest = saved["config"], path.with_name("run.json")
+        done = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+        info = RunInfo(
+            path.parent.name, config["method"], config["preset"], config["seed"], saved["fingerprint"],
+            bool(done), done.get("created_at"),
+        )  # fmt: skip
+        found.append((path.stat().st_mtime, info))
+    return [info for _, info in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write to a temporary name, then rename: a reader sees the old text or the new, never half."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
+    """Write `<folder>/<name>.parquet` by rename."""
+    temporary = folder / f"{name}.parquet.{os.getpid()}.tmp"
+    frame.to_parquet(temporary, index=False)
+    os.replace(temporary, folder / f"{name}.parquet")
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    import sys
+
+    unit = 1024**2 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            cwd=Path(__file__).parent,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

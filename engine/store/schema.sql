@@ -1,0 +1,212 @@
+-- The one schema of a snapshot: what the engine writes, what the dashboard and other programs read.
+-- A snapshot is a build product: change this file, raise SCHEMA_VERSION in snapshot.py, publish again.
+-- Conventions: levels are 1-based; codes are 0-based integers; a prefix is the first l codes joined by '-'
+-- ('17', '17-203', '17-203-88' = the whole sid). Shares are fractions. NULL means unknown, never zero.
+-- [low, high] is the 95 % bootstrap interval over queries unless the column says otherwise.
+
+-- What this file is. One row.
+CREATE TABLE snapshot (
+    snapshot_id VARCHAR NOT NULL,
+    schema_version INTEGER NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    engine_version VARCHAR,
+    dataset VARCHAR NOT NULL,              -- catalogue name, e.g. 'Bundled marketplace'
+    fingerprint VARCHAR NOT NULL,          -- of the catalogue's content
+    source VARCHAR,
+    license VARCHAR,
+    max_grade DOUBLE,
+    relevant_grade DOUBLE,                 -- a grade at or above this is 'relevant'
+    category_separator VARCHAR,
+    derived VARCHAR[],                     -- item fields that are guesses, e.g. ['category']
+    simulated VARCHAR[],                   -- fields or tables that are generated, e.g. ['image_embedding']
+    oracle_auc DOUBLE,                     -- ceiling under label noise, where the truth is known
+    n_items BIGINT, n_queries BIGINT, n_judgments BIGINT, n_interactions BIGINT,
+    n_rejected BIGINT,                     -- input rows rejected at ingest
+    default_run VARCHAR                    -- the run opened first
+);
+
+CREATE TABLE runs (
+    run_id VARCHAR NOT NULL,               -- '<name>-<hash8>', also the run's folder name
+    name VARCHAR NOT NULL,
+    method VARCHAR NOT NULL,               -- 'dsirm' | 'none'
+    preset VARCHAR NOT NULL,
+    seed INTEGER NOT NULL,
+    config JSON NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    seconds DOUBLE,
+    peak_mb DOUBLE,
+    git_commit VARCHAR,
+    versions JSON,                         -- {library: version}
+    levels INTEGER,                        -- L; NULL for method 'none'
+    sizes INTEGER[],                       -- K per level
+    level1 VARCHAR,                        -- 'category' (forced) | 'kmeans' (no categories) | NULL
+    beam_width INTEGER,
+    trie_fingerprint VARCHAR,
+    evaluation VARCHAR,                    -- 'holdout' | 'cross_validation'
+    n_test_queries BIGINT,
+    notes JSON                             -- [sentence, ...]: pooled leaves, synthetic queries, low power ...
+);
+CREATE TABLE stages (run_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, position INTEGER, seconds DOUBLE, peak_mb DOUBLE, cached BOOLEAN);
+CREATE TABLE training (run_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, step BIGINT NOT NULL, name VARCHAR NOT NULL, value DOUBLE);
+
+-- ---------------------------------------------------------------- the catalogue
+CREATE TABLE items (
+    item_id VARCHAR NOT NULL, title VARCHAR NOT NULL, category VARCHAR, seller VARCHAR, brand VARCHAR,
+    price DOUBLE, currency VARCHAR, description VARCHAR, attributes JSON, created_at TIMESTAMP, popularity DOUBLE,
+    tier VARCHAR                           -- of the item's category: 'head' | 'torso' | 'tail'; NULL without category
+);
+CREATE TABLE categories (
+    category VARCHAR NOT NULL,             -- full path
+    name VARCHAR,                          -- last part
+    parent VARCHAR, department VARCHAR,    -- path of the parent; first part
+    depth INTEGER, n_items BIGINT,
+    tier VARCHAR                           -- by cumulative item share: head = first 50 %, torso = next 30 %, tail = rest
+);
+CREATE TABLE sellers (seller VARCHAR NOT NULL, n_items BIGINT, n_categories BIGINT, n_brands BIGINT, price_median DOUBLE);
+CREATE TABLE queries (
+    query_id VARCHAR NOT NULL, text VARCHAR NOT NULL, frequency DOUBLE,
+    tier VARCHAR,                          -- by cumulative frequency, thirds of traffic: 'head' | 'torso' | 'tail'
+    split VARCHAR,                         -- 'train' | 'valid' | 'test' (judged), 'log' (traffic only)
+    source VARCHAR,                        -- 'log' | 'judged' | 'synthetic'
+    seen BOOLEAN,                          -- the query itself was among the interactions used in training
+    kind VARCHAR,                          -- generated marketplace only: 'brand_type', 'vernacular', ...
+    n_judged BIGINT,
+    category VARCHAR                       -- commonest category of its relevant or clicked items
+);
+CREATE TABLE judgments (
+    query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, grade DOUBLE NOT NULL, source VARCHAR, split VARCHAR, n_raters INTEGER
+);
+
+-- ---------------------------------------------------------------- semantic identifiers
+CREATE TABLE sids (
+    run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    sid VARCHAR NOT NULL, codes INTEGER[] NOT NULL, code_1 INTEGER, code_2 INTEGER, code_3 INTEGER,
+    forced BOOLEAN,                        -- level 1 came from the item's category
+    residual_norms FLOAT[],                -- length L+1: norm before level 1, after 1, ... after L
+    distance FLOAT[],                      -- length L: distance to the mean of its prefix cell at each level (latent space)
+    n_sharing INTEGER                      -- items with exactly this sid, itself included
+);
+-- How categories were assigned to level-1 codes (empty where level 1 is k-means).
+CREATE TABLE category_codes (run_id VARCHAR NOT NULL, category VARCHAR NOT NULL, code_1 INTEGER NOT NULL, code_name VARCHAR, merged BOOLEAN);
+-- One row per prefix that exists, per level; plus the unused codes of level 1 (n_items = 0).
+CREATE TABLE codes (
+    run_id VARCHAR NOT NULL, level INTEGER NOT NULL, prefix VARCHAR NOT NULL, parent VARCHAR, code INTEGER NOT NULL,
+    label VARCHAR,                         -- terms that set it apart from its siblings, ' · ' between
+    terms JSON,                            -- [{"term","weight","support"}]: c-TF-IDF within the parent; support = share of items with it
+    n_items BIGINT NOT NULL, n_sids BIGINT,
+    purity DOUBLE,                         -- share of its items in its commonest leaf category
+    category_entropy DOUBLE,               -- bits
+    top_category VARCHAR,
+    n_categories BIGINT, n_sellers BIGINT, n_brands BIGINT, price_low DOUBLE, price_median DOUBLE, price_high DOUBLE,
+    exposure DOUBLE, exposure_without DOUBLE, -- share of exposure of its items, discount 'log2'
+    n_queries BIGINT,                      -- queries with a beam through this prefix
+    query_weight DOUBLE,                   -- their share of traffic
+    mean_distance DOUBLE,                  -- of its items to the cell mean
+    centroid FLOAT[],                      -- mean latent vector of its items
+    dead BOOLEAN, under_used BOOLEAN       -- no items; fewer than a quarter of the even share of its parent
+);
+CREATE TABLE sid_sharing (                 -- only sids held by two items or more
+    run_id VARCHAR NOT NULL, sid VARCHAR NOT NULL, n_items BIGINT, n_categories BIGINT, n_conflicts BIGINT,
+    harmful BOOLEAN,                       -- different category, or graded differently for the same query
+    reason VARCHAR                         -- 'categories' | 'grades' | 'alike' | 'unjudged'
+);
+-- Codebook health. level NULL = whole sid. 'verdict': 'good' | 'warn' | 'bad' | 'info'.
+CREATE TABLE health (
+    run_id VARCHAR NOT NULL, level INTEGER, metric VARCHAR NOT NULL, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT,
+    threshold DOUBLE, verdict VARCHAR, by_construction BOOLEAN, note VARCHAR
+);
+
+-- ---------------------------------------------------------------- what the generator predicts
+CREATE TABLE beams (
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, rank INTEGER NOT NULL, sid VARCHAR NOT NULL, codes INTEGER[] NOT NULL,
+    log_prob DOUBLE NOT NULL,              -- of the whole sid, renormalised over existing children
+    level_log_probs FLOAT[],               -- per level, sum = log_prob
+    n_items BIGINT                         -- items holding the sid
+);
+CREATE TABLE beam_nodes (                  -- the 20 best prefixes of every level, pruned ones included
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, level INTEGER NOT NULL, prefix VARCHAR NOT NULL, parent VARCHAR,
+    log_prob DOUBLE NOT NULL,              -- cumulative
+    step_log_prob DOUBLE,                  -- of this level given the parent
+    rank INTEGER NOT NULL, kept BOOLEAN NOT NULL, n_items BIGINT
+);
+CREATE TABLE free_beams (                  -- unconstrained decoding, for comparison
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, rank INTEGER NOT NULL, sid VARCHAR NOT NULL, log_prob DOUBLE, valid BOOLEAN
+);
+
+-- ---------------------------------------------------------------- relevance
+-- score             the run's ranker (its ordinal logit): with SIDs for 'dsirm'
+-- score_without_sid the strong no-SID ranker, trained apart: every with / without claim
+-- score_sid_off     the run's ranker with match level 0: every explanation
+CREATE TABLE scores (
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    score DOUBLE NOT NULL, score_without_sid DOUBLE NOT NULL, score_sid_off DOUBLE NOT NULL,
+    expected_grade DOUBLE, expected_grade_without_sid DOUBLE,
+    rank INTEGER, rank_without_sid INTEGER, first_stage_rank INTEGER, -- NULL where not retrieved
+    retrieved BOOLEAN NOT NULL, judged BOOLEAN NOT NULL,
+    match_level INTEGER, beam_rank INTEGER,   -- deepest agreement 0..L with any beam; the best-ranked beam with it (1-based)
+    matched_prefix VARCHAR,                   -- the agreeing prefix; NULL at level 0
+    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE
+);
+CREATE TABLE contributions (               -- exact Shapley; feature: dm, mm_dm, ct, qs, sid_1 ... sid_L
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, feature VARCHAR NOT NULL, value DOUBLE NOT NULL
+);
+CREATE TABLE reference_points (            -- what contributions are measured from: the query's mean candidate, match level 0
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, score DOUBLE NOT NULL,
+    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE
+);
+CREATE TABLE ranker_weights (              -- float64 weights, so that a score can be evaluated without torch
+    run_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, name VARCHAR NOT NULL, shape INTEGER[] NOT NULL, "values" DOUBLE[] NOT NULL
+);
+
+-- ---------------------------------------------------------------- evaluation (test queries unless the segment says otherwise)
+-- segment: 'all', 'seen', 'new', 'tier=head', 'category_tier=tail', 'split=train' ...
+-- metric: 'auc', 'ndcg@10', 'within_query_auc', 'precision', 'recall' with prefix '<ranker>.' (dsirm, strong, weak, cosine, control,
+-- placebo, strong_gbm, naive), and 'hit@5.level_1' ..., 'validity', 'recall@200', 'beam_diversity', 'prefix_survival.level_1' ...
+CREATE TABLE metrics (run_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT);
+CREATE TABLE comparisons (                 -- paired on the same queries: ranker minus baseline
+    run_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, baseline VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL,
+    difference DOUBLE, low DOUBLE, high DOUBLE, p_value DOUBLE, n BIGINT
+);
+CREATE TABLE query_metrics (               -- per judged query, with and without SIDs
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, value DOUBLE, value_without DOUBLE, difference DOUBLE
+);
+
+-- ---------------------------------------------------------------- audit
+-- discount: 'log2' (1/log2(1+rank)), 'top10', 'click' (position-based click model).
+-- dimension: 'seller', 'category', 'brand', 'price_band', 'age'.
+CREATE TABLE exposure (
+    run_id VARCHAR NOT NULL, discount VARCHAR NOT NULL, dimension VARCHAR NOT NULL, "value" VARCHAR NOT NULL,
+    share DOUBLE, share_without DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE, p_value DOUBLE, q_value DOUBLE,
+    n_items BIGINT, catalogue_share DOUBLE,
+    merit DOUBLE, n_merit_pairs BIGINT,    -- share of relevance among judged retrieved pairs; how many pairs that rests on
+    revenue_share DOUBLE, revenue_share_without DOUBLE, -- exposure x price, a proxy
+    n_queries BIGINT, effective_n DOUBLE   -- queries where it appears; (sum w)^2 / sum w^2 of them
+);
+CREATE TABLE exposure_concentration (
+    run_id VARCHAR NOT NULL, discount VARCHAR NOT NULL, dimension VARCHAR NOT NULL, metric VARCHAR NOT NULL, -- 'hhi','gini','top10_share'
+    value DOUBLE, value_without DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE
+);
+CREATE TABLE coverage (
+    run_id VARCHAR NOT NULL, category VARCHAR NOT NULL, tier VARCHAR, n_items BIGINT,
+    codes_owned BIGINT, codes_shared BIGINT, -- whole sids held by this category alone; shared with another
+    own_level1 BOOLEAN,                    -- a level-1 code of its own
+    utilisation DOUBLE,                    -- distinct sids / items
+    aliasing DOUBLE,                       -- share of its items whose sid is shared
+    purity DOUBLE,                         -- mean purity of its items' level-2 prefixes towards it
+    auc_lift DOUBLE, low DOUBLE, high DOUBLE, n_queries BIGINT,
+    has_sid BIGINT, uniquely_decodable BIGINT, generated BIGINT, in_top_k BIGINT, -- the funnel, in items; top k = 10 of some query
+    protected VARCHAR,                     -- 'yes' | 'no' | 'n too small'
+    reason VARCHAR
+);
+CREATE TABLE findings (                    -- 'what should I look at first', worst first
+    run_id VARCHAR NOT NULL, position INTEGER NOT NULL, severity VARCHAR NOT NULL, kind VARCHAR, title VARCHAR NOT NULL, detail VARCHAR,
+    page VARCHAR NOT NULL, params JSON     -- evidence: page url_path and its query parameters
+);
+CREATE TABLE stories (run_id VARCHAR NOT NULL, kind VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR, sentence VARCHAR NOT NULL);
+
+-- ---------------------------------------------------------------- the map
+CREATE TABLE projection (run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL, landmark BOOLEAN);
+CREATE TABLE projection_info (
+    run_id VARCHAR NOT NULL, seed INTEGER, landmarks BIGINT, parameters JSON,
+    trustworthiness DOUBLE, neighbour_preservation DOUBLE, n_sampled BIGINT, neighbours INTEGER
+);

@@ -1,0 +1,166 @@
+"""Publishing and opening snapshots: atomic, never half, never one in use pruned."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+
+from engine.errors import SnapshotError
+from engine.store import snapshot as store
+from engine.store.snapshot import RunTables, current_id, list_snapshots, open_snapshot, prune, publish
+
+ROW: dict[str, Any] = {"dataset": "three lamps", "fingerprint": "f00d", "n_items": 3, "derived": ["category"]}
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> tuple[Path, list[RunTables]]:
+    catalogue, run = tmp_path / "catalogue", tmp_path / "run"
+    catalogue.mkdir()
+    run.mkdir()
+    pd.DataFrame({"item_id": ["a", "b", "c"], "title": ["lamp", "<b>lamp</b>", "💡"]}).to_parquet(
+        catalogue / "items.parquet"
+    )
+    pd.DataFrame({"item_id": ["a", "b"], "sid": ["0-1", "0-2"], "codes": [[0, 1], [0, 2]]}).to_parquet(
+        run / "sids.parquet"
+    )
+    return catalogue, [RunTables("dsirm-x", run)]
+
+
+def change(inputs: tuple[Path, list[RunTables]], value: int) -> None:
+    pd.DataFrame({"metric": ["auc"], "segment": ["all"], "value": [float(value)]}).to_parquet(
+        inputs[1][0].folder / "metrics.parquet"
+    )
+
+
+def put(workspace: Path, inputs: tuple[Path, list[RunTables]], **more: Any) -> str:
+    return publish(workspace, snapshot=ROW, catalogue=inputs[0], runs=inputs[1], **more)
+
+
+def test_round_trip(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    snapshot_id = put(tmp_path, inputs)
+    assert (tmp_path / "CURRENT").read_text() == f"snapshots/{snapshot_id}.duckdb\n"
+    snapshot = open_snapshot(tmp_path)
+    cursor = snapshot.cursor()
+    assert cursor.execute("SELECT title FROM items ORDER BY item_id").fetchall() == [
+        ("lamp",),
+        ("<b>lamp</b>",),
+        ("💡",),
+    ]
+    assert cursor.execute("SELECT run_id, sid, codes FROM sids ORDER BY item_id").fetchone() == (
+        "dsirm-x",
+        "0-1",
+        [0, 1],
+    )
+    assert cursor.execute("SELECT derived FROM snapshot").fetchone() == (["category"],)
+    with pytest.raises(duckdb.Error, match="read-only"):
+        cursor.execute("DELETE FROM items")
+    snapshot.close()
+    assert not list((tmp_path / "snapshots" / "leases").iterdir())
+
+
+def test_equal_inputs_equal_id_and_no_leftovers(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    assert put(tmp_path, inputs) == put(tmp_path, inputs)
+    change(inputs, 1)
+    assert put(tmp_path, inputs) != list_snapshots(tmp_path)[-1].snapshot_id
+    assert len(list_snapshots(tmp_path)) == 2
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_publishing_leaves_an_open_reader_alone(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    first = put(tmp_path, inputs)
+    reader = open_snapshot(tmp_path)
+    change(inputs, 2)
+    second = put(tmp_path, inputs)
+    assert current_id(tmp_path) == second != first
+    assert reader.cursor().execute("SELECT count(*) FROM metrics").fetchone() == (0,)
+    assert open_snapshot(tmp_path).cursor().execute("SELECT value FROM metrics").fetchone() == (2.0,)
+
+
+def test_prune_keeps_last_three_pinned_and_leased(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    ids = []
+    for value in range(7):
+        change(inputs, value)
+        ids.append(put(tmp_path, inputs, pin=value == 0))
+        os.utime(tmp_path / "snapshots" / f"{ids[-1]}.duckdb", (value, value))
+        if value == 1:
+            reader = open_snapshot(tmp_path, ids[1])
+    prune(tmp_path)
+    assert {s.snapshot_id for s in list_snapshots(tmp_path)} == {ids[0], ids[1], *ids[-3:]}
+    with pytest.raises(SnapshotError, match="pruned"):
+        open_snapshot(tmp_path, ids[2])
+    stale = time.time() - store.LEASE_SECONDS - 1
+    os.utime(reader.lease, (stale, stale))
+    assert prune(tmp_path) == [ids[1]]
+
+
+@pytest.mark.parametrize("wanted", ["../../etc/passwd", "snap-nothing", ""])
+def test_unknown_snapshot_is_a_sentence(tmp_path: Path, inputs: tuple[Path, list[RunTables]], wanted: str) -> None:
+    with pytest.raises(SnapshotError, match="No snapshot|not in"):
+        open_snapshot(tmp_path, wanted or None)
+    put(tmp_path, inputs)
+    if wanted:
+        with pytest.raises(SnapshotError, match="the current one is 'snap-"):
+            open_snapshot(tmp_path, wanted)
+
+
+def test_corrupt_foreign_and_older_files(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    path = tmp_path / "snapshots" / f"{put(tmp_path, inputs)}.duckdb"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(SnapshotError, match=r"cannot be read|not a SIDScope"):
+        open_snapshot(tmp_path)
+    path.write_bytes(b"not a database")
+    with pytest.raises(SnapshotError, match="cannot be read"):
+        open_snapshot(tmp_path)
+    path.unlink()
+    with duckdb.connect(str(path)) as other:
+        other.execute("CREATE TABLE cats(name VARCHAR)")
+    with pytest.raises(SnapshotError, match="not a SIDScope snapshot"):
+        open_snapshot(tmp_path)
+    path.write_bytes(whole)
+    with duckdb.connect(str(path)) as older:
+        older.execute("UPDATE snapshot SET schema_version = 0")
+    with pytest.raises(SnapshotError, match=r"schema version 0; this program reads \d+.*publish"):
+        open_snapshot(tmp_path)
+
+
+def test_full_disk_keeps_the_current_snapshot(
+    tmp_path: Path, inputs: tuple[Path, list[RunTables]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = put(tmp_path, inputs)
+    change(inputs, 3)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store.os, "replace", full)
+    with pytest.raises(SnapshotError, match="the disk is full"):
+        put(tmp_path, inputs)
+    monkeypatch.undo()
+    assert current_id(tmp_path) == first
+    assert not list((tmp_path / "snapshots").glob("*.tmp"))
+    open_snapshot(tmp_path).close()
+
+
+def test_two_publishers_at_once(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    """Two processes publish the same content: both succeed, one file, readable."""
+    code = (
+        "from pathlib import Path; import sys; from engine.store.snapshot import *\n"
+        "print(publish(Path(sys.argv[1]), snapshot={'dataset': 'd', 'fingerprint': 'f'}, catalogue=Path(sys.argv[2]),"
+        " runs=[RunTables('dsirm-x', Path(sys.argv[3]))]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(inputs[0]), str(inputs[1][0].folder)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    ids = {process.communicate()[0].strip() for process in both}
+    assert all(process.returncode == 0 for process in both)
+    assert ids == {current_id(tmp_path)}
+    open_snapshot(tmp_path).close()
