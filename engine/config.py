@@ -133,7 +133,7 @@ class RankerConfig:
     """Width of the embedding of the match level."""
     epochs: int = 40
     """Most passes; the validation split stops earlier."""
-    batch: int = 512
+    batch: int = 256
     lr: float = 2e-3
     weight_decay: float = 1e-4
     members: int = 3
@@ -243,7 +243,7 @@ def tiny() -> Config:
         generator=dataclasses.replace(
             base.generator, hidden=32, layers=1, heads=2, alignment_epochs=4.0, query_epochs=6.0
         ),
-        ranker=dataclasses.replace(base.ranker, hidden=(16, 8), match_embedding=4, epochs=8, members=1),
+        ranker=dataclasses.replace(base.ranker, hidden=(16, 8), match_embedding=4, epochs=30, batch=64, members=1),
         retrieval=dataclasses.replace(base.retrieval, top=50),
         projection=dataclasses.replace(base.projection, landmarks=200),
         evaluation=dataclasses.replace(base.evaluation, resamples=200, exposure_resamples=1_000),

@@ -121,23 +121,38 @@ class Run:
         folder = self.workspace / "cache" / f"{name}-{_hash(self.fingerprint, *map(str, key))[:16]}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.with_suffix(".lock")):
-            return self._once(name, title, folder, body)
+            self._once(name, title, folder, body)
+        write_text(self.folder / "stages" / f"{name}.shared", folder.name)
+        return folder
+
+    def shared_folder(self, name: str) -> Path:
+        """Where a shared stage of this run lies. Raises RunError when the cache was deleted."""
+        link = self.folder / "stages" / f"{name}.shared"
+        folder = self.workspace / "cache" / link.read_text(encoding="utf-8").strip()
+        if not folder.is_dir():
+            raise RunError(
+                f"Run '{self.run_id}' needs {folder}, which was deleted; delete {self.folder} too and train again."
+            )
+        return folder
 
     def lock(self) -> filelock.BaseFileLock:
         """Held while training; the system releases it when the process dies."""
         return filelock.FileLock(self.folder / "run.lock")
 
-    def finish(self, extra: Mapping[str, Any]) -> None:
-        """Write the manifest, last."""
-        manifest = {
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of any run: when, by which code and libraries, how long each stage took."""
+        return {
             "run_id": self.run_id,
             "fingerprint": self.fingerprint,
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
             "git_commit": _git_commit(),
             "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+            "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
             "stages": [m._asdict() for m in self.marks],
-            **extra,
         }
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest, last: from here on the run is finished."""
         write_text(self.folder / "run.json", json.dumps(manifest, indent=1))
 
     def manifest(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def test_prune_keeps_last_three_pinned_and_leased(tmp_path: Path, inputs: tuple[
 
 @pytest.mark.parametrize("wanted", ["../../etc/passwd", "snap-nothing", ""])
 def test_unknown_snapshot_is_a_sentence(tmp_path: Path, inputs: tuple[Path, list[RunTables]], wanted: str) -> None:
-    with pytest.raises(SnapshotError, match="No snapshot|not in"):
+    with pytest.raises(SnapshotError, match=r"No snapshot|not in"):
         open_snapshot(tmp_path, wanted or None)
     put(tmp_path, inputs)
     if wanted:

@@ -1,0 +1,309 @@
+"""What should I look at first: the worst of every audit, ranked, each with the page and parameters of its evidence.
+
+And three stories for a visitor: a query that SIDs won, one they lost, and one that the beams find ambiguous.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.audit.prefixes import stack_codes
+from engine.audit.traffic import traffic_weights
+
+SIGNIFICANT = 0.05
+"""A change of exposure is a finding at or below this q-value."""
+MOST_OF_A_KIND = 3
+"""Findings shown of one kind: the list is to tell different things."""
+_SEVERITY = {"bad": 0, "warn": 1, "info": 2}
+_HEALTH = {
+    "utilisation": "Level {level} uses {value:.1%} of its codes",
+    "dead_codes": "Level {level} has {value:.0f} dead codes",
+    "perplexity_ratio": "Level {level} is used as if it had {value:.0%} of its codes",
+    "hourglass": "Level {level} is narrower than its neighbours (hourglass {value:.2f})",
+    "aliasing": "{value:.1%} of the items share their SID",
+    "largest_bucket": "One SID holds {value:.0f} items",
+    "expected_overlap": "An item shares its SID with {value:.1f} others on average",
+    "harmful_share": "{value:.1%} of the items share a SID to their harm",
+    "category_purity": "Level {level} prefixes mix categories (purity {value:.1%})",
+    "neighbour_agreement": "Nearest neighbours rarely share a level-{level} prefix ({value:.1%})",
+}
+
+
+class _Finding(NamedTuple):
+    severity: str
+    weight: float
+    """How bad it is within its kind, about 0 to 1."""
+    kind: str
+    title: str
+    detail: str
+    page: str
+    params: dict[str, str]
+
+
+def _health(health: pd.DataFrame) -> list[_Finding]:
+    out = []
+    for row in health[health["verdict"].isin(["bad", "warn"])].to_dict("records"):
+        if row["metric"] not in _HEALTH:
+            continue
+        level = None if pd.isna(row["level"]) else int(row["level"])
+        threshold = row["threshold"]
+        distance = abs(row["value"] - threshold) / max(abs(threshold), abs(row["value"]), 1e-9)
+        title = _HEALTH[row["metric"]].format(level=level, value=row["value"])
+        side = "or more" if row["value"] < threshold else "or less"
+        detail = "" if pd.isna(threshold) else f"good at {threshold:.3g} {side}"
+        detail = "; ".join(part for part in (detail, row["note"]) if isinstance(part, str) and part)
+        out.append(_Finding(row["verdict"], distance, "health", title, detail, "codebook", {}))
+    return out
+
+
+def _sharing(sid_sharing: pd.DataFrame, labels: dict[str, str]) -> list[_Finding]:
+    harmful = sid_sharing[sid_sharing["harmful"].astype(bool)]
+    total = max(int(harmful["n_items"].sum()), 1)
+    out = []
+    for row in harmful.nlargest(MOST_OF_A_KIND, "n_items").to_dict("records"):
+        name = labels.get(row["sid"])
+        title = f"{row['n_items']} items share the SID {row['sid']}" + (f" ({name})" if name else "")
+        if row["reason"] == "categories":
+            detail = f"they lie in {row['n_categories']} categories"
+        else:
+            detail = f"{row['n_conflicts']} queries find some of them relevant and others not"
+        params = {"code": str(row["sid"])}
+        out.append(_Finding("warn", row["n_items"] / total, "sharing", title, detail, "codebook", params))
+    return out
+
+
+def _coverage(coverage: pd.DataFrame) -> list[_Finding]:
+    out = []
+    for row in coverage[coverage["protected"] == "no"].to_dict("records"):
+        tail = row["tier"] == "tail"
+        lift = 0.0 if pd.isna(row["auc_lift"]) else float(row["auc_lift"])
+        title = f"{'Tail category' if tail else 'Category'} '{row['category']}' is not protected"
+        weight = min(1.0, 0.5 * tail + max(-10 * lift, 0.0))
+        params = {"category": str(row["category"])}
+        out.append(
+            _Finding("bad" if tail else "warn", weight, "coverage", title, str(row["reason"]), "coverage", params)
+        )
+    return out
+
+
+def _exposure(exposure: pd.DataFrame) -> list[_Finding]:
+    sure = exposure[(exposure["discount"] == "log2") & (exposure["q_value"] <= SIGNIFICANT)]
+    out = []
+    for dimension, page in (("seller", "sellers"), ("category", "coverage")):
+        for row in sure[(sure["dimension"] == dimension) & (sure["value"] != "(unknown)")].to_dict("records"):
+            loses = row["difference"] < 0
+            relative = abs(row["difference"]) / max(row["share"], row["share_without"], 1e-12)
+            # Losing less than one's judged relevance asks for is no wrong: it is told, but later.
+            undeserved = loses and not pd.isna(row["merit"]) and row["merit"] > row["share"]
+            severity = "bad" if undeserved and row["n_merit_pairs"] >= 30 else "warn" if loses else "info"
+            verb = "loses" if loses else "gains"
+            title = (
+                f"{dimension.capitalize()} '{row['value']}' {verb} {100 * abs(row['difference']):.2f} pp of exposure"
+            )
+            detail = (
+                f"{row['share_without']:.2%} without SIDs, {row['share']:.2%} with them "
+                f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f} pp], q = {row['q_value']:.3f}"
+            )
+            if not pd.isna(row["merit"]):
+                detail += f"; merit {row['merit']:.2%} from {row['n_merit_pairs']} judged pairs"
+            params = {dimension: str(row["value"])}
+            out.append(_Finding(severity, float(relative), f"exposure of a {dimension}", title, detail, page, params))
+    return out
+
+
+def _queries(query_metrics: pd.DataFrame, queries: pd.DataFrame, metric: str) -> list[_Finding]:
+    rows = query_metrics[(query_metrics["metric"] == metric) & (query_metrics["difference"] < 0)]
+    text = queries.set_index("query_id")["text"]
+    out = []
+    for row in rows.nsmallest(MOST_OF_A_KIND, "difference").to_dict("records"):
+        loss = -float(row["difference"])
+        title = f"Query '{text.get(row['query_id'], row['query_id'])}' loses {loss:.2f} {metric}"
+        detail = f"{row['value_without']:.2f} without SIDs, {row['value']:.2f} with them"
+        severity = "bad" if loss >= 0.2 else "warn"
+        out.append(_Finding(severity, loss, "query", title, detail, "query", {"q": str(row["query_id"])}))
+    return out
+
+
+def findings_table(
+    *,
+    health: pd.DataFrame,
+    coverage: pd.DataFrame,
+    exposure: pd.DataFrame,
+    query_metrics: pd.DataFrame,
+    sid_sharing: pd.DataFrame,
+    queries: pd.DataFrame,
+    codes: pd.DataFrame,
+    metric: str = "ndcg@10",
+    limit: int = 12,
+) -> pd.DataFrame:
+    """The `findings` table: worst first, at most three of a kind and `limit` in all.
+
+    All arguments are tables of schema.sql: `queries` gives query_id and text, `codes` prefix and label; `metric` is the
+    one of `query_metrics` that regressions are read from. Ordered by severity, then by the place within the kind (so
+    that kinds alternate), then by weight.
+    """
+    labels = dict(zip(codes["prefix"], codes["label"], strict=True))
+    labels = {str(prefix): label for prefix, label in labels.items() if isinstance(label, str)}
+    found = (
+        _health(health)
+        + _sharing(sid_sharing, labels)
+        + _coverage(coverage)
+        + _exposure(exposure)
+        + _queries(query_metrics, queries, metric)
+    )
+    found.sort(key=lambda one: (_SEVERITY[one.severity], -one.weight, one.title))
+    places: dict[str, int] = {}
+    placed = []
+    for one in found:
+        place = places[one.kind] = places.get(one.kind, 0) + 1
+        if place <= MOST_OF_A_KIND:
+            placed.append((_SEVERITY[one.severity], place, -one.weight, one.title, one))
+    kept = [entry[-1] for entry in sorted(placed, key=lambda entry: entry[:4])[:limit]]
+    return pd.DataFrame(
+        [
+            (place + 1, one.severity, one.kind, one.title, one.detail, one.page, json.dumps(one.params))
+            for place, one in enumerate(kept)
+        ],
+        columns=["position", "severity", "kind", "title", "detail", "page", "params"],
+    )
+
+
+def beam_entropies(beams: pd.DataFrame, *, level: int = 1) -> pd.DataFrame:
+    """How undecided each query's beams are: query_id, entropy (bits) over the beams' level-`level` prefixes.
+
+    The beams' probabilities are scaled to sum to 1 a query and summed by prefix.
+    """
+    codes = stack_codes(beams["codes"])[:, :level]
+    prefix = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
+    share = pd.DataFrame(
+        {
+            "query_id": beams["query_id"].to_numpy(dtype=object),
+            "prefix": prefix,
+            "p": np.exp(beams["log_prob"].to_numpy()),
+        }
+    )
+    share = share.groupby(["query_id", "prefix"], sort=True)["p"].sum().reset_index()
+    share["p"] /= share.groupby("query_id")["p"].transform("sum")
+    share["entropy"] = -share["p"] * np.log2(share["p"].clip(lower=1e-300))
+    return share.groupby("query_id", sort=True)["entropy"].sum().reset_index()
+
+
+def _meaning(prefix: str, labels: dict[str, str]) -> str:
+    """'code 17-203 (trail · waterproof)'."""
+    return f"code {prefix}" + (f" ({labels[prefix]})" if prefix in labels else "")
+
+
+class _Move(NamedTuple):
+    """A judged item whose rank SIDs changed."""
+
+    item_id: str
+    rank: int
+    rank_without: int
+    prefix: str | None
+
+
+def _moved(
+    query_id: str, scores: pd.DataFrame, judgments: pd.DataFrame, relevant_grade: float, up: bool
+) -> _Move | None:
+    """The judged item whose move tells the query's story: relevant and risen, or relevant and fallen."""
+    own = scores[(scores["query_id"] == query_id) & scores["rank"].notna()]
+    relevant = judgments[(judgments["query_id"] == query_id) & (judgments["grade"] >= relevant_grade)]
+    own = own[own["item_id"].isin(relevant["item_id"])]
+    if not len(own):
+        return None
+    # Read like a discount: a step at the top is worth more than many at the bottom.
+    gain = 1 / np.log2(1 + own["rank"]) - 1 / np.log2(1 + own["rank_without_sid"])
+    place = int(np.argmax((gain if up else -gain).to_numpy()))
+    if (gain if up else -gain).iloc[place] <= 0:
+        return None
+    row = own.iloc[place]
+    prefix = row["matched_prefix"]
+    return _Move(
+        str(row["item_id"]),
+        int(row["rank"]),
+        int(row["rank_without_sid"]),
+        prefix if isinstance(prefix, str) else None,
+    )
+
+
+def stories_table(
+    *,
+    queries: pd.DataFrame,
+    query_metrics: pd.DataFrame,
+    beams: pd.DataFrame,
+    scores: pd.DataFrame,
+    judgments: pd.DataFrame,
+    codes: pd.DataFrame,
+    items: pd.DataFrame,
+    relevant_grade: float,
+    metric: str = "ndcg@10",
+    tried: int = 25,
+) -> pd.DataFrame:
+    """The `stories` table: one row a kind ('won', 'lost', 'ambiguous') that the data can tell.
+
+    All arguments are tables of schema.sql. Won and lost: the largest change of `metric` among queries where a relevant
+    item rose or fell (the `tried` largest are looked at). Ambiguous: the largest entropy of the beams over level-1
+    codes, among queries with traffic where there are any. Equal input gives equal stories.
+    """
+    text = queries.set_index("query_id")["text"]
+    title = items.set_index("item_id")["title"]
+    labels = {str(p): label for p, label in zip(codes["prefix"], codes["label"], strict=True) if isinstance(label, str)}
+    changes = query_metrics[query_metrics["metric"] == metric].sort_values(["difference", "query_id"])
+    rows: list[tuple[str, str, str | None, str]] = []
+    for kind, up in (("won", True), ("lost", False)):
+        candidates = changes[changes["difference"] > 0].iloc[::-1] if up else changes[changes["difference"] < 0]
+        for query_id in candidates["query_id"].head(tried):
+            item = _moved(query_id, scores, judgments, relevant_grade, up)
+            if item is None:
+                continue
+            rows.append((kind, query_id, item.item_id, _sentence(kind, text[query_id], item, title, labels)))
+            break
+    ambiguous = _ambiguous(beams, queries, labels)
+    if ambiguous is not None:
+        rows.append(("ambiguous", ambiguous[0], None, ambiguous[1]))
+    return pd.DataFrame(rows, columns=["kind", "query_id", "item_id", "sentence"])
+
+
+def _short(title: str, most: int = 60) -> str:
+    return title if len(title) <= most else title[: most - 1].rstrip() + "…"
+
+
+def _sentence(kind: str, text: str, item: _Move, titles: pd.Series, labels: dict[str, str]) -> str:
+    """What moved, from where to where, and what its code means."""
+    title, prefix = _short(str(titles[item.item_id])), item.prefix
+    move = f"from rank {item.rank_without} to {item.rank}"
+    if kind == "won":
+        why = (
+            f"it lies under {_meaning(prefix, labels)}, which the query asks for" if prefix else "others matched worse"
+        )
+        return f"For '{text}', SIDs lift the relevant '{title}' {move}: {why}."
+    why = (
+        f"the query's beams reach it down to {_meaning(prefix, labels)}, and other items pass it"
+        if prefix
+        else "no beam of the query reaches its code, and other items pass it"
+    )
+    return f"For '{text}', SIDs drop the relevant '{title}' {move}: {why}."
+
+
+def _ambiguous(beams: pd.DataFrame, queries: pd.DataFrame, labels: dict[str, str]) -> tuple[str, str] | None:
+    """The query whose beams are spread most evenly over level-1 codes."""
+    if not len(beams):
+        return None
+    weight = pd.Series(traffic_weights(queries["frequency"].to_numpy(dtype=np.float64)), index=queries["query_id"])
+    entropy = beam_entropies(beams)
+    entropy = entropy[entropy["query_id"].map(weight).fillna(0) > 0]
+    entropy = entropy[entropy["entropy"] > 0].sort_values(["entropy", "query_id"], ascending=[False, True])
+    if not len(entropy):
+        return None
+    query_id = str(entropy["query_id"].iloc[0])
+    own = beams[beams["query_id"] == query_id]
+    code = pd.Series([str(int(row[0])) for row in own["codes"]])
+    share = pd.Series(np.exp(own["log_prob"].to_numpy())).groupby(code.to_numpy()).sum()
+    share = (share / share.sum()).sort_values(ascending=False, kind="stable")
+    readings = [f"{part:.0%} {_meaning(str(prefix), labels)}" for prefix, part in share.head(3).items()]
+    text = queries.set_index("query_id")["text"][query_id]
+    return query_id, f"'{text}' can mean several things: its beams say {', '.join(readings)}."

@@ -1,0 +1,120 @@
+"""How the command line looks: stage bars with time left, tables, errors in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from engine import progress as progress_module
+from engine.runs import StageMark, Watcher
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class ConsoleWatcher(Watcher):
+    """Draws a bar with time left for the stage at work, and leaves one line for each that ended."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description:<46}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=out, transient=True,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+        self._title: dict[str, str] = {}
+        self._said = 0.0
+
+    def __enter__(self) -> ConsoleWatcher:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str, title: str) -> progress_module.Progress:
+        """A bar for this stage; where the output is no terminal, a line now and every ten seconds."""
+        self._title[stage] = title
+        if not out.is_terminal:
+            out.print(f"  … {escape(title)}")
+        task = self._bars.add_task(escape(title), total=None)
+        self._task = task
+        began = self._said = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            self._bars.update(task, completed=done, total=total)
+            now = time.monotonic()
+            if not out.is_terminal and done and now - self._said > 10:
+                self._said = now
+                left = (now - began) / done * (total - done)
+                out.print(f"    {escape(title)}: {done:,} of {total:,}, about {left:.0f} s left")
+
+        return report
+
+    def finish(self, mark: StageMark) -> None:
+        """Replace the bar by one line."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        title = self._title.get(mark.stage)
+        if title is not None:  # a stage found finished is not worth a line
+            out.print(f"  [green]✓[/] {escape(title):<46} {mark.seconds:6.1f} s   peak {mark.peak_mb:,.0f} MB")
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[progress_module.Progress]:
+        """A piece of work outside a run, shown like a stage."""
+        began = time.perf_counter()
+        report = self.start(title, title)
+        yield report
+        from engine.runs import peak_memory_mb
+
+        self.finish(StageMark(title, time.perf_counter() - began, peak_memory_mb(), False))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """Print a table; text from data is shown as text, never as markup."""
+    drawn = Table(
+        title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for name in columns:
+        drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(escape(_text(v)) for v in row))
+    out.print(drawn)
+
+
+def say(text: str) -> None:
+    """One line of markup."""
+    out.print(text)
+
+
+def fail(message: str) -> None:
+    """The error, in its sentence."""
+    err.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True)
+
+
+def machine_line(as_json: bool, **values: Any) -> None:
+    """With --json, the last line of the output: one JSON object."""
+    if as_json:
+        out.print(json.dumps(values, default=str), markup=False, soft_wrap=True)
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Input: the contract, its validation, adapters and the generated marketplace."""

@@ -1,0 +1,254 @@
+"""The input contract and what becomes of it: files and columns, a dataset's settings, a validated catalogue.
+
+`data/README.md` is the same contract in words. A column's kind decides how its values are read and checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import tomllib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+from pandas import DataFrame
+
+from engine.errors import DataError
+
+CONTRACT_VERSION = 1
+"""Part of every fingerprint: raise it when equal files come to mean another catalogue."""
+
+MAX_CATEGORY_DEPTH = 12
+MAX_ID_CHARACTERS = 1_000
+MAX_TEXT_BYTES = 8_000_000
+MAX_NUMBER = 1e15
+MAX_EMBEDDING = 16_384
+SPLITS = ("train", "valid", "test")
+
+Kind = Literal["id", "label", "text", "category", "number", "grade", "time", "object", "embedding", "split"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of an input file."""
+
+    name: str
+    kind: Kind
+    required: bool = False
+    also: tuple[str, ...] = ()
+    """Names other systems give it; only used to suggest a remedy."""
+
+
+_QUERY_NAMES = ("search_term", "keyword", "q", "search", "searchterm")
+_QUERY = Column("query", "text", also=_QUERY_NAMES)
+_QUERY_ID = Column("query_id", "id", also=("qid", "queryid"))
+_ITEM_ID = Column("item_id", "id", required=True, also=("id", "docid", "product_id", "sku", "asin", "itemid"))
+
+FILES: dict[str, tuple[Column, ...]] = {
+    "items": (
+        _ITEM_ID,
+        Column("title", "text", required=True, also=("name", "product_name", "product_title", "item_title")),
+        Column("category", "category", also=("category_path", "product_type")),
+        Column("seller", "label", also=("merchant", "vendor", "shop")),
+        Column("brand", "label", also=("manufacturer",)),
+        Column("price", "number"),
+        Column("currency", "label"),
+        Column("description", "text"),
+        Column("attributes", "object"),
+        Column("created_at", "time"),
+        Column("popularity", "number"),
+        Column("image_embedding", "embedding"),
+    ),
+    "queries": (
+        Column("query_id", "id", required=True, also=("qid", "id", "queryid")),
+        Column("text", "text", required=True, also=("query", *_QUERY_NAMES)),
+        Column("frequency", "number"),
+        Column("kind", "label"),
+        Column("image_space_embedding", "embedding"),
+    ),
+    "interactions": (
+        _QUERY_ID,
+        _QUERY,
+        _ITEM_ID,
+        Column("impressions", "number"),
+        Column("clicks", "number"),
+        Column("purchases", "number"),
+        Column("position", "number"),
+        Column("date", "time"),
+    ),
+    "judgments": (
+        _QUERY_ID,
+        _QUERY,
+        _ITEM_ID,
+        Column("grade", "grade", required=True, also=("rating", "label", "relevance", "score")),
+        Column("source", "label"),
+        Column("rater", "label"),
+        Column("split", "split"),
+    ),
+}
+"""Input files in the order in which they are validated: later ones refer to earlier ones."""
+
+AUDIT_FILES = ("sids", "beams", "scores")
+"""Outputs of another system: part of the contract, but not of a catalogue."""
+
+
+def _schema(**fields: pa.DataType) -> pa.Schema:
+    return pa.schema(list(fields.items()))
+
+
+_TEXT, _REAL, _TIME, _VECTOR = pa.string(), pa.float64(), pa.timestamp("us"), pa.list_(pa.float32())
+
+TABLES: dict[str, pa.Schema] = {
+    "items": _schema(
+        item_id=_TEXT, title=_TEXT, category=_TEXT, seller=_TEXT, brand=_TEXT, price=_REAL, currency=_TEXT,
+        description=_TEXT, attributes=_TEXT, created_at=_TIME, popularity=_REAL, image_embedding=_VECTOR,
+    ),
+    "queries": _schema(
+        query_id=_TEXT, text=_TEXT, frequency=_REAL, source=_TEXT, kind=_TEXT, image_space_embedding=_VECTOR
+    ),
+    "interactions": _schema(
+        query_id=_TEXT, item_id=_TEXT, impressions=_REAL, clicks=_REAL, purchases=_REAL, position=_REAL, date=_TIME,
+        source=_TEXT,
+    ),
+    "judgments": _schema(
+        query_id=_TEXT, item_id=_TEXT, grade=_REAL, source=_TEXT, split=_TEXT, n_raters=pa.int64()
+    ),
+    "judgments_raw": _schema(query_id=_TEXT, item_id=_TEXT, grade=_REAL, source=_TEXT, rater=_TEXT, split=_TEXT),
+}  # fmt: skip
+"""Tables of a stored catalogue, in the order in which the fingerprint reads them."""
+
+REJECTS = _schema(file=_TEXT, line=pa.int64(), rules=_TEXT, reason=_TEXT, row=_TEXT)
+"""Rejected rows, whole: `row` is JSON of the columns, or the raw text where no columns could be told apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSettings:
+    """What `dataset.toml` says of a dataset."""
+
+    name: str
+    source: str | None = None
+    """Where the data comes from."""
+    license: str | None = None
+    max_grade: float = 3.0
+    """Grades run from 0 to this."""
+    relevant_grade: float = 2.0
+    """Grades at or above this are relevant."""
+    category_separator: str = " > "
+    derived: tuple[str, ...] = ()
+    """Item columns that are guesses and must be shown as such."""
+    simulated: tuple[str, ...] = ()
+    """Columns or files that are generated."""
+    oracle_auc: float | None = None
+    """AUC of the truth under the label noise, where the truth is known."""
+    currency: str | None = None
+    """Of every price, where items carry none."""
+
+    def __post_init__(self) -> None:
+        def check(ok: bool, text: str) -> None:
+            if not ok:
+                raise DataError(f"dataset.toml: {text}")
+
+        check(bool(self.name.strip()), "name is blank; give the dataset a name")
+        check(0 < self.max_grade < MAX_NUMBER, f"max_grade = {self.max_grade}; it must be above 0")
+        check(
+            0 < self.relevant_grade <= self.max_grade,
+            f"relevant_grade = {self.relevant_grade}; it must be above 0 and at most max_grade = {self.max_grade}",
+        )
+        check(bool(self.category_separator), "category_separator is empty; the default is ' > '")
+        check(self.oracle_auc is None or 0 <= self.oracle_auc <= 1, f"oracle_auc = {self.oracle_auc}; allowed: 0 to 1")
+
+
+class SettingsFile(NamedTuple):
+    """A read `dataset.toml`."""
+
+    settings: DatasetSettings
+    named: bool
+    """False where the name is only the folder's."""
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A validated dataset. Missing values are NaN / None / NaT: test with `isna`.
+
+    items: one row an item, in the order of the input. queries: those of the log first, then judged, then
+    synthetic, or as in the `queries` file. judgments: one row a (query, item) pair, the mean over its raters.
+    """
+
+    fingerprint: str
+    settings: DatasetSettings
+    items: DataFrame
+    queries: DataFrame
+    interactions: DataFrame
+    judgments: DataFrame
+    n_rejected: int
+
+
+def normalise_query(text: str) -> str:
+    """One spelling for queries that differ only in case, width or white space: the `query_id` of derived queries."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def close_matches(name: str, columns: Sequence[str], also: Sequence[str] = ()) -> list[str]:
+    """Columns that were probably meant by `name`: known other names first, then near spellings."""
+    folded = {c.casefold().strip(): c for c in columns}
+    known = [folded[a] for a in also if a in folded]
+    near = [folded[m] for m in difflib.get_close_matches(name, list(folded), n=3, cutoff=0.6)]
+    return list(dict.fromkeys(known + near))
+
+
+def read_settings(folder: Path) -> SettingsFile:
+    """The settings of a dataset folder; defaults where there is no `dataset.toml`.
+
+    Raises DataError for a file that is not TOML, values of the wrong type and values outside what is allowed.
+    """
+    path = folder / "dataset.toml"
+    if not path.exists():
+        return SettingsFile(DatasetSettings(name=folder.resolve().name or "dataset"), False, ())
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"dataset.toml is not valid TOML: {error}; mend that line or remove the file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"dataset.toml is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"dataset.toml cannot be read: {error.strerror or error}") from None
+
+    fields = {f.name: str(f.type) for f in dataclasses.fields(DatasetSettings)}
+    warnings, values = [], {}
+    for key, value in raw.items():
+        if key not in fields:
+            hint = close_matches(key, list(fields))
+            warnings.append(
+                f"dataset.toml: '{key}' is not a setting" + (f"; did you mean '{hint[0]}'?" if hint else "")
+            )
+            continue
+        kind = fields[key]
+        if kind.startswith("tuple"):
+            ok, allowed = isinstance(value, list) and all(isinstance(v, str) for v in value), 'a list like ["category"]'
+            value = tuple(value) if ok else value
+        elif kind.startswith("float"):
+            ok, allowed = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+            value = float(value) if ok else value
+        else:
+            ok, allowed = isinstance(value, str), "text in quotes"
+        if not ok:
+            raise DataError(f"dataset.toml: {key} = {value!r}; it must be {allowed}")
+        values[key] = value
+    named = "name" in values
+    return SettingsFile(DatasetSettings(**{"name": folder.resolve().name, **values}), named, tuple(warnings))
+
+
+def shown(value: object, *, width: int = 60) -> str:
+    """A value as reports show it: one line, control characters visible, cut after `width` characters."""
+    text = re.sub(
+        r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]",
+        lambda m: m.group().encode("unicode_escape", "surrogatepass").decode(),
+        str(value),
+    )
+    return f"'{text}'" if len(text) <= width else f"'{text[:width]}…' ({len(text):,} characters)"

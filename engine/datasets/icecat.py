@@ -1,0 +1,142 @@
+"""Adapter for the Icecat electronics catalogue of the Chorus project, with its human relevance ratings.
+
+Source: github.com/o19s/chorus; product data under the Icecat Open Content License, ratings by Supahands.
+Rows are carried over one to one, so that a row or line named by validation is the same in the source.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.datasets.contract import shown
+from engine.errors import DataError
+
+FILES = ("products.parquet", "ratings.csv")
+_COLUMNS = ("id", "title", "supplier", "price", "short_description", "date_released", "attributes", "category_derived")
+_SETTINGS = """name = "Icecat electronics"
+source = "Chorus project (o19s/chorus): Icecat products, ratings by Supahands"
+license = "Icecat Open Content License (products); shared with the community by Supahands (ratings)"
+max_grade = 3
+relevant_grade = 2
+# Guessed from titles; the source has no categories.
+derived = ["category"]
+"""
+
+
+def adapt(source: Path, contract: Path) -> None:
+    """Writes items.parquet, judgments.csv and dataset.toml into the folder `contract`.
+
+    The supplier is a brand: the source has no sellers, and its price is in cents. Grades are the final ratings.
+    Raises DataError where the source lacks a file or a column, or a file is damaged.
+    """
+    missing = [name for name in FILES if not (source / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{source} is not an Icecat folder: it has no {' and no '.join(missing)}; "
+            f"expected are {', '.join(FILES)} (ratings: query,docid,rating)"
+        )
+    _write_items(source / "products.parquet", contract / "items.parquet")
+    _write_judgments(source / "ratings.csv", contract / "judgments.csv")
+    (contract / "dataset.toml").write_text(_SETTINGS, encoding="utf-8")
+
+
+def _write_items(products: Path, items: Path) -> None:
+    with duckdb.connect() as connection:
+        try:
+            relation = connection.execute("SELECT * FROM read_parquet(?)", [str(products)])
+            found = relation.to_arrow_table()
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0][:200]
+            raise DataError(
+                f"{products.name} cannot be read as Parquet ({reason}); copy or download it again"
+            ) from None
+    lacking = [c for c in _COLUMNS if c not in found.column_names]
+    if lacking:
+        raise DataError(f"{products.name} lacks {', '.join(lacking)}; it has {', '.join(found.column_names)}")
+    ean = found.column("ean").to_pylist() if "ean" in found.column_names else [None] * found.num_rows
+    name = found.column("name").to_pylist() if "name" in found.column_names else [None] * found.num_rows
+    attributes = [
+        _attributes(text, {"name": n, "ean": e})
+        for text, n, e in zip(found.column("attributes").to_pylist(), name, ean, strict=True)
+    ]
+    pq.write_table(
+        pa.table(
+            {
+                "item_id": found.column("id"),
+                "title": found.column("title"),
+                "category": found.column("category_derived"),
+                "brand": found.column("supplier"),
+                "price": pa.array([_units(price) for price in found.column("price").to_pylist()]),
+                "description": found.column("short_description"),
+                "created_at": found.column("date_released"),
+                "attributes": pa.array(attributes, pa.string()),
+            }
+        ),
+        items,
+    )
+
+
+def _units(cents: object) -> str | None:
+    """The price in units of its currency, as text; what is no number is left to validation."""
+    if cents is None:
+        return None
+    try:
+        return f"{float(str(cents)) / 100:.2f}"
+    except ValueError:
+        return str(cents)
+
+
+@cache
+def _attribute_name(key: str) -> str:
+    return re.sub(r"[_\s]+", " ", re.sub(r"^[tnb]_", "", key)).strip() or key
+
+
+def _attributes(text: str | None, more: dict[str, object]) -> str | None:
+    """`t_product_colour` -> `product colour`; a text keeps the name that a number or flag shares with it."""
+    try:
+        raw = json.loads(text) if text else {}
+    except ValueError:
+        return text
+    if not isinstance(raw, dict):
+        return text
+    clean: dict[str, object] = {}
+    for key in sorted(raw, key=lambda k: ("tnb".find(k[:1]), k)):
+        value = raw[key]
+        name = _attribute_name(key)
+        if value is None or value == "":
+            continue
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        clean[name if name not in clean else f"{name} ({key[:1]})"] = value
+    for name, value in more.items():
+        if value:
+            clean.setdefault(name, value)
+    return json.dumps(clean, ensure_ascii=False)
+
+
+def _write_judgments(ratings: Path, judgments: Path) -> None:
+    names = {"query": "query", "docid": "item_id", "rating": "grade"}
+    with (
+        ratings.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as source,
+        judgments.open("w", encoding="utf-8", errors="surrogateescape", newline="") as target,
+    ):
+        rows = csv.reader(source)
+        header = [name.strip() for name in next(rows, [])]
+        lacking = [name for name in names if name not in header]
+        if lacking:
+            raise DataError(
+                f"{ratings.name} lacks {', '.join(lacking)}; its header is {shown(','.join(header))}, "
+                f"expected is query,docid,rating separated by commas"
+            )
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow([*(names.get(name, name) for name in header), "source"])
+        for row in rows:
+            writer.writerow([*row, "human"] if row else [])

@@ -1,0 +1,161 @@
+"""Input files -> a validated catalogue in the workspace: `python -m engine validate | ingest FOLDER`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from engine.datasets import icecat, rejects, storage
+from engine.datasets.assembly import assemble
+from engine.datasets.contract import TABLES, Catalogue, DatasetSettings, SettingsFile, normalise_query, read_settings
+from engine.datasets.files import find_files, read_file
+from engine.datasets.report import Report
+from engine.datasets.storage import list_catalogues as list_catalogues
+from engine.datasets.storage import load as load
+from engine.datasets.synthetic_queries import synthetic_queries
+from engine.datasets.validation import Validator
+from engine.errors import DataError
+from engine.progress import Progress, silent
+
+ADAPTERS: dict[str, Callable[[Path, Path], None]] = {"icecat": icecat.adapt}
+"""Name -> function(source folder, empty contract folder) that writes a public layout as contract files."""
+
+FEW_LOGGED_QUERIES = 200
+"""With fewer distinct logged queries, synthetic ones are made from the items."""
+SYNTHETIC_SEED = 0
+
+_SIGNS = {"icecat": icecat.FILES}
+
+
+class Ingested(NamedTuple):
+    """What `ingest` gives back."""
+
+    catalogue: Catalogue
+    report: Report
+
+
+class _Checked(NamedTuple):
+    validator: Validator
+    settings: SettingsFile
+    report: Report
+
+
+def validate(folder: Path, *, adapter: str | None = None, max_reject_share: float = 0.05) -> Report:
+    """Checks a dataset folder against the contract and stores nothing.
+
+    Raises DataError for what no row can be blamed for: no items file, a missing column, a damaged file.
+    """
+    scratch = Path(tempfile.gettempdir())
+    with (
+        storage.writing(scratch),
+        tempfile.TemporaryDirectory(prefix="validate-") as staged,
+        _connect(Path(staged)) as c,
+    ):
+        return _check(c, folder, adapter, Path(staged), max_reject_share, silent).report
+
+
+def ingest(
+    folder: Path, workspace: Path, *, adapter: str | None = None, max_reject_share: float = 0.05, progress: Progress = silent
+) -> Ingested:  # fmt: skip
+    """Validates a dataset folder and stores it as `WORKSPACE/catalogues/<fingerprint>/`; equal content is stored once.
+
+    Raises DataError as `validate` does, where a file has a larger share of rejected rows than `max_reject_share`,
+    and where the disk refuses; then nothing is stored.
+    """
+    with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
+        checked = _check(connection, folder, adapter, staged, max_reject_share, progress)
+        checked.report.require_ok()
+        tables = assemble(checked.validator)
+        progress(5, 8)
+        settings = _with_currency(checked.settings.settings, tables["items"])
+        report, tables = _with_synthetic(checked.report, tables, settings)
+        progress(6, 8)
+        name = storage.fingerprint(tables, settings, named=checked.settings.named)
+        storage.store(workspace, staged, name, tables, settings, rejects.rejected_rows(checked.validator), report)
+        progress(7, 8)
+        catalogue = load(workspace, name)
+        progress(8, 8)
+    return Ingested(catalogue, report)
+
+
+def _connect(staged: Path) -> contextlib.closing[duckdb.DuckDBPyConnection]:
+    return contextlib.closing(
+        duckdb.connect(config={"temp_directory": str(staged / "spill"), "autoinstall_known_extensions": False})
+    )
+
+
+def _check(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    adapter: str | None,
+    staged: Path,
+    max_reject_share: float,
+    progress: Progress,
+) -> _Checked:
+    source = _contract_folder(folder, adapter, staged)
+    settings = read_settings(source)
+    files, warnings = find_files(source)
+    connection = duckdb.connect(
+        config={"temp_directory": str(staged / "spill"), "autoinstall_known_extensions": "false"}
+    )
+    validator = Validator(connection, settings.settings, staged)
+    for done, file in enumerate(files):
+        progress(done, 8)
+        validator.check(file.table, read_file(connection, file, staged))
+    progress(4, 8)
+    found = rejects.report(validator, [*settings.warnings, *warnings], max_reject_share=max_reject_share)
+    return _Checked(validator, settings, found)
+
+
+def _contract_folder(folder: Path, adapter: str | None, staged: Path) -> Path:
+    if adapter is None:
+        for name, files in _SIGNS.items():
+            if folder.is_dir() and all((folder / f).exists() for f in files):
+                raise DataError(f"{folder} has the layout of '{name}', not of the contract; add --adapter {name}")
+        return folder
+    if adapter not in ADAPTERS:
+        raise DataError(f"adapter '{adapter}' is unknown; allowed: {', '.join(ADAPTERS)}")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give the folder that holds the files of '{adapter}'")
+    contract = staged / "contract"
+    contract.mkdir()
+    ADAPTERS[adapter](folder, contract)
+    return contract
+
+
+def _with_currency(settings: DatasetSettings, items: pa.Table) -> DatasetSettings:
+    currencies = items.column("currency").drop_null().unique().to_pylist()
+    if settings.currency is None and len(currencies) == 1:
+        return dataclasses.replace(settings, currency=currencies[0])
+    return settings
+
+
+def _with_synthetic(
+    report: Report, tables: dict[str, pa.Table], settings: DatasetSettings
+) -> tuple[Report, dict[str, pa.Table]]:
+    logged = len(tables["interactions"].column("query_id").unique())
+    if logged >= FEW_LOGGED_QUERIES:
+        return report, tables
+    queries = tables["queries"].to_pandas()
+    # A synthetic query that equals a judged one would carry its answer into training.
+    taken = frozenset(normalise_query(text) for text in queries["text"]) | frozenset(queries["query_id"])
+    made = synthetic_queries(tables["items"].to_pandas(), settings, seed=SYNTHETIC_SEED, limit=None, taken=taken)
+    if made.queries.empty:
+        return report, tables
+    added = {"queries": made.queries, "interactions": made.interactions}
+    joined = {
+        name: pa.concat_tables([tables[name], pa.Table.from_pandas(rows, TABLES[name], preserve_index=False)])
+        for name, rows in added.items()
+    }
+    note = (
+        f"{logged} logged queries (fewer than {FEW_LOGGED_QUERIES}): {len(made.queries):,} synthetic queries were made "
+        f"from item fields and are marked as such"
+    )
+    return dataclasses.replace(report, warnings=(*report.warnings, note)), {**tables, **joined}

@@ -1,0 +1,76 @@
+"""Collects what the rules broke: the report with places, and the rejected rows, whole."""
+
+from __future__ import annotations
+
+import duckdb
+import pandas as pd
+from pandas import DataFrame
+
+from engine.datasets.contract import REJECTS, shown
+from engine.datasets.report import EXAMPLES, FileCount, Issue, Report
+from engine.datasets.validation import Validator, row_json
+
+
+def report(validator: Validator, warnings: list[str], *, max_reject_share: float) -> Report:
+    """Counts per file and per broken rule, with the first examples."""
+    connection = validator.connection
+    rejected = dict(connection.execute("SELECT file, count(DISTINCT _row) FROM broken GROUP BY file").fetchall())
+    files, issues = [], []
+    for table, raw in validator.raw.items():
+        bad = sum(b.rows for b in raw.bad_rows) + rejected.get(table, 0)
+        files.append(FileCount(raw.file, raw.n_read, raw.n_read - bad, bad))
+        for rule in dict.fromkeys(b.rule for b in raw.bad_rows):
+            rows = [b for b in raw.bad_rows if b.rule == rule]
+            examples = tuple(f"{raw.file}:{b.line} {shown(b.text)} -> {b.why}" for b in rows[:EXAMPLES])
+            issues.append(Issue(rule, raw.file, "row", sum(b.rows for b in rows), examples))
+        issues += _issues(connection, table, validator)
+    return Report(tuple(files), tuple(issues), tuple(validator.warnings + warnings), max_reject_share)
+
+
+def _issues(connection: duckdb.DuckDBPyConnection, table: str, validator: Validator) -> list[Issue]:
+    raw = validator.raw[table]
+    first = connection.execute(
+        f"""SELECT col, rule, count(*) OVER w AS n, _row, value, why, other_row FROM broken WHERE file = '{table}'
+        WINDOW w AS (PARTITION BY col, rule)
+        QUALIFY row_number() OVER (PARTITION BY col, rule ORDER BY _row) <= {EXAMPLES} ORDER BY n DESC, col, rule, _row"""
+    ).fetchall()
+    found: dict[tuple[str, str], tuple[int, list[str]]] = {}
+    for column, rule, count, row, value, why, other in first:
+        example = f"{raw.file}:{raw.lines[row]} {column} {_value(value)} -> {_why(why, other, table, validator)}"
+        found.setdefault((rule, column), (count, []))[1].append(example)
+    return [Issue(rule, raw.file, column, n, tuple(e)) for (rule, column), (n, e) in found.items()]
+
+
+def _value(value: str | None) -> str:
+    return "(missing)" if value is None else shown(value)
+
+
+def _why(why: str, other: int | None, table: str, validator: Validator) -> str:
+    if other is None:
+        return why
+    raw = validator.raw[table]
+    return why.replace("{line}", f"{raw.file}:{raw.lines[other]}")
+
+
+def rejected_rows(validator: Validator) -> DataFrame:
+    """Every rejected row in the columns of `contract.REJECTS`, in the order of the files."""
+    connection, parts = validator.connection, []
+    for table, raw in validator.raw.items():
+        broken = connection.execute(
+            f"""SELECT b._row, b.col, b.rule, b.value, b.why, b.other_row, {row_json(raw)} AS row
+            FROM broken b JOIN {raw.name} r ON r.rowid = b._row WHERE b.file = '{table}' ORDER BY b._row, b.col, b.rule"""
+        ).fetchall()
+        rows: dict[int, dict[str, object]] = {}
+        for row, column, rule, value, why, other, text in broken:
+            reason = f"{column} {_value(value)} -> {_why(why, other, table, validator)}"
+            if row in rows:
+                rows[row]["rules"] = f"{rows[row]['rules']}; {rule}"
+                rows[row]["reason"] = f"{rows[row]['reason']}; {reason}"
+            else:
+                line = int(raw.lines[row])
+                rows[row] = {"file": raw.file, "line": line, "rules": rule, "reason": reason, "row": text}
+        whole = [
+            {"file": raw.file, "line": b.line, "rules": b.rule, "reason": b.why, "row": b.text} for b in raw.bad_rows
+        ]
+        parts.append(DataFrame([*rows.values(), *whole], columns=REJECTS.names).sort_values("line", kind="stable"))
+    return pd.concat(parts, ignore_index=True)

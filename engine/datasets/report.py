@@ -1,0 +1,85 @@
+"""What validation found: rows per file, each rule broken with its count and first examples."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from engine.errors import DataError
+
+EXAMPLES = 3
+"""Examples kept of each broken rule."""
+
+
+@dataclass(frozen=True)
+class FileCount:
+    """Rows of one input file: read = accepted + rejected."""
+
+    file: str
+    read: int
+    accepted: int
+    rejected: int
+
+    @property
+    def share(self) -> float:
+        """Share of its rows that is rejected, 0..1."""
+        return self.rejected / self.read if self.read else 0.0
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One broken rule in one file."""
+
+    rule: str
+    file: str
+    column: str
+    count: int
+    examples: tuple[str, ...]
+    """`file:line column value -> why`, the first ones."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of `validate`. A row may break several rules, so counts of issues can exceed rejected rows."""
+
+    files: tuple[FileCount, ...]
+    issues: tuple[Issue, ...]
+    warnings: tuple[str, ...]
+    max_reject_share: float
+
+    @property
+    def n_rejected(self) -> int:
+        """Rejected rows of all files."""
+        return sum(f.rejected for f in self.files)
+
+    @property
+    def ok(self) -> bool:
+        """True where no file has more rejected rows than `max_reject_share`."""
+        return all(f.share <= self.max_reject_share for f in self.files)
+
+    def require_ok(self) -> None:
+        """Raises DataError, naming the worst file and its commonest broken rule, unless `ok`."""
+        if self.ok:
+            return
+        worst = max(self.files, key=lambda f: f.share)
+        issue = max((i for i in self.issues if i.file == worst.file), key=lambda i: i.count)
+        raise DataError(
+            f"{worst.file}: {worst.rejected:,} of {worst.read:,} rows ({worst.share:.1%}) are rejected, more than the "
+            f"{self.max_reject_share:.0%} allowed; mostly {issue.rule} ({issue.count:,} rows), "
+            f"e.g. {issue.examples[0]}. Nothing was stored: mend the file, or allow a larger share of rejected rows."
+        )
+
+    def text(self) -> str:
+        """The report in plain words, one finding a line."""
+        lines = [
+            f"{f.file}: {f.read:,} read, {f.accepted:,} accepted, {f.rejected:,} rejected ({f.share:.1%})"
+            for f in self.files
+        ]
+        for issue in self.issues:
+            lines.append(f"{issue.file} {issue.column}: {issue.rule}: {issue.count:,}")
+            lines += [f"  {example}" for example in issue.examples]
+        return "\n".join(lines + [f"warning: {w}" for w in self.warnings])
+
+    def to_dict(self) -> dict[str, object]:
+        """For `json.dumps`."""
+        return {**dataclasses.asdict(self), "ok": self.ok, "n_rejected": self.n_rejected}

@@ -1,0 +1,194 @@
+"""Catalogues on disk: `WORKSPACE/catalogues/<fingerprint>/`, written aside and renamed, never changed after."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pandas import DataFrame
+
+from engine.datasets.contract import CONTRACT_VERSION, REJECTS, TABLES, Catalogue, DatasetSettings
+from engine.datasets.report import Report
+from engine.errors import DataError
+
+MANIFEST = "catalogue.json"
+REJECTS_FILE = "rejects.parquet"
+
+
+def fingerprint(tables: dict[str, pa.Table], settings: DatasetSettings, *, named: bool) -> str:
+    """16 hex digits of a sha256 over the content: equal for CSV, Parquet or JSON of the same rows.
+
+    A name that is only the folder's does not count.
+    """
+    stated = dataclasses.asdict(settings) | ({} if named else {"name": None})
+    digest = hashlib.sha256(json.dumps([CONTRACT_VERSION, stated], sort_keys=True).encode())
+    for name in TABLES:
+        table = tables[name]
+        digest.update(f"\0{name}:{table.num_rows}".encode())
+        for column in table.column_names:
+            digest.update(f"\0{column}".encode())
+            for part in _content(table.column(column)):
+                digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _content(column: pa.ChunkedArray) -> Iterator[bytes]:
+    """The values of a column as bytes that depend on nothing else (not on chunks, offsets or unused bits)."""
+    yield np.asarray(pc.is_valid(column).combine_chunks()).astype(np.uint8).tobytes()
+    values = pc.drop_null(column)
+    kind = values.type
+    if pa.types.is_list(kind):
+        yield np.asarray(pc.list_value_length(values).combine_chunks()).astype(np.int64).tobytes()
+        values = pc.list_flatten(values)
+    if pa.types.is_string(kind):
+        yield np.asarray(pc.binary_length(values).combine_chunks()).astype(np.int64).tobytes()
+        for chunk in values.chunks:
+            yield from (text.encode() for text in chunk.to_pylist())
+    else:
+        numbers = np.asarray(values.combine_chunks())
+        # Adding 0 makes -0.0 and 0.0 one value.
+        yield (numbers.astype("datetime64[us]") if numbers.dtype.kind == "M" else numbers + 0).tobytes()
+
+
+@contextlib.contextmanager
+def writing(workspace: Path) -> Iterator[None]:
+    """Turns what the disk refuses into DataError; the caller's temporary folder sees to it that nothing is left."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(workspace) from error
+        where = error.filename or workspace
+        raise DataError(f"{where} cannot be read or written: {error.strerror or error}; nothing was stored") from error
+    except duckdb.OutOfMemoryException as error:
+        raise DataError("the dataset does not fit into memory; nothing was stored: use a larger machine") from error
+    except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise _disk_full(workspace) from error
+        raise
+
+
+def _disk_full(workspace: Path) -> DataError:
+    return DataError(
+        f"no space left on the disk of {workspace}; nothing was stored: free some space or choose another workspace"
+    )
+
+
+@contextlib.contextmanager
+def staging(workspace: Path) -> Iterator[Path]:
+    """A temporary folder beside the catalogues, removed whatever happens."""
+    catalogues = workspace / "catalogues"
+    catalogues.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=catalogues, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def store(
+    workspace: Path, staged: Path, name: str, tables: dict[str, pa.Table], settings: DatasetSettings,
+    rejects: DataFrame, report: Report,
+) -> None:  # fmt: skip
+    """Writes a catalogue inside the folder `staged`, then renames it into place.
+
+    Where it is already there, nothing changes, unless this input was rejected in other rows: those replace the older.
+    """
+    target = workspace / "catalogues" / name
+    folder = staged / "catalogue"
+    folder.mkdir()
+    rejected = pa.Table.from_pandas(rejects, REJECTS, preserve_index=False)
+    pq.write_table(rejected, folder / REJECTS_FILE)
+    manifest = {
+        "fingerprint": name,
+        "settings": dataclasses.asdict(settings),
+        "rows": {table: tables[table].num_rows for table in TABLES},
+        "n_rejected": report.n_rejected,
+        "rejects": hashlib.sha256(rejects.to_json(orient="split").encode()).hexdigest(),
+        "report": report.to_dict(),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    text = json.dumps(manifest, ensure_ascii=False, indent=1)
+    if (target / MANIFEST).exists():
+        if _manifest(target)["rejects"] != manifest["rejects"]:
+            (folder / MANIFEST).write_text(text, encoding="utf-8")
+            for part in (REJECTS_FILE, MANIFEST):
+                os.replace(folder / part, target / part)
+        return
+    for table, rows in tables.items():
+        pq.write_table(rows, folder / f"{table}.parquet", compression="zstd")
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(folder, target)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"catalogue {folder.name} is damaged ({MANIFEST}: {error}); remove {folder} and ingest again"
+        ) from None
+    return found
+
+
+def load(workspace: Path, fingerprint: str) -> Catalogue:
+    """The stored catalogue of that fingerprint (or of its unambiguous beginning, at least 4 digits).
+
+    Raises DataError where there is none or its files are damaged.
+    """
+    catalogues = workspace / "catalogues"
+    there = sorted(p.parent.name for p in catalogues.glob(f"*/{MANIFEST}"))
+    found = [name for name in there if name == fingerprint or (len(fingerprint) >= 4 and name.startswith(fingerprint))]
+    if len(found) != 1:
+        what = f"matches {', '.join(found)}" if found else f"is not among {', '.join(there) or 'none at all'}"
+        raise DataError(f"catalogue '{fingerprint}' {what} in {workspace}; ingest the dataset, or give one of those")
+    folder = catalogues / found[0]
+    manifest = _manifest(folder)
+    try:
+        tables = {
+            name: pq.read_table(folder / f"{name}.parquet").to_pandas() for name in TABLES if name != "judgments_raw"
+        }
+        raw: dict[str, Any] = manifest["settings"]
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        settings = DatasetSettings(**values)
+    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+        raise DataError(f"catalogue {found[0]} is damaged ({error}); remove {folder} and ingest again") from None
+    return Catalogue(fingerprint=found[0], settings=settings, n_rejected=manifest["n_rejected"], **tables)
+
+
+def list_catalogues(workspace: Path) -> DataFrame:
+    """fingerprint, name, n_items, n_queries, n_interactions, n_judgments, n_rejected, created_at; newest first."""
+    rows = []
+    for path in (workspace / "catalogues").glob(f"*/{MANIFEST}"):
+        manifest = _manifest(path.parent)
+        counts = {f"n_{table}": manifest["rows"][table] for table in ("items", "queries", "interactions", "judgments")}
+        rows.append(
+            {"fingerprint": manifest["fingerprint"], "name": manifest["settings"]["name"], **counts,
+             "n_rejected": manifest["n_rejected"], "created_at": manifest["created_at"]}
+        )  # fmt: skip
+    columns = [
+        "fingerprint",
+        "name",
+        "n_items",
+        "n_queries",
+        "n_interactions",
+        "n_judgments",
+        "n_rejected",
+        "created_at",
+    ]
+    found = DataFrame(rows, columns=columns)
+    return found.sort_values(["created_at", "fingerprint"], ascending=[False, True], ignore_index=True)

@@ -1,0 +1,366 @@
+"""The rules of the contract, as SQL over the files as read; broken ones become issues, never crashes.
+
+Every rule leaves the row, its column and the reason in table `broken`; a row in it is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.datasets.contract import (
+    FILES,
+    MAX_CATEGORY_DEPTH,
+    MAX_EMBEDDING,
+    MAX_ID_CHARACTERS,
+    MAX_NUMBER,
+    MAX_TEXT_BYTES,
+    SPLITS,
+    Column,
+    DatasetSettings,
+    close_matches,
+    normalise_query,
+)
+from engine.datasets.raw import RawTable, quoted
+from engine.errors import DataError
+
+_BLANK = r"regexp_full_match({0}, '[\s\pZ]*')"
+_TRIM = r"nullif(regexp_replace({0}, '^[\s\pZ]+|[\s\pZ]+$', '', 'g'), '')"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Validator:
+    """Checks the raw tables of one dataset, in the contract's order, inside one DuckDB connection.
+
+    Leaves a table `typed_<file>` per file (`_row`, then every column of the contract in its own type, NULL where
+    absent) and the table `broken(file, _row, col, rule, value, why, other_row)`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings, staging: Path) -> None:
+        self.connection = connection
+        self.settings = settings
+        self.staging = staging
+        self.warnings: list[str] = []
+        self.raw: dict[str, RawTable] = {}
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            "CREATE TABLE broken(file VARCHAR, _row BIGINT, col VARCHAR, rule VARCHAR, value VARCHAR, why VARCHAR, other_row BIGINT)"
+        )
+
+    # ------------------------------------------------------------ one file
+
+    def check(self, table: str, raw: RawTable) -> None:
+        """Types, checks and cross-checks one file. Raises DataError where a required column is missing."""
+        self.raw[table] = raw
+        self._check_columns(table, raw)
+        self._create_typed(table, raw)
+        for column in FILES[table]:
+            if column.name in raw.columns:
+                self._check_values(table, raw, column)
+        getattr(self, f"_check_{table}")(raw)
+
+    def _check_columns(self, table: str, raw: RawTable) -> None:
+        named = list(raw.columns)
+        for column in FILES[table]:
+            if column.required and column.name not in raw.columns:
+                near = close_matches(column.name, named, column.also)
+                raise DataError(
+                    f"{raw.file} has no column '{column.name}', which is required; it has {_listed(named)}"
+                    + (
+                        f"; did you mean '{near[0]}'? Rename it to '{column.name}'"
+                        if near
+                        else f"; add '{column.name}'"
+                    )
+                )
+        if table in ("interactions", "judgments"):
+            if "query" not in raw.columns and "query_id" not in raw.columns:
+                near = close_matches("query", named, ("query_text", "search_term", "keyword", "q", "qid", "search"))
+                raise DataError(
+                    f"{raw.file} has neither 'query_id' nor 'query', one of which is required; it has {_listed(named)}"
+                    + (f"; did you mean '{near[0]}'? Rename it to 'query'" if near else "; add 'query' with the text")
+                )
+            if "query" not in raw.columns and "queries" not in self.raw:
+                raise DataError(
+                    f"{raw.file} names queries by 'query_id', but no queries file gives their text; "
+                    f"add queries.csv with query_id,text or a column 'query' with the text"
+                )
+        unknown = [c for c in named if c not in {k.name for k in FILES[table]}]
+        if unknown and table == "items":
+            self.warnings.append(f"{raw.file}: unknown columns kept as attributes: {_listed(unknown)}")
+        elif unknown:
+            self.warnings.append(f"{raw.file}: unknown columns ignored: {_listed(unknown)}")
+
+    def _create_typed(self, table: str, raw: RawTable) -> None:
+        known = [c.name for c in FILES[table]]
+        select = []
+        for column in FILES[table]:
+            if column.name in raw.columns:
+                value = _typed(column, raw.columns[column.name], self.settings)
+            else:
+                value = f"CAST(NULL AS {_SQL_TYPE.get(column.kind, 'VARCHAR')})"
+            if column.kind == "object":
+                extras = [c for c in raw.columns if c not in known]
+                value = _with_extras(value, extras)
+            select.append(f"{value} AS {quoted(column.name)}")
+        self.connection.execute(
+            f"CREATE TABLE typed_{table} AS SELECT rowid AS _row, {', '.join(select)} FROM {raw.name}"
+        )
+
+    def _break(
+        self,
+        table: str,
+        column: str,
+        rule: str,
+        condition: str,
+        why: str,
+        *,
+        value: str | None = None,
+        other: str = "NULL",
+    ) -> None:
+        """Rejects the rows of `typed_<table>` t (beside raw row r) where `condition` holds; `why` is SQL text."""
+        raw = self.raw[table]
+        if value is None:
+            value = f"r.{quoted(column)}" if column in raw.columns else "NULL"
+        self.connection.execute(
+            f"""INSERT INTO broken SELECT '{table}', t._row, '{column}', {_literal(rule)},
+            left(CAST({value} AS VARCHAR), 200), {why}, {other}
+            FROM typed_{table} t JOIN {raw.name} r ON r.rowid = t._row WHERE {condition}"""
+        )
+
+    def _check_values(self, table: str, raw: RawTable, column: Column) -> None:
+        name, kind = column.name, column.kind
+        typed, text = f"t.{quoted(name)}", f"CAST(r.{quoted(name)} AS VARCHAR)"
+        given = f"NOT coalesce({_BLANK.format(text)}, true)"
+
+        def rule(rule: str, condition: str, why: str) -> None:
+            self._break(table, name, rule, condition, _literal(why))
+
+        if column.required:
+            rule("required value is missing", f"NOT ({given})", f"every row needs a {name}")
+        if kind == "id":
+            rule(
+                "absurdly long id",
+                f"length({typed}) > {MAX_ID_CHARACTERS}",
+                f"at most {MAX_ID_CHARACTERS:,} characters",
+            )
+        elif kind in ("text", "label", "object"):
+            rule("absurdly large value", f"strlen({text}) > {MAX_TEXT_BYTES}", f"at most {MAX_TEXT_BYTES:,} bytes")
+        if kind == "object":
+            rule("not a JSON object", f"{given} AND coalesce(json_type(try({_as_json(name, raw)})), '') <> 'OBJECT'",
+                 'write it as {"colour": "red"}')  # fmt: skip
+        elif kind in ("number", "grade"):
+            rule("not a number", f"{given} AND ({typed} IS NULL OR NOT isfinite({typed}))",
+                 "write a number like 12.5, without unit or thousands separator")  # fmt: skip
+            if kind == "grade":
+                top = self.settings.max_grade
+                rule("grade out of range", f"isfinite({typed}) AND NOT {typed} BETWEEN 0 AND {top!r}",
+                     f"allowed: 0 to {top:g} (max_grade in dataset.toml)")  # fmt: skip
+            else:
+                rule("number out of range", f"isfinite({typed}) AND NOT {typed} BETWEEN 0 AND {MAX_NUMBER!r}",
+                     f"allowed: 0 to {MAX_NUMBER:g}")  # fmt: skip
+        elif kind == "time":
+            rule("not a date", f"{given} AND {typed} IS NULL", "write it as 2024-05-31 or 2024-05-31T12:00:00Z")
+            rule("date out of range", f"{typed} IS NOT NULL AND NOT coalesce(try(year({typed})), 0) BETWEEN 1800 AND 2200",
+                 "allowed: years 1800 to 2200")  # fmt: skip
+        elif kind == "split":
+            rule("unknown split", f"{typed} IS NOT NULL AND {typed} NOT IN {SPLITS}", f"allowed: {', '.join(SPLITS)}")
+        elif kind == "category":
+            self._check_category(table, name)
+        elif kind == "embedding":
+            self._check_embedding(table, name, given)
+
+    def _check_category(self, table: str, name: str) -> None:
+        separator = _literal(self.settings.category_separator)
+        levels = f"string_split(t.{quoted(name)}, {separator})"
+        self._break(
+            table, name, "category is too deep", f"len({levels}) > {MAX_CATEGORY_DEPTH}",
+            _literal(f"at most {MAX_CATEGORY_DEPTH} levels, separated by {separator} (category_separator)"),
+        )  # fmt: skip
+        self._break(
+            table, name, "category has an empty level", f"list_contains({levels}, '')",
+            _literal(f"levels are separated by {separator}, each with a name"),
+        )  # fmt: skip
+
+    def _check_embedding(self, table: str, name: str, given: str) -> None:
+        typed = f"t.{quoted(name)}"
+        bad = f"len(list_filter({typed}, lambda v: v IS NULL OR NOT isfinite(v))) > 0"
+        self._break(table, name, "not a list of numbers", f"{given} AND ({typed} IS NULL OR len({typed}) = 0 OR {bad})",
+                    _literal("write it as [0.1, 0.2, ...], finite numbers only"))  # fmt: skip
+        self._break(table, name, "absurdly long embedding", f"len({typed}) > {MAX_EMBEDDING}",
+                    _literal(f"at most {MAX_EMBEDDING:,} numbers"))  # fmt: skip
+        usual = self._one(
+            f"""SELECT len({quoted(name)}) FROM typed_{table} WHERE len({quoted(name)}) > 0
+            GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"""
+        )
+        if usual is not None:
+            self._break(
+                table, name, "embeddings of unequal length", f"len({typed}) > 0 AND len({typed}) <> {usual}",
+                f"'it has ' || len({typed}) || ' numbers where most have {usual}'",
+            )  # fmt: skip
+
+    def _one(self, sql: str) -> object:
+        row = self.connection.execute(sql).fetchone()
+        return None if row is None else row[0]
+
+    # ------------------------------------------------------------ cross-checks
+
+    def accepted(self, table: str) -> str:
+        """SQL of the rows of a file that no rule has rejected so far."""
+        return f"(SELECT * FROM typed_{table} WHERE _row NOT IN (SELECT _row FROM broken WHERE file = '{table}'))"
+
+    def _check_duplicates(self, table: str, key: str, column: str, rule: str, *, where: str = "true") -> None:
+        """Keeps the first accepted row of each key."""
+        self.connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE again AS SELECT _row, min(_row) OVER (PARTITION BY {key}) AS first_row
+            FROM {self.accepted(table)} WHERE {where} QUALIFY _row <> first_row"""
+        )
+        first = "(SELECT first_row FROM again a WHERE a._row = t._row)"
+        self._break(table, column, rule, "t._row IN (SELECT _row FROM again)",
+                    "'already given at {line}; the first is kept'", other=first)  # fmt: skip
+
+    def _check_items(self, raw: RawTable) -> None:
+        self._check_duplicates("items", "item_id", "item_id", "duplicate id")
+
+    def _check_queries(self, raw: RawTable) -> None:
+        self._check_duplicates("queries", "query_id", "query_id", "duplicate id")
+        if "image_space_embedding" in raw.columns and "image_embedding" in self.raw["items"].columns:
+            size = self._one(f"SELECT max(len(image_embedding)) FROM {self.accepted('items')}")
+            if size is not None:
+                length = 'len(t."image_space_embedding")'
+                self._break(
+                    "queries", "image_space_embedding", "embedding of another space",
+                    f"{length} > 0 AND {length} <> {size} AND t._row NOT IN (SELECT _row FROM broken WHERE file = 'queries')",
+                    f"'it has ' || {length} || ' numbers where items.image_embedding has {size}'",
+                )  # fmt: skip
+
+    def _check_interactions(self, raw: RawTable) -> None:
+        self._check_references("interactions", raw)
+        over = self._one(f"SELECT count(*) FROM {self.accepted('interactions')} WHERE clicks > impressions")
+        if over:
+            self.warnings.append(f"{raw.file}: {over:,} rows have more clicks than impressions; kept as given")
+        if {"impressions", "clicks", "purchases"}.isdisjoint(raw.columns):
+            self.warnings.append(f"{raw.file}: no impressions, clicks or purchases; each row counts as one click")
+
+    def _check_judgments(self, raw: RawTable) -> None:
+        self._check_references("judgments", raw)
+        self._check_duplicates("judgments", "_key, item_id, coalesce(source, ''), rater", "item_id",
+                               "same rater judged the pair twice", where="rater IS NOT NULL")  # fmt: skip
+        self.connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE again AS
+            SELECT _row, split, first_value(split) OVER w AS first_split, first_value(_row) OVER w AS first_row
+            FROM {self.accepted("judgments")} WHERE split IS NOT NULL
+            WINDOW w AS (PARTITION BY _key ORDER BY _row) QUALIFY split <> first_split"""
+        )
+        self._break(
+            "judgments", "split", "query in two splits", "t._row IN (SELECT _row FROM again)",
+            "'its query is in ' || (SELECT first_split FROM again a WHERE a._row = t._row) || ' since {line}; one split a query'",
+            other="(SELECT first_row FROM again a WHERE a._row = t._row)",
+        )  # fmt: skip
+
+    def _check_references(self, table: str, raw: RawTable) -> None:
+        """Adds `_key`, the query_id each row means, and rejects rows of unknown items or queries."""
+        by_id = "query_id" in raw.columns
+        text = "query" in raw.columns
+        column = "query_id" if by_id else "query"
+        self._break(table, column, "required value is missing", f"t.{column} IS NULL OR {_BLANK.format(f't.{column}')}",
+                    _literal(f"every row needs a {column}"))  # fmt: skip
+        self.connection.execute(f"ALTER TABLE typed_{table} ADD COLUMN _key VARCHAR")
+        if by_id:
+            self.connection.execute(f"UPDATE typed_{table} SET _key = query_id")
+            if text and "queries" in self.raw:
+                self.warnings.append(f"{raw.file}: 'query' ignored, the queries file gives the text of each query_id")
+            elif text:
+                self._break(table, "query", "required value is missing", f"t.query IS NULL OR {_BLANK.format('t.query')}",
+                            _literal("without a queries file every row needs its query's text"))  # fmt: skip
+        else:
+            self._normalise(f"SELECT DISTINCT query AS text FROM typed_{table} WHERE query IS NOT NULL", "spelling")
+            key = "s.normal"
+            source = "spelling s"
+            if "queries" in self.raw:
+                self._normalise(f"SELECT DISTINCT text FROM {self.accepted('queries')}", "known")
+                self.connection.execute(
+                    f"""CREATE OR REPLACE TEMP TABLE known_id AS SELECT k.normal, arg_min(q.query_id, q._row) AS query_id
+                    FROM {self.accepted("queries")} q JOIN known k ON k.text = q.text GROUP BY k.normal"""
+                )
+                key, source = "i.query_id", "spelling s JOIN known_id i ON i.normal = s.normal"
+            self.connection.execute(
+                f"UPDATE typed_{table} SET _key = {key} FROM {source} WHERE s.text = typed_{table}.query"
+            )
+        if "queries" in self.raw:
+            known = "t._key IS NULL OR t._key NOT IN (SELECT query_id FROM " + self.accepted("queries") + ")"
+            stated = f"NOT coalesce({_BLANK.format(f't.{column}')}, true)"
+            self._break(table, column, "unknown query", f"{stated} AND ({known})",
+                        _literal(f"{self.raw['queries'].file} has no accepted row with it"))  # fmt: skip
+        items = "SELECT item_id FROM " + self.accepted("items")
+        self._break(table, "item_id", "unknown item", f"t.item_id NOT IN ({items})",
+                    _literal(f"{self.raw['items'].file} has no accepted row with it"))  # fmt: skip
+
+    def _normalise(self, distinct: str, table: str) -> None:
+        """Table(text, normal) of distinct query texts, by way of a file: DuckDB has no such function of its own."""
+        texts = [row[0] for row in self.connection.execute(distinct).fetchall()]
+        path = self.staging / f"{table}.parquet"
+        normal = [normalise_query(text) for text in texts]
+        pq.write_table(pa.table({"text": pa.array(texts, pa.string()), "normal": pa.array(normal, pa.string())}), path)
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM read_parquet(?)", [str(path)])
+
+
+# ---------------------------------------------------------------- typed values
+
+_SQL_TYPE = {"number": "DOUBLE", "grade": "DOUBLE", "time": "TIMESTAMP", "embedding": "FLOAT[]"}
+
+
+def _typed(column: Column, source: str, settings: DatasetSettings) -> str:
+    """SQL for a raw column in its contract type; NULL where it is absent, blank or wrong."""
+    name = quoted(column.name)
+    text = name if source == "VARCHAR" else f"CAST({name} AS VARCHAR)"
+    convert: dict[str, Callable[[], str]] = {
+        "number": lambda: f"TRY_CAST({text if source == 'BOOLEAN' else name} AS DOUBLE)",
+        "grade": lambda: f"TRY_CAST({text if source == 'BOOLEAN' else name} AS DOUBLE)",
+        # Through TIMESTAMPTZ, because a plain cast drops a stated offset from UTC.
+        "time": lambda: f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)",
+        "embedding": lambda: f"TRY_CAST({name if source.endswith(']') else text} AS FLOAT[])",
+        "object": lambda: (
+            f"CAST(try(json({text if source in ('VARCHAR', 'JSON') else f'to_json({name})'})) AS VARCHAR)"
+        ),
+        "category": lambda: _category(text, settings.category_separator),
+        "text": lambda: f"nullif({text}, '')",
+    }
+    return convert.get(column.kind, lambda: _TRIM.format(text))()
+
+
+def _category(text: str, separator: str) -> str:
+    trimmed = _TRIM.format(text)
+    parts = f"list_transform(string_split({trimmed}, {_literal(separator)}), lambda p: trim(p))"
+    return f"array_to_string({parts}, {_literal(separator)})"
+
+
+def _as_json(name: str, raw: RawTable) -> str:
+    source = raw.columns[name]
+    return f"json(CAST(r.{quoted(name)} AS VARCHAR))" if source in ("VARCHAR", "JSON") else f"to_json(r.{quoted(name)})"
+
+
+def _with_extras(attributes: str, extras: list[str]) -> str:
+    """Unknown columns join the attributes; where both name one, the attributes' own value stands."""
+    if extras:
+        pairs = ", ".join(f"{_literal(c)}, {quoted(c)}" for c in extras)
+        # The inner merge drops the NULLs of absent values.
+        present = f"json_merge_patch('{{}}', json_object({pairs}))"
+        attributes = f"json_merge_patch({present}, coalesce({attributes}, '{{}}'))"
+    return f"nullif(CAST({attributes} AS VARCHAR), '{{}}')"
+
+
+def _listed(names: list[str]) -> str:
+    some = ", ".join(f"'{n}'" for n in names[:12])
+    return some + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def row_json(raw: RawTable) -> str:
+    """SQL for a raw row, whole, as JSON."""
+    return "CAST(json_object(" + ", ".join(f"{_literal(c)}, r.{quoted(c)}" for c in raw.columns) + ") AS VARCHAR)"

@@ -1,0 +1,1 @@
+"""Query to SIDs: trie, model, training, beam search."""

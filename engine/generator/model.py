@@ -1,0 +1,207 @@
+"""The compact generator: a small Qwen3 decoder that spells semantic identifiers, prompted by an embedding.
+
+The prompt is a few soft tokens projected from the frozen text embedding of a query (or of a title); the vocabulary
+is one token per (level, code), so position P + l of [soft_1 .. soft_P, c_1 .. c_{L-1}] (1-based) predicts c_{l+1},
+over the codes of that level alone. The decoder itself is in `qwen3.py`; `as_transformers` gives its twin there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.config import GeneratorConfig
+from engine.errors import ModelError
+from engine.generator.qwen3 import EPSILON, ROPE_THETA, Architecture, Folded, Qwen3Decoder, States, run
+from engine.generator.trie import SidTrie
+
+if TYPE_CHECKING:
+    from transformers import Qwen3ForCausalLM
+
+INIT_STD = 0.02
+"""Standard deviation of random weights, as in Qwen3."""
+
+
+@dataclass
+class BeamCache:
+    """Keys and values of the prompts and of every beam step since, one copy a query: beams share their ancestors."""
+
+    level: int
+    """Levels decoded: the next step feeds codes of level `level + 1`."""
+    states: States
+    visible: Tensor
+    """(Q, W, S) bool: which of the S positions each row of the last step sees."""
+
+
+class CompactGenerator(nn.Module):
+    """p(SID | embedding), level by level. `eval()` folds the weights and readies `prefill` and `step`."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.prefix = nn.Linear(architecture.query_dim, architecture.prefix_tokens * architecture.hidden)
+        self.model = Qwen3Decoder(architecture)
+        self._folded: Folded | None = None
+
+    @staticmethod
+    def initialise(sizes: Sequence[int], query_dim: int, config: GeneratorConfig, *, seed: int) -> CompactGenerator:
+        """A generator with random weights drawn from `seed` alone, for embeddings of width `query_dim`."""
+        model = CompactGenerator(
+            Architecture(
+                sizes=tuple(int(size) for size in sizes),
+                query_dim=query_dim,
+                hidden=config.hidden,
+                layers=config.layers,
+                heads=config.heads,
+                prefix_tokens=config.prefix_tokens,
+            )
+        )
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.ndim == 2:
+                    parameter.normal_(0.0, INIT_STD, generator=generator)
+                else:
+                    parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+        return model
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codes per level."""
+        return self.architecture.sizes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.prefix.weight.device
+
+    def train(self, mode: bool = True) -> CompactGenerator:
+        """Training mode, or (`mode=False`) the folded weights that decoding needs."""
+        super().train(mode)
+        with torch.no_grad():
+            self._folded = None if mode else self.model.fold()
+        return self
+
+    def forward(self, query_x: Tensor, codes: Tensor) -> list[Tensor]:
+        """Teacher-forced logits, L tensors (B, K_l), from embeddings (B, D) and codes (B, L); the last is unread."""
+        a = self.architecture
+        folded = self.model.fold()
+        offsets = torch.tensor(a.offsets[: a.levels - 1], dtype=torch.int64, device=codes.device)
+        spelled = F.embedding(codes[:, :-1] + offsets, self.model.embed_tokens.weight)
+        hidden = torch.cat([self._soft_tokens(query_x), spelled], dim=1)
+        states = run(a, folded.layers, hidden, slice(0, a.positions), self._causal(a.positions), outputs=a.levels)
+        return [F.linear(states.hidden[:, level], head) for level, head in enumerate(folded.heads)]
+
+    @torch.inference_mode()
+    def prefill(self, queries: np.ndarray) -> tuple[np.ndarray, BeamCache]:
+        """Logits (Q, K_1) for level 1 and the cache, from query embeddings (Q, D) float32."""
+        a = self.architecture
+        folded = self._ready()
+        causal = self._causal(a.prefix_tokens)
+        hidden = self.soft_prompt(queries)
+        states = run(a, folded.layers, hidden, slice(0, a.prefix_tokens), causal, outputs=1)
+        cache = BeamCache(0, states, causal[-1:].expand(len(queries), 1, -1))
+        return F.linear(states.hidden[:, 0], folded.heads[0]).cpu().numpy(), cache
+
+    @torch.inference_mode()
+    def step(self, cache: BeamCache, codes: np.ndarray, parents: np.ndarray) -> np.ndarray:
+        """Logits (Q, W, K_next) after each beam's newest code; the cache grows by one step.
+
+        Args:
+            cache: from `prefill`; changed in place.
+            codes: (Q, W) int64, the beams' codes at level `cache.level + 1`.
+            parents: (Q, W) int64, the row of the previous step that each beam extends; 0 after `prefill`.
+        """
+        a = self.architecture
+        folded = self._ready()
+        n_queries, width = codes.shape
+        rows = torch.as_tensor(parents, device=self.device)[..., None].expand(-1, -1, cache.visible.shape[-1])
+        own = torch.eye(width, dtype=torch.bool, device=self.device).expand(n_queries, -1, -1)
+        cache.visible = torch.cat([cache.visible.gather(1, rows), own], dim=-1)
+        tokens = torch.as_tensor(codes, device=self.device) + a.offsets[cache.level]
+        hidden = F.embedding(tokens, self.model.embed_tokens.weight)
+        position = a.prefix_tokens + cache.level
+        cache.states = run(a, folded.layers, hidden, slice(position, position + 1), cache.visible, past=cache.states)
+        cache.level += 1
+        return F.linear(cache.states.hidden, folded.heads[cache.level]).cpu().numpy()
+
+    @torch.inference_mode()
+    def soft_prompt(self, query_x: np.ndarray) -> Tensor:
+        """(Q, P, hidden): the soft tokens of query embeddings (Q, D)."""
+        return self._soft_tokens(torch.as_tensor(query_x, dtype=torch.float32, device=self.device))
+
+    def save(self, path: Path, trie_fingerprint: str) -> None:
+        """Write the weights as safetensors, with the architecture and the trie they belong to as metadata."""
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        metadata = {"architecture": json.dumps(asdict(self.architecture)), "trie_fingerprint": trie_fingerprint}
+        temporary = path.with_name(path.name + ".tmp")
+        save_file(state, temporary, metadata=metadata)
+        temporary.replace(path)
+
+    def as_transformers(self) -> Qwen3ForCausalLM:
+        """The same decoder as a `transformers` model on the CPU; feed it `soft_prompt` as `inputs_embeds`."""
+        from transformers import Qwen3Config, Qwen3ForCausalLM
+
+        a = self.architecture
+        config = Qwen3Config(
+            vocab_size=a.offsets[-1],
+            hidden_size=a.hidden,
+            intermediate_size=a.intermediate,
+            num_hidden_layers=a.layers,
+            num_attention_heads=a.heads,
+            num_key_value_heads=a.kv_heads,
+            head_dim=a.head_dim,
+            max_position_embeddings=a.prefix_tokens + a.levels,
+            rms_norm_eps=EPSILON,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        )
+        twin = Qwen3ForCausalLM(config)
+        state = {f"model.{name}": tensor.cpu() for name, tensor in self.model.state_dict().items()}
+        twin.load_state_dict(state | {"lm_head.weight": state["model.embed_tokens.weight"]})
+        return twin.eval()
+
+    def _soft_tokens(self, query_x: Tensor) -> Tensor:
+        return self.prefix(query_x).view(len(query_x), self.architecture.prefix_tokens, self.architecture.hidden)
+
+    def _causal(self, n: int) -> Tensor:
+        return torch.ones(n, n, dtype=torch.bool, device=self.device).tril()
+
+    def _ready(self) -> Folded:
+        assert self._folded is not None, "call eval() before decoding"
+        return self._folded
+
+
+def load_generator(path: Path, trie: SidTrie) -> CompactGenerator:
+    """The generator saved at `path`, ready to decode.
+
+    Raises ModelError when the file is missing or damaged, or was trained for SIDs other than those of `trie`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        trained_for = metadata["trie_fingerprint"]
+        fields = json.loads(metadata["architecture"])
+        model = CompactGenerator(Architecture(**fields | {"sizes": tuple(fields["sizes"])}))
+        model.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise ModelError(f"no generator at {path}; train the run again") from error
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} is damaged or not a generator ({error}); train the run again") from error
+    if trained_for != trie.fingerprint:
+        raise ModelError(
+            f"{path} was trained for other SIDs: trie {trained_for[:12]}, the run's is {trie.fingerprint[:12]}; "
+            "train the run again"
+        )
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -1,0 +1,241 @@
+"""Train the compact generator: titles -> SIDs first, then queries -> SIDs of the items they led to.
+
+Cross-entropy over each level's own codes, levels weighted alike. The softmax of a level runs over all K_l codes of
+that level and not over the children that exist: the trie restricts decoding, so unconstrained decoding stays
+meaningful. An epoch of the second stage visits every query with interactions once and draws one of its items in
+proportion to interaction strength. AdamW, gradient norm clipped at 1, and one warm-up and cosine decay a stage.
+
+Every order and draw derives from (seed, stage, epoch) and nothing else is random, so the step is the whole state
+of sampler and random numbers; checkpoints hold it with the weights, the optimizer and the history, and a resumed
+training equals an uninterrupted one bit for bit (same machine, library versions and thread count).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pandas import DataFrame
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_
+
+from engine.config import GeneratorConfig
+from engine.generator.model import CompactGenerator
+from engine.progress import Progress, silent
+
+CHECKPOINT_EVERY = 100
+"""Steps between checkpoints."""
+REPORT_EVERY = 20
+"""Steps between history rows and between progress calls."""
+WARMUP_SHARE = 0.05
+FINAL_LR_SHARE = 0.02
+WEIGHT_DECAY = 0.01
+CLIP_NORM = 1.0
+
+
+class GeneratorFit(NamedTuple):
+    """A trained generator."""
+
+    model: CompactGenerator
+    """Ready to decode."""
+    history: DataFrame
+    """step, name, value: `alignment.loss`, `query.loss` (nats a SID), their levels `.loss_1` .., and `lr`."""
+
+
+class Stage(NamedTuple):
+    """Examples of one stage: inputs, and for each the items it may be asked to spell."""
+
+    name: str
+    x: np.ndarray
+    """(M, D) float32 input embeddings."""
+    codes: np.ndarray
+    """(P, L) candidate targets, grouped by input."""
+    first: np.ndarray
+    """(M + 1,) offsets: input m's candidates are first[m] .. first[m + 1] - 1."""
+    cumulative: np.ndarray
+    """(P + 1,) float64 cumulative strength of the candidates."""
+    steps: int
+
+
+def train_generator(
+    item_x: np.ndarray,
+    item_codes: np.ndarray,
+    query_x: np.ndarray,
+    pair_query: np.ndarray,
+    pair_item: np.ndarray,
+    pair_weight: np.ndarray,
+    sizes: tuple[int, ...],
+    config: GeneratorConfig,
+    *,
+    seed: int,
+    progress: Progress = silent,
+    checkpoint: Path | None = None,
+) -> GeneratorFit:
+    """Train a generator from scratch, or from `checkpoint` where that file holds a part of this very training.
+
+    Args:
+        item_x: (N, D) float32 frozen embeddings of item titles.
+        item_codes: (N, L) int64 SIDs.
+        query_x: (Q, D) float32 frozen embeddings of queries.
+        pair_query: (P,) int64 query of each interaction; may be empty (titles alone then).
+        pair_item: (P,) int64 its item.
+        pair_weight: (P,) float32 its strength; pairs of strength 0 are left out.
+        sizes: codes per level.
+        config: shapes, epochs and learning rate.
+        seed: fixes weights, order and draws.
+        progress: called as (done, total) in steps; an exception it raises ends the training, resumable.
+        checkpoint: file written every 100 steps and at the end; one of other inputs or settings is ignored.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    items = np.arange(len(item_x))
+    every = np.ones(len(items), dtype=np.float32)
+    stages = [
+        _stage("alignment", item_x, item_codes, (items, items, every), config.alignment_epochs, config.batch),
+        _stage("query", query_x, item_codes, (pair_query, pair_item, pair_weight), config.query_epochs, config.batch),
+    ]
+    total = sum(stage.steps for stage in stages)
+    model = CompactGenerator.initialise(sizes, item_x.shape[1], config, seed=seed).to(device).train()
+    training = _Training(model, config.lr, checkpoint, _signature(stages, sizes, config, seed))
+    done = training.resume()
+    progress(done, total)
+    before = 0
+    for number, stage in enumerate(stages):
+        for step in range(max(done - before, 0), stage.steps):
+            x, codes = _batch(stage, step, config.batch, seed=(seed, number))
+            lr = config.lr * _schedule(step, stage.steps)
+            training.step(stage.name, torch.from_numpy(x).to(device), torch.from_numpy(codes).to(device), lr)
+            done += 1
+            if done % CHECKPOINT_EVERY == 0 or done == total:
+                training.save()
+            if done % REPORT_EVERY == 0 or done == total:
+                progress(done, total)
+        before += stage.steps
+    return GeneratorFit(model.eval(), DataFrame(training.history, columns=["step", "name", "value"]))
+
+
+class _Training:
+    """Model, optimizer and history between steps, and their checkpoint."""
+
+    def __init__(self, model: CompactGenerator, lr: float, checkpoint: Path | None, signature: str) -> None:
+        self.model = model
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
+        self.checkpoint = checkpoint
+        self.signature = signature
+        self.done = 0
+        self.history: list[tuple[int, str, float]] = []
+
+    def step(self, stage: str, x: Tensor, codes: Tensor, lr: float) -> None:
+        """One update on a batch of embeddings (B, D) and SIDs (B, L)."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        logits = self.model(x, codes)
+        losses = torch.stack([F.cross_entropy(level, codes[:, i]) for i, level in enumerate(logits)])
+        self.optimizer.zero_grad()
+        losses.sum().backward()
+        clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        self.optimizer.step()
+        self.done += 1
+        if self.done == 1 or self.done % REPORT_EVERY == 0:
+            values = losses.detach().tolist()
+            self.history.append((self.done, f"{stage}.loss", sum(values)))
+            self.history.extend((self.done, f"{stage}.loss_{i}", value) for i, value in enumerate(values, start=1))
+            self.history.append((self.done, "lr", lr))
+
+    def save(self) -> None:
+        """Write the checkpoint under a temporary name, then rename it."""
+        if self.checkpoint is None:
+            return
+        state = {
+            "signature": self.signature,
+            "done": self.done,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+        }
+        temporary = self.checkpoint.with_name(self.checkpoint.name + ".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.checkpoint)
+
+    def resume(self) -> int:
+        """Take up the checkpoint where it belongs to this training; the steps already done."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return 0
+        state = torch.load(self.checkpoint, map_location=self.model.device, weights_only=True)
+        if state["signature"] != self.signature:
+            return 0
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done = state["done"]
+        self.history = [tuple(row) for row in state["history"]]
+        return self.done
+
+
+def _stage(
+    name: str,
+    x: np.ndarray,
+    item_codes: np.ndarray,
+    interactions: tuple[np.ndarray, np.ndarray, np.ndarray],
+    epochs: float,
+    batch: int,
+) -> Stage:
+    """Group the interactions (input, item, strength) of positive strength by input."""
+    source, item, strength = interactions
+    kept = np.flatnonzero(strength > 0)
+    kept = kept[np.argsort(source[kept], kind="stable")]
+    inputs, counts = np.unique(source[kept], return_counts=True)
+    return Stage(
+        name=name,
+        x=np.ascontiguousarray(x[inputs], dtype=np.float32),
+        codes=np.ascontiguousarray(item_codes[item[kept]], dtype=np.int64),
+        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        cumulative=np.concatenate([[0.0], np.cumsum(strength[kept], dtype=np.float64)]),
+        steps=math.ceil(len(inputs) * epochs / batch),
+    )
+
+
+def _batch(stage: Stage, step: int, batch: int, *, seed: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (B, D) and SIDs (B, L) of a step: a window of the endless stream of shuffled epochs."""
+    n = len(stage.x)
+    xs, targets = [], []
+    position = step * batch
+    while position < (step + 1) * batch:
+        epoch, offset = divmod(position, n)
+        order, target = _epoch(stage.first, stage.cumulative, (*seed, epoch))
+        window = order[offset : offset + (step + 1) * batch - position]
+        xs.append(stage.x[window])
+        targets.append(stage.codes[target[window]])
+        position += len(window)
+    return np.concatenate(xs), np.concatenate(targets)
+
+
+def _epoch(first: np.ndarray, cumulative: np.ndarray, seed: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The order (M,) of the inputs in an epoch, and for each input (M,) its target, drawn by strength."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(first) - 1)
+    low, high = cumulative[first[:-1]], cumulative[first[1:]]
+    drawn = np.searchsorted(cumulative, low + rng.random(len(low)) * (high - low), side="right") - 1
+    return order, np.clip(drawn, first[:-1], first[1:] - 1)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the peak learning rate: linear warm-up, then half a cosine down to `FINAL_LR_SHARE`."""
+    warmup = max(1, round(WARMUP_SHARE * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _signature(stages: list[Stage], sizes: tuple[int, ...], config: GeneratorConfig, seed: int) -> str:
+    """A checkpoint of other data, settings or seed is not this training's."""
+    digest = hashlib.sha256(repr((sizes, sorted(asdict(config).items()), seed)).encode())
+    for stage in stages:
+        for array in (stage.x, stage.codes, stage.first, stage.cumulative):
+            digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,227 @@
+"""Live answers of a finished run: beams, ranking and exact contributions of any query.
+
+The one engine module that the dashboard's views may import, lazily: it loads torch.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.audit.lost import needed_width
+from engine.datasets.ingest import load
+from engine.encoders import TextEncoder, load_encoder
+from engine.errors import DataError, RunError
+from engine.generator.beam import beam_search
+from engine.generator.model import load_generator
+from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
+from engine.generator.trie import SidTrie
+from engine.relevance.attribution import Attribution, shapley
+from engine.relevance.features import DENSE, CategoryClassifier, LexicalIndex, cosine, multimodal
+from engine.relevance.prefix import match_pairs
+from engine.relevance.retrieval import retrieve
+from engine.relevance.scorer import Scorer
+from engine.runs import Run, list_runs
+from engine.stages.artefacts import image_matrix, load_arrays
+from engine.stages.ranking import load_scorers, scores_table
+
+LIVE_ID = "live"
+"""query_id of what was not in the snapshot."""
+
+
+class LiveResult(NamedTuple):
+    """Tables of the snapshot's columns for one query, and where the time went."""
+
+    beams: pd.DataFrame
+    beam_nodes: pd.DataFrame
+    free_beams: pd.DataFrame
+    scores: pd.DataFrame
+    contributions: pd.DataFrame
+    """Of the ranked items that a snapshot would explain too (`retrieval.explained`)."""
+    reference: dict[str, float]
+    """Score and dense features that contributions are measured from."""
+    timings_ms: dict[str, float]
+    """import (loading once, already spent), encode, beam, score, total (without import)."""
+
+
+class Explained(NamedTuple):
+    """One pair's exact contributions."""
+
+    score: float
+    reference: float
+    contributions: dict[str, float]
+
+
+class _Scored(NamedTuple):
+    item: np.ndarray
+    dense: np.ndarray
+    level: np.ndarray
+    scores: pd.DataFrame
+    reference: np.ndarray
+
+
+class LiveRun:
+    """A finished run with SIDs, loaded for answering."""
+
+    def __init__(self, run: Run) -> None:
+        began = time.perf_counter()
+        config = run.config
+        if config.method == "none":
+            raise RunError(f"Run '{run.run_id}' has no SIDs; name a run of method 'dsirm'.")
+        catalogue = load(run.workspace, run.fingerprint)
+        self.run_id, self.config = run.run_id, config
+        self.items = catalogue.items
+        self._position = pd.Series(np.arange(len(self.items)), index=self.items["item_id"])
+        self._titles = self.items["title"].tolist()
+        self._encoder: TextEncoder = load_encoder(config.encoder.model, max_tokens=config.encoder.max_tokens)
+        self._item_x = load_arrays(run.shared_folder("vectors") / "text.safetensors")["items"]
+        self._item_images = image_matrix(self.items["image_embedding"].tolist())
+        classifier = load_arrays(run.shared_folder("category") / "classifier.safetensors")
+        self._item_category = classifier.pop("item_category")
+        self._classifier = CategoryClassifier.from_arrays(classifier)
+        self._lexical = LexicalIndex(self._titles)
+        codes = load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors")["codes"]
+        self._codes = codes
+        labels = pd.read_parquet(run.folder / "tables" / "codes.parquet", columns=["prefix", "label"])
+        self._labels = dict(zip(labels["prefix"], labels["label"], strict=True))
+        sizes = tuple(run.manifest()["sizes"])
+        self.trie = SidTrie.build(codes, sizes)
+        self._generator = load_generator(run.stage_folder("generate") / "stack0" / "model", self.trie)
+        scorers = load_scorers(run)
+        self._with: Scorer = scorers["dsirm"]
+        self._without: Scorer = scorers["strong"]
+        self.load_ms = (time.perf_counter() - began) * 1000
+
+    @classmethod
+    def load(cls, workspace: Path, run_id: str) -> LiveRun:
+        """Load a finished run. Raises RunError or ModelError."""
+        return cls(Run.load(workspace, run_id))
+
+    def query(self, text: str, *, width: int | None = None) -> LiveResult:
+        """Answer any text. Raises DataError when it is empty."""
+        began = time.perf_counter()
+        x = self._encode(text)
+        encoded = time.perf_counter()
+        width = width or self.config.generator.beam_width
+        found = beam_search(self._generator, x, self.trie, width=width, kept_nodes=self.config.generator.kept_nodes)
+        free = beam_search(self._generator, x, self.trie, width=width, constrained=False)
+        searched = time.perf_counter()
+        scored = self._score(text, x, found.beams.codes)
+        top = np.argsort(scored.scores["rank"].to_numpy())[: self.config.retrieval.explained]
+        made = self._attribute(scored, top)
+        contributions = pd.DataFrame(
+            {
+                "query_id": LIVE_ID,
+                "item_id": np.repeat(scored.scores["item_id"].to_numpy()[top], len(made.features)),
+                "feature": np.tile(made.features, len(top)),
+                "value": made.values.ravel(),
+            }
+        )
+        done = time.perf_counter()
+        assert found.nodes is not None
+        return LiveResult(
+            beams_table(found.beams, self.trie, [LIVE_ID]),
+            beam_nodes_table(found.nodes, self.trie, [LIVE_ID]),
+            free_beams_table(free.beams, self.trie, [LIVE_ID]),
+            scored.scores,
+            contributions,
+            {"score": float(made.reference_score[0]), **dict(zip(DENSE, scored.reference.tolist(), strict=True))},
+            {
+                "import": self.load_ms,
+                "encode": (encoded - began) * 1000,
+                "beam": (searched - encoded) * 1000,
+                "score": (done - searched) * 1000,
+                "total": (done - began) * 1000,
+            },
+        )
+
+    def explain(self, text: str, item_id: str) -> Explained:
+        """Contributions of any item of the catalogue, retrieved or not. Raises DataError for an unknown item."""
+        item = self._item(item_id)
+        x = self._encode(text)
+        beams = beam_search(self._generator, x, self.trie, width=self.config.generator.beam_width).beams.codes
+        scored = self._score(text, x, beams, extra=item)
+        made = self._attribute(scored, np.flatnonzero(scored.item == item)[:1])
+        values = dict(zip(made.features, made.values[0].tolist(), strict=True))
+        return Explained(float(made.score[0]), float(made.reference_score[0]), values)
+
+    def width_that_keeps(self, text: str, item_id: str, cap: int = 256) -> int | None:
+        """The narrowest beam that holds the item's whole SID, found by real searches; None beyond `cap`."""
+        wanted = self._codes[self._item(item_id)]
+        x = self._encode(text)
+
+        def kept(width: int) -> bool:
+            codes = beam_search(self._generator, x, self.trie, width=width).beams.codes[0]
+            return bool((codes == wanted).all(axis=1).any())
+
+        return needed_width(kept, cap=cap)
+
+    def title(self, item_id: str) -> str:
+        """The item's title."""
+        return self._titles[self._item(item_id)]
+
+    def label(self, prefix: str) -> str:
+        """What a prefix contains, in a few terms."""
+        return self._labels.get(prefix) or ""
+
+    def _item(self, item_id: str) -> int:
+        if item_id not in self._position.index:
+            raise DataError(
+                f"Item '{item_id}' is not in the catalogue of run '{self.run_id}' ({len(self.items):,} items)."
+            )
+        return int(self._position[item_id])
+
+    def _encode(self, text: str) -> np.ndarray:
+        if not text.strip():
+            raise DataError("The query is empty; type at least one word.")
+        return self._encoder.encode([text])
+
+    def _score(self, text: str, x: np.ndarray, beams: np.ndarray, *, extra: int | None = None) -> _Scored:
+        found = retrieve(self._item_x, x, self._titles, [text], top=self.config.retrieval.top, lexical=self._lexical)
+        item, first = found.item, found.rank
+        if extra is not None and extra not in item:
+            item, first = np.append(item, extra), np.append(first, 0)
+        query = np.zeros(len(item), dtype=np.int64)
+        dense = np.column_stack(
+            [
+                cosine(x, self._item_x, query, item),
+                multimodal(None, self._item_images, query, item),
+                self._classifier.agreement(x, query, item, self._item_category),
+                self._lexical.features([text], query, item),
+            ]
+        ).astype(np.float64)
+        match = match_pairs(self._codes, beams, query, item)
+        scores = scores_table(
+            query_ids=np.array([LIVE_ID]),
+            item_ids=self.items["item_id"].to_numpy(),
+            query=query,
+            item=item,
+            first_stage=first,
+            judged=np.zeros(len(item), dtype=bool),
+            dense=dense,
+            match_level=match.level,
+            beam_rank=match.beam_rank,
+            codes=self._codes,
+            score=self._with.logit(dense, match.level),
+            score_without=self._without.logit(dense),
+            score_off=self._with.logit(dense, np.zeros_like(match.level)),
+            expected=self._with.expected_grade,
+            expected_without=self._without.expected_grade,
+        )
+        return _Scored(item, dense, match.level, scores, dense[first > 0].mean(axis=0))
+
+    def _attribute(self, scored: _Scored, rows: np.ndarray) -> Attribution:
+        reference = np.broadcast_to(scored.reference, (len(rows), len(DENSE)))
+        return shapley(self._with, scored.dense[rows], scored.level[rows], reference)
+
+
+def newest_run(workspace: Path) -> str:
+    """The newest finished run with SIDs. Raises RunError when there is none."""
+    for info in list_runs(workspace):
+        if info.finished and info.method != "none":
+            return info.run_id
+    raise RunError(f"No finished run with SIDs in {workspace / 'runs'}: train one with 'python -m engine train'.")

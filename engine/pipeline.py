@@ -1,0 +1,92 @@
+"""The whole method (DSIRM, arXiv 2606.04374), readable in one screen: train a run, map it, publish runs.
+
+Each line is a stage of METHOD: its body is the function of that name in `engine.stages`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine import runs
+from engine.config import Config
+from engine.datasets.ingest import load
+from engine.errors import RunError
+from engine.runs import Run, Watcher
+from engine.stages import identifiers, inputs, publication, ranking, reporting
+from engine.store import snapshot
+from engine.store.snapshot import RunTables
+
+STAGE_VERSIONS = {
+    "vectors": 1, "division": 1, "pairs": 1, "dense": 1, "category": 1, "tokenize": 1, "generate": 1, "match": 1,
+    "rank": 1, "score": 1, "evaluate": 1, "audit": 1, "project": 1,
+}  # fmt: skip
+"""Raised when a stage's code changes its results: older artefacts are then never reused."""
+
+
+def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | None = None) -> Run:
+    """Train one method on one catalogue; a stopped run goes on at its first unfinished stage.
+
+    Raises DataError when the catalogue has no judgments, RunError when it is unknown.
+    """
+    catalogue = load(workspace, fingerprint)
+    run = Run.create(workspace, catalogue.fingerprint, config, STAGE_VERSIONS, watcher)
+    with run.lock():
+        if run.finished:
+            return run
+        vectors = inputs.encode(run, catalogue)  # frozen text embeddings, once for every run
+        division = inputs.divide(run, catalogue)  # who may learn from what: splits, folds, supervision
+        pairs = inputs.collect(run, catalogue, vectors)  # BM25 + dense candidates, and the judged pairs
+        features = inputs.measure(run, catalogue, vectors, pairs, division)  # dm, mm_dm, ct, qs
+        sids = beams = matches = None
+        if config.method != "none":
+            sids = identifiers.tokenize(run, catalogue, vectors, division)  # section 1: query-bridged quantization
+            beams = identifiers.generate(run, catalogue, vectors, division, sids)  # section 2: query -> K SIDs
+            matches = identifiers.match(run, division, pairs, sids, beams)  # section 3: deepest common prefix
+        rankers = ranking.rank(run, division, pairs, features, sids, matches)  # cross-fitted ordinal MLPs
+        ranking.score(run, catalogue, division, pairs, features, sids, matches, rankers)  # and exact Shapley
+        reporting.evaluate(
+            run, catalogue, division, pairs, sids, beams, matches, rankers
+        )  # section 4: held-out, by query
+        reporting.audit(run, catalogue, vectors, division, pairs, sids)  # section 6: codebook, coverage, exposure
+        publication.finish(run, catalogue, division, sids)
+    return run
+
+
+def project(workspace: Path, run_id: str, watcher: Watcher | None = None) -> None:
+    """Draw the map of a finished run (UMAP); apart from training, so that nobody waits for it."""
+    run = Run.load(workspace, run_id)
+    run.watcher = watcher or Watcher()
+    with run.lock():
+        reporting.project(run, load(workspace, run.fingerprint))
+
+
+def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = False) -> str:
+    """Build a snapshot from finished runs of one catalogue (the newest one's, by default) and make it current.
+
+    Raises RunError when there is none, one is unknown or unfinished, or they belong to several catalogues.
+    """
+    chosen = run_ids or _finished_runs(workspace)
+    found = [Run.load(workspace, run_id) for run_id in chosen]
+    fingerprints = {run.fingerprint for run in found}
+    if len(fingerprints) > 1:
+        raise RunError(
+            f"The runs {', '.join(chosen)} belong to {len(fingerprints)} catalogues; a snapshot holds one. "
+            "Name runs of one catalogue with --run."
+        )
+    catalogue = load(workspace, fingerprints.pop())
+    shown = next((run for run in found if run.config.method != "none"), found[0])
+    return snapshot.publish(
+        workspace,
+        snapshot=publication.snapshot_row(catalogue, shown),
+        catalogue=shown.folder / "catalogue",
+        runs=[RunTables(run.run_id, run.folder / "tables") for run in found],
+        pin=pin,
+    )
+
+
+def _finished_runs(workspace: Path) -> list[str]:
+    """Finished runs of the catalogue that the newest finished run belongs to, without leftovers of older code."""
+    finished = [info for info in runs.list_runs(workspace) if info.finished]
+    if not finished:
+        raise RunError(f"No finished run in {workspace / 'runs'}: train one with 'python -m engine train'.")
+    return [info.run_id for info in finished if info.fingerprint == finished[0].fingerprint]

@@ -1,0 +1,1 @@
+"""Tokenizers: an item embedding to a hierarchical code, behind one protocol."""

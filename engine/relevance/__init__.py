@@ -1,0 +1,1 @@
+"""Relevance: retrieval, features, prefix matching, ranker, exact attribution."""

@@ -1,0 +1,234 @@
+"""Item SIDs, the generator that predicts them for queries, and how deep the two agree: served, and per fold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.config import codebook_sizes
+from engine.datasets.contract import Catalogue
+from engine.generator.beam import Beams, beam_search
+from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
+from engine.generator.training import train_generator
+from engine.generator.trie import SidTrie
+from engine.progress import Progress
+from engine.quantizers.contrastive import train_contrastive
+from engine.quantizers.taxonomy import roll_up
+from engine.relevance.features import cosine
+from engine.relevance.prefix import match_pairs
+from engine.runs import Run, write_table
+from engine.stages.artefacts import load_arrays, save_arrays
+from engine.stages.inputs import Division, Pairs, Vectors, asked_queries
+
+
+class Stack(NamedTuple):
+    """What one tokenizer made of the catalogue."""
+
+    codes: np.ndarray
+    """(N, L) int64 SIDs of the items."""
+    residual_norms: np.ndarray
+    """(N, L + 1) float32."""
+    latent: np.ndarray
+    """(N, d) float32, the items before quantization."""
+    query_latent: np.ndarray
+    """(Q, d) float32, the queries beside them."""
+
+
+class Identifiers(NamedTuple):
+    """The served stack first, then one per fold."""
+
+    stacks: list[Stack]
+    sizes: tuple[int, ...]
+    category_codes: pd.DataFrame
+    """category, code_1, code_name, merged; empty where level 1 is k-means."""
+    forced: np.ndarray
+    """(N,) bool: level 1 came from the item's category."""
+
+    @property
+    def levels(self) -> int:
+        """L."""
+        return len(self.sizes)
+
+    def trie(self, stack: int = 0) -> SidTrie:
+        """The SIDs that exist in a stack."""
+        return SidTrie.build(self.stacks[stack].codes, self.sizes)
+
+
+class Matches(NamedTuple):
+    """Per pair, from the served stack and (for training rows) from each query's own producer."""
+
+    level: np.ndarray
+    """(P,) int64 deepest agreement 0..L."""
+    beam_rank: np.ndarray
+    """(P,) int64 1-based; 0 where nothing agrees."""
+    level_fit: np.ndarray
+    placebo: np.ndarray
+    """(P,) the level where SIDs are shuffled among the items."""
+    placebo_fit: np.ndarray
+    control: np.ndarray
+    """(P,) float64 contrastive cosine of query and item without SIDs."""
+    control_fit: np.ndarray
+
+
+def tokenize(run: Run, catalogue: Catalogue, vectors: Vectors, division: Division) -> Identifiers:
+    """Train the quantizer on all supervision, and on each fold's; encode the catalogue."""
+    config = run.config.quantizer
+
+    def body(folder: Path, progress: Progress) -> None:
+        sizes, category_code, mapping = _first_level(catalogue, run)
+        n = len(division.seen)
+        for stack in range(n):
+            own = folder / f"stack{stack}"
+            if (own / "codes.safetensors").is_file():
+                continue
+            own.mkdir(exist_ok=True)
+            fit = train_contrastive(
+                vectors.items,
+                vectors.queries,
+                *division.pairs(stack),
+                category_code,
+                config,
+                sizes,
+                seed=100 * run.config.seed + stack,
+                progress=_part(progress, stack, n),
+                checkpoint=own / "checkpoint",
+            )
+            items = fit.quantizer.encode_items(vectors.items, category_code)
+            queries = fit.quantizer.encode_queries(vectors.queries)
+            fit.quantizer.save(own / "quantizer")
+            fit.history.to_parquet(own / "history.parquet")
+            save_arrays(
+                own / "codes.safetensors",
+                codes=items.codes,
+                residual_norms=items.residual_norms,
+                latent=items.latent,
+                query_latent=queries.latent,
+            )
+        mapping.to_parquet(folder / "category_codes.parquet")
+        forced = np.zeros(len(catalogue.items), dtype=bool) if category_code is None else category_code >= 0
+        save_arrays(folder / "forced.safetensors", forced=forced)
+        (folder / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
+
+    folder = run.stage("tokenize", "Learning item SIDs", body)
+    stacks = [Stack(**load_arrays(folder / f"stack{s}" / "codes.safetensors")) for s in range(len(division.seen))]
+    sizes = tuple(json.loads((folder / "sizes.json").read_text(encoding="utf-8")))
+    mapping = pd.read_parquet(folder / "category_codes.parquet")
+    write_table(run.folder / "tables", "category_codes", mapping)
+    return Identifiers(stacks, sizes, mapping, load_arrays(folder / "forced.safetensors")["forced"])
+
+
+def generate(
+    run: Run, catalogue: Catalogue, vectors: Vectors, division: Division, identifiers: Identifiers
+) -> list[Beams]:
+    """Train the generator of every stack and search its beams; (Q, K, L) for each, empty where not needed."""
+    config = run.config.generator
+
+    def body(folder: Path, progress: Progress) -> None:
+        n = len(division.seen)
+        query_ids = catalogue.queries["query_id"].to_numpy()
+        for stack in range(n):
+            own = folder / f"stack{stack}"
+            if (own / "beams.safetensors").is_file():
+                continue
+            own.mkdir(exist_ok=True)
+            codes = identifiers.stacks[stack].codes
+            trie = identifiers.trie(stack)
+            fit = train_generator(
+                vectors.items,
+                codes,
+                vectors.queries,
+                *division.pairs(stack),
+                identifiers.sizes,
+                config,
+                seed=100 * run.config.seed + stack,
+                progress=_part(progress, stack, n),
+                checkpoint=own / "checkpoint",
+            )
+            fit.model.save(own / "model", trie.fingerprint)
+            fit.history.to_parquet(own / "history.parquet")
+            found = beam_search(fit.model, vectors.queries, trie, width=config.beam_width).beams
+            if stack == 0:
+                beams_table(found, trie, query_ids).to_parquet(own / "beams.parquet")
+                asked = asked_queries(catalogue)
+                x, ids = vectors.queries[asked], query_ids[asked]
+                nodes = beam_search(fit.model, x, trie, width=config.beam_width, kept_nodes=config.kept_nodes).nodes
+                assert nodes is not None
+                beam_nodes_table(nodes, trie, ids).to_parquet(own / "beam_nodes.parquet")
+                free = beam_search(fit.model, x, trie, width=config.beam_width, constrained=False).beams
+                free_beams_table(free, trie, ids).to_parquet(own / "free_beams.parquet")
+            save_arrays(own / "beams.safetensors", **found._asdict())
+
+    folder = run.stage("generate", "Learning to predict SIDs from queries", body)
+    for table in ("beams", "beam_nodes", "free_beams"):
+        write_table(run.folder / "tables", table, pd.read_parquet(folder / "stack0" / f"{table}.parquet"))
+    return [Beams(**load_arrays(folder / f"stack{s}" / "beams.safetensors")) for s in range(len(division.seen))]
+
+
+def match(run: Run, division: Division, pairs: Pairs, identifiers: Identifiers, beams: list[Beams]) -> Matches:
+    """Agreement of every pair under the served stack and under its query's producer."""
+
+    def body(folder: Path, progress: Progress) -> None:
+        rng = np.random.default_rng(run.config.seed)
+        shuffled = rng.permutation(len(identifiers.stacks[0].codes))
+        arrays: dict[str, np.ndarray] = {}
+        for stack, (own, found) in enumerate(zip(identifiers.stacks, beams, strict=True)):
+            progress(stack, len(beams))
+            rows = division.producer[pairs.query] == stack
+            served = match_pairs(own.codes, found.codes, pairs.query, pairs.item)
+            placebo = match_pairs(own.codes[shuffled], found.codes, pairs.query, pairs.item)
+            control = cosine(_unit(own.query_latent), _unit(own.latent), pairs.query, pairs.item).astype(np.float64)
+            if stack == 0:
+                arrays = {"level": served.level, "beam_rank": served.beam_rank, "placebo": placebo.level,
+                          "control": control}  # fmt: skip
+                arrays |= {f"{name}_fit": arrays[name].copy() for name in ("level", "placebo", "control")}
+            for name, value in (("level", served.level), ("placebo", placebo.level), ("control", control)):
+                arrays[f"{name}_fit"][rows] = value[rows]
+        save_arrays(folder / "matches.safetensors", **arrays)
+
+    return Matches(**load_arrays(run.stage("match", "Matching prefixes", body) / "matches.safetensors"))
+
+
+def histories(run: Run) -> pd.DataFrame:
+    """Training curves of the served stack, in the columns of table `training`."""
+    frames = []
+    for stage in ("tokenize", "generate"):
+        path = run.stage_folder(stage) / "stack0" / "history.parquet"
+        frames.append(pd.read_parquet(path).assign(stage=stage))
+    return pd.concat(frames, ignore_index=True)[["stage", "step", "name", "value"]]
+
+
+def first_level_codes(identifiers: Identifiers, categories: Sequence[str | None]) -> np.ndarray | None:
+    """(N,) level-1 code that each category forces, -1 where unknown; None where level 1 is k-means."""
+    if identifiers.category_codes.empty:
+        return None
+    code = dict(zip(identifiers.category_codes["category"], identifiers.category_codes["code_1"], strict=True))
+    return np.array([code.get(c, -1) if isinstance(c, str) else -1 for c in categories], dtype=np.int64)
+
+
+def _first_level(catalogue: Catalogue, run: Run) -> tuple[tuple[int, ...], np.ndarray | None, pd.DataFrame]:
+    """Codes per level, the forced level-1 code of every item (None without categories), and the mapping."""
+    config = run.config.quantizer
+    categories = [c if isinstance(c, str) else None for c in catalogue.items["category"]]
+    used = len({c for c in categories if c is not None}) if config.category_level else 0
+    sizes = config.sizes or codebook_sizes(len(categories), min(used, 512))
+    if not used:
+        empty = pd.DataFrame({"category": [], "code_1": [], "code_name": [], "merged": []})
+        kinds = {"category": str, "code_1": int, "code_name": str, "merged": bool}
+        return sizes, None, empty.astype(kinds)
+    separator = catalogue.settings.category_separator
+    mapped = roll_up(categories, max_codes=sizes[0], separator=separator)
+    return sizes, mapped.code, mapped.table
+
+
+def _part(progress: Progress, stack: int, n: int) -> Progress:
+    """Progress of one stack among n, as one bar."""
+    return lambda done, total: progress(stack * total + done, n * total)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,177 @@
+"""What a snapshot says of the catalogue and of the run itself, and the manifest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.audit.tiers import categories_table, category_tiers, query_tiers, sellers_table
+from engine.datasets.contract import Catalogue
+from engine.runs import Run, peak_memory_mb, write_table
+from engine.stages.identifiers import Identifiers, histories
+from engine.stages.inputs import Division
+
+ITEM_COLUMNS = ["item_id", "title", "category", "seller", "brand", "price", "currency", "description", "attributes",
+                "created_at", "popularity", "tier"]  # fmt: skip
+
+
+def items_table(catalogue: Catalogue) -> pd.DataFrame:
+    """Table `items`."""
+    items = catalogue.items
+    tiers = category_tiers(items["category"].value_counts())
+    return items.assign(tier=items["category"].map(tiers))[ITEM_COLUMNS]
+
+
+def queries_table(catalogue: Catalogue, division: Division) -> pd.DataFrame:
+    """Table `queries`: tiers by traffic, split, whether training saw the query, its commonest category."""
+    queries, judgments = catalogue.queries, catalogue.judgments
+    category = catalogue.items.set_index("item_id")["category"]
+    relevant = judgments[judgments["grade"] >= catalogue.settings.relevant_grade]
+    clicked = pd.DataFrame(
+        {
+            "query_id": queries["query_id"].to_numpy()[division.pair_query],
+            "item_id": catalogue.items["item_id"].to_numpy()[division.pair_item],
+            "weight": division.pair_weight,
+        }
+    )
+    # Judged relevance says it better than clicks do: it decides where there is any.
+    votes = pd.concat([clicked, relevant.assign(weight=1e6)[["query_id", "item_id", "weight"]]])
+    votes["category"] = votes["item_id"].map(category)
+    summed = (
+        votes.dropna(subset=["category"]).groupby(["query_id", "category"], sort=True)["weight"].sum().reset_index()
+    )
+    commonest = summed.sort_values(["weight", "category"], ascending=[False, True]).drop_duplicates("query_id")
+    logged = (queries["source"] == "log").any()
+    # Traffic is what people asked: judged queries count only where there is no log, synthetic ones never.
+    asked = queries["frequency"].fillna(0.0 if logged else 1.0).to_numpy(dtype=np.float64)
+    frequency = np.where(queries["source"] == "synthetic", 0.0, asked)
+    return pd.DataFrame(
+        {
+            "query_id": queries["query_id"],
+            "text": queries["text"],
+            "frequency": frequency,
+            "tier": query_tiers(frequency),
+            "split": division.split.split,
+            "source": queries["source"],
+            "seen": division.seen[0],
+            "kind": queries["kind"],
+            "n_judged": queries["query_id"].map(judgments["query_id"].value_counts()).fillna(0).astype(int),
+            "category": queries["query_id"].map(commonest.set_index("query_id")["category"]),
+        }
+    )
+
+
+def finish(run: Run, catalogue: Catalogue, division: Division, identifiers: Identifiers | None) -> None:
+    """Write the run's own tables, the catalogue's as this run divides it, and last the manifest."""
+    shared, tables = run.folder / "catalogue", run.folder / "tables"
+    shared.mkdir(exist_ok=True)
+    items = items_table(catalogue)
+    split = dict(zip(catalogue.queries["query_id"], division.split.split, strict=True))
+    for name, frame in {
+        "items": items,
+        "categories": categories_table(items, catalogue.settings.category_separator),
+        "sellers": sellers_table(items),
+        "queries": queries_table(catalogue, division),
+        "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
+    }.items():
+        write_table(shared, name, frame)
+    if identifiers is not None:
+        write_table(tables, "training", histories(run))
+    manifest = {
+        **run.describe(),
+        "sizes": list(identifiers.sizes) if identifiers else None,
+        "evaluation": division.split.mode,
+        "n_stacks": len(division.seen),
+        "notes": _notes(catalogue, division, identifiers),
+    }
+    _write_run(run, manifest, division, identifiers)
+    run.finish(manifest)
+
+
+def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
+    """The row of table `snapshot`, less what the store adds."""
+    settings = catalogue.settings
+    return {
+        "engine_version": shown.manifest()["git_commit"],
+        "dataset": settings.name,
+        "fingerprint": catalogue.fingerprint,
+        "source": settings.source,
+        "license": settings.license,
+        "max_grade": settings.max_grade,
+        "relevant_grade": settings.relevant_grade,
+        "category_separator": settings.category_separator,
+        "derived": list(settings.derived),
+        "simulated": list(settings.simulated),
+        "oracle_auc": settings.oracle_auc,
+        "n_items": len(catalogue.items),
+        "n_queries": len(catalogue.queries),
+        "n_judgments": len(catalogue.judgments),
+        "n_interactions": len(catalogue.interactions),
+        "n_rejected": catalogue.n_rejected,
+        "default_run": shown.run_id,
+    }
+
+
+def _write_run(run: Run, manifest: dict[str, Any], division: Division, identifiers: Identifiers | None) -> None:
+    config, levels = run.config, identifiers.levels if identifiers else None
+    stages = pd.DataFrame(manifest["stages"])
+    stages["position"] = np.arange(len(stages))
+    write_table(run.folder / "tables", "stages", stages)
+    forced = identifiers is not None and not identifiers.category_codes.empty
+    row = {
+        "name": run.run_id.rsplit("-", 1)[0],
+        "method": config.method,
+        "preset": config.preset,
+        "seed": config.seed,
+        "config": config.to_json(),
+        "created_at": pd.Timestamp(manifest["created_at"]),
+        "seconds": float(stages["seconds"].sum()),
+        "peak_mb": peak_memory_mb(),
+        "git_commit": manifest["git_commit"],
+        "versions": json.dumps(manifest["versions"]),
+        "levels": levels,
+        "sizes": list(identifiers.sizes) if identifiers else None,
+        "level1": None if identifiers is None else "category" if forced else "kmeans",
+        "beam_width": config.generator.beam_width if identifiers else None,
+        "trie_fingerprint": identifiers.trie().fingerprint if identifiers else None,
+        "evaluation": division.split.mode,
+        "n_test_queries": int((division.split.split == "test").sum()),
+        "notes": json.dumps(manifest["notes"]),
+    }
+    write_table(run.folder / "tables", "runs", pd.DataFrame([row]))
+
+
+def _notes(catalogue: Catalogue, division: Division, identifiers: Identifiers | None) -> list[str]:
+    """What a reader of any figure of this run should know."""
+    settings, split = catalogue.settings, division.split
+    notes = []
+    synthetic = int((catalogue.queries["source"] == "synthetic").sum())
+    if synthetic:
+        notes.append(
+            f"There is no search log: {synthetic:,} synthetic queries were made from item fields to train the generator."
+        )
+    if settings.derived:
+        notes.append(f"Derived, not part of the source: {', '.join(settings.derived)}.")
+    if settings.simulated:
+        notes.append(f"Simulated: {', '.join(settings.simulated)}.")
+    judged = int((split.split == "test").sum())
+    if split.mode == "cross_validation":
+        repeats, folds = len(split.cv_fold), int(split.cv_fold.max()) + 1
+        notes.append(
+            f"Only {judged} judged queries: {repeats} times {folds}-fold cross-validation by query, out-of-fold scores "
+            "pooled. Differences of a few points of AUC cannot be told apart from chance with so few."
+        )
+    if identifiers is not None:
+        merged = int(identifiers.category_codes["merged"].sum()) if not identifiers.category_codes.empty else 0
+        if identifiers.category_codes.empty:
+            notes.append("No categories: level 1 is k-means cells, not categories.")
+        elif merged:
+            notes.append(f"{merged:,} categories share a level-1 code with others (rolled up, smallest first).")
+        if len(division.seen) == 1:
+            notes.append(
+                "No judged training query supervises the SIDs, so one stack serves training and testing alike."
+            )
+    return notes

@@ -1,0 +1,159 @@
+"""The coverage of categories: funnel, ownership, lift and verdict, worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from engine.audit.coverage import auc_lift, coverage_table
+from engine.audit.tiers import categories_table
+
+ITEMS = pd.DataFrame(
+    {
+        "item_id": list("abcdefgh"),
+        "category": ["S > Shoes"] * 4 + ["H > Lamps"] * 3 + [None],
+    }
+)
+#                 a       b       c       d       e       f       g       h
+CODES = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 0], [1, 1], [1, 2], [1, 3]])
+SCORES = pd.DataFrame({"query_id": list("qqqr"), "item_id": list("cdga"), "rank": [10, 11, 2, np.nan]})
+BEAMS = pd.DataFrame({"query_id": list("qqq"), "codes": [[0, 1], [1, 1], [0, 0]]})
+
+
+def judged(n_queries: int, shift: float, seed: int = 0, category: str = "S > Shoes") -> pd.DataFrame:
+    """n queries of ten pairs, whose relevant items SIDs move up by `shift`."""
+    rng = np.random.default_rng(seed)
+    grade = np.tile([3.0, 3.0, 3.0, 0, 0, 0, 0, 0, 0, 0], n_queries)
+    without = rng.normal(size=len(grade)) + (grade > 0)
+    return pd.DataFrame(
+        {
+            "query_id": np.repeat([f"{category}{i}" for i in range(n_queries)], 10),
+            "category": category,
+            "grade": grade,
+            "score_without_sid": without,
+            "score": without + shift * (grade > 0),
+        }
+    )
+
+
+def coverage(pairs: pd.DataFrame | None = None, **more) -> pd.DataFrame:
+    options = {"scores": SCORES, "beams": BEAMS, "relevant_grade": 2.0, "resamples": 300} | more
+    return coverage_table(ITEMS, categories_table(ITEMS), CODES, judged=pairs, **options).set_index("category")
+
+
+def test_the_funnel_narrows_step_by_step() -> None:
+    steps = ["has_sid", "uniquely_decodable", "generated", "in_top_k"]
+    table = coverage()
+    # Shoes: a and b share 0-0, d shares 1-0 with a lamp; c alone is decodable, in a beam, at rank 10.
+    assert table.loc["S > Shoes", steps].tolist() == [4, 1, 1, 1]
+    # Lamps: f and g are decodable, f is in a beam, and f was never retrieved.
+    assert table.loc["H > Lamps", steps].tolist() == [3, 2, 1, 0]
+
+
+def test_top_k_moves_the_last_step() -> None:
+    assert coverage(top_k=9).loc["S > Shoes", "in_top_k"] == 0
+
+
+def test_codes_are_owned_or_shared_between_categories() -> None:
+    table = coverage()
+    assert table.loc["S > Shoes", ["codes_owned", "codes_shared"]].tolist() == [2, 1]  # 0-0, 0-1 | 1-0
+    assert table.loc["H > Lamps", ["codes_owned", "codes_shared"]].tolist() == [2, 1]
+    assert table.loc["S > Shoes", "utilisation"] == 0.75
+    assert table.loc["S > Shoes", "aliasing"] == 0.75
+    # Level 2 here is the whole SID: a, b, c in pure prefixes, d in one that is half lamps.
+    assert table.loc["S > Shoes", "purity"] == pytest.approx((1 + 1 + 1 + 0.5) / 4)
+
+
+def test_own_level_one_by_items_or_by_the_recorded_mapping() -> None:
+    assert coverage()["own_level1"].to_dict() == {"S > Shoes": True, "H > Lamps": False}
+    mapping = pd.DataFrame({"category": ["S > Shoes", "H > Lamps"], "code_1": [0, 0]})
+    assert not coverage(category_codes=mapping)["own_level1"].any()
+    mapping["code_1"] = [0, 1]
+    assert coverage(category_codes=mapping)["own_level1"].all()
+
+
+def test_few_queries_are_not_judged() -> None:
+    row = coverage(judged(7, 1.0), pool=False).loc["S > Shoes"]
+    assert row["protected"] == "n too small"
+    assert np.isnan(row["auc_lift"])
+    assert "7 test queries, 8 needed" in row["reason"]
+
+
+def test_a_harmed_category_is_not_protected() -> None:
+    row = coverage(judged(40, -2.0)).loc["S > Shoes"]
+    assert row["protected"] == "no"
+    assert row["high"] < 0
+    assert "below 0" in row["reason"]
+
+
+def test_a_helped_category_is_protected() -> None:
+    row = coverage(judged(40, 1.0)).loc["S > Shoes"]
+    assert row["protected"] == "yes"
+    assert row["low"] > 0
+    assert row["n_queries"] == 40
+
+
+def test_a_category_that_is_never_generated_is_not_protected() -> None:
+    pairs = judged(40, 1.0, category="H > Lamps")
+    only_shoes = pd.DataFrame({"query_id": ["q"] * 2, "codes": [[0, 0], [0, 1]]})
+    row = coverage(pairs, beams=only_shoes).loc["H > Lamps"]
+    assert row["protected"] == "no"
+    assert "few of its items are generated" in row["reason"]
+
+
+def test_a_small_category_is_pooled_with_its_department_and_says_so() -> None:
+    row = coverage(pd.concat([judged(3, 1.0), judged(20, 1.0, seed=1, category="S > Boots")])).loc["S > Shoes"]
+    assert row["protected"] == "n too small"  # Boots hold no items here, so that their department is unknown
+    items = pd.concat([ITEMS, pd.DataFrame({"item_id": ["z"], "category": ["S > Boots"]})], ignore_index=True)
+    pairs = pd.concat([judged(3, 1.0), judged(20, 1.0, seed=1, category="S > Boots")])
+    table = coverage_table(
+        items,
+        categories_table(items),
+        np.vstack([CODES, [3, 0]]),
+        judged=pairs,
+        scores=SCORES,
+        beams=BEAMS,
+        relevant_grade=2.0,
+        resamples=300,
+    ).set_index("category")
+    row = table.loc["S > Shoes"]
+    assert row["n_queries"] == 23
+    assert row["reason"].startswith("lift pooled over department 'S' (23 test queries, 3 of its own)")
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.booleans())
+def test_the_lift_is_the_difference_of_two_aucs(seed: int, n_queries: int, ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    query = rng.integers(0, n_queries, 40)
+    score, without = rng.normal(size=(2, 40))
+    if ties:
+        score, without = score.round(), without.round()
+    relevant = rng.random(40) < 0.4
+    lift = auc_lift(query, score, without, relevant, resamples=50)
+    if relevant.all() or not relevant.any():
+        assert np.isnan(lift.value)
+    else:
+        expected = roc_auc_score(relevant, score) - roc_auc_score(relevant, without)
+        assert lift.value == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_resample_is_the_auc_of_repeated_queries() -> None:
+    """One drawn query, counted twice, is the same as its pairs written down twice."""
+    pairs = judged(2, 0.5)
+    relevant = (pairs["grade"] >= 2).to_numpy()
+    one = (pairs["query_id"] == "S > Shoes0").to_numpy()
+    lift = auc_lift(pairs["query_id"].to_numpy(), pairs["score"], pairs["score_without_sid"], relevant, resamples=400)
+    alone = [
+        auc_lift(pairs["query_id"][m], pairs["score"][m], pairs["score_without_sid"][m], relevant[m]).value
+        for m in (one, ~one)
+    ]
+    assert (lift.low, lift.high) == pytest.approx((min(alone), max(alone)))
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    assert coverage(judged(20, 0.1)).equals(coverage(judged(20, 0.1)))

@@ -1,0 +1,213 @@
+"""The whole method on a tiny marketplace: same inputs same numbers, killed anywhere, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine import pipeline
+from engine.config import Config, preset
+from engine.errors import RunError
+from engine.runs import Run, list_runs
+from engine.store.snapshot import open_snapshot, table_columns
+from tests.conftest import ROOT, Trained
+
+TIMED = {"runs.parquet", "stages.parquet"}
+"""Tables that hold times."""
+
+
+def query(trained: Trained, sql: str) -> pd.DataFrame:
+    snapshot = open_snapshot(trained.workspace, trained.snapshot_id)
+    try:
+        return snapshot.cursor().execute(sql).df()
+    finally:
+        snapshot.close()
+
+
+def copy_of_inputs(trained: Trained, target: Path) -> Path:
+    """A workspace with the catalogue and the shared caches, and no run."""
+    for name in ("catalogues", "cache"):
+        shutil.copytree(trained.workspace / name, target / name)
+    return target
+
+
+def same_tables(left: Path, right: Path) -> None:
+    names = {p.name for p in left.glob("*.parquet")} - TIMED
+    assert names == {p.name for p in right.glob("*.parquet")} - TIMED
+    for name in sorted(names):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(left / name), pd.read_parquet(right / name), check_exact=True, obj=name
+        )
+
+
+def test_every_table_is_filled(trained: Trained) -> None:
+    empty = {table for table in table_columns() if query(trained, f'SELECT count(*) AS n FROM "{table}"')["n"][0] == 0}
+    assert empty <= {"sid_sharing"}, "a tiny catalogue may have no two items with one SID; all else is filled"
+
+
+def test_contributions_sum_to_score_minus_reference(trained: Trained) -> None:
+    gaps = query(
+        trained,
+        """SELECT abs(s.score - r.score - sum(c.value)) AS gap FROM contributions c
+           JOIN scores s USING (run_id, query_id, item_id) JOIN reference_points r USING (run_id, query_id)
+           GROUP BY c.run_id, c.query_id, c.item_id, s.score, r.score""",
+    )["gap"]
+    assert len(gaps) > 1000
+    assert gaps.max() < 1e-6
+
+
+def test_every_beam_is_the_sid_of_some_item(trained: Trained) -> None:
+    beams = query(
+        trained,
+        "SELECT count(*) AS n, count(s.sid) AS valid FROM beams b LEFT JOIN (SELECT DISTINCT run_id, sid FROM sids) s USING (run_id, sid)",
+    )
+    assert beams["n"][0] == beams["valid"][0] > 0
+
+
+def test_match_level_is_the_deepest_agreement(trained: Trained) -> None:
+    rows = query(
+        trained,
+        """SELECT s.match_level, max(CASE WHEN i.codes = b.codes THEN 3 WHEN i.codes[:2] = b.codes[:2] THEN 2
+                  WHEN i.codes[1] = b.codes[1] THEN 1 ELSE 0 END) AS deepest
+           FROM (SELECT * FROM scores WHERE match_level IS NOT NULL USING SAMPLE 2000 (reservoir, 1)) s
+           JOIN sids i USING (run_id, item_id) JOIN beams b USING (run_id, query_id)
+           GROUP BY s.run_id, s.query_id, s.item_id, s.match_level""",
+    )
+    assert len(rows) > 500
+    assert (rows["match_level"] == rows["deepest"]).all()
+
+
+def test_ranks_are_permutations_of_the_retrieved(trained: Trained) -> None:
+    rows = query(
+        trained,
+        """SELECT count(*) AS n, max(rank) AS a, count(DISTINCT rank) AS b, count(DISTINCT rank_without_sid) AS c
+           FROM scores WHERE retrieved GROUP BY run_id, query_id""",
+    )
+    assert (rows["n"] == rows["a"]).all()
+    assert (rows["n"] == rows["b"]).all()
+    assert (rows["n"] == rows["c"]).all()
+    assert query(trained, "SELECT count(*) AS n FROM scores WHERE NOT retrieved AND rank IS NOT NULL")["n"][0] == 0
+
+
+def test_without_sid_is_one_ranker_in_both_runs(trained: Trained) -> None:
+    """The strong ranker is trained apart, on the same folds and seed: both runs hold the same one."""
+    rows = query(
+        trained,
+        f"""SELECT max(abs(a.score_without_sid - b.score)) AS gap, count(*) AS n FROM scores a JOIN scores b
+            USING (query_id, item_id) WHERE a.run_id = '{trained.dsirm_run}' AND b.run_id = '{trained.none_run}'""",
+    )
+    assert rows["n"][0] > 0
+    assert rows["gap"][0] == 0
+
+
+def test_shuffled_sids_give_no_lift(trained: Trained) -> None:
+    lift = query(
+        trained,
+        "SELECT * FROM comparisons WHERE ranker = 'placebo' AND baseline = 'strong' AND metric = 'auc' AND segment = 'all'",
+    )
+    assert len(lift) == 1
+    assert lift["low"][0] - 0.02 <= 0 <= lift["high"][0] + 0.02
+
+
+def test_equal_inputs_give_equal_numbers(trained: Trained, tmp_path: Path) -> None:
+    workspace = copy_of_inputs(trained, tmp_path)
+    shutil.rmtree(workspace / "cache")
+    again = pipeline.train(workspace, trained.fingerprint, preset("tiny"))
+    assert again.run_id == trained.dsirm_run
+    pipeline.project(workspace, again.run_id)
+    same_tables(again.folder / "tables", trained.workspace / "runs" / trained.dsirm_run / "tables")
+
+
+@pytest.mark.parametrize(
+    "moment", ["tokenize.part/stack1", "generate.part/stack0/checkpoint", "tokenize.json", "rank.part"]
+)
+def test_killed_run_resumes_to_the_same_result(trained: Trained, tmp_path: Path, moment: str) -> None:
+    """kill -9 inside and between stages, then the same command again."""
+    workspace = copy_of_inputs(trained, tmp_path)
+    command = [sys.executable, "-m", "engine", "train", "--preset", "tiny", "--no-map", "--workspace", str(workspace)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    stages = workspace / "runs" / trained.dsirm_run / "stages"
+    deadline = time.monotonic() + 180
+    while not list(stages.glob(f"{moment}*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert process.poll() is None, "the run ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run = Run.create(workspace, trained.fingerprint, preset("tiny"), pipeline.STAGE_VERSIONS)
+    assert not run.finished
+    resumed = pipeline.train(workspace, trained.fingerprint, preset("tiny"))
+    reference = trained.workspace / "runs" / trained.dsirm_run / "tables"
+    for name in sorted({p.name for p in resumed.folder.glob("tables/*.parquet")} - TIMED):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(resumed.folder / "tables" / name),
+            pd.read_parquet(reference / name),
+            check_exact=True,
+            obj=name,
+        )
+
+
+def test_config_round_trip_and_hash() -> None:
+    config = preset("paper", seed=3)
+    assert Config.from_json(config.to_json()) == config
+    assert config.quantizer.sizes == (216, 512, 512)
+
+
+def test_code_version_config_seed_and_input_change_the_run(tmp_path: Path) -> None:
+    def name(fingerprint: str = "f", config: Config | None = None, versions: dict[str, int] | None = None) -> str:
+        return Run.create(tmp_path, fingerprint, config or preset("tiny"), versions or {"tokenize": 1}).run_id
+
+    names = {
+        name(),
+        name("g"),
+        name(config=preset("tiny", seed=1)),
+        name(config=preset("demo")),
+        name(versions={"tokenize": 2}),
+    }
+    assert len(names) == 5
+    assert name() in names
+
+
+def test_unknown_and_unfinished_runs_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="No finished run"):
+        pipeline.publish(tmp_path)
+    run = Run.create(tmp_path, "f", preset("tiny"), {})
+    with pytest.raises(RunError, match="unfinished"):
+        Run.load(tmp_path, run.run_id)
+    with pytest.raises(RunError, match=f"known runs: {run.run_id}"):
+        Run.load(tmp_path, "nothing")
+    assert not list_runs(tmp_path)[0].finished
+
+
+def test_live_answers_equal_the_snapshot(trained: Trained) -> None:
+    """A logged query asked live gives the stored beams and scores (up to the image feature, which only the log has)."""
+    from engine.inference import LiveRun
+
+    live = LiveRun.load(trained.workspace, trained.dsirm_run)
+    row = query(trained, "SELECT query_id, text FROM queries ORDER BY frequency DESC LIMIT 1").iloc[0]
+    stored = query(trained, f"SELECT sid, log_prob FROM beams WHERE query_id = '{row.query_id}' ORDER BY rank")
+    result = live.query(row.text)
+    assert result.beams["sid"].tolist() == stored["sid"].tolist()
+    np.testing.assert_allclose(result.beams["log_prob"], stored["log_prob"], atol=1e-4)
+    item = result.scores.sort_values("rank")["item_id"].iloc[0]
+    explained = live.explain(row.text, item)
+    assert abs(explained.score - explained.reference - sum(explained.contributions.values())) < 1e-6
+    assert {"encode", "beam", "score", "total", "import"} == set(result.timings_ms)
+    json.dumps(result.timings_ms)
+
+
+def test_thread_count_is_recorded(trained: Trained) -> None:
+    """Bitwise equality is promised for one thread count: the manifest names what it rests on."""
+    manifest = Run.load(trained.workspace, trained.dsirm_run).manifest()
+    assert manifest["versions"]["torch"]
+    assert manifest["threads"] >= 1
+    assert os.cpu_count() is not None

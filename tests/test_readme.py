@@ -1,0 +1,101 @@
+"""The README tells the truth: its commands exist, its tree is the tree, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.cli import app
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else ""
+
+
+def fenced(text: str) -> list[str]:
+    """Lines of the fenced shell blocks."""
+    blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, flags=re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """(document, line) of every `python -m engine ...`, `python -m app ...` and `make ...` in the documents."""
+    found = []
+    for path in DOCS:
+        for line in fenced(path.read_text(encoding="utf-8")):
+            line = line.removeprefix("$ ").split("#")[0].split("&&")[0].strip()
+            line = re.sub(r"^(\S*/)?python3? -m", "python -m", line)
+            if line.startswith(("python -m engine", "python -m app", "python -m tests", "make ")):
+                found.append((path.name, line))
+    return found
+
+
+def test_there_is_a_readme_with_commands() -> None:
+    lines = [line for name, line in command_lines() if name == "README.md"]
+    assert "make demo" in lines
+    assert "make test" in lines
+    assert any(line.startswith("python -m engine ingest") for line in lines)
+
+
+@pytest.mark.parametrize(("document", "line"), command_lines())
+def test_commands_exist(document: str, line: str) -> None:
+    words = shlex.split(line)
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert words[1] in targets, f"{document}: make {words[1]}"
+    elif words[2] == "engine":
+        import typer
+
+        commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+        if words[3:] and not words[3].startswith("-"):
+            assert words[3] in commands, f"{document}: engine {words[3]}"
+            known = {
+                name for parameter in commands[words[3]].params for name in (*parameter.opts, *parameter.secondary_opts)
+            }
+            for word in words[4:]:
+                if word.startswith("-"):
+                    assert word.split("=")[0] in known | {"--help"}, f"{document}: {word} of engine {words[3]}"
+    elif words[2] == "app":
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for word in words[3:]:
+            if word.startswith("--"):
+                assert word.split("=")[0] in done.stdout, f"{document}: {word} of app"
+    else:
+        assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").exists() or (
+            ROOT / words[2].replace(".", "/")
+        ).is_dir()
+
+
+def test_tree_is_the_tree() -> None:
+    """Every path of the README's file tree exists."""
+    block = re.search(r"```text\n(.*?)```", README, flags=re.DOTALL)
+    assert block, "the README shows the file tree in a ```text block"
+    stack: list[tuple[int, str]] = []
+    checked = 0
+    for line in block.group(1).splitlines():
+        match = re.match(r"^(\s*)(\S+)", line)
+        if not match:
+            continue
+        indent, name = len(match.group(1)), match.group(2).rstrip(",")
+        stack = [(i, n) for i, n in stack if i < indent]
+        path = ROOT.joinpath(*[n for _, n in stack], name)
+        if name != "data/workspace/":
+            assert path.exists(), f"{path.relative_to(ROOT)} is in the README's tree and not in the repository"
+        checked += 1
+        if name.endswith("/"):
+            stack.append((indent, name))
+    assert checked > 15
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
