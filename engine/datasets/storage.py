@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ from engine.errors import DataError
 
 MANIFEST = "catalogue.json"
 REJECTS_FILE = "rejects.parquet"
+ABANDONED_SECONDS = 86_400
+"""A temporary folder older than this belonged to a process that was killed."""
 
 
 def fingerprint(tables: dict[str, pa.Table], settings: DatasetSettings, *, named: bool) -> str:
@@ -47,7 +50,7 @@ def fingerprint(tables: dict[str, pa.Table], settings: DatasetSettings, *, named
     return digest.hexdigest()[:16]
 
 
-def _content(column: pa.ChunkedArray) -> Iterator[bytes]:
+def _content(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
     """The values of a column as bytes that depend on nothing else (not on chunks, offsets or unused bits)."""
     yield np.asarray(pc.is_valid(column).combine_chunks()).astype(np.uint8).tobytes()
     values = pc.drop_null(column)
@@ -58,7 +61,11 @@ def _content(column: pa.ChunkedArray) -> Iterator[bytes]:
     if pa.types.is_string(kind):
         yield np.asarray(pc.binary_length(values).combine_chunks()).astype(np.int64).tobytes()
         for chunk in values.chunks:
-            yield from (text.encode() for text in chunk.to_pylist())
+            texts = chunk.cast(pa.large_binary())
+            _, offsets, letters = texts.buffers()
+            bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+            if letters is not None and len(texts):
+                yield memoryview(letters)[bounds[0] : bounds[-1]]
     else:
         numbers = np.asarray(values.combine_chunks())
         # Adding 0 makes -0.0 and 0.0 one value.
@@ -94,6 +101,9 @@ def staging(workspace: Path) -> Iterator[Path]:
     """A temporary folder beside the catalogues, removed whatever happens."""
     catalogues = workspace / "catalogues"
     catalogues.mkdir(parents=True, exist_ok=True)
+    for left in catalogues.glob(".ingest-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".ingest-", dir=catalogues, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -132,7 +142,12 @@ def store(
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     if target.exists():
         shutil.rmtree(target)
-    os.replace(folder, target)
+    try:
+        os.replace(folder, target)
+    except OSError:
+        # Another process may have stored the same content meanwhile.
+        if not (target / MANIFEST).exists():
+            raise
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

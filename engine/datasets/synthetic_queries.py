@@ -20,7 +20,7 @@ from engine.datasets.contract import TABLES, DatasetSettings, normalise_query
 MAX_QUERIES = 20_000
 QUERIES_PER_ITEM = 2
 ITEMS_PER_QUERY = 20
-MAX_ITEMS = 200_000
+MAX_ITEMS = 100_000
 """Items looked at, drawn evenly, where a catalogue has more: the queries are capped anyway."""
 MAX_CHARACTERS = 80
 TITLE_CHARACTERS = 300

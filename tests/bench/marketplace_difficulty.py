@@ -38,7 +38,7 @@ def category_agreement(query_x: np.ndarray, log: pd.DataFrame, item_code: np.nda
     fold = np.arange(len(query_x)) % FOLDS
     for k in range(FOLDS):
         train = share[share["q"] % FOLDS != k]
-        model = LogisticRegression(C=100, max_iter=60).fit(
+        model = LogisticRegression(C=20, max_iter=500).fit(
             query_x[train["q"]], train["code"], sample_weight=train["weight"]
         )
         table[np.ix_(fold == k, model.classes_)] = model.predict_proba(query_x[fold == k])

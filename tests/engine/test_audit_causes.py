@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.audit.causes import causes, exposure_total
-from engine.audit.exposure import exposure_table
 from engine.audit.traffic import DISCOUNTS
-from tests.engine.test_audit_exposure import log
 
 D = 1 / np.log2(1 + np.arange(1, 6))
 
@@ -79,21 +77,3 @@ def test_rows_sum_exactly_to_the_change_of_share(queries: list[tuple[int, int, f
         assert (told["gain"] + told["loss"]).to_numpy() == pytest.approx(told["net"].to_numpy(), abs=1e-15)
         assert (told["gain"] >= 0).all()
         assert (told["loss"] <= 0).all()
-
-
-@pytest.mark.parametrize("discount", DISCOUNTS)
-def test_the_change_is_the_one_that_the_exposure_table_reports(discount: str) -> None:
-    scores, items, queries = log(40, 0.7)
-    table = exposure_table(scores, items, queries, resamples=20)
-    seller = items.set_index("item_id")["seller"]
-    joined = scores.merge(queries.rename(columns={"frequency": "weight"}), on="query_id")
-    joined["matched_prefix"] = np.where(joined["rank"] % 2 == 0, "3-1", None)
-    counts = scores.groupby("query_id").size()
-    total = exposure_total(counts.to_numpy(), queries.set_index("query_id")["frequency"][counts.index].to_numpy(), discount)
-    for name in ("s0", "s3"):
-        own = joined.assign(in_group=joined["item_id"].map(seller) == name)
-        touched = own.groupby("query_id")["in_group"].transform("any")
-        found = causes(own[touched], total=total, discount=discount)
-        row = table[(table["discount"] == discount) & (table["dimension"] == "seller") & (table["value"] == name)]
-        assert found.change == pytest.approx(row["difference"].iloc[0], abs=1e-12)
-        assert found.by_prefix["net"].sum() == pytest.approx(row["difference"].iloc[0], abs=1e-12)

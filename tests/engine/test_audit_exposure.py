@@ -11,14 +11,16 @@ from scipy.stats import false_discovery_control
 
 from engine.audit.exposure import (
     benjamini_hochberg,
+    causes,
     concentration_table,
     exposure_table,
+    exposure_total,
     item_exposure,
     ranking,
     resample_counts,
 )
 from engine.audit.groups import UNKNOWN, age_bands, item_groups, price_bands
-from engine.audit.traffic import discount_weights, traffic_weights
+from engine.audit.traffic import DISCOUNTS, discount_weights, traffic_weights
 
 ITEMS = pd.DataFrame(
     {
@@ -113,7 +115,9 @@ def log(n_queries: int, boost: float, seed: int = 0) -> tuple[pd.DataFrame, pd.D
             "created_at": pd.NaT,
         }
     )
-    queries = pd.DataFrame({"query_id": [f"q{i}" for i in range(n_queries)], "frequency": rng.zipf(2.5, n_queries) * 1.0})
+    queries = pd.DataFrame(
+        {"query_id": [f"q{i}" for i in range(n_queries)], "frequency": rng.zipf(2.5, n_queries) * 1.0}
+    )
     frames = []
     for query in queries["query_id"]:
         picked = rng.choice(60, 20, replace=False)
@@ -164,6 +168,26 @@ def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
     width = high - low
     assert table.loc["s0", "low"] == pytest.approx(low, abs=0.08 * width)
     assert table.loc["s0", "high"] == pytest.approx(high, abs=0.08 * width)
+
+
+@pytest.mark.parametrize("discount", DISCOUNTS)
+def test_the_change_is_the_one_that_the_exposure_table_reports(discount: str) -> None:
+    scores, items, queries = log(40, 0.7)
+    table = exposure_table(scores, items, queries, resamples=20)
+    seller = items.set_index("item_id")["seller"]
+    joined = scores.merge(queries.rename(columns={"frequency": "weight"}), on="query_id")
+    joined["matched_prefix"] = np.where(joined["rank"] % 2 == 0, "3-1", None)
+    counts = scores.groupby("query_id").size()
+    total = exposure_total(
+        counts.to_numpy(), queries.set_index("query_id")["frequency"][counts.index].to_numpy(), discount
+    )
+    for name in ("s0", "s3"):
+        own = joined.assign(in_group=joined["item_id"].map(seller) == name)
+        touched = own.groupby("query_id")["in_group"].transform("any")
+        found = causes(own[touched], total=total, discount=discount)
+        row = table[(table["discount"] == discount) & (table["dimension"] == "seller") & (table["value"] == name)]
+        assert found.change == pytest.approx(row["difference"].iloc[0], abs=1e-12)
+        assert found.by_prefix["net"].sum() == pytest.approx(row["difference"].iloc[0], abs=1e-12)
 
 
 def test_the_same_seed_gives_the_same_table() -> None:
@@ -237,3 +261,9 @@ def test_ages_are_counted_from_the_newest_item() -> None:
 
 def test_dimensions_that_no_item_has_are_left_out() -> None:
     assert set(item_groups(ITEMS)) == {"seller", "category", "price_band", "age"}
+
+
+def test_nothing_retrieved_is_an_empty_table_with_its_columns() -> None:
+    table = exposure_table(SCORES.iloc[:0], ITEMS, QUERIES, resamples=10)
+    assert len(table) == len(concentration_table(SCORES.iloc[:0], ITEMS, QUERIES, resamples=10)) == 0
+    assert table.columns.tolist() == exposure_table(SCORES, ITEMS, QUERIES, resamples=10).columns.tolist()

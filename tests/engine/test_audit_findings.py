@@ -131,7 +131,9 @@ SCORES = pd.DataFrame(
         "matched_prefix": [None, "3", "3-1", None],
     }
 )
-JUDGMENTS = pd.DataFrame({"query_id": ["q1", "q2", "q2"], "item_id": ["lamp", "shoe", "sock"], "grade": [3.0, 3.0, 0.0]})
+JUDGMENTS = pd.DataFrame(
+    {"query_id": ["q1", "q2", "q2"], "item_id": ["lamp", "shoe", "sock"], "grade": [3.0, 3.0, 0.0]}
+)
 ITEMS = pd.DataFrame({"item_id": ["lamp", "mat", "shoe", "sock"], "title": ["Red lamp", "Mat", "Trail shoe", "Sock"]})
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from engine.config import QuantizerConfig
 from engine.errors import ModelError
 from engine.quantizers.contrastive import QuantizerFit, load_contrastive, train_contrastive
-from engine.quantizers.kmeans import kmeans
+from engine.quantizers.kmeans import balance, kmeans
 from engine.quantizers.losses import commitment, info_nce, reconstruction, rotate, straight_through
 from engine.quantizers.residual import ResidualCodebooks, Residuals
 from engine.quantizers.sampling import PairSampler
@@ -231,6 +231,23 @@ def test_kmeans_finds_clusters_is_seeded_and_always_gives_k() -> None:
     alike = kmeans(np.ones((20, 4), dtype=np.float32), 5, seed=0)
     assert alike.shape == (5, 4)
     assert np.isfinite(alike).all()
+
+
+def test_balancing_evens_out_cells_without_losing_them() -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(1800, 8)), 4 + 0.3 * rng.normal(size=(200, 8))]).astype(np.float32)
+
+    def perplexity_and_distortion(centroids: np.ndarray) -> tuple[float, float]:
+        squared = np.square(x[:, None] - centroids[None]).sum(axis=2)
+        share = np.bincount(squared.argmin(axis=1), minlength=len(centroids)) / len(x)
+        return float(np.exp(-(share[share > 0] * np.log(share[share > 0])).sum())), float(squared.min(axis=1).mean())
+
+    start = x[[0, *range(1800, 1815)]]  # one centroid for nine tenths of the rows
+    plain_perplexity, plain_distortion = perplexity_and_distortion(start)
+    balanced_perplexity, balanced_distortion = perplexity_and_distortion(balance(x, start, seed=0))
+    assert balanced_perplexity > 2 * plain_perplexity
+    assert balanced_distortion < plain_distortion
+    np.testing.assert_array_equal(balance(x, start, seed=0), balance(x, start, seed=0))
 
 
 # ---------------------------------------------------------------------------------------------------- training

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,28 @@ def test_a_half_written_catalogue_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not among none at all"):
         load(tmp_path, name)
     assert ingest(SAMPLE, tmp_path).catalogue.fingerprint == name
+
+
+def test_two_processes_storing_the_same_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest(SAMPLE, tmp_path / "other")
+    real = os.replace
+
+    def late(source: Path, target: Path) -> None:
+        shutil.copytree(tmp_path / "other" / "catalogues" / target.name, target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", late)
+    assert len(ingest(SAMPLE, tmp_path / "ws").catalogue.items) == 60
+
+
+def test_what_a_killed_process_left_is_cleared_after_a_day(tmp_path: Path) -> None:
+    old, young = tmp_path / "catalogues" / ".ingest-old", tmp_path / "catalogues" / ".ingest-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    ingest(SAMPLE, tmp_path)
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_load_and_list(tmp_path: Path) -> None:

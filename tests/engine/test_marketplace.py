@@ -148,7 +148,7 @@ def test_demo_size_has_all_leaves_of_zipf_sizes() -> None:
     assert taxonomy.sizes.max() > 20 * np.median(taxonomy.sizes)
 
 
-def test_demo_size_has_eight_test_queries_a_department() -> None:
+def test_splits_leave_eight_test_queries_a_department_at_demo_size() -> None:
     department = np.repeat(np.arange(24), 1500 // 24)
     split = judgments.split(department, np.random.default_rng(0))
     for d in range(24):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,7 +55,7 @@ def test_more_beams_never_lower_the_level() -> None:
     rng = np.random.default_rng(0)
     item, beam = rng.integers(0, 3, (200, 3)), rng.integers(0, 3, (200, 8, 3))
     levels = [match_level(item, beam[:, :k]).level for k in range(1, 9)]
-    assert all((deeper >= level).all() for level, deeper in zip(levels, levels[1:], strict=False))
+    assert all((deeper >= level).all() for level, deeper in pairwise(levels))
 
 
 def test_match_pairs_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
