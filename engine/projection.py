@@ -119,7 +119,7 @@ def _fit(x: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
     import umap
 
     # UMAP counts a point as its own first neighbour. Exact neighbours from faiss replace its approximate search.
-    k = min(max(neighbours, 2), len(x) - 1)
+    k = min(max(neighbours, 2), len(x) - 2)
     distance, position = _nearest(x, x, k + 1)
     own = np.arange(len(x))
     others = _mask_own(position, own)

@@ -32,6 +32,11 @@ __all__ = [
     "ranking",
 ]
 
+EXPOSURE_COLUMNS = (
+    *("discount", "dimension", "value", "share", "share_without", "difference", "low", "high", "p_value", "q_value"),
+    *("n_items", "catalogue_share", "merit", "n_merit_pairs", "revenue_share", "revenue_share_without"),
+    *("n_queries", "effective_n"),
+)
 CONCENTRATION_DIMENSIONS = ("seller", "category", "brand")
 _RESAMPLE_CHUNK = 500
 _GROUP_CHUNK = 512
@@ -135,6 +140,8 @@ def resample_counts(n: int, resamples: int, seed: int) -> np.ndarray:
     """(R, n) how often each of n queries is drawn in each resample of n with replacement; rows sum to n."""
     rng = np.random.default_rng(seed)
     out = np.empty((resamples, n), dtype=np.uint8)
+    if not n:
+        return out
     for start in range(0, resamples, _RESAMPLE_CHUNK):
         rows = min(_RESAMPLE_CHUNK, resamples - start)
         drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
@@ -226,10 +233,10 @@ def exposure_table(
         resamples, seed: of the bootstrap by query.
         click_decay: of the 'click' discount.
 
-    `q_value` corrects over the values of one dimension under one discount that appear in some retrieved list.
+    Empty where nothing was retrieved. `q_value` corrects over the values of one dimension under one discount that appear in some retrieved list.
     """
     ranked = ranking(scores, items, queries)
-    groups = item_groups(items)
+    groups = item_groups(items) if len(ranked.query) else {}
     counts = resample_counts(len(ranked.weight), resamples, seed)
     price = np.nan_to_num(items["price"].to_numpy(dtype=np.float64))
     price = np.where(_main_currency(items), price, 0.0)
@@ -284,7 +291,7 @@ def exposure_table(
             )
             done += 1
             progress(done, len(groups) * len(DISCOUNTS))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(EXPOSURE_COLUMNS))
 
 
 def _column_sums(matrix: sparse.csc_matrix) -> np.ndarray:
@@ -325,7 +332,7 @@ def concentration_table(
     ranked = ranking(scores, items, queries)
     counts = resample_counts(len(ranked.weight), resamples, seed)
     rows = []
-    for dimension, label in item_groups(items).items():
+    for dimension, label in item_groups(items).items() if len(ranked.query) else ():
         if dimension not in CONCENTRATION_DIMENSIONS:
             continue
         names, group = np.unique(label.astype(str), return_inverse=True)

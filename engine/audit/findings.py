@@ -64,7 +64,8 @@ def _sharing(sid_sharing: pd.DataFrame, labels: dict[str, str]) -> list[_Finding
     harmful = sid_sharing[sid_sharing["harmful"].astype(bool)]
     total = max(int(harmful["n_items"].sum()), 1)
     out = []
-    for row in harmful.nlargest(MOST_OF_A_KIND, "n_items").to_dict("records"):
+    largest = harmful.sort_values(["n_items", "sid"], ascending=[False, True])
+    for row in largest.head(MOST_OF_A_KIND).to_dict("records"):
         name = labels.get(row["sid"])
         title = f"{row['n_items']} items share the SID {row['sid']}" + (f" ({name})" if name else "")
         if row["reason"] == "categories":
@@ -119,7 +120,7 @@ def _queries(query_metrics: pd.DataFrame, queries: pd.DataFrame, metric: str) ->
     rows = query_metrics[(query_metrics["metric"] == metric) & (query_metrics["difference"] < 0)]
     text = queries.set_index("query_id")["text"]
     out = []
-    for row in rows.nsmallest(MOST_OF_A_KIND, "difference").to_dict("records"):
+    for row in rows.sort_values(["difference", "query_id"]).head(MOST_OF_A_KIND).to_dict("records"):
         loss = -float(row["difference"])
         title = f"Query '{text.get(row['query_id'], row['query_id'])}' loses {loss:.2f} {metric}"
         detail = f"{row['value_without']:.2f} without SIDs, {row['value']:.2f} with them"

@@ -49,6 +49,9 @@ BARS = {
 """Bars by measure. `dead_codes` is judged by its share of K, `largest_bucket` by its share of the items, and
 `neighbour_agreement` by its ratio to that of random pairs."""
 
+SMALL_BUCKET = 10
+"""A SID with so few items is never a crowded one, however small the catalogue."""
+
 Row = dict[str, object]
 
 
@@ -131,7 +134,7 @@ def _usage(tree: list[Level], codes: np.ndarray, sizes: tuple[int, ...], forced:
                     depth + 1, metric, value, n, threshold, INFO if built else verdict, by_construction=built, note=note
                 )
             )
-        rows.append(_row(depth + 1, "prefixes", len(tree[depth]), n, None, INFO))
+        rows.append(_row(depth + 1, "prefixes", len(tree[depth]), n, None, INFO, by_construction=built, note=note))
     for depth in range(1, len(sizes) - 1):
         around = [spread[place] for place in (depth - 1, depth + 1) if not (forced and place == 0)]
         value = float(np.mean(around)) - spread[depth]
@@ -152,13 +155,12 @@ def _whole(tree: list[Level], sharing: pd.DataFrame) -> list[Row]:
     aliasing = size[size > 1].sum() / n
     overlap = (size * (size - 1)).sum() / n
     largest = BARS["largest_bucket_share"]
-    # One item is no bucket, however small the catalogue.
-    bucket = GOOD if size.max() == 1 else largest.verdict(size.max() / n)
+    bucket = GOOD if size.max() <= SMALL_BUCKET else largest.verdict(size.max() / n)
     unknown = f"at least: {unjudged:.1%} of the items share a SID that no judgment compares"
     return [
         _judged(None, "aliasing", aliasing, n),
         _row(None, "unique_share", len(size) / n, n, None, INFO),
-        _row(None, "largest_bucket", size.max(), n, largest.good * n, bucket),
+        _row(None, "largest_bucket", size.max(), n, max(largest.good * n, SMALL_BUCKET), bucket),
         _judged(None, "expected_overlap", overlap, n),
         _judged(None, "harmful_share", harmful, n) | {"note": unknown},
     ]
@@ -209,8 +211,9 @@ def _neighbours(
     for depth, level in enumerate(tree):
         value, low, high = neighbour_agreement(level.member, sampled, neighbours, resamples=resamples, seed=seed)
         a, b = level.member[random_pairs[:, 0]], level.member[random_pairs[:, 1]]
-        both = int(((a >= 0) & (b >= 0)).sum())
-        same = int(((a == b) & (a >= 0)).sum())
+        # An item paired with itself would agree always, and outweigh true pairs at deep levels.
+        pair = (a >= 0) & (b >= 0) & (random_pairs[:, 0] != random_pairs[:, 1])
+        both, same = int(pair.sum()), int((pair & (a == b)).sum())
         chance, chance_low, chance_high = wilson(same, both)
         bar = BARS["neighbour_lift"]
         # A random pair agrees too rarely at deep levels to be counted: the upper end of its interval is the safe ratio.
@@ -302,7 +305,7 @@ def health_table(
         sharing: the `sid_sharing` table.
         forced: level 1 is given by the category: what follows from that is marked `by_construction`, and not judged.
         sampled, neighbours: (S,) items and (S, k) their true nearest neighbours; None leaves the agreement out.
-        random_pairs: (R, 2) pairs of items drawn at random, to compare with.
+        random_pairs: (R, 2) pairs of items drawn at random, to compare with; an item with itself is no pair.
         resamples, seed: of the bootstrap over sampled items.
     """
     codes = np.asarray(codes, dtype=np.int64)

@@ -20,12 +20,12 @@ SEPARATOR = " · "
 _STOP_WORDS = """
 a an and are as at be but by can for from has have if in into is it its new no not of off on only or our out over per
 set so such than that the their them then these this to under up use used using via was we were which while will with
-without you your best sale offer free shipping original genuine quality premium pack pcs pc piece pieces
+without you your best sale offer fast free shipping original genuine quality premium pack pcs pc piece pieces
 und mit für der die das von zum zur oder ohne et de la le les des du un une pour avec sans en el los las con para por
 del al y
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
-_TOKEN = re.compile(r"[^\W_]+(?:[-.'/][^\W_]+)*")
+_TOKEN = re.compile(r"[^\W_]+(?:(?:[-.'/]|(?<=\d),(?=\d))[^\W_]+)*")
 _LONGEST_TITLE = 2_000  # characters read of a title: a megabyte of text is data, but no label needs it
 
 

@@ -58,15 +58,17 @@ class Report:
         return all(f.share <= self.max_reject_share for f in self.files)
 
     def require_ok(self) -> None:
-        """Raises DataError, naming the worst file and its commonest broken rule, unless `ok`."""
-        if self.ok:
+        """Raises DataError, naming the worst file and its commonest broken rule, unless `ok` and an item is left."""
+        no_items = self.files[0].accepted == 0
+        if self.ok and not no_items:
             return
-        worst = max(self.files, key=lambda f: f.share)
+        worst = self.files[0] if no_items else max(self.files, key=lambda f: f.share)
         issue = max((i for i in self.issues if i.file == worst.file), key=lambda i: i.count)
+        limit = "which leaves no item" if no_items else f"more than the {self.max_reject_share:.0%} allowed"
+        remedy = "mend the file" if no_items else "mend the file, or allow a larger share of rejected rows"
         raise DataError(
-            f"{worst.file}: {worst.rejected:,} of {worst.read:,} rows ({worst.share:.1%}) are rejected, more than the "
-            f"{self.max_reject_share:.0%} allowed; mostly {issue.rule} ({issue.count:,} rows), "
-            f"e.g. {issue.examples[0]}. Nothing was stored: mend the file, or allow a larger share of rejected rows."
+            f"{worst.file}: {worst.rejected:,} of {worst.read:,} rows ({worst.share:.1%}) are rejected, {limit}; "
+            f"mostly {issue.rule} ({issue.count:,} rows), e.g. {issue.examples[0]}. Nothing was stored: {remedy}."
         )
 
     def text(self) -> str:

@@ -180,10 +180,10 @@ def _teacher_forced(model: Decoder, queries: Any, trie: SidTrie, query: np.ndarr
                 break
             codes = np.where(nodes < 0, 0, trie.code[level - 2][nodes])
             logits = model.step(cache, codes, rows.parent)
-        normaliser = _log_normaliser(logits, trie.children(level, nodes.ravel()))
+        normaliser = _log_normaliser(_child_logits(logits, trie.children(level, nodes.ravel())))
         known = np.flatnonzero(path[:, level] >= 0)
         q, w, code = query[known], column[known], trie.code[level - 1][path[known, level]]
-        result[known, level - 1] = logits[q, w, code] - normaliser[q, w]
+        result[known, level - 1] = logits[q, w, code] - normaliser[q, w, 0]
     return result
 
 
@@ -232,18 +232,19 @@ def _search(
             logits = model.step(cache, codes[..., -1], parent)
         children = trie.children(level, node.ravel()) if constrained else _all_codes(trie.sizes[level - 1], node)
         fan_out = children.code.shape[1]
-        step = _child_log_probs(logits, children)
+        scores = _child_logits(logits, children)
+        step = scores - _log_normaliser(scores)
         total = (log_prob[..., None] + step).reshape(n, -1)
         best = _top(total, max(width, kept_nodes))
-        ranked = np.take_along_axis(total, best, axis=1)
-        step_ranked = np.take_along_axis(step.reshape(n, -1), best, axis=1)
-        code = np.take_along_axis(children.code.reshape(n, -1), best, axis=1)
+        ranked = _pick(total, best)
+        step_ranked = _pick(step.reshape(n, -1), best)
+        code = _pick(children.code.reshape(n, -1), best)
         origin = best // fan_out
         if kept_nodes:
             seen.append(_level_nodes(level, trie.levels, codes, origin, code, ranked, step_ranked, width, kept_nodes))
         parent, log_prob = origin[:, :width], ranked[:, :width]
         exists = log_prob > -np.inf
-        node = np.where(exists, np.take_along_axis(children.node.reshape(n, -1), best[:, :width], axis=1), -1)
+        node = np.where(exists, _pick(children.node.reshape(n, -1), best[:, :width]), -1)
         codes = _extend(codes, parent, code[:, :width])
         step_log_probs = _extend(step_log_probs, parent, step_ranked[:, :width])
 
@@ -255,30 +256,20 @@ def _search(
     return beams, seen
 
 
-def _child_log_probs(logits: np.ndarray, children: Children) -> np.ndarray:
-    """(Q, W, F) log-probabilities of the children of Q x W prefixes, one softmax a prefix; -inf pads."""
+def _child_logits(logits: np.ndarray, children: Children) -> np.ndarray:
+    """(Q, W, F): the logits (Q, W, K) of the children of Q x W prefixes; -inf pads."""
     n, width, n_codes = logits.shape
-    scores = np.take_along_axis(logits.reshape(-1, n_codes), children.code, axis=1)
-    scores = np.where(children.exists, scores, np.float32(-np.inf))
-    top = scores.max(axis=1, keepdims=True)
-    top[top == -np.inf] = 0.0
-    scores -= top
-    total = np.exp(scores).sum(axis=1, keepdims=True)
-    total[total == 0.0] = 1.0
-    scores -= np.log(total)
-    return scores.reshape(n, width, -1)
+    scores = _pick(logits.reshape(-1, n_codes), children.code)
+    return np.where(children.exists, scores, np.float32(-np.inf)).reshape(n, width, -1)
 
 
-def _log_normaliser(logits: np.ndarray, children: Children) -> np.ndarray:
-    """(Q, W) log of the softmax denominator over the children of each prefix; 0 where it has none."""
-    n, width, n_codes = logits.shape
-    scores = np.take_along_axis(logits.reshape(-1, n_codes), children.code, axis=1)
-    scores = np.where(children.exists, scores, np.float32(-np.inf))
-    top = scores.max(axis=1)
+def _log_normaliser(scores: np.ndarray) -> np.ndarray:
+    """(Q, W, 1): log of the softmax denominator of (Q, W, F); 0 for a prefix without children."""
+    top = scores.max(axis=-1, keepdims=True)
     top[top == -np.inf] = 0.0
-    total = np.exp(scores - top[:, None]).sum(axis=1)
+    total = np.exp(scores - top).sum(axis=-1, keepdims=True)
     total[total == 0.0] = 1.0
-    return (top + np.log(total)).reshape(n, width)
+    return top + np.log(total)
 
 
 def _all_codes(size: int, node: np.ndarray) -> Children:
@@ -292,9 +283,14 @@ def _top(values: np.ndarray, count: int) -> np.ndarray:
     """(Q, min(count, M)) positions of the greatest values of each row of (Q, M), greatest first."""
     if count < values.shape[1]:
         best = np.argpartition(-values, count - 1, axis=1)[:, :count]
-        order = np.argsort(-np.take_along_axis(values, best, axis=1), axis=1, kind="stable")
-        return np.take_along_axis(best, order, axis=1)
+        order = np.argsort(-_pick(values, best), axis=1, kind="stable")
+        return _pick(best, order)
     return np.argsort(-values, axis=1, kind="stable")
+
+
+def _pick(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """values[r, columns[r, t]]: `np.take_along_axis` without its overhead, which shows at batch 1."""
+    return values[np.arange(len(values))[:, None], columns]
 
 
 def _extend(history: np.ndarray, parent: np.ndarray, newest: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -61,7 +62,7 @@ class Architecture:
         """Width of the SwiGLU layer."""
         return 2 * self.hidden
 
-    @property
+    @cached_property
     def offsets(self) -> tuple[int, ...]:
         """First token of each level, then the vocabulary size."""
         return tuple(int(offset) for offset in np.cumsum([0, *self.sizes]))

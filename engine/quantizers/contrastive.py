@@ -151,14 +151,15 @@ class _Training:
             hits += torch.bincount(catalogue.codes[:, level], minlength=len(hits))
         if (step + 1) % _LOG_EVERY == 0 or step + 1 == config.steps:
             self.history += [(step + 1, name, value.item()) for name, value in {"loss": loss, **terms}.items()]
-        if (step + 1) % config.restart_every == 0:
+        if (step + 1) % config.restart_every == 0 and step + 1 < config.steps:
             self._restart(step + 1, catalogue, rng)
 
     def finish(self) -> QuantizerFit:
         """Fits the codebooks to the final latents of the whole catalogue and closes the history.
 
-        Projections still move in the last steps while the averages lag; k-means from the present vectors gives each
-        code its final members, and codes that lost all of theirs new ones (measured: see docs/LOG.md).
+        Projections still move in the last steps while the averages lag. k-means from the present vectors gives each
+        code its final members (measured on held-out queries: hit@5 at level 2 .67 without it, .75 with it), and
+        balancing it raised perplexity / K at levels 2 and 3 from .71 to .80-.91.
         """
         if self.config.steps == 0:
             self.model.start(self.item_x, self.forced, seed=self.seed)

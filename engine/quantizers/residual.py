@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from engine.quantizers.kmeans import kmeans
+from engine.quantizers.kmeans import balance, kmeans
 
 _CHUNK = 8192
 
@@ -75,7 +75,7 @@ class ResidualCodebooks:
         return Residuals(torch.stack(codes, dim=1), torch.stack(residuals), torch.stack(chosen))
 
     def fit(self, latent: torch.Tensor, forced: torch.Tensor | None, *, seed: int, warm: bool = False) -> None:
-        """Sets every level from the whole catalogue's latents (N, d): k-means on the residuals of the level above.
+        """Sets every level from the whole catalogue's latents (N, d): balanced k-means on the residuals of the level above.
 
         Forced level-1 codes become the mean of their members (what their moving average tends to). `warm` starts
         k-means from the present vectors, which keeps the meaning of the codes.
@@ -86,7 +86,8 @@ class ResidualCodebooks:
                 self._fit_categories(latent, forced)
             else:
                 start = self.vectors[level].numpy() if warm else None
-                found = kmeans(residual.numpy(), size, seed=seed + level, start=start)
+                rows = residual.numpy()
+                found = balance(rows, kmeans(rows, size, seed=seed + level, start=start), seed=seed + level)
                 self.vectors[level] = torch.from_numpy(found)
             code = self._assign(level, residual, forced)
             share = torch.bincount(code, minlength=size).float() / len(code)

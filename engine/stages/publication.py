@@ -44,16 +44,16 @@ def queries_table(catalogue: Catalogue, division: Division) -> pd.DataFrame:
         votes.dropna(subset=["category"]).groupby(["query_id", "category"], sort=True)["weight"].sum().reset_index()
     )
     commonest = summed.sort_values(["weight", "category"], ascending=[False, True]).drop_duplicates("query_id")
-    logged = (queries["source"] == "log").any()
-    # Traffic is what people asked: judged queries count only where there is no log, synthetic ones never.
-    asked = queries["frequency"].fillna(0.0 if logged else 1.0).to_numpy(dtype=np.float64)
-    frequency = np.where(queries["source"] == "synthetic", 0.0, asked)
+    asked = queries["frequency"].fillna(1.0).to_numpy(dtype=np.float64)
+    # Traffic is what the log shows; where there is no log, every query that somebody wrote counts.
+    logged = (queries["source"] == "log").to_numpy()
+    traffic = np.where(logged if logged.any() else queries["source"] != "synthetic", asked, 0.0)
     return pd.DataFrame(
         {
             "query_id": queries["query_id"],
             "text": queries["text"],
-            "frequency": frequency,
-            "tier": query_tiers(frequency),
+            "frequency": traffic,
+            "tier": query_tiers(asked),
             "split": division.split.split,
             "source": queries["source"],
             "seen": division.seen[0],

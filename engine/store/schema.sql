@@ -64,7 +64,8 @@ CREATE TABLE categories (
 );
 CREATE TABLE sellers (seller VARCHAR NOT NULL, n_items BIGINT, n_categories BIGINT, n_brands BIGINT, price_median DOUBLE);
 CREATE TABLE queries (
-    query_id VARCHAR NOT NULL, text VARCHAR NOT NULL, frequency DOUBLE,
+    query_id VARCHAR NOT NULL, text VARCHAR NOT NULL,
+    frequency DOUBLE,                      -- traffic in the log; 0 for queries that are judged or synthetic only
     tier VARCHAR,                          -- by cumulative frequency, thirds of traffic: 'head' | 'torso' | 'tail'
     split VARCHAR,                         -- 'train' | 'valid' | 'test' (judged), 'log' (traffic only)
     source VARCHAR,                        -- 'log' | 'judged' | 'synthetic'

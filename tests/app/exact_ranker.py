@@ -116,3 +116,9 @@ def _rescored(scores: pd.DataFrame, with_sid: Scorer, without: Scorer, explained
         query_id=names, ranker="dsirm", score=with_sid.logit(point, np.zeros(len(names), dtype=np.int64))
     )
     return {"scores": scores, "contributions": contributions, "reference_points": references}
+
+
+def only_snapshot(workspace: Path) -> Path:
+    """The snapshot file of a workspace that has one."""
+    (path,) = (workspace / "snapshots").glob("*.duckdb")
+    return path

@@ -164,6 +164,7 @@ def test_merged_categories_are_named_largest_first() -> None:
 def test_titles_of_any_script_and_kind_have_terms() -> None:
     assert title_terms("The BEST iPhone-15 case, 27 x 4K <b>") == ["iphone-15", "case", "4k"]
     assert title_terms("مصباح مكتبي 🔦") == ["مصباح", "مكتبي"]
+    assert title_terms("Kettle 1,7L, steel") == ["kettle", "1,7l", "steel"]
     assert title_terms("") == []
     assert "the" in STOP_WORDS
 

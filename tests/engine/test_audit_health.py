@@ -129,10 +129,23 @@ def test_true_neighbours_are_set_against_random_pairs() -> None:
     agreement, chance = value(table, "neighbour_agreement", 1), value(table, "neighbour_agreement_random", 1)
     assert agreement["value"] == 1.0
     assert agreement["verdict"] == "good"
-    assert chance["low"] < 0.1 < chance["high"]
+    assert chance["low"] < 19 / 199 < chance["high"]
     shuffled = np.random.default_rng(1).permutation(neighbours)
     worse = health(codes, (10,), ["a"] * 200, sampled=sampled, neighbours=shuffled, random_pairs=pairs)
     assert value(worse, "neighbour_agreement", 1)["verdict"] == "bad"
+
+
+def test_an_item_with_itself_is_no_random_pair() -> None:
+    pairs = np.array([[0, 0], [1, 1], [0, 1], [0, 7]])  # items 0 and 1 share 0-0-0, item 7 does not
+    table = health(CODES, (4, 2, 2), CATEGORIES, sampled=np.array([0]), neighbours=np.array([[1]]), random_pairs=pairs)
+    row = value(table, "neighbour_agreement_random", 3)
+    assert (row["value"], row["n"]) == (0.5, 2)
+
+
+def test_a_small_bucket_is_never_crowded() -> None:
+    for n, verdict in ((10, "good"), (12, "bad")):
+        row = value(health(np.zeros((n, 1), dtype=np.int64), (2,), ["a"] * n), "largest_bucket")
+        assert (row["value"], row["verdict"]) == (n, verdict)
 
 
 def test_wilson_by_hand() -> None:

@@ -233,21 +233,22 @@ def test_kmeans_finds_clusters_is_seeded_and_always_gives_k() -> None:
     assert np.isfinite(alike).all()
 
 
-def test_balancing_evens_out_cells_without_losing_them() -> None:
+def test_balancing_evens_out_cells_at_no_cost_in_distortion() -> None:
     rng = np.random.default_rng(0)
-    x = np.concatenate([rng.normal(size=(1800, 8)), 4 + 0.3 * rng.normal(size=(200, 8))]).astype(np.float32)
+    # Rows of very unequal length, as residuals are: k-means alone gives the long ones cells of their own.
+    x = (rng.normal(size=(3000, 12)) * rng.gamma(0.6, size=(3000, 1))).astype(np.float32)
 
     def perplexity_and_distortion(centroids: np.ndarray) -> tuple[float, float]:
         squared = np.square(x[:, None] - centroids[None]).sum(axis=2)
         share = np.bincount(squared.argmin(axis=1), minlength=len(centroids)) / len(x)
         return float(np.exp(-(share[share > 0] * np.log(share[share > 0])).sum())), float(squared.min(axis=1).mean())
 
-    start = x[[0, *range(1800, 1815)]]  # one centroid for nine tenths of the rows
-    plain_perplexity, plain_distortion = perplexity_and_distortion(start)
-    balanced_perplexity, balanced_distortion = perplexity_and_distortion(balance(x, start, seed=0))
-    assert balanced_perplexity > 2 * plain_perplexity
-    assert balanced_distortion < plain_distortion
-    np.testing.assert_array_equal(balance(x, start, seed=0), balance(x, start, seed=0))
+    starts = [kmeans(x, 16, seed=seed) for seed in range(4)]
+    plain = np.mean([perplexity_and_distortion(start) for start in starts], axis=0)
+    balanced = np.mean([perplexity_and_distortion(balance(x, start, seed=0)) for start in starts], axis=0)
+    assert balanced[0] > 1.1 * plain[0]
+    assert balanced[1] < 1.01 * plain[1]
+    np.testing.assert_array_equal(balance(x, starts[0], seed=0), balance(x, starts[0], seed=0))
 
 
 # ---------------------------------------------------------------------------------------------------- training
@@ -280,7 +281,7 @@ def test_level_1_belongs_to_categories(data: World, fit: QuantizerFit) -> None:
 
 def test_every_code_is_used_and_history_says_so(data: World, fit: QuantizerFit) -> None:
     codes = fit.quantizer.encode_items(data.item_x, data.category).codes
-    final = fit.history[fit.history.step == CONFIG.steps].drop_duplicates("name", keep="last").set_index("name").value
+    final = fit.history[fit.history.step == CONFIG.steps].set_index("name").value
     for level, size in enumerate(SIZES):
         share = np.bincount(codes[:, level], minlength=size) / len(codes)
         assert (share > 0).mean() >= 0.95
@@ -288,6 +289,7 @@ def test_every_code_is_used_and_history_says_so(data: World, fit: QuantizerFit) 
         assert perplexity > 0.7 * size
         assert final[f"usage_{level + 1}"] == pytest.approx((share > 0).mean())
         assert final[f"perplexity_{level + 1}"] == pytest.approx(perplexity)
+    assert not fit.history.duplicated(["step", "name"]).any()
     parts = {"loss", "contrastive", "commitment", "reconstruction"}
     assert parts <= set(fit.history.name)
     assert final["loss"] == pytest.approx(

@@ -216,6 +216,13 @@ def test_reject_share_is_per_file_and_can_be_raised(tmp_path: Path) -> None:
     assert ingest(folder, tmp_path / "ws", max_reject_share=0.5).catalogue.n_rejected == 1
 
 
+def test_a_catalogue_has_at_least_one_item(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"1 of 1 rows \(100.0%\) are rejected, which leaves no item; mostly required value is missing"
+    ):
+        ingest(dataset(tmp_path / "shop", items="item_id,title\na,\n"), tmp_path / "ws", max_reject_share=1)
+
+
 def test_reports_show_dangerous_values_on_one_line() -> None:
     assert shown("a\nb\x00\u202e") == "'a\\nb\\x00\\u202e'"
     assert shown("x" * 100).endswith("…' (100 characters)")

@@ -66,7 +66,7 @@ def test_fusion_worked_by_hand() -> None:
     assert _fuse(np.array([[4, 2]]), np.array([[2, 4]]), 2).tolist() == [[2, 4]]
 
 
-@given(st.lists(st.sampled_from([-1.5, -0.0, 0.0, 0.25, 3.0]), min_size=1, max_size=12), st.integers(1, 12))
+@given(st.lists(st.sampled_from([-1.5, -0.25, -0.0, 0.0, 0.25, 3.0]), min_size=1, max_size=12), st.integers(1, 12))
 def test_best_sorts_by_score_then_position(scores: list[float], depth: int) -> None:
     depth = min(depth, len(scores))
     row = np.array([scores], dtype=np.float32)

@@ -1,0 +1,87 @@
+"""Workspaces for the dashboard's tests, from full to missing, and a page opened the way a browser opens it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from exact_ranker import write_exact_ranker
+from filled_snapshot import OTHER_RUN, RUN, write_snapshot
+from streamlit.testing.v1 import AppTest
+
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers")
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every table filled; scores, contributions and exposure that really follow from a stored ranker. Read-only."""
+    folder = tmp_path_factory.mktemp("full")
+    write_exact_ranker(write_snapshot(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_runs_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs with SIDs. Read-only."""
+    folder = tmp_path_factory.mktemp("two")
+    write_exact_ranker(write_snapshot(folder, runs=(RUN, OTHER_RUN)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bare_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot that knows its runs and nothing else. Read-only."""
+    folder = tmp_path_factory.mktemp("bare")
+    write_snapshot(folder, fill="bare")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot without a single run. Read-only."""
+    folder = tmp_path_factory.mktemp("empty")
+    write_snapshot(folder, fill="empty")
+    return folder
+
+
+@pytest.fixture
+def own_workspace(workspace: Path, tmp_path: Path) -> Path:
+    """A copy of the full workspace that a test may change."""
+    return Path(shutil.copytree(workspace, tmp_path / "workspace"))
+
+
+@pytest.fixture
+def cursor(workspace: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only cursor on the full snapshot."""
+    (path,) = (workspace / "snapshots").glob("*.duckdb")
+    with duckdb.connect(str(path), read_only=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def bare_cursor(bare_workspace: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only cursor on the snapshot without rows."""
+    (path,) = (bare_workspace / "snapshots").glob("*.duckdb")
+    with duckdb.connect(str(path), read_only=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    """`open_page(view, workspace, **query_params)`: the page, already run from the entry point."""
+
+    def opened(view: str, workspace: Path, /, **query_params: str) -> AppTest:
+        monkeypatch.setenv("SIDSCOPE_WORKSPACE", str(workspace))
+        page = AppTest.from_file(str(MAIN), default_timeout=60)
+        page.run()
+        if view != "overview":
+            page.switch_page(f"views/{view}.py")
+        for name, value in query_params.items():
+            page.query_params[name] = value
+        return page.run()
+
+    return opened

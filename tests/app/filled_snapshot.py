@@ -1,0 +1,307 @@
+"""A small, deterministic snapshot that fills every table: two runs, 120 items, 24 queries; codes 4 / 4 / 3.
+
+Items, queries, SIDs and beams are made up; what follows from them (codes, health, coverage, ...) is computed by the
+engine's own audit, so that numbers on different pages agree.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from engine.audit.codebook import codes_table, sid_sharing_table, sids_table
+from engine.audit.coverage import coverage_table
+from engine.audit.health import health_table
+from engine.audit.tiers import categories_table, query_tiers, sellers_table
+from engine.store.snapshot import SCHEMA, SCHEMA_VERSION
+
+RUN, OTHER_RUN, PLAIN_RUN = "dsirm-11111111", "dsirm-22222222", "none-33333333"
+SNAPSHOT = "snap-00000000test"
+HOSTILE = "<b>Bold</b> *star* [link](http://x) $x^2$ :red[lamp] =1+1"
+"""The title of item I000: everything that Markdown, HTML or a spreadsheet would act on."""
+N, Q, SIZES = 120, 24, (4, 4, 3)
+CATEGORIES = ["Home > Lamps", "Home > Rugs", "Garden > Hoses", "Garden > Tools"]
+COUNTS = (66, 30, 16, 8)
+NOW = pd.Timestamp("2026-01-15 12:00")
+
+
+def write_snapshot(
+    workspace: Path, *, fill: str = "full", runs: tuple[str, ...] = (RUN,), snapshot_id: str = SNAPSHOT
+) -> Path:
+    """Write a snapshot and make it current. `fill`: 'full', 'bare' (its own row and its runs only), 'empty' (its row only)."""
+    path = workspace / "snapshots" / f"{snapshot_id}.duckdb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tables: dict[str, pd.DataFrame] = {"snapshot": pd.DataFrame([_snapshot_row(snapshot_id, fill)])}
+    if fill != "empty":
+        tables["runs"] = pd.DataFrame([_run_row(r) for r in (PLAIN_RUN, *runs)])
+    if fill == "full":
+        catalogue = _catalogue()
+        tables |= catalogue
+        for number, run in enumerate(runs):
+            for name, rows in _run_tables(catalogue, seed=number).items():
+                tables[name] = pd.concat([tables.get(name), rows.assign(run_id=run)])
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(SCHEMA.read_text(encoding="utf-8"))
+        for name, rows in tables.items():
+            file = path.with_name(f"{name}.parquet")
+            rows.to_parquet(file, index=False)
+            connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM read_parquet(?)', [str(file)])
+            file.unlink()
+    (workspace / "CURRENT").write_text(f"snapshots/{path.name}\n", encoding="utf-8")
+    return path
+
+
+def _snapshot_row(snapshot_id: str, fill: str) -> dict[str, Any]:
+    full = fill == "full"
+    return {
+        "snapshot_id": snapshot_id, "schema_version": SCHEMA_VERSION, "created_at": NOW, "dataset": "Test marketplace",
+        "fingerprint": "f" * 16, "max_grade": 3.0, "relevant_grade": 2.0, "category_separator": " > ",
+        "derived": ["category"], "simulated": ["image_embedding"], "oracle_auc": 0.95, "n_items": N if full else 0,
+        "n_queries": Q if full else 0, "n_judgments": 0, "n_rejected": 2, "default_run": None if fill == "empty" else RUN,
+    }  # fmt: skip
+
+
+def _run_row(run: str) -> dict[str, Any]:
+    sids = run != PLAIN_RUN
+    return {
+        "run_id": run, "name": run.split("-")[0], "method": "dsirm" if sids else "none", "preset": "tiny", "seed": 0,
+        "config": json.dumps({"preset": "tiny"}), "created_at": NOW, "seconds": 30.0, "peak_mb": 800.0,
+        "versions": json.dumps({"torch": "2"}), "levels": len(SIZES) if sids else None,
+        "sizes": list(SIZES) if sids else None, "level1": "category" if sids else None, "beam_width": 5,
+        "evaluation": "holdout", "n_test_queries": 40, "notes": json.dumps(["Low power: 40 test queries."]),
+    }  # fmt: skip
+
+
+def _catalogue() -> dict[str, pd.DataFrame]:
+    rng = np.random.default_rng(7)
+    category = np.repeat(np.arange(4), COUNTS)
+    noun = [c.split(" > ")[1].rstrip("s").lower() for c in CATEGORIES]
+    words = np.array(["red", "small", "steel", "outdoor", "mini"])
+    titles = [f"{words[rng.integers(5)]} {words[rng.integers(5)]} {noun[c]} {i}" for i, c in enumerate(category)]
+    items = pd.DataFrame(
+        {
+            "item_id": [f"I{i:03d}" for i in range(N)], "title": [HOSTILE, *titles[1:]],
+            "category": [CATEGORIES[c] for c in category], "seller": rng.choice(["Alpha", "Beta", "Gamma"], N, p=[0.6, 0.3, 0.1]),
+            "brand": rng.choice(["Nor", "Vel"], N), "price": np.round(rng.uniform(5, 90, N), 2), "currency": "EUR",
+            "description": None, "attributes": "{}", "created_at": NOW - pd.to_timedelta(rng.integers(0, 700, N), unit="D"),
+            "popularity": 1.0,
+        }
+    )  # fmt: skip
+    categories = categories_table(items)
+    items["tier"] = items["category"].map(categories.set_index("category")["tier"])
+    of = rng.choice(4, Q, p=[0.4, 0.3, 0.2, 0.1])
+    frequency = np.round(500 / np.arange(1, Q + 1))
+    queries = pd.DataFrame(
+        {
+            "query_id": [f"q{i:02d}" for i in range(Q)], "text": [f"{words[i % 5]} {noun[c]}" for i, c in enumerate(of)],
+            "frequency": frequency, "tier": query_tiers(frequency), "split": np.where(np.arange(Q) % 3 == 0, "log", "test"),
+            "source": np.where(np.arange(Q) == 5, "synthetic", "judged"), "seen": np.arange(Q) % 2 == 0, "kind": None,
+            "n_judged": np.where(np.arange(Q) % 3 == 0, 0, 6), "category": [CATEGORIES[c] for c in of],
+        }
+    )  # fmt: skip
+    judged = [(q, i) for q in range(Q) if q % 3 for i in rng.choice(N, 6, replace=False)]
+    judgments = pd.DataFrame(
+        {
+            "query_id": [f"q{q:02d}" for q, _ in judged], "item_id": [f"I{i:03d}" for _, i in judged],
+            "grade": [3.0 if category[i] == of[q] else float(rng.integers(0, 2)) for q, i in judged],
+            "source": "people", "split": "test", "n_raters": 1,
+        }
+    )  # fmt: skip
+    return {
+        "items": items, "categories": categories, "sellers": sellers_table(items), "queries": queries, "judgments": judgments,
+    }  # fmt: skip
+
+
+def _run_tables(catalogue: dict[str, pd.DataFrame], *, seed: int) -> dict[str, pd.DataFrame]:
+    rng = np.random.default_rng(seed)
+    items, queries, judgments = (catalogue[name] for name in ("items", "queries", "judgments"))
+    # level 1 is the category; code 3 of level 1 stays unused: the two garden categories share code 2
+    first = np.minimum(items["category"].map(CATEGORIES.index).to_numpy(), 2)
+    codes = np.stack([first, rng.integers(0, SIZES[1], N), rng.integers(0, SIZES[2], N)], axis=1)
+    latent = rng.normal(size=(N, 6)) + 3 * np.eye(6)[first]
+    norms = np.sort(rng.uniform(0.1, 1.5, (N, 4)), axis=1)[:, ::-1]
+    owners = pd.DataFrame(
+        {"category": CATEGORIES, "code_1": [0, 1, 2, 2], "code_name": CATEGORIES, "merged": [False, False, True, True]}
+    )
+    sids = sids_table(items["item_id"], codes, forced=np.ones(N, bool), residual_norms=norms, latent=latent)
+
+    beam_rows, node_rows, free_rows = [], [], []
+    for q, (query_id, category) in enumerate(zip(queries["query_id"], queries["category"], strict=True)):
+        pool = sids.loc[sids["code_1"] == min(CATEGORIES.index(category), 2), "sid"].drop_duplicates()
+        chosen = list(pool.sample(min(5, len(pool)), random_state=q))
+        for rank, sid in enumerate(chosen, 1):
+            log_prob = -0.5 * rank
+            beam_rows.append(
+                {"query_id": query_id, "rank": rank, "sid": sid, "codes": [int(c) for c in sid.split("-")],
+                 "log_prob": log_prob, "level_log_probs": [log_prob / 3] * 3, "n_items": int((sids["sid"] == sid).sum())}
+            )  # fmt: skip
+            free_rows.append({"query_id": query_id, "rank": rank, "sid": sid, "log_prob": log_prob, "valid": rank < 5})
+        for level in (1, 2, 3):
+            kept = dict.fromkeys("-".join(s.split("-")[:level]) for s in chosen)
+            pruned = [p for p in sorted({"-".join(s.split("-")[:level]) for s in sids["sid"]}) if p not in kept][:3]
+            for rank, prefix in enumerate([*kept, *pruned], 1):
+                node_rows.append(
+                    {"query_id": query_id, "level": level, "prefix": prefix, "parent": prefix.rpartition("-")[0] or None,
+                     "log_prob": -0.3 * level * rank, "step_log_prob": -0.3 * rank, "rank": rank, "kept": prefix in kept,
+                     "n_items": int(sids["sid"].map(lambda s, p=prefix: f"{s}-".startswith(f"{p}-")).sum())}
+                )  # fmt: skip
+    beams = pd.DataFrame(beam_rows)
+    scores = _scores(items, queries, judgments, sids, beams, rng)
+    sharing = sid_sharing_table(items, codes, judgments, relevant_grade=2.0)
+    judged = scores.merge(judgments[["query_id", "item_id", "grade"]]).merge(queries[["query_id", "category"]])
+    exposure = rng.dirichlet(np.ones(N))
+    neighbours = np.stack([(np.arange(N) + k) % N for k in (1, 2)], axis=1)
+    coverage = coverage_table(
+        items, catalogue["categories"], codes, scores=scores, beams=beams, judged=judged, relevant_grade=2.0,
+        category_codes=owners, min_queries=4, resamples=100,
+    )  # fmt: skip
+    return {
+        "sids": sids,
+        "category_codes": owners,
+        "codes": codes_table(
+            items, codes, SIZES, latent, forced=np.ones(N, bool), exposure=exposure, exposure_without=exposure[::-1],
+            beams=beams, queries=queries, code_names=dict(enumerate(CATEGORIES)),
+        ),
+        "sid_sharing": sharing,
+        "health": health_table(
+            items, codes, SIZES, sharing, forced=True, sampled=np.arange(N), neighbours=neighbours,
+            random_pairs=rng.integers(0, N, (500, 2)), resamples=100,
+        ),
+        "beams": beams, "beam_nodes": pd.DataFrame(node_rows), "free_beams": pd.DataFrame(free_rows), "scores": scores,
+        "coverage": coverage, "projection": _projection(items, latent),
+        "projection_info": pd.DataFrame(
+            [{"seed": 0, "landmarks": 60, "parameters": json.dumps({"n_neighbors": 15}), "trustworthiness": 0.93,
+              "neighbour_preservation": 0.4, "n_sampled": N, "neighbours": 15}]
+        ),
+        "stages": pd.DataFrame([{"stage": "encode", "position": 0, "seconds": 1.5, "peak_mb": 300.0, "cached": False}]),
+        "training": pd.DataFrame([{"stage": "quantizer", "step": s, "name": "loss", "value": 1 / (s + 1)} for s in range(5)]),
+        **_evaluation(queries, rng),
+        **_words(queries, coverage),
+    }  # fmt: skip
+
+
+def _scores(
+    items: pd.DataFrame,
+    queries: pd.DataFrame,
+    judgments: pd.DataFrame,
+    sids: pd.DataFrame,
+    beams: pd.DataFrame,
+    rng: Any,
+) -> pd.DataFrame:
+    pairs = set(zip(judgments["query_id"], judgments["item_id"], strict=True))
+    parts = []
+    for query_id in queries["query_id"]:
+        drawn = {f"I{i:03d}" for i in rng.choice(N, 30, replace=False)}
+        ids = sorted(drawn | {i for q, i in pairs if q == query_id})
+        part = pd.DataFrame({"query_id": query_id, "item_id": ids})
+        part["judged"] = [(query_id, i) in pairs for i in ids]
+        part["retrieved"] = part["item_id"].isin(drawn)
+        own = beams[beams["query_id"] == query_id]
+        part["sid"] = sids.set_index("item_id")["sid"].reindex(ids).to_numpy()
+        found = [_deepest(s, own["sid"]) for s in part["sid"]]
+        part["match_level"], part["beam_rank"] = [f[0] for f in found], [f[1] for f in found]
+        part["matched_prefix"] = [
+            "-".join(s.split("-")[: f[0]]) or None for s, f in zip(part["sid"], found, strict=True)
+        ]
+        parts.append(part.drop(columns="sid"))
+    scores = pd.concat(parts, ignore_index=True)
+    for name in ("dm", "mm_dm", "mm_missing", "ct", "qs", "qs_coverage", "qs_numbers"):
+        scores[name] = rng.random(len(scores))
+    scores["score_without_sid"] = 3 * scores["dm"] - 1
+    scores["score_sid_off"] = scores["score_without_sid"] + 0.1
+    scores["score"] = scores["score_sid_off"] + 0.5 * scores["match_level"]
+    retrieved = scores[scores["retrieved"]].groupby("query_id")
+    for rank, by in (("rank", "score"), ("rank_without_sid", "score_without_sid"), ("first_stage_rank", "qs")):
+        scores[rank] = retrieved[by].rank(ascending=False, method="first")
+    return scores
+
+
+def _deepest(sid: str, beams: pd.Series) -> tuple[int, int]:
+    best = (0, 0)
+    for rank, beam in enumerate(beams, 1):
+        level = 0
+        while level < 3 and beam.split("-")[level] == sid.split("-")[level]:
+            level += 1
+        if level > best[0]:
+            best = (level, rank)
+    return best
+
+
+def _projection(items: pd.DataFrame, latent: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "item_id": items["item_id"],
+            "x": latent[:, 0].astype(np.float32),
+            "y": latent[:, 1].astype(np.float32),
+            "landmark": True,
+        }
+    )
+
+
+def _evaluation(queries: pd.DataFrame, rng: Any) -> dict[str, pd.DataFrame]:
+    """Round numbers, so that a page's text can be checked: AUC .80 without and .85 with SIDs; tail queries too few."""
+    metrics, comparisons = [], []
+    values = {
+        "cosine": 0.6,
+        "weak": 0.7,
+        "strong": 0.8,
+        "strong_gbm": 0.81,
+        "control": 0.82,
+        "placebo": 0.8,
+        "dsirm": 0.85,
+    }
+    for segment, n in (("all", 400), ("seen", 200), ("new", 200), ("tier=head", 40), ("tier=tail", 12)):
+        for ranker, value in values.items():
+            for metric in ("auc", "ndcg@10"):
+                row = {"segment": segment, "n": n}
+                metrics.append(
+                    row | {"metric": f"{ranker}.{metric}", "value": value, "low": value - 0.02, "high": value + 0.02}
+                )
+                if ranker != "strong":
+                    comparisons.append(
+                        row | {"ranker": ranker, "baseline": "strong", "metric": metric, "difference": value - 0.8,
+                               "low": value - 0.83, "high": value - 0.77, "p_value": 0.0004}
+                    )  # fmt: skip
+    metrics += [
+        {"metric": name, "segment": "all", "value": value, "low": value, "high": value, "n": 400}
+        for name, value in (("validity", 1.0), ("hit@5.level_1", 0.8), ("hit@5.level_2", 0.4), ("recall@200", 0.9))
+    ]
+    judged = queries.loc[queries["n_judged"] > 0, "query_id"].to_numpy()
+    with_sid, without = rng.random(len(judged)), rng.random(len(judged))
+    per_query = pd.DataFrame(
+        {"query_id": judged, "value": with_sid, "value_without": without, "difference": with_sid - without}
+    )
+    return {
+        "metrics": pd.DataFrame(metrics), "comparisons": pd.DataFrame(comparisons),
+        "query_metrics": pd.concat([per_query.assign(metric=m) for m in ("ndcg@10", "within_query_auc")]),
+    }  # fmt: skip
+
+
+def _words(queries: pd.DataFrame, coverage: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    worst = coverage["category"].iloc[-1]
+    findings = [
+        {"position": 1, "severity": "bad", "kind": "coverage", "title": f"{worst} is not protected", "detail": "Few queries.",
+         "page": "coverage", "params": json.dumps({"category": worst})},
+        {"position": 2, "severity": "warn", "kind": "health", "title": "Level 1 has dead codes", "detail": None,
+         "page": "codebook", "params": "{}"},
+    ]  # fmt: skip
+    stories = [
+        {
+            "kind": "lost",
+            "query_id": "q01",
+            "item_id": "I003",
+            "sentence": "“red lamp” loses its item: no beam reaches it.",
+        },
+        {
+            "kind": "won",
+            "query_id": "q02",
+            "item_id": "I001",
+            "sentence": "“small lamp” finds its item at rank 1, not 9.",
+        },
+    ]
+    return {"findings": pd.DataFrame(findings), "stories": pd.DataFrame(stories)}

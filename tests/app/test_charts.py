@@ -1,0 +1,126 @@
+"""Charts of Overview, Codebook and Coverage: what they carry to the page, without Streamlit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from filled_snapshot import HOSTILE, RUN, N
+
+from app import text
+from app.charts import codebook, coverage, overview
+from app.charts.theme import categorical, short
+from app.queries import codebook as code_queries
+from app.queries import coverage as coverage_queries
+from app.queries import map as maps
+from app.queries import overview as overview_queries
+
+
+def test_short_is_safe_in_a_plotly_label() -> None:
+    assert "<" not in short(HOSTILE, 200)
+    assert short("a" * 50, 10) == "a" * 9 + "…"
+    assert short(None) == ""
+
+
+def test_an_eighth_category_is_grey() -> None:
+    colours = categorical([f"c{i}" for i in range(9)])
+    assert len({colours[f"c{i}"] for i in range(7)}) == 7
+    assert colours["c7"] == colours["c8"]
+
+
+class TestOverview:
+    def test_lift_writes_n_too_small_instead_of_a_number(self, cursor: object) -> None:
+        rows = overview_queries.headline(cursor, RUN).query("metric == 'auc'")
+        figure = overview.lift(rows)
+        assert [a.text for a in figure.layout.annotations] == [text.TOO_SMALL]
+        assert sum(len(t.x) for t in figure.data) == len(rows) - 1
+        better = next(t for t in figure.data if t.name == "better")
+        np.testing.assert_allclose(better.x, 5.0)
+
+    def test_ladder_has_every_ranker_and_the_ceiling(self, cursor: object) -> None:
+        rows = overview_queries.ladder(cursor, RUN, "auc", "all")
+        figure = overview.ladder(rows, metric_name="AUC", ceiling=0.95)
+        assert len(figure.data) == len(rows)
+        assert "0.950" in figure.layout.annotations[0].text
+
+
+class TestMap:
+    def test_every_point_can_be_identified(self, cursor: object) -> None:
+        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 1_000)
+        for colouring in codebook.COLOURINGS:
+            figure = codebook.map_points(rows, colouring)
+            ids = np.concatenate([t.customdata for t in figure.data])
+            assert set(ids[:, 1]) == set(rows["item_id"])
+
+    def test_map_is_byte_stable_and_carries_no_titles(self, cursor: object) -> None:
+        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 1_000)
+        first, second = (codebook.map_points(rows, "department").to_json() for _ in range(2))
+        assert first == second
+        assert "Bold" not in first
+
+    def test_density_squares_carry_their_commonest_code(self, cursor: object) -> None:
+        rows = maps.density(cursor, RUN, 2, maps.EVERYWHERE, 16)
+        (squares,) = codebook.map_density(rows).data
+        assert [c[0] for c in squares.customdata] == list(rows["prefix"])
+
+    def test_selection_of_a_box_or_a_point(self) -> None:
+        point = {"customdata": ["17-203-88", "I9"]}
+        assert codebook.picked({"points": [point], "box": []}, 2) == ("", "17-203", "I9")
+        drawn = {"points": [point], "box": [{"x": [2.0, -1.0], "y": [0.5, 0.25]}]}
+        assert codebook.picked(drawn, 2).box == "-1.000,2.000,0.250,0.500"
+        assert codebook.picked({}, 1) == ("", "", "")
+
+
+class TestTree:
+    @pytest.mark.parametrize("size", ["n_items", "exposure"])
+    @pytest.mark.parametrize("root", ["", "0"])
+    def test_values_add_up_to_the_root(self, cursor: object, size: str, root: str) -> None:
+        rows = code_queries.tree(cursor, RUN, root, 1_000)
+        (boxes,) = codebook.tree(rows, root, size).data
+        top = rows[rows["level"] == rows["level"].min()]
+        assert sum(boxes.values) == pytest.approx(top[size].sum())
+        assert set(boxes.parents) <= {"", *boxes.ids}
+
+
+def test_mix_folds_the_rest_into_others() -> None:
+    rows = pd.DataFrame({"value": [f"v{i}" for i in range(12)], "n_items": 12 - np.arange(12)})
+    rows["share"] = rows["n_items"] / rows["n_items"].sum()
+    figure = codebook.mix(rows, most=8)
+    assert sum(figure.data[0].x) == pytest.approx(100)
+    assert "4 others" in figure.layout.yaxis.ticktext
+
+
+def test_histogram_counts_every_known_value() -> None:
+    values = pd.Series([1.0, 2.0, 2.0, np.nan, 10.0])
+    assert sum(codebook.histogram(values, x="Price").data[0].y) == 4
+
+
+class TestCoverage:
+    def test_lorenz_ends_at_everything(self, cursor: object) -> None:
+        use = coverage_queries.code_use(cursor, RUN)
+        figure = coverage.lorenz_curves(use)
+        for curve in figure.data:
+            assert (curve.x[0], curve.y[0]) == (0, 0)
+            assert (curve.x[-1], curve.y[-1]) == pytest.approx((100, 100))
+        assert len(figure.data) == 1 + 3
+
+    def test_gini_counts_unused_codes(self) -> None:
+        use = pd.DataFrame({"level": 1, "prefix": ["0", "1"], "n_items": [10, 0]})
+        assert coverage.ginis(use) == {1: pytest.approx(0.5)}
+
+    def test_gaps_shows_every_category_once(self, cursor: object) -> None:
+        rows = coverage_queries.coverage(cursor, RUN)
+        figure = coverage.gaps(rows)
+        assert sorted(c for t in figure.data for c in t.customdata) == sorted(rows["category"])
+
+    def test_lifts_leave_out_what_cannot_be_judged(self, cursor: object) -> None:
+        rows = coverage_queries.coverage(cursor, RUN)
+        rows.loc[0, ["auc_lift", "low", "high"]] = np.nan
+        shown = [c for t in coverage.lifts(rows).data for c in t.customdata]
+        assert rows["category"].iloc[0] not in shown
+
+    def test_funnel_starts_at_every_item_with_a_sid(self, cursor: object) -> None:
+        tiers = coverage_queries.by_tier(coverage_queries.coverage(cursor, RUN))
+        figure = coverage.funnel(tiers)
+        assert sum(tiers["n_items"]) == N
+        assert all(bars.y[0] == pytest.approx(100) for bars in figure.data)

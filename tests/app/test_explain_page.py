@@ -1,0 +1,122 @@
+"""The Explain page from the entry point: sums, contributions on demand, swap, what-if, bad links."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+from exact_ranker import only_snapshot
+from streamlit.testing.v1 import AppTest
+
+Open = Callable[..., AppTest]
+
+
+def one_pair(workspace: Path, condition: str) -> dict[str, object]:
+    """The first scored pair that meets the condition, as a dict of the `scores` columns."""
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        rows = connection.execute(
+            f"SELECT s.* FROM scores s JOIN runs r USING (run_id) WHERE r.method = 'dsirm' AND {condition} ORDER BY ALL LIMIT 1"
+        ).df()
+    assert len(rows) == 1
+    return rows.iloc[0].to_dict()
+
+
+def metric(page: AppTest, label: str) -> str:
+    return next(m.value for m in page.metric if m.label == label)
+
+
+def test_stored_contributions_sum_to_the_score(open_page: Open, workspace: Path) -> None:
+    pair = one_pair(workspace, "s.rank = 2 AND s.match_level > 0")
+    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+    assert not page.exception
+    assert not page.error
+    (line,) = [c.value for c in page.caption if "they differ by" in c.value]
+    total, score = re.search(r"= (-?[\d.]+); score (-?[\d.]+)", line).groups()  # type: ignore[union-attr]
+    assert float(total) == pytest.approx(float(score), abs=1e-6)
+    assert float(score) == pytest.approx(pair["score"], abs=1e-6)
+    assert any("stored in the snapshot" in c.value for c in page.caption)
+
+
+def test_contributions_that_were_not_stored_are_computed_and_sum_too(open_page: Open, workspace: Path) -> None:
+    pair = one_pair(workspace, "s.rank = 12")
+    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+    assert not page.exception
+    assert not page.error
+    assert any("computed just now" in c.value for c in page.caption)
+    assert any(f"score {pair['score']:.6f}" in c.value for c in page.caption)
+
+
+def test_a_sum_that_misses_the_score_raises_the_red_banner(open_page: Open, workspace: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "workspace"
+    shutil.copytree(workspace, broken, ignore=shutil.ignore_patterns("leases"))
+    pair = one_pair(broken, "s.rank = 2")
+    with duckdb.connect(str(only_snapshot(broken))) as connection:
+        connection.execute(
+            "UPDATE contributions SET value = value + 1e-4 WHERE query_id = ? AND item_id = ? AND feature = 'dm'",
+            [pair["query_id"], pair["item_id"]],
+        )
+    page = open_page("explain", broken, q=pair["query_id"], item=pair["item_id"])
+    assert any("do not trust this explanation" in e.value for e in page.error)
+
+
+def test_what_if_gives_the_exact_score_and_rank(open_page: Open, workspace: Path) -> None:
+    pair = one_pair(workspace, "s.rank BETWEEN 2 AND 8 AND s.match_level > 0 AND s.score_sid_off < s.score - 0.1")
+    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+    assert float(metric(page, "New score")) == pytest.approx(pair["score"], abs=5e-4)
+    assert int(metric(page, "New rank")) == pair["rank"]
+    next(s for s in page.select_slider if s.label == "SID match level").set_value(0).run()
+    assert not page.exception
+    assert float(metric(page, "New score")) == pytest.approx(pair["score_sid_off"], abs=5e-4)
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        above = connection.execute(
+            "SELECT count(*) FROM scores WHERE run_id = ? AND query_id = ? AND item_id <> ? AND retrieved AND score > ?",
+            [pair["run_id"], pair["query_id"], pair["item_id"], pair["score_sid_off"]],
+        ).fetchone()
+    assert above is not None
+    assert int(metric(page, "New rank")) == above[0] + 1
+
+
+def test_another_pair_starts_from_its_own_values(open_page: Open, workspace: Path) -> None:
+    first = one_pair(workspace, "s.rank = 2 AND s.match_level > 0")
+    page = open_page("explain", workspace, q=first["query_id"], item=first["item_id"])
+    next(s for s in page.select_slider if s.label == "SID match level").set_value(0).run()
+    other = one_pair(workspace, f"s.query_id = '{first['query_id']}' AND s.rank = 4")
+    next(t for t in page.text_input if t.label == "Item").set_value(other["item_id"]).run()
+    assert float(metric(page, "New score")) == pytest.approx(other["score"], abs=5e-4)
+
+
+def test_the_swap_names_the_gap_to_the_item_above(open_page: Open, workspace: Path) -> None:
+    pair = one_pair(workspace, "s.rank = 3")
+    above = one_pair(workspace, f"s.query_id = '{pair['query_id']}' AND s.rank = 2")
+    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+    (sentence,) = [m.value for m in page.markdown if m.value.startswith("This item is **")]
+    assert "**below**" in sentence
+    assert f"**{above['score'] - pair['score']:.2f}**" in sentence  # type: ignore[operator]
+
+
+def test_bad_links_leave_a_usable_page(open_page: Open, workspace: Path) -> None:
+    pair = one_pair(workspace, "s.rank = 1")
+    unknown_item = open_page("explain", workspace, q=pair["query_id"], item="nothing like this")
+    assert not unknown_item.exception
+    assert "nothing like this" in unknown_item.warning[0].value
+    unknown_other = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"], other="zzz")
+    assert not unknown_other.exception
+    assert any("zzz" in w.value for w in unknown_other.warning)
+    out_of_range = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"], match="9", set_dm="1e9")
+    assert not out_of_range.exception
+    assert float(metric(out_of_range, "New score")) == pytest.approx(pair["score"], abs=5e-4)
+
+
+def test_without_weights_the_page_says_what_is_missing(open_page: Open, workspace: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "workspace"
+    shutil.copytree(workspace, bare, ignore=shutil.ignore_patterns("leases"))
+    pair = one_pair(bare, "s.rank = 2")
+    with duckdb.connect(str(only_snapshot(bare))) as connection:
+        connection.execute("DELETE FROM ranker_weights")
+    page = open_page("explain", bare, q=pair["query_id"], item=pair["item_id"])
+    assert not page.exception
+    assert any("no weights" in i.value for i in page.info)

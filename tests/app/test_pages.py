@@ -1,0 +1,219 @@
+"""Every page of this file's part, opened from the entry point: full, empty, without runs, and without a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import VIEWS
+from filled_snapshot import HOSTILE, OTHER_RUN, RUN, SNAPSHOT, write_snapshot
+from streamlit.testing.v1 import AppTest
+
+Open = Callable[..., AppTest]
+
+
+def words(page: AppTest) -> str:
+    """Everything the page says, in one string."""
+    kinds = (
+        "title",
+        "header",
+        "subheader",
+        "markdown",
+        "caption",
+        "info",
+        "warning",
+        "error",
+        "metric",
+        "code",
+        "text",
+    )
+    return "\n".join(str(e.value) + str(getattr(e, "label", "")) for kind in kinds for e in page.get(kind))
+
+
+def unescaped(page: AppTest) -> str:
+    return words(page).replace("\\", "")
+
+
+def healthy(page: AppTest) -> AppTest:
+    """No exception, and no panel that failed."""
+    assert not page.exception, page.exception[0].value
+    assert not page.error, page.error[0].value
+    return page
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_full_snapshot(open_page: Open, workspace: Path, view: str) -> None:
+    page = healthy(open_page(view, workspace))
+    assert page.title[0].value
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_snapshot_without_rows(open_page: Open, bare_workspace: Path, view: str) -> None:
+    page = healthy(open_page(view, bare_workspace))
+    assert page.info or page.warning, "an empty page must say what is missing"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_snapshot_without_runs(open_page: Open, empty_workspace: Path, view: str) -> None:
+    page = healthy(open_page(view, empty_workspace))
+    assert "python -m engine train" in words(page)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_snapshot(open_page: Open, tmp_path: Path, view: str) -> None:
+    page = healthy(open_page(view, tmp_path))
+    assert "python -m engine demo" in words(page)
+
+
+def test_corrupt_snapshot_says_so_and_how_to_mend_it(open_page: Open, own_workspace: Path) -> None:
+    (own_workspace / "snapshots" / f"{SNAPSHOT}.duckdb").write_bytes(b"not a database" * 100)
+    page = open_page("overview", own_workspace)
+    assert not page.exception
+    assert "cannot be read" in unescaped(page)
+    assert "python -m engine publish" in words(page)
+
+
+def test_link_to_a_pruned_snapshot_offers_the_current_one(open_page: Open, own_workspace: Path) -> None:
+    page = open_page("overview", own_workspace, snapshot="snap-pruned")
+    assert "is not in" in unescaped(page)
+    (button,) = [b for b in page.button if "current snapshot" in b.label]
+    assert healthy(button.click().run()).title[0].value == "Overview"
+
+
+def test_session_keeps_its_snapshot_until_asked(open_page: Open, own_workspace: Path) -> None:
+    page = healthy(open_page("overview", own_workspace))
+    write_snapshot(own_workspace, snapshot_id="snap-11111111test")
+    page.run()
+    assert page.query_params["snapshot"] in (SNAPSHOT, [SNAPSHOT])
+    assert "newer snapshot is ready" in words(page)
+    (button,) = [b for b in page.button if "Reload" in b.label]
+    page = healthy(button.click().run())
+    assert page.query_params["snapshot"] in ("snap-11111111test", ["snap-11111111test"])
+
+
+def test_unknown_run_in_a_link(open_page: Open, workspace: Path) -> None:
+    page = healthy(open_page("overview", workspace, run="dsirm-00000000"))
+    assert "dsirm-00000000" in unescaped(page)
+    assert RUN in unescaped(page)
+
+
+def test_run_picker_only_with_a_choice(open_page: Open, workspace: Path, two_runs_workspace: Path) -> None:
+    assert "Run" not in [s.label for s in open_page("overview", workspace).selectbox]
+    page = healthy(open_page("overview", two_runs_workspace))
+    (picker,) = [s for s in page.selectbox if s.label == "Run"]
+    assert picker.options == [RUN, OTHER_RUN]
+    assert f"Run {OTHER_RUN}" in unescaped(healthy(picker.set_value(OTHER_RUN).run()))
+
+
+class TestOverview:
+    def test_headline_has_both_values_interval_and_paired_test(self, open_page: Open, workspace: Path) -> None:
+        page = open_page("overview", workspace)
+        metrics = {m.label.replace("\\", ""): m.value for m in page.metric}
+        assert metrics["AUC with SIDs"] == "0.850"
+        assert metrics["without SIDs"] == "0.800"
+        assert metrics["difference"] == "+5.00 pp"
+        assert "AUC: better, interval clear of zero (paired by query, p < 0.001)." in unescaped(page)
+
+    def test_flags_are_said_in_words(self, open_page: Open, workspace: Path) -> None:
+        said = unescaped(open_page("overview", workspace))
+        assert "guessed from other fields:** categories" in said
+        assert "Simulated:** image embeddings" in said
+        assert "1 of 24 queries were made from item fields" in said
+
+    def test_findings_in_order_and_stories(self, open_page: Open, workspace: Path) -> None:
+        said = unescaped(open_page("overview", workspace))
+        assert said.index("is not protected") < said.index("Level 1 has dead codes")
+        assert said.index("A query won") < said.index("A query lost")
+
+    def test_six_lights_with_words(self, open_page: Open, workspace: Path) -> None:
+        said = unescaped(open_page("overview", workspace))
+        for title in (
+            "Codebook use",
+            "Aliasing",
+            "Category purity",
+            "Tail protection",
+            "Beam validity",
+            "Exposure concentration",
+        ):
+            assert f"**{title}**" in said
+
+
+class TestCodebook:
+    def test_code_card(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("codebook", workspace, code="0"))
+        said = unescaped(page)
+        assert "Code 0" in said
+        assert "Mostly Home > Lamps" in said
+        assert [t.value for t in page.text_input if t.label == "Code"] == ["0"]
+
+    def test_bad_code_and_item_leave_a_usable_page(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("codebook", workspace, code="99-1", item="nobody"))
+        assert "“99-1”" in unescaped(page)
+        assert "“nobody”" in unescaped(page)
+        assert page.title[0].value == "Codebook"
+
+    def test_an_item_alone_shows_its_code_at_the_level(self, open_page: Open, workspace: Path) -> None:
+        said = unescaped(healthy(open_page("codebook", workspace, item="I100", level="1")))
+        assert "Code 2" in said
+        assert "Item I100" in said
+
+    def test_an_item_outside_the_chosen_code_says_so(self, open_page: Open, workspace: Path) -> None:
+        said = unescaped(healthy(open_page("codebook", workspace, item="I100", code="0")))
+        assert "The chosen item I100 lies elsewhere" in said
+
+    def test_item_shows_hostile_title_as_text(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("codebook", workspace, item="I000"))
+        assert HOSTILE in [t.value for t in page.text]
+        assert HOSTILE not in "\n".join(m.value for m in page.markdown), "only escaped in Markdown"
+
+    @pytest.mark.parametrize("section", ["Items", "Mix", "Distances", "Siblings", "Queries", "Sharing"])
+    def test_every_section_of_a_card(self, open_page: Open, workspace: Path, section: str) -> None:
+        healthy(open_page("codebook", workspace, code="0-1", card=section))
+
+    @pytest.mark.parametrize("view", ["Map", "Tree", "Table", "Shared SIDs"])
+    def test_every_view(self, open_page: Open, workspace: Path, view: str) -> None:
+        healthy(open_page("codebook", workspace, view=view, code="2"))
+
+    def test_dead_code_says_so(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("codebook", workspace, code="3", card="Items"))
+        assert "Dead: no item holds it" in unescaped(page)
+        assert "No item holds this code" in words(page)
+
+    def test_health_marks_what_holds_by_construction(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("codebook", workspace, health="true"))
+        strip = next(d.value for d in page.dataframe if "Measure" in d.value)
+        row = strip.set_index("Measure").loc["Utilisation"]
+        assert row["Level 1"] == "75.0 %  by construction"
+        assert row["Level 2"] == "100.0 %  ✓ good"
+
+    def test_box_of_a_link_zooms_and_a_bad_one_is_told(self, open_page: Open, workspace: Path) -> None:
+        assert "in the chosen box (of 120)" in unescaped(healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9")))
+        assert "“1,2,x,4”" in unescaped(healthy(open_page("codebook", workspace, box="1,2,x,4")))
+
+
+class TestCoverage:
+    def test_verdict_comes_with_its_reason(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("coverage", workspace, category="Garden > Tools"))
+        assert "no level-1 code of its own" in unescaped(page)
+
+    @pytest.mark.parametrize("section", ["Items", "Codes", "Queries that should reach it"])
+    def test_the_way_from_a_category_to_its_queries(self, open_page: Open, workspace: Path, section: str) -> None:
+        page = healthy(open_page("coverage", workspace, category="Home > Rugs", show=section))
+        wanted = {"Items": "lost_at", "Codes": "n_mine", "Queries that should reach it": "n_relevant"}[section]
+        assert any(wanted in d.value.columns for d in page.dataframe)
+
+    def test_unknown_category(self, open_page: Open, workspace: Path) -> None:
+        assert "“Nowhere”" in unescaped(healthy(open_page("coverage", workspace, category="Nowhere")))
+
+    def test_tier_limits_change_the_tiers(self, open_page: Open, workspace: Path) -> None:
+        page = open_page("coverage", workspace)
+
+        def head(page: AppTest) -> int:
+            tiers = next(d.value for d in page.dataframe if "n_categories" in d.value)
+            return int(tiers.set_index("tier").loc["head", "n_categories"])
+
+        assert head(page) == 1
+        page = healthy(page.slider(key="limits").set_value((70, 90)).run())
+        assert head(page) == 2
+        assert "Verdicts and findings elsewhere use 50 and 80 %" in unescaped(page)

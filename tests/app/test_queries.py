@@ -1,0 +1,218 @@
+"""The SELECTs of Overview, Codebook and Coverage, checked against the tables themselves, without Streamlit."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from filled_snapshot import CATEGORIES, COUNTS, RUN, N
+
+from app.queries import codebook, coverage, overview, snapshot
+from app.queries import map as maps
+
+Cursor = duckdb.DuckDBPyConnection
+
+
+def sids(cursor: Cursor) -> pd.DataFrame:
+    return cursor.execute("SELECT * FROM sids JOIN items USING (item_id) WHERE run_id = ?", [RUN]).df()
+
+
+def test_info_is_the_snapshots_row(cursor: Cursor) -> None:
+    info = snapshot.info(cursor)
+    assert (info["dataset"], info["n_items"], info["derived"]) == ("Test marketplace", N, ["category"])
+    assert snapshot.synthetic_queries(cursor) == (1, 24)
+
+
+class TestOverview:
+    def test_headline_pairs_with_and_without(self, cursor: Cursor) -> None:
+        rows = overview.headline(cursor, RUN)
+        first = rows[(rows["metric"] == "auc")].iloc[0]
+        assert first["segment"] == "all"
+        assert (first["with_value"], first["without_value"]) == (0.85, 0.8)
+        assert first["difference"] == pytest.approx(0.05)
+        assert list(rows.loc[rows["metric"] == "auc", "segment"]) == ["all", "seen", "new", "tier=head", "tier=tail"]
+
+    def test_ladder_is_in_order_and_names_its_differences(self, cursor: Cursor) -> None:
+        rows = overview.ladder(cursor, RUN, "ndcg@10", "all").set_index("ranker")
+        assert list(rows.index) == ["cosine", "weak", "strong", "strong_gbm", "control", "placebo", "dsirm"]
+        assert rows.loc["placebo", "difference"] == pytest.approx(0.0)
+        assert np.isnan(rows.loc["strong", "difference"])
+
+    def test_metric_names_with_dots_are_not_rankers(self, cursor: Cursor) -> None:
+        assert set(overview.generation(cursor, RUN)["metric"]) == {
+            "validity",
+            "hit@5.level_1",
+            "hit@5.level_2",
+            "recall@200",
+        }
+
+    def test_lights_rest_on_free_levels(self, cursor: Cursor) -> None:
+        lights = {light.title: light for light in overview.lights(cursor, RUN)}
+        level_1 = cursor.execute(
+            "SELECT value, by_construction FROM health WHERE metric = 'utilisation' AND level = 1"
+        ).fetchone()
+        assert level_1 == (0.75, True)
+        assert lights["Codebook use"].verdict == "good"
+        assert "100.0 %" in lights["Codebook use"].value
+        assert lights["Beam validity"].verdict == "good"
+        assert all(light.page and light.value for light in lights.values())
+
+    def test_lights_without_measures_do_not_pretend(self, bare_cursor: Cursor) -> None:
+        for light in overview.lights(bare_cursor, RUN):
+            assert (light.verdict, light.value) == (None, "Not measured in this run")
+
+
+class TestCodebook:
+    def test_codes_search_and_page(self, cursor: Cursor) -> None:
+        n = codebook.count_codes(cursor, RUN, 2, "")
+        every = codebook.codes(cursor, RUN, 2, "", 1_000, 0)
+        assert len(every) == n
+        pages = [codebook.codes(cursor, RUN, 2, "", 5, offset) for offset in range(0, n, 5)]
+        assert list(pd.concat(pages)["prefix"]) == list(every["prefix"])
+        rugs = codebook.codes(cursor, RUN, 1, "RUGS", 10, 0)
+        assert list(rugs["top_category"]) == ["Home > Rugs"]
+
+    @pytest.mark.parametrize("find", ["%", "_", "'; DROP TABLE codes; --"])
+    def test_search_words_are_not_patterns(self, cursor: Cursor, find: str) -> None:
+        assert codebook.count_codes(cursor, RUN, 2, find) == 0
+
+    def test_prefix_does_not_swallow_its_namesakes(self, cursor: Cursor) -> None:
+        """'1' holds 1-..., not 10-... or 11-...."""
+        of = sids(cursor)
+        for prefix in ("0", "1-2", str(of["sid"].iloc[0])):
+            parts = prefix.split("-")
+            expected = of[[list(c[: len(parts)]) == [int(p) for p in parts] for c in of["codes"]]]
+            found = codebook.items(cursor, RUN, prefix, 1_000, 0)
+            assert set(found["item_id"]) == set(expected["item_id"])
+            assert found["distance"].is_monotonic_increasing
+            level = len(parts)
+            own = expected.set_index("item_id")["distance"].map(lambda d, level=level: d[level - 1])
+            np.testing.assert_allclose(found.set_index("item_id")["distance"], own.loc[found["item_id"]])
+
+    def test_typical_items_appear_once_near_first(self, cursor: Cursor) -> None:
+        rows = codebook.typical(cursor, RUN, "0", 5)
+        assert rows["place"].value_counts().to_dict() == {"near": 5, "median": 5, "borderline": 5} or len(rows) == 14
+        assert rows["item_id"].is_unique
+        assert rows["distance"].is_monotonic_increasing
+
+    def test_mix_sums_to_one(self, cursor: Cursor) -> None:
+        for field in codebook.MIXES:
+            rows = codebook.mix(cursor, RUN, "0", field)
+            assert rows["share"].sum() == pytest.approx(1)
+            assert rows["n_items"].sum() == COUNTS[0]
+
+    def test_tree_is_cut_by_whole_levels(self, cursor: Cursor) -> None:
+        assert set(codebook.tree(cursor, RUN, "", 10_000)["level"]) == {1, 2, 3}
+        assert set(codebook.tree(cursor, RUN, "", 20)["level"]) == {1, 2}
+        assert set(codebook.tree(cursor, RUN, "0", 10_000)["prefix"].str.split("-").str[0]) == {"0"}
+
+    def test_siblings_share_the_parent_and_are_sorted(self, cursor: Cursor) -> None:
+        rows = codebook.siblings(cursor, RUN, "0-1")
+        assert set(rows["prefix"]) == {"0-0", "0-2", "0-3"}
+        assert rows["distance"].is_monotonic_increasing
+
+    def test_queries_reaching_a_code_have_a_beam_through_it(self, cursor: Cursor) -> None:
+        rows = codebook.queries_reaching(cursor, RUN, "1")
+        stored = cursor.execute("SELECT n_queries FROM codes WHERE prefix = '1' AND run_id = ?", [RUN]).fetchone()
+        assert stored is not None
+        assert len(rows) == stored[0] > 0
+
+    def test_shared_sids_put_harmful_ones_first(self, cursor: Cursor) -> None:
+        n = codebook.count_shared(cursor, RUN, "")
+        rows = codebook.shared(cursor, RUN, "", n, 0)
+        assert len(rows) == n
+        assert list(rows["harmful"]) == sorted(rows["harmful"], reverse=True)
+
+    def test_residual_norms_of_all_items(self, cursor: Cursor) -> None:
+        rows = codebook.residuals(cursor, RUN, "")
+        norms = np.stack(sids(cursor)["residual_norms"])
+        np.testing.assert_allclose(rows["median"], np.median(norms, axis=0), rtol=1e-6)
+        assert list(rows["step"]) == [0, 1, 2, 3]
+
+    def test_unknown_code_and_item(self, cursor: Cursor) -> None:
+        assert codebook.code(cursor, RUN, "77") is None
+        assert codebook.item(cursor, RUN, "nobody") is None
+
+
+class TestMap:
+    def test_all_points_when_they_fit(self, cursor: Cursor) -> None:
+        rows = maps.points(cursor, RUN, 2, maps.EVERYWHERE, 1_000)
+        assert len(rows) == N
+        assert rows["x"].dtype == np.float32
+
+    def test_sample_keeps_every_code_in_proportion(self, cursor: Cursor) -> None:
+        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 40)
+        kept = rows["sid"].str.split("-").str[0].value_counts()
+        assert set(kept.index) == {"0", "1", "2"}
+        assert kept["0"] == np.ceil(COUNTS[0] * 40 / N)
+        assert rows["n"].iloc[0] == N
+        again = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 40)
+        assert list(again["item_id"]) == list(rows["item_id"])
+
+    def test_density_counts_every_item_once(self, cursor: Cursor) -> None:
+        box = (-1.0, 4.0, -2.0, 3.0)
+        cells = maps.density(cursor, RUN, 1, box, 8)
+        assert cells["n_items"].sum() == maps.count(cursor, RUN, box) > 0
+        assert cells["x"].between(-1, 4).all()
+        assert ((cells["share"] > 0) & (cells["share"] <= 1)).all()
+
+    def test_highlight_is_the_codes_own(self, cursor: Cursor) -> None:
+        rows = maps.highlighted(cursor, RUN, "1", maps.EVERYWHERE, 1_000)
+        assert len(rows) == COUNTS[1]
+
+    def test_faithfulness_of_a_map_not_computed_yet(self, cursor: Cursor, bare_cursor: Cursor) -> None:
+        found = maps.faithfulness(cursor, RUN)
+        assert found is not None
+        assert found["trustworthiness"] == 0.93
+        assert maps.faithfulness(bare_cursor, RUN) is None
+
+
+class TestCoverage:
+    def test_tiers_by_cumulative_share(self) -> None:
+        rows = pd.DataFrame({"category": list("abcd"), "n_items": [50, 25, 15, 10]})
+        assert list(coverage.retier(rows, 0.5, 0.8)["tier"]) == ["head", "torso", "tail", "tail"] or list(
+            coverage.retier(rows, 0.5, 0.8)["tier"]
+        ) == ["head", "torso", "torso", "tail"]
+        assert list(coverage.retier(rows, 0.95, 0.95)["tier"]) == ["head"] * 4
+
+    def test_by_tier_adds_up(self, cursor: Cursor) -> None:
+        rows = coverage.coverage(cursor, RUN)
+        tiers = coverage.by_tier(rows)
+        assert tiers["n_items"].sum() == N
+        assert (tiers["protected"] + tiers["unprotected"] + tiers["too_small"]).sum() == len(CATEGORIES)
+        for wide, narrow in zip(coverage.FUNNEL, coverage.FUNNEL[1:], strict=False):
+            assert (tiers[narrow] <= tiers[wide]).all()
+
+    def test_items_say_where_they_are_lost(self, cursor: Cursor) -> None:
+        for category, n in zip(CATEGORIES, COUNTS, strict=True):
+            rows = coverage.items(cursor, RUN, category, 1_000, 0)
+            assert len(rows) == n
+            stored = coverage.coverage(cursor, RUN).set_index("category").loc[category]
+            assert (rows["n_sharing"] == 1).sum() == stored["uniquely_decodable"]
+            alone = rows[rows["n_sharing"] == 1]
+            assert (alone["n_beams"] > 0).sum() == stored["generated"]
+
+    def test_codes_of_a_category(self, cursor: Cursor) -> None:
+        rows = coverage.codes(cursor, RUN, "Garden > Hoses", 1)
+        assert list(rows["prefix"]) == ["2"]
+        assert rows["n_mine"].iloc[0] == COUNTS[2]
+        assert rows["share"].iloc[0] == pytest.approx(COUNTS[2] / (COUNTS[2] + COUNTS[3]))
+
+    def test_queries_that_should_reach_a_category(self, cursor: Cursor) -> None:
+        rows = coverage.queries(cursor, RUN, "Home > Lamps", "").set_index("query_id")
+        relevant = cursor.execute(
+            "SELECT query_id, count(*) FROM judgments JOIN items USING (item_id) WHERE grade >= 2 AND category = ? GROUP BY 1",
+            ["Home > Lamps"],
+        ).fetchall()
+        for query_id, n in relevant:
+            assert rows.loc[query_id, "n_relevant"] == n
+        own = cursor.execute("SELECT query_id FROM queries WHERE category = 'Home > Lamps'").fetchall()
+        assert {q for (q,) in own} <= set(rows.index)
+        assert rows["match_level"].is_monotonic_increasing
+
+    def test_queries_through_one_code_rest_on_its_items(self, cursor: Cursor) -> None:
+        under = set(codebook.items(cursor, RUN, "0-1", 1_000, 0)["item_id"])
+        rows = coverage.queries(cursor, RUN, "Home > Lamps", "0-1")
+        assert set(rows["item_id"]) <= under
+        assert (rows["n_relevant"] > 0).all()

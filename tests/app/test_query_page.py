@@ -1,0 +1,250 @@
+"""The Query page from the entry point: stored and live answers, the ranking, the verdict on a lost target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pandas as pd
+import pytest
+from exact_ranker import only_snapshot
+from streamlit.testing.v1 import AppTest
+
+from app.components import live
+
+Open = Callable[..., AppTest]
+LOST = "Where was it lost?"
+
+
+def said(page: AppTest) -> str:
+    """Every text of a page."""
+    parts = (
+        page.title,
+        page.subheader,
+        page.markdown,
+        page.caption,
+        page.text,
+        page.info,
+        page.warning,
+        page.error,
+        page.success,
+    )
+    return "\n".join(str(e.value) for part in parts for e in part)
+
+
+class Pair(NamedTuple):
+    """A query and one of its items."""
+
+    run_id: str
+    query_id: str
+    text: str
+    item_id: str
+
+
+@pytest.fixture(scope="session")
+def pairs(workspace: Path) -> dict[str, Pair]:
+    """Pairs of each fate: 'found' on page one, 'not retrieved', 'outranked' with its whole SID kept, 'lost' in the beam."""
+    where = {
+        "found": "s.rank = 1",
+        "not retrieved": "NOT s.retrieved",
+        "outranked": "s.rank > 10 AND s.match_level = r.levels",
+        "lost": "s.rank > 10 AND s.match_level = 0",
+    }
+    found = {}
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        for fate, condition in where.items():
+            row = connection.execute(
+                f"""
+                SELECT s.run_id, s.query_id, q.text, s.item_id FROM scores s JOIN queries q USING (query_id)
+                JOIN runs r USING (run_id) WHERE r.method = 'dsirm' AND {condition} ORDER BY ALL LIMIT 1
+                """
+            ).fetchone()
+            assert row is not None, fate
+            found[fate] = Pair(*row)
+    return found
+
+
+def test_without_a_query_the_log_is_offered(open_page: Open, workspace: Path) -> None:
+    page = open_page("query", workspace)
+    assert not page.exception
+    assert "Choose a row to open that query" in said(page)
+    assert page.dataframe[0].value["frequency"].is_monotonic_decreasing
+
+
+def test_the_log_can_be_ordered_by_the_worst_regression(open_page: Open, workspace: Path) -> None:
+    page = open_page("query", workspace, order="worst regression")
+    assert page.dataframe[0].value["difference"].dropna().is_monotonic_increasing
+
+
+def test_a_stored_query_is_shown_from_the_snapshot_by_text_or_id(
+    open_page: Open,
+    workspace: Path,
+    pairs: dict[str, Pair],
+) -> None:
+    pair = pairs["found"]
+    for asked in (pair.query_id, pair.query_id + " "):
+        page = open_page("query", workspace, q=asked)
+        assert not page.exception
+        assert "From the snapshot" in said(page)
+        assert pair.text in said(page)
+
+
+def test_the_beam_table_has_every_stored_prefix(open_page: Open, workspace: Path, pairs: dict[str, Pair]) -> None:
+    pair = pairs["found"]
+    page = open_page("query", workspace, q=pair.query_id)
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        expected = connection.execute(
+            "SELECT prefix FROM beam_nodes WHERE run_id = ? AND query_id = ? ORDER BY level, rank",
+            [pair.run_id, pair.query_id],
+        ).df()
+    assert page.dataframe[0].value["prefix"].tolist() == expected["prefix"].tolist()
+    assert "The generator bets most on" in said(page)
+
+
+def test_the_ranking_stands_side_by_side(open_page: Open, workspace: Path, pairs: dict[str, Pair]) -> None:
+    page = open_page("query", workspace, q=pairs["found"].query_id, view="Ranking")
+    assert not page.exception
+    with_sid, without, everything = (frame.value for frame in page.dataframe)
+    assert with_sid["rank"].tolist() == list(range(1, 11))
+    assert without["rank_without_sid"].tolist() == list(range(1, 11))
+    moved = everything[everything["retrieved"]]
+    up = moved["rank"] < moved["rank_without_sid"]
+    assert moved.loc[up, "move"].str.startswith("▲").all()
+    assert moved["explain"].str.contains("/explain?").all()
+
+
+@pytest.mark.parametrize(
+    ("fate", "words"),
+    [
+        ("found", "on page one, at rank 1 of"),
+        ("not retrieved", "Not retrieved"),
+        ("outranked", "Matched but outranked"),
+        ("lost", "Lost in the beam at level"),
+    ],
+)
+def test_a_target_gets_one_verdict(
+    open_page: Open,
+    workspace: Path,
+    pairs: dict[str, Pair],
+    fate: str,
+    words: str,
+) -> None:
+    pair = pairs[fate]
+    page = open_page("query", workspace, q=pair.query_id, item=pair.item_id, view=LOST)
+    assert not page.exception
+    verdicts = [e.value for part in (page.success, page.warning) for e in part]
+    assert len(verdicts) == 1
+    assert words in verdicts[0]
+
+
+def test_an_unknown_target_is_said_and_the_page_stays(open_page: Open, workspace: Path, pairs: dict[str, Pair]) -> None:
+    page = open_page("query", workspace, q=pairs["found"].query_id, item="no such thing", view=LOST)
+    assert not page.exception
+    assert "no such thing" in page.warning[0].value
+    assert "From the snapshot" in said(page)
+
+
+def test_a_new_query_needs_the_run_and_says_so(open_page: Open, workspace: Path) -> None:
+    page = open_page("query", workspace, q="a text nobody ever typed")
+    assert not page.exception
+    assert "cannot be answered" in page.warning[0].value
+
+
+class Warm:
+    """A loaded model that answers every text with one stored query's tables."""
+
+    state, waited, reason = "ready", 12.0, ""
+
+    def __init__(self, path: Path, pair: Pair) -> None:
+        self.asked: list[str] = []
+        with duckdb.connect(str(path), read_only=True) as connection:
+            self.tables = [
+                connection.execute(
+                    f"SELECT * EXCLUDE (run_id) FROM {t} WHERE run_id = ? AND query_id = ?", pair[:2]
+                ).df()
+                for t in ("beams", "beam_nodes", "free_beams", "scores", "contributions")
+            ]
+            point = connection.execute(
+                "SELECT * FROM reference_points WHERE run_id = ? AND query_id = ?", pair[:2]
+            ).df()
+        self.reference = point.iloc[0].to_dict()
+
+    def query(self, text: str) -> Any:
+        self.asked.append(text)
+        beams, nodes, free, scores, contributions = self.tables
+        timings = {"import": 1.0, "encode": 11.0, "beam": 22.0, "score": 33.0, "total": 66.0}
+        return _Result(beams, nodes, free, scores, contributions, self.reference, timings)
+
+    def width_that_keeps(self, text: str, item_id: str) -> int:
+        return 17
+
+
+class _Result(NamedTuple):
+    beams: pd.DataFrame
+    beam_nodes: pd.DataFrame
+    free_beams: pd.DataFrame
+    scores: pd.DataFrame
+    contributions: pd.DataFrame
+    reference: dict[str, Any]
+    timings_ms: dict[str, float]
+
+
+def test_a_new_query_is_generated_live_with_its_times(
+    open_page: Open,
+    workspace: Path,
+    pairs: dict[str, Pair],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warm = Warm(only_snapshot(workspace), pairs["found"])
+    monkeypatch.setattr(live, "model", lambda workspace, run_id: warm)
+    page = open_page("query", workspace, q="never seen before")
+    assert not page.exception
+    assert "Generated live" in said(page)
+    assert "encode 11 ms · beam 22 ms · score 33 ms · total 66 ms" in said(page)
+    assert "12.0 s, once per server" in said(page)
+    assert set(warm.asked) == {"never seen before"}
+
+
+def test_the_width_that_keeps_a_lost_target_is_searched_on_a_button(
+    open_page: Open,
+    workspace: Path,
+    pairs: dict[str, Pair],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warm = Warm(only_snapshot(workspace), pairs["lost"])
+    monkeypatch.setattr(live, "model", lambda workspace, run_id: warm)
+    page = open_page("query", workspace, q=pairs["lost"].query_id, item=pairs["lost"].item_id, view=LOST)
+    (button,) = [b for b in page.button if "beam width" in b.label]
+    button.click().run()
+    assert "width 17" in said(page)
+
+
+def test_while_the_model_warms_the_page_says_so(
+    open_page: Open,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Warming:
+        state, waited, reason = "warming", 4.0, ""
+
+    monkeypatch.setattr(live, "model", lambda workspace, run_id: Warming())
+    page = open_page("query", workspace, q="never seen before")
+    assert not page.exception
+    assert "4 s so far" in str(page.get("progress")[0].proto)
+
+
+@pytest.mark.parametrize("name", ["query", "explain", "sellers"])
+def test_empty_bare_and_missing_snapshots_are_told_apart(
+    open_page: Open, empty_workspace: Path, bare_workspace: Path, tmp_path: Path, name: str
+) -> None:
+    empty = open_page(name, empty_workspace, q="x", item="y", value="z")
+    assert not empty.exception
+    assert "no run with semantic identifiers" in said(empty)
+    bare = open_page(name, bare_workspace, q="x", item="y", value="z")
+    assert not bare.exception
+    assert not [e for e in bare.error if "could not be shown" in e.value]
+    missing = open_page(name, tmp_path)
+    assert not missing.exception
+    assert "Nothing to look at yet" in said(missing)

@@ -1,0 +1,45 @@
+"""Wording that stands in for colour, and the matching of typed queries."""
+
+from __future__ import annotations
+
+import pytest
+
+from app import text
+from app.queries.query import normalise
+
+
+@pytest.mark.parametrize(
+    ("rank", "without", "words"),
+    [
+        (3, 10, "▲ 7 up"),
+        (10, 3, "▼ 7 down"),
+        (4, 4, "= same"),
+        (float("nan"), 4, "not retrieved"),
+        (None, None, "not retrieved"),
+    ],
+)
+def test_moves_are_told_in_words(rank: float | None, without: float | None, words: str) -> None:
+    assert text.move(rank, without) == words
+
+
+def test_match_is_told_in_words() -> None:
+    assert text.match(0, 3, None) == "no match"
+    assert text.match(2, 3, "17-203") == "2 of 3 (17-203)"
+    assert text.match(float("nan"), 3, None) == "no match"
+
+
+def test_direction_needs_a_judged_query() -> None:
+    assert [text.direction(d) for d in (0.1, -0.1, 0.0, None, float("nan"))] == [
+        "▲ better", "▼ worse", "= same", "not judged", "not judged",
+    ]  # fmt: skip
+
+
+def test_feature_names_know_every_feature() -> None:
+    assert text.feature_name("dm") == "Text similarity (dm)"
+    assert text.feature_name("sid_2", "lamp") == "SID level 2 (lamp)"
+    assert text.feature_name("new_one") == "new_one"
+
+
+def test_normalise_ignores_case_spaces_and_composition() -> None:
+    assert normalise("  Café   LAMP ") == normalise("cafe\u0301 lamp")
+    assert normalise("lamp") != normalise("lamps")

@@ -1,0 +1,85 @@
+"""The Sellers & categories page from the entry point: choices, causes, small n, bad links."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+from exact_ranker import only_snapshot
+from streamlit.testing.v1 import AppTest
+
+from app import text
+
+Open = Callable[..., AppTest]
+
+
+def biggest(workspace: Path, dimension: str, discount: str = "log2") -> str:
+    """The value whose exposure changed most."""
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        row = connection.execute(
+            'SELECT "value" FROM exposure WHERE dimension = ? AND discount = ? ORDER BY abs(difference) DESC, 1 LIMIT 1',
+            [dimension, discount],
+        ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def everyone(page: AppTest):  # type: ignore[no-untyped-def]
+    """The table of all values."""
+    return next(f.value for f in page.dataframe if "verdict" in f.value.columns)
+
+
+def test_the_page_shows_every_seller_and_concentration(open_page: Open, workspace: Path) -> None:
+    page = open_page("sellers", workspace)
+    assert not page.exception
+    assert not page.error
+    rows = everyone(page)
+    assert rows["share"].sum() == pytest.approx(1)
+    assert {m.label for m in page.metric} >= {"HHI with SIDs", "Gini with SIDs"}
+
+
+def test_small_n_hides_interval_and_verdict(open_page: Open, workspace: Path) -> None:
+    rows = everyone(open_page("sellers", workspace))
+    small = rows["effective_n"] < text.LEAST_QUERIES
+    assert small.any()
+    assert (rows.loc[small, "verdict"] == text.TOO_SMALL).all()
+    assert rows.loc[small, ["low_pct", "high_pct", "q_value"]].isna().all(axis=None)
+    assert not (rows.loc[~small, "verdict"] == text.TOO_SMALL).any()
+    thin = rows["n_merit_pairs"] < text.LEAST_QUERIES
+    assert rows.loc[thin, "per_merit"].isna().all()
+
+
+@pytest.mark.parametrize("dimension", ["seller", "category", "brand", "price band", "age"])
+def test_a_value_leads_to_causes_that_add_up(open_page: Open, workspace: Path, dimension: str) -> None:
+    value = biggest(workspace, dimension.replace(" ", "_"), "click")
+    page = open_page("sellers", workspace, dimension=dimension, value=value, discount="click")
+    assert not page.exception
+    assert not page.error
+    assert any("Codes add up to" in c.value for c in page.caption)
+    assert any("% of the" in m.value for m in page.markdown)
+    links = [f.value["open"].dropna() for f in page.dataframe if "open" in f.value.columns]
+    assert len(links) == 3
+    assert all("snapshot=" in address and "run=" in address for column in links for address in column)
+
+
+def test_causes_that_do_not_add_up_are_not_trusted(open_page: Open, workspace: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "workspace"
+    shutil.copytree(workspace, broken, ignore=shutil.ignore_patterns("leases"))
+    value = biggest(broken, "seller")
+    with duckdb.connect(str(only_snapshot(broken))) as connection:
+        connection.execute('UPDATE exposure SET difference = difference + 0.01 WHERE "value" = ?', [value])
+    page = open_page("sellers", broken, value=value)
+    assert any("do not trust these causes" in e.value for e in page.error)
+
+
+def test_bad_parameters_leave_a_usable_page(open_page: Open, workspace: Path) -> None:
+    page = open_page("sellers", workspace, dimension="planet", discount="free", value="Nobody & Sons")
+    assert not page.exception
+    said = " ".join(w.value for w in page.warning)
+    assert "planet" in said
+    assert "free" in said
+    assert "Nobody" in said
+    assert len(everyone(page)) > 0
