@@ -13,7 +13,6 @@ from filled_snapshot import OTHER_RUN, RUN, write_snapshot
 from streamlit.testing.v1 import AppTest
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
-VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers")
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import VIEWS
 from filled_snapshot import HOSTILE, OTHER_RUN, RUN, SNAPSHOT, write_snapshot
 from streamlit.testing.v1 import AppTest
 
 Open = Callable[..., AppTest]
+VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers")
 
 
 def words(page: AppTest) -> str:

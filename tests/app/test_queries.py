@@ -92,7 +92,7 @@ class TestCodebook:
 
     def test_typical_items_appear_once_near_first(self, cursor: Cursor) -> None:
         rows = codebook.typical(cursor, RUN, "0", 5)
-        assert rows["place"].value_counts().to_dict() == {"near": 5, "median": 5, "borderline": 5} or len(rows) == 14
+        assert rows["place"].value_counts().to_dict() == {"near": 5, "median": 5, "borderline": 5}
         assert rows["item_id"].is_unique
         assert rows["distance"].is_monotonic_increasing
 
@@ -171,9 +171,7 @@ class TestMap:
 class TestCoverage:
     def test_tiers_by_cumulative_share(self) -> None:
         rows = pd.DataFrame({"category": list("abcd"), "n_items": [50, 25, 15, 10]})
-        assert list(coverage.retier(rows, 0.5, 0.8)["tier"]) == ["head", "torso", "tail", "tail"] or list(
-            coverage.retier(rows, 0.5, 0.8)["tier"]
-        ) == ["head", "torso", "torso", "tail"]
+        assert list(coverage.retier(rows, 0.5, 0.8)["tier"]) == ["head", "torso", "torso", "tail"]
         assert list(coverage.retier(rows, 0.95, 0.95)["tier"]) == ["head"] * 4
 
     def test_by_tier_adds_up(self, cursor: Cursor) -> None:

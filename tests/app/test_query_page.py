@@ -248,3 +248,31 @@ def test_empty_bare_and_missing_snapshots_are_told_apart(
     missing = open_page(name, tmp_path)
     assert not missing.exception
     assert "Nothing to look at yet" in said(missing)
+
+
+def test_two_runs_are_compared_by_the_items_their_beams_point_at(open_page: Open, two_runs_workspace: Path) -> None:
+    with duckdb.connect(str(only_snapshot(two_runs_workspace)), read_only=True) as connection:
+        runs = [
+            r
+            for (r,) in connection.execute("SELECT run_id FROM runs WHERE method = 'dsirm' ORDER BY run_id").fetchall()
+        ]
+        shared = connection.execute(
+            "SELECT query_id FROM beams GROUP BY 1 HAVING count(DISTINCT run_id) = 2 ORDER BY 1 LIMIT 1"
+        ).fetchone()
+        assert shared is not None
+        page = open_page("query", two_runs_workspace, q=shared[0], run=runs[0], base=runs[1])
+        assert not page.exception
+        pointed = [
+            {
+                i
+                for (i,) in connection.execute(
+                    "SELECT s.item_id FROM sids s JOIN beams b USING (run_id, sid) WHERE s.run_id = ? AND b.query_id = ?",
+                    [run, shared[0]],
+                ).fetchall()
+            }
+            for run in runs
+        ]
+    assert f"{len(pointed[0] & pointed[1]):,} in both, {len(pointed[0] - pointed[1]):,} only here" in said(page)
+    stale = open_page("query", two_runs_workspace, q=shared[0], run=runs[0], base="gone")
+    assert not stale.exception
+    assert any("gone" in w.value for w in stale.warning)
