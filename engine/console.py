@@ -72,7 +72,7 @@ class ConsoleWatcher(Watcher):
             self._bars.remove_task(self._task)
             self._task = None
         title = self._title.get(mark.stage)
-        if title is not None:  # a stage found finished is not worth a line
+        if title is not None and not mark.cached:  # a stage found finished is not worth a line
             out.print(f"  [green]✓[/] {escape(title):<46} {mark.seconds:6.1f} s   peak {mark.peak_mb:,.0f} MB")
 
     @contextlib.contextmanager

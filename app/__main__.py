@@ -1,0 +1,83 @@
+"""Serve the dashboard: `python -m app [--workspace DIR] [--port N] [--host NAME]`.
+
+Streamlit reads neither a configuration file of the repository's root nor puts that root on the path;
+this command does both, says where the dashboard is, and names what is wrong when a port is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import socket
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "streamlit_config.toml"
+MAIN = ROOT / "app" / "main.py"
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested tables as dotted option names: {"theme": {"dark": {"x": 1}}} -> ("theme.dark.x", 1)."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def options(config: Path = CONFIG) -> dict[str, Any]:
+    """Streamlit's options by dotted name, as streamlit_config.toml states them."""
+    return dict(flatten(tomllib.loads(config.read_text(encoding="utf-8"))))
+
+
+def port_is_taken(host: str, port: int) -> bool:
+    """Whether something already listens there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1" if host in ("", "0.0.0.0") else host, port)) == 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, set the options, serve until interrupted. Exit codes: 0, 1 (port taken), 2 (usage)."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="Serve the SIDScope dashboard.")
+    parser.add_argument("--workspace", type=Path, help="folder with CURRENT and snapshots/ (default: data/workspace)")
+    parser.add_argument("--port", type=int, help="default: the one in streamlit_config.toml")
+    parser.add_argument("--host", help="address to listen on; 0.0.0.0 lets other machines in (default: localhost)")
+    given = parser.parse_args(arguments)
+
+    settings = options()
+    host = given.host or settings["server.address"]
+    port = given.port or settings["server.port"]
+    workspace = given.workspace or Path(os.environ.get("SIDSCOPE_WORKSPACE", ROOT / "data" / "workspace"))
+    os.environ["SIDSCOPE_WORKSPACE"] = str(workspace.resolve())
+    if port_is_taken(host, port):
+        sys.stderr.write(
+            f"Port {port} is taken. Stop what runs there, or choose another: python -m app --port {port + 1}\n"
+        )
+        return 1
+
+    sys.path.insert(0, str(ROOT))
+    from streamlit.web import bootstrap
+
+    # what the first page needs, imported before the address is printed rather than while somebody waits
+    for module in ("app.components.session", "app.components.figure", "app.components.metric", "app.charts.overview"):
+        importlib.import_module(module)
+
+    settings |= {"server.address": host, "server.port": port, "global.developmentMode": False}
+    sys.stdout.write(f"SIDScope dashboard: http://{'localhost' if host == '0.0.0.0' else host}:{port}\n")
+    sys.stdout.write(f"Workspace: {workspace}\nStop with Ctrl-C.\n")
+    sys.stdout.flush()
+    # load_config_options and run both take option names with '_' for '.'
+    flags = {name.replace(".", "_"): value for name, value in settings.items()}
+    bootstrap.load_config_options(flags)
+    bootstrap.run(str(MAIN), False, [], flags)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

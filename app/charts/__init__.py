@@ -1,0 +1,1 @@
+"""DataFrame -> plotly Figure; no streamlit."""

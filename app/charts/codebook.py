@@ -1,0 +1,222 @@
+"""The Codebook's charts: map, tree, and the small charts of a code card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from app.charts.theme import ACCENT, LOSS, NEUTRAL, OTHER, PURITY, SEQUENTIAL, categorical, short, style
+
+MAP_HEIGHT = 560
+MARK = "#D81B60"
+"""The selection on the map: outside the palette, seen on both backgrounds."""
+TIERS = {"head": "#0072B2", "torso": "#009E73", "tail": "#E69F00", "unknown": OTHER}
+COLOURINGS = ("department", "tier", "purity")
+
+
+class Picked(NamedTuple):
+    """What a selection on the map asks for; '' where it does not."""
+
+    box: str = ""
+    """'x0,x1,y0,y1'."""
+    code: str = ""
+    item: str = ""
+
+
+def picked(selection: Mapping[str, Any], level: int) -> Picked:
+    """A drawn box zooms in; otherwise the first chosen point names its item and the item's code of `level`."""
+    if boxes := selection.get("box"):
+        x, y = sorted(boxes[0]["x"]), sorted(boxes[0]["y"])
+        return Picked(box=",".join(f"{v:.3f}" for v in (*x, *y)))
+    if points := selection.get("points"):
+        sid, item = (str(part) for part in list(points[0].get("customdata") or ("", ""))[:2])
+        return Picked(code="-".join(sid.split("-")[:level]), item=item)
+    return Picked()
+
+
+def _bare(figure: go.Figure, height: int, drag: str) -> go.Figure:
+    """Axes without ticks: map coordinates have no unit."""
+    style(figure, height=height)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, scaleanchor="x")
+    figure.update_layout(dragmode=drag, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    return figure
+
+
+def _marked(figure: go.Figure, marked: pd.DataFrame | None, name: str) -> None:
+    """The selection: hollow rings over the points, so that what lies below keeps its colour."""
+    if marked is None or marked.empty:
+        return
+    figure.add_scattergl(
+        x=marked["x"].to_numpy(dtype=np.float32), y=marked["y"].to_numpy(dtype=np.float32), mode="markers", name=name,
+        marker={"size": 11, "symbol": "circle-open", "color": MARK, "line": {"width": 2, "color": MARK}}, hoverinfo="skip",
+    )  # fmt: skip
+
+
+def map_points(
+    rows: pd.DataFrame, colouring: str, marked: pd.DataFrame | None = None, name: str = "", drag: str = "pan"
+) -> go.Figure:
+    """One WebGL point an item, `customdata` = [sid, item_id]; coloured by department, tier, or purity of its code.
+
+    `rows`: item_id, sid, x, y and the column of the colouring. `marked`: x, y of the chosen prefix's items. `drag`: 'pan'
+    (a click chooses a point) or 'select' (a drag draws a box, clicks do not reach the page).
+    """
+    figure = go.Figure()
+    size = 6 if len(rows) < 3_000 else 4 if len(rows) < 20_000 else 3
+    ids = rows[["sid", "item_id"]].to_numpy(dtype=object)
+    x, y = rows["x"].to_numpy(dtype=np.float32), rows["y"].to_numpy(dtype=np.float32)
+    if colouring == "purity":
+        figure.add_scattergl(
+            x=x, y=y, customdata=ids, mode="markers", name="items", hoverinfo="none", showlegend=False,
+            marker={
+                "size": size, "color": rows["purity"].to_numpy(dtype=np.float32), "colorscale": PURITY,
+                "cmin": 0, "cmax": 1, "colorbar": {"title": {"text": "Purity"}, "thickness": 10, "len": 0.6},
+            },
+        )  # fmt: skip
+    else:
+        groups = rows[colouring].to_numpy(dtype=object)
+        largest = list(rows[colouring].value_counts().index)
+        if colouring == "department" and len(largest) > 8:
+            kept = set(largest[:7])
+            groups = np.array([g if g in kept else "other" for g in groups], dtype=object)
+            largest = [*largest[:7], "other"]
+        colours = TIERS if colouring == "tier" else categorical(largest)
+        for group in largest:
+            mask = groups == group
+            figure.add_scattergl(
+                x=x[mask], y=y[mask], customdata=ids[mask], mode="markers", name=short(str(group), 24), hoverinfo="none",
+                marker={"size": size, "color": colours.get(str(group), OTHER), "opacity": 0.8},
+            )  # fmt: skip
+    _marked(figure, marked, name)
+    _bare(figure, MAP_HEIGHT, drag)
+    figure.update_layout(
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "itemsizing": "constant", "title": {"text": ""}},
+    )
+    return figure
+
+
+def map_density(rows: pd.DataFrame, marked: pd.DataFrame | None = None, name: str = "", drag: str = "pan") -> go.Figure:
+    """One square a cell, coloured by the logarithm of its items; `customdata` = [commonest prefix, ''].
+
+    `rows`: x, y, n_items, prefix. Squares rather than a heatmap: clicks on a heatmap do not reach the page.
+    """
+    figure = go.Figure()
+    n = rows["n_items"].to_numpy(dtype=np.float64)
+    ticks = [10**k for k in range(7) if 10**k <= max(n.max(initial=1), 1)]
+    ids = np.column_stack([rows["prefix"].to_numpy(dtype=object), np.full(len(rows), "", dtype=object)])
+    figure.add_scattergl(
+        x=rows["x"].to_numpy(dtype=np.float32), y=rows["y"].to_numpy(dtype=np.float32), customdata=ids, mode="markers",
+        name="items per cell", hoverinfo="none", showlegend=False,
+        marker={
+            "symbol": "square", "size": 5, "color": np.log10(n).astype(np.float32), "colorscale": SEQUENTIAL,
+            "colorbar": {
+                "title": {"text": "Items"}, "thickness": 10, "len": 0.6, "tickvals": list(np.log10(ticks)),
+                "ticktext": [f"{t:,}" for t in ticks],
+            },
+        },
+    )  # fmt: skip
+    _marked(figure, marked, name)
+    return _bare(figure, MAP_HEIGHT, drag)
+
+
+def tree(rows: pd.DataFrame, root: str, size_by: str) -> go.Figure:
+    """Treemap of prefixes below `root` ('' = all), sized by `n_items` or `exposure`, coloured by purity.
+
+    `customdata` = prefix. `rows`: prefix, parent, label, n_items, exposure, purity. A node's own value is what its shown
+    children do not account for, so that rounding never makes children exceed their parent.
+    """
+    values = rows[size_by].fillna(0.0).to_numpy(dtype=np.float64)
+    known = set(rows["prefix"])
+    parents = ["" if p is None or p not in known else p for p in rows["parent"].where(rows["parent"].notna(), None)]
+    children = pd.Series(values).groupby(pd.Series(parents)).sum()
+    own = np.maximum(values - rows["prefix"].map(children).fillna(0.0).to_numpy(), 0.0)
+    own[own < 1e-9] = 0.0
+    labels = [
+        f"<b>{short(p, 16)}</b>" + (f"<br>{short(label, 44)}" if isinstance(label, str) and label else "")
+        for p, label in zip(rows["prefix"], rows["label"], strict=True)
+    ]
+    unit = "items" if size_by == "n_items" else "exposure share"
+    figure = go.Figure(
+        go.Treemap(
+            ids=list(rows["prefix"]), labels=labels, parents=parents, values=own, branchvalues="remainder",
+            customdata=list(rows["prefix"]), maxdepth=2 if root else 1, tiling={"pad": 2},
+            marker={
+                "colors": rows["purity"].to_numpy(dtype=np.float64), "colorscale": PURITY, "cmin": 0, "cmax": 1,
+                "colorbar": {"title": {"text": "Purity"}, "thickness": 10, "len": 0.6},
+                "pad": {"t": 20, "l": 3, "r": 3, "b": 3}, "line": {"width": 1.5, "color": "rgba(255,255,255,0.55)"},
+            },
+            textfont={"size": 12}, pathbar={"visible": False}, root={"color": "rgba(0,0,0,0)"},
+            hovertemplate="%{label}<br>%{value:,.4~g} " + unit + "<br>purity %{color:.2f}<extra></extra>",
+        )
+    )  # fmt: skip
+    style(figure, height=MAP_HEIGHT)
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, uniformtext={"minsize": 10, "mode": "hide"})
+    return figure
+
+
+def mix(rows: pd.DataFrame, *, most: int = 8) -> go.Figure:
+    """Horizontal bars of the largest values of a field and 'other'. `rows`: value, n_items, share."""
+    head, rest = rows.head(most), rows.iloc[most:]
+    values, shares = list(head["value"]), list(100 * head["share"])
+    if len(rest):
+        values.append(f"{len(rest)} others")
+        shares.append(100 * float(rest["share"].sum()))
+    labels = [short(str(v), 34) for v in values]
+    figure = go.Figure(
+        go.Bar(
+            x=shares[::-1], y=list(range(len(labels)))[::-1], orientation="h",
+            marker={"color": [NEUTRAL if len(rest) and i == len(labels) - 1 else ACCENT for i in range(len(labels))][::-1]},
+            text=[f"{s:.1f} %" for s in shares][::-1], textposition="auto", hovertemplate="%{x:.1f} %<extra></extra>",
+        )
+    )  # fmt: skip
+    style(figure, height=70 + 28 * len(labels), x="Share of items (%)")
+    figure.update_yaxes(tickvals=list(range(len(labels))), ticktext=labels, autorange="reversed", showgrid=False)
+    return figure
+
+
+def histogram(values: pd.Series, *, x: str, median: float | None = None) -> go.Figure:
+    """How many items fall in each of at most 30 equal bins; the median as a dotted line."""
+    kept = values.to_numpy(dtype=np.float64)
+    kept = kept[np.isfinite(kept)]
+    counts, edges = np.histogram(kept, bins=int(np.clip(np.sqrt(len(kept)) * 1.5, 5, 30)))
+    figure = go.Figure(
+        go.Bar(
+            x=(edges[:-1] + edges[1:]) / 2, y=counts, width=np.diff(edges), marker={"color": ACCENT, "line": {"width": 0}},
+            hovertemplate="around %{x:.3~g}: %{y} items<extra></extra>",
+        )
+    )  # fmt: skip
+    if median is not None and np.isfinite(median):
+        figure.add_vline(x=median, line={"color": LOSS, "width": 2, "dash": "dot"})
+        figure.add_annotation(
+            x=median, y=1, yref="paper", yanchor="bottom", text=f"median {median:.3g}", showarrow=False
+        )
+    style(figure, height=260, x=x, y="Items")
+    figure.update_layout(bargap=0.03, margin={"t": 28})
+    return figure
+
+
+def residuals(rows: pd.DataFrame, everywhere: pd.DataFrame) -> go.Figure:
+    """Median residual norm before level 1 and after each level, with the 10th-90th percentile: this code and all items.
+
+    Both: step, low, median, high.
+    """
+    figure = go.Figure()
+    for part, name, colour in ((everywhere, "all items", NEUTRAL), (rows, "this code", ACCENT)):
+        labels = ["before level 1" if s == 0 else f"after level {s}" for s in part["step"]]
+        figure.add_scatter(
+            x=labels, y=part["median"], mode="lines+markers", name=name, line={"color": colour, "width": 2},
+            marker={"size": 8},
+            error_y={
+                "type": "data", "symmetric": False, "array": part["high"] - part["median"],
+                "arrayminus": part["median"] - part["low"], "thickness": 1.5, "width": 4, "color": colour,
+            },
+            hovertemplate="%{x}: %{y:.3f}<extra>" + name + "</extra>",
+        )  # fmt: skip
+    style(figure, height=260, y="Residual norm", legend=True)
+    figure.update_yaxes(rangemode="tozero")
+    return figure

@@ -1,0 +1,119 @@
+"""Who gains and who loses exposure: diverging bars, the share against what is due, causes by prefix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from app.charts import theme
+from app.charts.waterfall import arrow
+
+TICKS = [digit * 10.0**power for power in range(-3, 3) for digit in (1, 2, 5)]
+"""Of logarithmic axes, %."""
+
+
+def _short(text: str, width: int = 34) -> str:
+    """Catalogue text for an axis: safe, since plotly reads tags; a long path keeps its end."""
+    return theme.short(text if len(text) <= width else "…" + text[-(width - 1) :], width)
+
+
+def diverging(table: pd.DataFrame) -> go.Figure:
+    """Change of exposure share with its 95 % interval, gains to the right, losses to the left.
+
+    Args:
+        table: value, difference, low, high (fractions), sure (bool: the corrected test is passed), in any
+            order. A change that could be chance is drawn hollow.
+    """
+    table = table.sort_values("difference", ascending=False)
+    points = 100 * table[["difference", "low", "high"]].astype(float)
+    colour = [theme.GAIN if d >= 0 else theme.LOSS for d in points["difference"]]
+    figure = go.Figure(
+        go.Bar(
+            orientation="h", y=[_short(v) for v in table["value"]], x=points["difference"], customdata=table["value"],
+            marker={
+                "color": [c if sure else "rgba(0,0,0,0)" for c, sure in zip(colour, table["sure"], strict=True)],
+                "line": {"color": colour, "width": 1.5},
+            },
+            error_x={
+                "type": "data", "symmetric": False, "thickness": 1.2, "width": 3, "color": theme.NEUTRAL,
+                "array": points["high"] - points["difference"], "arrayminus": points["difference"] - points["low"],
+            },
+            hovertext=[
+                f"{theme.short(v, 90)}<br>{arrow(d)} {d:+.2f} pp [{lo:+.2f}, {hi:+.2f}]"
+                for v, d, lo, hi in zip(table["value"], points["difference"], points["low"], points["high"], strict=True)
+            ],
+            hoverinfo="text",
+        )
+    )  # fmt: skip
+    theme.style(figure, height=90 + 24 * len(table))
+    figure.update_xaxes(
+        title="← loses    change of exposure share with SIDs, percentage points    gains →", zeroline=True
+    )
+    figure.update_yaxes(autorange="reversed", title=None, type="category")
+    return figure
+
+
+def against(table: pd.DataFrame, due: str, title: str) -> go.Figure:
+    """Exposure share against the share that is due, on log axes; above the diagonal is over-exposed.
+
+    Args:
+        table: value, share, share_without, n_queries and the column `due` (fractions).
+        due: 'merit' or 'catalogue_share'.
+        title: of the x axis.
+    """
+    table = table[(table[due] > 0) & (table["share"] > 0)]
+    figure = go.Figure()
+    if not table.empty:
+        ends = np.array(
+            [min(table[due].min(), table["share"].min()) / 1.5, max(table[due].max(), table["share"].max()) * 1.5]
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=100 * ends, y=100 * ends, mode="lines", line={"dash": "dot", "color": theme.NEUTRAL, "width": 1},
+                hoverinfo="skip", showlegend=False,
+            )
+        )  # fmt: skip
+    for column, name, symbol, colour in (
+        ("share_without", "○ without SIDs", "circle-open", theme.NEUTRAL),
+        ("share", "● with SIDs", "circle", theme.GAIN),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=100 * table[due].astype(float), y=100 * table[column].astype(float), mode="markers", name=name,
+                customdata=table["value"], marker={"symbol": symbol, "color": colour, "size": 7},
+                hovertext=[
+                    f"{theme.short(v, 90)}<br>{name[2:]}: {s:.2%} of exposure, {d:.2%} due ({s / d:.2f}×)"
+                    for v, s, d in zip(table["value"], table[column], table[due], strict=True)
+                ],
+                hoverinfo="text",
+            )
+        )  # fmt: skip
+    theme.style(figure, height=380, legend=True)
+    ticks = {"tickvals": TICKS, "ticktext": [f"{t:g}" for t in TICKS]}
+    figure.update_xaxes(type="log", title=f"{title}, %", **ticks)
+    figure.update_yaxes(type="log", title="share of exposure, %", **ticks)
+    return figure
+
+
+def causes(table: pd.DataFrame) -> go.Figure:
+    """The change of one seller's exposure by matched prefix; the bars add up to the change.
+
+    Args:
+        table: name (prefix and label, or 'no match'), value (fraction of exposure, signed).
+    """
+    points = 100 * table["value"].astype(float)
+    figure = go.Figure(
+        go.Bar(
+            orientation="h", y=[_short(n, 44) for n in table["name"]], x=points, cliponaxis=False,
+            marker={"color": [theme.GAIN if v >= 0 else theme.LOSS for v in points]},
+            text=[f"{arrow(v)} {v:+.3f}" for v in points], textposition="outside",
+            hovertext=[f"{theme.short(n, 90)}<br>{v:+.3f} pp" for n, v in zip(table["name"], points, strict=True)],
+            hoverinfo="text",
+        )
+    )  # fmt: skip
+    theme.style(figure, height=90 + 28 * len(table))
+    reach = 1.35 * (points.abs().max() or 1)
+    figure.update_xaxes(title="percentage points of exposure", zeroline=True, range=[-reach, reach])
+    figure.update_yaxes(autorange="reversed", title=None, type="category")
+    return figure

@@ -1,0 +1,116 @@
+"""What the system answers to a query: from the snapshot where it is stored, else generated live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+import streamlit as st
+
+from app.components import live
+from app.fetch import current, fetch
+from app.queries import explain as explain_queries
+from app.queries import query as queries
+from app.text import escape
+from engine.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A query with its beams, its scored items and the reference of their explanations.
+
+    `query` is the row of table `queries`, None for a text that the snapshot does not hold. `contributions` and
+    `reference` are filled for live answers; stored ones are fetched a pair at a time.
+    """
+
+    text: str
+    query: pd.Series | None
+    live: bool
+    beams: pd.DataFrame
+    nodes: pd.DataFrame
+    free_beams: pd.DataFrame
+    scores: pd.DataFrame
+    timings_ms: Mapping[str, float]
+    contributions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reference: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def query_id(self) -> str | None:
+        """The snapshot's id of the query."""
+        return None if self.query is None else str(self.query["query_id"])
+
+
+def answer(text: str, *, fresh: bool = False) -> Answer | None:
+    """The answer to what a person typed or a link names (a text or a query id); None while it cannot be given.
+
+    Stored answers are taken as they are unless `fresh`. A page that gets None has already been told why: the
+    model is warming, or cannot be loaded.
+    """
+    where = current()
+    began = time.perf_counter()
+    found = fetch(queries.find_query, where.run_id, text)
+    known = None if found.empty else found.iloc[0]
+    if known is not None and known["cached"] and not fresh:
+        id = str(known["query_id"])
+        beams, nodes, free = (
+            fetch(q, where.run_id, id) for q in (queries.beams, queries.beam_nodes, queries.free_beams)
+        )
+        scores = fetch(queries.scores, where.run_id, id)
+        read = {"read": 1000 * (time.perf_counter() - began)}
+        return Answer(str(known["text"]), known, False, beams, nodes, free, scores, read)
+    model = live.model(str(where.workspace), where.run_id)
+    if model.state == "warming":
+        live.wait(model)
+        return None
+    if model.state == "failed":
+        live.unavailable(model)
+        return None
+    words = str(known["text"]) if known is not None else text
+    try:
+        result = _generated(where.snapshot_id, where.run_id, words, model)
+    except EngineError as error:
+        st.error(f"This query could not be answered: {escape(error)}", icon=":material/error:")
+        return None
+    times = result.timings_ms | {"import": 1000 * model.waited}
+    return Answer(
+        words, known, True, result.beams, result.beam_nodes, result.free_beams, result.scores, times,
+        result.contributions, result.reference,
+    )  # fmt: skip
+
+
+# Live answers of the last queries, so that a click on the page does not generate again.
+@st.cache_data(max_entries=64, show_spinner="Generating SIDs and scoring …")
+def _generated(snapshot_id: str, run_id: str, text: str, _model: live.Model):  # type: ignore[no-untyped-def]
+    return _model.query(text)
+
+
+def origin(given: Answer) -> None:
+    """One line: stored or live, and how long it took, part by part."""
+    times = given.timings_ms
+    if not given.live:
+        st.caption(
+            f":material/inventory_2: **From the snapshot**: beams and scores were computed when the run was trained; "
+            f"read in {times['read']:,.0f} ms."
+        )
+        return
+    parts = " · ".join(
+        f"{name} {times[name]:,.0f} ms" for name in ("encode", "beam", "score", "total") if name in times
+    )
+    once = f" Loading the model took {times['import'] / 1000:,.1f} s, once per server." if "import" in times else ""
+    st.caption(f":material/bolt: **Generated live**: {parts}.{once}")
+
+
+def labels(run_id: str, prefixes: pd.Series) -> dict[str, str]:
+    """Label of each prefix that has one."""
+    facts = fetch(queries.prefix_facts, run_id, tuple(sorted(set(prefixes.dropna()))))
+    return {p: str(label) for p, label in zip(facts["prefix"], facts["label"], strict=True) if pd.notna(label)}
+
+
+def reference(given: Answer) -> pd.Series | None:
+    """The point that the run's contributions are measured from; None where it was not stored."""
+    if given.live:
+        return pd.Series(dict(given.reference)) if given.reference else None
+    rows = fetch(explain_queries.reference, current().run_id, given.query_id)
+    return None if rows.empty else rows.iloc[0]

@@ -1,0 +1,162 @@
+"""A chart or a table with what every number on the dashboard must carry: run, snapshot, n, definition, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from app import text
+from app.components.export import Filters, download, slug
+from app.components.links import choose
+from app.fetch import current, fetch, uncached
+
+Selection = Literal["points", "box", "lasso"]
+LARGEST_TABLE = 150_000
+"""Streamlit tables above this turn lazy and lose search, selection and download."""
+PAGE = 5_000
+
+
+def provenance(n: str, definition: str) -> None:
+    """The caption line: n, run, snapshot; the definition is its tooltip."""
+    where = current()
+    st.caption(text.escape(f"{n} · run {where.run_id or 'none'} · {where.snapshot_id}"), help=definition or None)
+
+
+def figure(
+    chart: go.Figure,
+    *,
+    title: str,
+    data: pd.DataFrame | Callable[[], pd.DataFrame],
+    n: str,
+    alt: str,
+    define: str = "",
+    filters: Filters | None = None,
+    key: str | None = None,
+    on_select: Callable[[], None] | None = None,
+    selection_mode: Selection | Iterable[Selection] = "points",
+    subtitle: str = "",
+    tools: bool = False,
+) -> Any:
+    """A chart with its title, caption and CSV export. Returns Streamlit's selection state.
+
+    `n` says how much it shows ('6,000 items, all' or '50,000 of 1,200,000 items, stratified sample'); `alt` states
+    the takeaway; `define` is a key of `app.text.DEFINITIONS` or a sentence; `title` and `subtitle` are plain text.
+    """
+    id = key or slug(title)
+    definition = text.DEFINITIONS.get(define, define)
+    with st.container(gap="xxsmall"):
+        st.subheader(text.escape(title), anchor=False, help=definition or None)
+        if subtitle:
+            st.caption(text.escape(subtitle))
+        event = st.plotly_chart(
+            chart,
+            key=f"chart-{id}",
+            on_select=on_select or "ignore",
+            selection_mode=selection_mode,
+            config={"displayModeBar": tools, "displaylogo": False, "scrollZoom": False},
+            alt=alt,
+        )
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+            provenance(n, definition)
+            download(title, data, key=id, filters=filters, definition=definition)
+    return event
+
+
+def table(
+    data: pd.DataFrame,
+    *,
+    title: str,
+    n: str | None = None,
+    define: str = "",
+    columns: Mapping[str, Any] | None = None,
+    show: Iterable[str] | None = None,
+    percent: Mapping[str, str] | None = None,
+    filters: Filters | None = None,
+    key: str | None = None,
+    on_select: Callable[[], None] | None = None,
+    height: int | None = None,
+    heading: bool = True,
+    alt: str | None = None,
+    full: Callable[[], pd.DataFrame] | None = None,
+) -> Any:
+    """A table with title, caption and CSV export of all its columns; one row can be chosen where `on_select` is given.
+
+    `columns` is Streamlit's column configuration (names with units); `show` the columns on screen, in order; `percent`
+    names the columns of shares to show as percentages with one decimal (the export keeps shares); `full` gives the rows
+    to export where `data` is a page of them.
+    """
+    id = key or slug(title)
+    definition = text.DEFINITIONS.get(define, define)
+    shares = {
+        name: st.column_config.NumberColumn(f"{label} (%)", format="%.1f") for name, label in (percent or {}).items()
+    }
+    with st.container(gap="xxsmall"):
+        if heading:
+            st.subheader(text.escape(title), anchor=False, help=definition or None)
+        event = st.dataframe(
+            data.assign(**{name: 100 * data[name].astype(float) for name in shares}),
+            key=f"table-{id}",
+            hide_index=True,
+            placeholder="–",
+            column_config=dict(columns or {}) | shares,
+            column_order=list(show) if show is not None else None,
+            on_select=on_select or "ignore",
+            selection_mode="single-row",
+            height=height or "auto",
+            alt=alt or title,
+        )
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+            provenance(n or f"{len(data):,} rows, all", definition)
+            download(title, full or data, key=id, filters=filters, definition=definition)
+    return event
+
+
+def paged_table(
+    page: Callable[..., pd.DataFrame],
+    args: tuple[Any, ...],
+    *,
+    rows: int,
+    title: str,
+    key: str,
+    chooses: tuple[str, str] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """A table of a query that may have more rows than a browser takes: whole if small, else paged in SQL.
+
+    `page` is a query `(cursor, *args, limit, offset)`; `rows` the whole count; `chooses` = (column, widget key) sets that
+    widget to the column of a chosen row. Returns the rows on screen. The export always holds all of them.
+    """
+    offset, limit = 0, LARGEST_TABLE
+    if rows > LARGEST_TABLE:
+        last = (rows - 1) // PAGE + 1
+        chosen = st.number_input(f"Page of {last:,} ({PAGE:,} rows each)", 1, last, 1, key=f"page-{key}")
+        offset, limit = (int(chosen) - 1) * PAGE, PAGE
+    data = fetch(page, *args, limit, offset)
+    n = f"{rows:,} rows, all" if rows <= LARGEST_TABLE else f"rows {offset + 1:,}-{offset + len(data):,} of {rows:,}"
+    if chooses:
+        options["on_select"] = lambda: choose_from(key, data, *chooses)
+    table(data, title=title, n=n, key=key, full=lambda: uncached(page, *args, rows, 0), **options)
+    return data
+
+
+def chosen_row(key: str, data: pd.DataFrame) -> pd.Series | None:
+    """The row chosen in a `table(key=...)`: for selection callbacks."""
+    rows = st.session_state.get(f"table-{key}", {}).get("selection", {}).get("rows", [])
+    return data.iloc[rows[0]] if rows and rows[0] < len(data) else None
+
+
+def choose_from(table_key: str, data: pd.DataFrame, column: str, key: str) -> None:
+    """Set the widget `key` to a column of the row chosen in a table: the usual selection callback."""
+    row = chosen_row(table_key, data)
+    if row is not None:
+        choose(key, str(row[column]))
+
+
+def chosen_point(key: str) -> Any:
+    """The first point chosen in a `figure(key=...)`: its customdata, or the id of a treemap's box; None without one."""
+    points = st.session_state.get(f"chart-{key}", {}).get("selection", {}).get("points", [])
+    return points[0].get("customdata", points[0].get("id")) if points else None

@@ -1,0 +1,86 @@
+"""The pages and the links between them: every link carries its page's state, the snapshot and the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from app.fetch import current
+
+
+class Listed(NamedTuple):
+    """A page: its file relative to app/main.py, title, icon, and what it is for."""
+
+    file: str
+    title: str
+    icon: str
+    help: str
+    url_path: str
+
+    def page(self) -> Any:
+        """The st.Page; the first page answers at the root."""
+        return st.Page(
+            self.file,
+            title=self.title,
+            icon=self.icon,
+            url_path=self.url_path,
+            help=self.help,
+            default=self.url_path == "overview",
+        )
+
+
+PAGES = {
+    p.url_path: p
+    for p in (
+        Listed("views/overview.py", "Overview", ":material/insights:", "What to look at first", "overview"),
+        Listed("views/codebook.py", "Codebook", ":material/account_tree:", "What every code means", "codebook"),
+        Listed("views/coverage.py", "Coverage", ":material/shield:", "Which categories are served", "coverage"),
+        Listed("views/query.py", "Query", ":material/search:", "Beams, ranking, where a target was lost", "query"),
+        Listed("views/explain.py", "Explain", ":material/balance:", "Why this item for this query", "explain"),
+        Listed(
+            "views/sellers.py",
+            "Sellers & categories",
+            ":material/storefront:",
+            "Who gains and loses exposure",
+            "sellers",
+        ),
+    )
+}
+
+
+def parameters(params: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Query parameters of a link: the given ones without the empty, then the run and the snapshot."""
+    where = current()
+    given = {k: str(v) for k, v in (params or {}).items() if v is not None and v != ""}
+    return given | {"run": where.run_id, "snapshot": where.snapshot_id}
+
+
+def link(page: str, label: str, params: Mapping[str, Any] | None = None, *, help: str | None = None) -> None:
+    """A link to a page by its url_path. `label` is Markdown: escape catalogue text with `app.text.escape`."""
+    listed = PAGES[page]
+    st.page_link(listed.file, label=label, icon=listed.icon, help=help, query_params=parameters(params))
+
+
+def go(page: str, params: Mapping[str, Any] | None = None) -> None:
+    """Switch to a page now: for chart and table selections."""
+    st.switch_page(PAGES[page].file, query_params=parameters(params))
+
+
+def address(page: str, params: Mapping[str, Any] | None = None) -> str:
+    """The relative address of a page's state, for a table's link column."""
+    path = "" if page == "overview" else page
+    return f"/{path}?{urlencode(parameters(params))}"
+
+
+def choose(key: str, value: str | None) -> None:
+    """Set the widget of that key before the next run: the target of every selection callback."""
+    st.session_state[key] = value
+
+
+def button(label: str, key: str, value: str, *, id: str, help: str | None = None, icon: str | None = None) -> None:
+    """A quiet button that sets another widget of the same page (`label` is Markdown)."""
+    chosen: Callable[..., None] = choose
+    st.button(label, key=id, type="tertiary", help=help, icon=icon, on_click=chosen, args=(key, value))

@@ -1,0 +1,115 @@
+"""The model of a run, loaded in the background: importing it takes over ten seconds, and no page waits for that.
+
+model = live.model(workspace, run_id)   # starts loading at the first call, returns at once
+model.state                             # 'warming' | 'ready' | 'failed'
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+from app.fetch import current
+from app.text import escape
+from engine.errors import EngineError, RunError
+
+if TYPE_CHECKING:
+    from engine.inference import Explained, LiveResult, LiveRun
+
+_logger = logging.getLogger(__name__)
+
+TYPICAL_SECONDS = 20
+"""What warming usually takes; said while nothing better is known."""
+
+
+class Model:
+    """One run's model, shared by every browser session of this server."""
+
+    def __init__(self, workspace: Path, run_id: str) -> None:
+        self.run_id = run_id
+        self.reason = ""
+        self.seconds: float | None = None
+        self._run: LiveRun | None = None
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        if (workspace / "runs" / run_id).is_dir():
+            threading.Thread(target=self._load, args=(workspace,), name=f"warm {run_id}", daemon=True).start()
+        else:
+            self.reason = f"the folder of run {run_id} is not in this workspace; only stored queries can be shown"
+
+    @property
+    def state(self) -> Literal["warming", "ready", "failed"]:
+        """Whether the model can answer."""
+        return "failed" if self.reason else "warming" if self._run is None else "ready"
+
+    @property
+    def waited(self) -> float:
+        """Seconds since loading began, or the seconds it took."""
+        return self.seconds if self.seconds is not None else time.monotonic() - self._began
+
+    def query(self, text: str, width: int | None = None) -> LiveResult:
+        """Beams, scores and contributions of any text. Raises EngineError."""
+        with self._lock:  # one model, many browser sessions
+            return self._ready().query(text) if width is None else self._ready().query(text, width=width)
+
+    def width_that_keeps(self, text: str, item_id: str) -> int | None:
+        """The beam width at which the item's SID stays in the beam; None where even the widest loses it."""
+        with self._lock:
+            return self._ready().width_that_keeps(text, item_id)
+
+    def explain(self, text: str, item_id: str) -> Explained:
+        """Contributions of any item of the catalogue, retrieved or not. Raises EngineError."""
+        with self._lock:
+            return self._ready().explain(text, item_id)
+
+    def _ready(self) -> LiveRun:
+        if self._run is None:
+            raise RunError(self.reason or "the model is still being loaded")
+        return self._run
+
+    def _load(self, workspace: Path) -> None:
+        try:
+            from engine.inference import LiveRun
+
+            self._run = LiveRun.load(workspace, self.run_id)
+            self.seconds = time.monotonic() - self._began
+        except EngineError as error:
+            self.reason = str(error)
+        except Exception as error:  # in a thread of its own: the page must hear of it, the log has the trace
+            _logger.exception("warming %s", self.run_id)
+            self.reason = f"{type(error).__name__}: {error}"
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def model(workspace: str, run_id: str) -> Model:
+    """The model of a run; the first call starts to load it and returns at once."""
+    return Model(Path(workspace), run_id)
+
+
+def warm() -> None:
+    """Start to load the current run's model, once a page has been shown."""
+    where = current()
+    if where.run_id:
+        model(str(where.workspace), where.run_id)
+
+
+@st.fragment(run_every=1.0)
+def wait(waiting: Model) -> None:
+    """Say that the model is being loaded and for how long; show the page again when it is ready."""
+    if waiting.state != "warming":
+        st.rerun()
+    st.progress(
+        min(0.97, waiting.waited / TYPICAL_SECONDS),
+        f"The model is being loaded to answer new queries: {waiting.waited:.0f} s so far, usually about "
+        f"{TYPICAL_SECONDS} s, once per server. Queries of the log are shown without waiting.",
+    )
+
+
+def unavailable(failed: Model) -> None:
+    """Why no new query can be answered."""
+    st.warning(f"New queries cannot be answered: {escape(failed.reason)}", icon=":material/cloud_off:")

@@ -1,0 +1,151 @@
+"""Where was it lost? A target item, one verdict, its path through the beam, and the width that would have kept it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app import text
+from app.charts import waterfall as charts
+from app.components import items, live
+from app.components.answer import Answer, reference
+from app.components.explanation import explain_all, load_ranker
+from app.components.figure import figure, table
+from app.components.links import address, link
+from app.fetch import current, fetch
+from app.queries import explain as queries
+from engine.audit.lost import FOUND, LOST_IN_BEAM, NOT_RETRIEVED, OUTRANKED, Lost, lost_target
+
+
+def lost(given: Answer) -> None:
+    """One verdict for a target item: where it was lost, its rank and margin there, and what would have kept it."""
+    item = items.pick("Target item", given)
+    if item is None:
+        return
+    id = str(item["item_id"])
+    full = fetch(queries.item, current().run_id, id).iloc[0]
+    known = isinstance(full["sid"], str)
+    codes = np.asarray(full["codes"], dtype=np.int64) if known else None
+    rows = given.scores
+    own = rows[rows["item_id"] == id]
+    told = pd.DataFrame({"item_id": [], "feature": [], "value": []})
+    if not own.empty and pd.notna(own["rank"].iloc[0]) and (point := reference(given)) is not None:
+        told = explain_all(load_ranker(point), rows[rows["rank"] <= own["rank"].iloc[0]])
+    verdict = lost_target(id, codes, rows, given.nodes, told)
+    st.text(str(full["title"]))
+    _verdict(verdict, id, full, given)
+    if known:
+        _path(verdict, str(full["sid"]), given)
+    if verdict.verdict == OUTRANKED and len(verdict.gaps):
+        gaps = verdict.gaps.assign(name=verdict.gaps["feature"].map(text.feature_name), value=verdict.gaps["gap"])
+        figure(
+            charts.swap(gaps, "the target", "those above"),
+            title="Target against the mean of the items above it",
+            key="gaps",
+            data=gaps,
+            n=f"the target and {verdict.rank - 1 if verdict.rank else 0} items above it, all",
+            alt=f"Largest shortfall: {gaps['name'].iloc[0]} with {gaps['gap'].iloc[0]:+.3f}",
+            define="lost",
+            filters={"query": given.text, "item": id},
+        )
+    if not own.empty:
+        link("explain", "Explain this pair", {"q": given.query_id or given.text, "item": id})
+    _width(given, id, known)
+
+
+def _verdict(found: Lost, id: str, item: pd.Series, given: Answer) -> None:
+    """The verdict in words, with rank and margin."""
+    retrieved = int(given.scores["rank"].notna().sum())
+    if found.verdict == FOUND:
+        margin = f", {found.margin:+.3f} ahead of the first item past page one" if found.margin is not None else ""
+        st.success(
+            f"**Not lost**: it is on page one, at rank {found.rank} of {retrieved}{margin}.",
+            icon=":material/check_circle:",
+        )
+    elif found.verdict == NOT_RETRIEVED:
+        st.warning(
+            f"**Not retrieved**: it is not among the {retrieved} candidates of the first stage (words and text similarity), "
+            "so it has no rank at all. SIDs only reorder what was retrieved.",
+            icon=":material/search_off:",
+        )
+    elif found.verdict == LOST_IN_BEAM:
+        place = (
+            f"rank {found.rank} of the prefixes tried there" if found.rank else "below all the prefixes stored there"
+        )
+        short = (
+            f"; it missed the last kept branch by {-found.margin:.2f} in log-probability"
+            if found.margin is not None
+            else ""
+        )
+        own = given.scores.loc[given.scores["item_id"] == id, "rank"].iloc[0]
+        st.warning(
+            f"**Lost in the beam at level {found.level}**: its prefix was {place}{short}. It is ranked {int(own)} of "
+            f"{retrieved} with what match was left.",
+            icon=":material/content_cut:",
+        )
+    else:
+        name = f", mainly through **{text.escape(text.feature_name(found.feature))}**" if found.feature else ""
+        short = f"; {-found.margin:.3f} short of page one" if found.margin is not None else ""
+        st.warning(
+            f"**Matched but outranked**{name}: rank {found.rank} of {retrieved}{short}.",
+            icon=":material/arrow_downward:",
+        )
+    if not isinstance(item["sid"], str):
+        st.caption("This item has no SID in this run.")
+
+
+def _path(found: Lost, sid: str, given: Answer) -> None:
+    """The target's prefixes level by level: was each kept, at which rank, how far from the last kept branch."""
+    path = fetch(queries.prefix_labels, current().run_id, sid)
+    nodes = given.nodes.set_index("prefix")
+    last = given.nodes[given.nodes["kept"]].groupby("level")["log_prob"].min()
+    inside = path["prefix"].isin(nodes.index)
+    for name in ("rank", "log_prob", "kept"):
+        path[name] = path["prefix"].map(nodes[name].to_dict())
+    path["margin"] = path["log_prob"] - path["level"].map(last.to_dict())
+    path["state"] = [
+        "● kept" if k is True else "○ pruned" if i else "not among the stored"
+        for k, i in zip(path["kept"], inside, strict=True)
+    ]
+    path["open"] = path["prefix"].map(lambda p: address("codebook", {"code": p}))
+    table(
+        path,
+        title="Its path through the beam",
+        key="path",
+        define="lost",
+        filters={"query": given.text},
+        show=["level", "prefix", "label", "state", "rank", "log_prob", "margin", "n_items", "open"],
+        columns={
+            "level": "Level", "prefix": "Prefix", "label": st.column_config.TextColumn("Label", width="medium"),
+            "state": "State", "rank": "Rank of its level",
+            "log_prob": st.column_config.NumberColumn("Cumulative log-probability", format="%.3f"),
+            "margin": st.column_config.NumberColumn("Against the last kept", format="%+.3f"),
+            "n_items": st.column_config.NumberColumn("Items under it", format="localized"),
+            "open": st.column_config.LinkColumn("Code card", display_text="open"),
+        },
+    )  # fmt: skip
+
+
+def _width(given: Answer, id: str, known: bool) -> None:
+    """The beam width that would have kept the target's whole SID, searched with the live model on demand."""
+    if not known:
+        return
+    where = current()
+    model = live.model(str(where.workspace), where.run_id)
+    if model.state == "failed":
+        st.caption(f"The beam width that would have kept it needs the run's model: {text.escape(model.reason)}.")
+        return
+    pressed = st.button(
+        "Find the beam width that keeps it", icon=":material/width:", disabled=model.state == "warming",
+        help=text.DEFINITIONS["width"],
+    )  # fmt: skip
+    if model.state == "warming":
+        live.wait(model)
+    elif pressed:
+        with st.spinner("Searching with wider and narrower beams …"):
+            width = model.width_that_keeps(given.text, id)
+        if width is None:
+            st.info("Even a beam of 256 loses it.", icon=":material/width:")
+        else:
+            st.info(f"A beam of width {width} keeps its whole SID.", icon=":material/width:")

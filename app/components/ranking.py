@@ -1,0 +1,131 @@
+"""A query's scored items with their catalogue facts and their rank with and without SIDs."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import text
+from app.components.answer import Answer
+from app.components.figure import table
+from app.components.links import address
+from app.components.metric import metric_card
+from app.components.states import nothing
+from app.fetch import current, fetch
+from app.queries import query as queries
+from app.queries import snapshot as snapshot_queries
+
+SIDE = 10
+"""Places shown of each ranking side by side."""
+
+
+def rows(given: Answer) -> pd.DataFrame:
+    """`given.scores` with title, seller, category, SID, grade, and the change of rank in words; by rank."""
+    run = current().run_id
+    facts = fetch(queries.item_facts, run, given.query_id, tuple(sorted(set(given.scores["item_id"]))))
+    out = given.scores.merge(facts, on="item_id", how="left").sort_values(["rank", "item_id"], na_position="last")
+    out["move"] = [text.move(a, b) for a, b in zip(out["rank"], out["rank_without_sid"], strict=True)]
+    levels = levels_of(run)
+    out["match"] = [text.match(m, levels, p) for m, p in zip(out["match_level"], out["matched_prefix"], strict=True)]
+    out["explain"] = out["item_id"].map(lambda i: address("explain", {"q": given.query_id or given.text, "item": i}))
+    return out.reset_index(drop=True)
+
+
+def levels_of(run_id: str) -> int:
+    """L of the run."""
+    runs = fetch(snapshot_queries.runs)
+    return int(runs.loc[runs["run_id"] == run_id, "levels"].fillna(0).iloc[0])
+
+
+def columns() -> dict[str, object]:
+    """Column headers of a ranking, with units."""
+    return {
+        "rank": st.column_config.NumberColumn("Rank with SIDs"),
+        "rank_without_sid": st.column_config.NumberColumn("Rank without", help=text.DEFINITIONS["without"]),
+        "move": "Change",
+        "title": st.column_config.TextColumn("Title", width=260),
+        "grade": st.column_config.NumberColumn("Grade", format="%.1f", help=text.DEFINITIONS["grade"]),
+        "match": st.column_config.TextColumn("SID match", help=text.DEFINITIONS["match"]),
+        "seller": "Seller",
+        "category": "Category",
+        "score": st.column_config.NumberColumn("Score, logit", format="%.3f", help=text.DEFINITIONS["score"]),
+        "score_without_sid": st.column_config.NumberColumn("Score without, logit", format="%.3f"),
+        "expected_grade": st.column_config.NumberColumn("Expected grade", format="%.2f"),
+        "first_stage_rank": st.column_config.NumberColumn("First-stage rank"),
+        "explain": st.column_config.LinkColumn("Why", display_text="explain"),
+        "item_id": "Item",
+    }
+
+
+def show(given: Answer) -> None:
+    """The ranking with and without SIDs: the first places side by side, then every scored item."""
+    if given.scores.empty:
+        nothing("No item was retrieved or judged for this query, so there is no ranking.")
+        return
+    ranked = rows(given)
+    retrieved = ranked[ranked["rank"].notna()]
+    _own_metrics(given)
+    up = int((retrieved["rank"] < retrieved["rank_without_sid"]).sum())
+    down = int((retrieved["rank"] > retrieved["rank_without_sid"]).sum())
+    entered = int(((retrieved["rank"] <= SIDE) & (retrieved["rank_without_sid"] > SIDE)).sum())
+    st.markdown(
+        f"With SIDs {up} of {len(retrieved)} candidates move up and {down} down; {entered} enter the first {SIDE}.",
+        help=text.DEFINITIONS["without"],
+    )
+    left, right = st.columns(2)
+    for place, by, name in ((left, "rank", "With SIDs"), (right, "rank_without_sid", "Without SIDs")):
+        with place:
+            first = retrieved.sort_values(by).head(SIDE)
+            table(
+                first,
+                title=name,
+                key=f"first-{by}",
+                n=f"first {len(first)} of {len(retrieved)} candidates",
+                define="without" if by == "rank_without_sid" else "score",
+                filters={"query": given.text},
+                show=[by, *(["move"] if by == "rank" else []), "title", "explain", "grade", "match", "seller"],
+                columns=columns()
+                | {
+                    by: st.column_config.NumberColumn("Rank", width=45),
+                    "title": st.column_config.TextColumn("Title", width=150),
+                    "match": st.column_config.TextColumn("SID match", width=90, help=text.DEFINITIONS["match"]),
+                    "seller": st.column_config.TextColumn("Seller", width=80),
+                },
+                alt=f"First {SIDE} places {name.lower()}",
+            )
+    judged = int(ranked["judged"].sum())
+    lost = int((~ranked["retrieved"]).sum())
+    table(
+        ranked,
+        title="Every scored item",
+        key="ranking",
+        n=f"{len(retrieved)} candidates, all, and {lost} judged items that were not retrieved; {judged} judged",
+        define="score",
+        filters={"query": given.text},
+        show=["rank", "rank_without_sid", "move", "title", "grade", "match", "seller", "explain", "category", "score",
+              "score_without_sid", "expected_grade", "first_stage_rank", "item_id"],
+        columns=columns(),
+        height=420,
+    )  # fmt: skip
+
+
+def _own_metrics(given: Answer) -> None:
+    """The query's own nDCG and the like, where it is judged."""
+    if given.query_id is None or given.live:
+        return
+    found = fetch(queries.query_metrics, current().run_id, given.query_id)
+    if found.empty:
+        return
+    judged = given.query["n_judged"] if given.query is not None else None
+    for place, row in zip(st.columns(max(3, len(found))), found.to_dict("records"), strict=False):
+        with place:
+            metric_card(
+                f"{text.METRIC_NAMES.get(row['metric'], row['metric'])} with SIDs",
+                row["value"],
+                n=judged,
+                unit="judged items",
+                define=row["metric"],
+                least=1,
+                note=f"{row['value_without']:.3f} without: {row['difference']:+.3f}, {text.direction(row['difference'])}; "
+                "one query, so no interval",
+            )

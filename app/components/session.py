@@ -1,0 +1,112 @@
+"""What a browser session looks at: its snapshot, its run, and the notice that a newer snapshot is ready.
+
+A session stays on the snapshot it opened, so that numbers do not change under a reader; the address bar names it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from app.components import states
+from app.fetch import Current, current, fetch, root
+from app.queries import snapshot as queries
+from app.text import escape
+from engine.errors import SnapshotError
+from engine.store.snapshot import current_id
+
+CHECK_EVERY = 60.0
+"""Seconds between looks for a newer snapshot; also renews the lease that protects this one."""
+
+
+def workspace() -> Path:
+    """SIDSCOPE_WORKSPACE, or data/workspace beside the app."""
+    default = Path(__file__).resolve().parents[2] / "data" / "workspace"
+    return Path(os.environ.get("SIDSCOPE_WORKSPACE", default))
+
+
+def start() -> bool:
+    """Choose snapshot and run, draw the sidebar; False where there is nothing a page could show."""
+    folder = workspace()
+    newest = current_id(folder)
+    asked = st.query_params.get("snapshot") or st.session_state.get("_snapshot")
+    wanted = asked or newest
+    if wanted is None:
+        states.no_snapshot(str(folder))
+        return False
+    try:
+        root(str(folder), wanted)
+    except SnapshotError as error:
+        _unusable(str(error), wanted, newest)
+        return False
+    st.session_state["_snapshot"] = wanted
+    if st.query_params.get("snapshot") != wanted:
+        st.query_params["snapshot"] = wanted
+    st.session_state["_current"] = Current(folder, wanted, "")
+    with st.sidebar:
+        st.session_state["_current"] = Current(folder, wanted, _choose_run())
+        _watch(str(folder), wanted)
+        _about()
+    return True
+
+
+def open_current() -> None:
+    """Leave the snapshot of this session for the current one (a button's callback)."""
+    st.session_state.pop("_snapshot", None)
+    if "snapshot" in st.query_params:
+        del st.query_params["snapshot"]
+
+
+def _unusable(message: str, wanted: str, newest: str | None) -> None:
+    st.title("This snapshot cannot be opened", anchor=False)
+    st.error(escape(message), icon=":material/error:")
+    if newest and newest != wanted:
+        st.button(
+            f"Open the current snapshot ({escape(newest)})",
+            on_click=open_current,
+            type="primary",
+            icon=":material/history:",
+        )
+    else:
+        st.markdown("Publish one again (nothing is retrained), then look again:")
+        st.code("python -m engine publish", language="bash")
+        st.button("Look again", icon=":material/refresh:", on_click=open_current)
+
+
+def _choose_run() -> str:
+    """The run with SIDs that pages show: the one asked for, else the snapshot's own choice, else the first."""
+    runs = fetch(queries.runs)
+    capable = [str(r) for r in runs.loc[runs["method"] != "none", "run_id"]]
+    if not capable:
+        return ""
+    info = fetch(queries.info)
+    first = str(info["default_run"]) if info.get("default_run") in capable else capable[0]
+    asked = st.query_params.get("run")
+    if asked and asked not in capable:
+        states.bad_parameter("run", asked, f"Shown instead: {escape(first)}.")
+    if len(capable) == 1:
+        return first
+    chosen = st.selectbox("Run", capable, index=capable.index(first), key="run", bind="query-params")
+    return str(chosen)
+
+
+@st.fragment(run_every=CHECK_EVERY)
+def _watch(folder: str, snapshot_id: str) -> None:
+    """Renew the lease; say when a newer snapshot is ready."""
+    root(folder, snapshot_id).heartbeat()
+    newest = current_id(Path(folder))
+    if newest and newest != snapshot_id:
+        st.warning("A newer snapshot is ready.", icon=":material/update:")
+        if st.button("Reload with the newer one", icon=":material/refresh:"):
+            open_current()
+            st.rerun()
+
+
+def _about() -> None:
+    info = fetch(queries.info)
+    where = current()
+    st.caption(escape(f"{info['dataset']}, {int(info['n_items'] or 0):,} items"))
+    st.caption(escape(f"Run {where.run_id or 'none'}"))
+    st.caption(escape(f"{where.snapshot_id}, published {info['created_at']:%Y-%m-%d %H:%M} UTC"))

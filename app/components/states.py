@@ -1,0 +1,81 @@
+"""What a page shows when there is nothing, too little, or something failed: one place for the wording."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from app.fetch import current
+from app.text import escape
+from engine.errors import EngineError
+
+_logger = logging.getLogger(__name__)
+
+
+def header(title: str, lead: str) -> None:
+    """A page's title and one sentence on what it answers."""
+    st.title(title, anchor=False)
+    st.markdown(lead)
+
+
+@contextmanager
+def panel(what: str, *, height: int = 120) -> Iterator[None]:
+    """A part of a page that may fail alone: a skeleton while it loads, a message in its place if it breaks.
+
+    A failed query is not zero results, so it never looks like an empty one.
+    """
+    try:
+        with st.skeleton(height):
+            yield
+    except EngineError as error:
+        st.error(f"{escape(what)}: {escape(str(error))}", icon=":material/error:")
+    except Exception as error:  # the other panels stay usable; the whole trace goes to the log
+        _logger.exception("panel %s", what)
+        st.error(
+            f"{escape(what)} could not be shown ({escape(type(error).__name__)}: {escape(str(error)[:200])}). "
+            "This is a failure, not an empty result; the rest of the page is unaffected.",
+            icon=":material/error:",
+        )
+
+
+def nothing(message: str, *, remedy: str | None = None) -> None:
+    """An empty result, said as such: what is not there, and what would fill it."""
+    st.info(message + (f"  \n{remedy}" if remedy else ""), icon=":material/inbox:")
+
+
+def bad_parameter(name: str, value: str, allowed: str) -> None:
+    """A link named something that this snapshot does not have; the page stays usable."""
+    st.warning(
+        f"The link asks for {escape(name)} “{escape(value[:80])}”, which this run does not have. {allowed}",
+        icon=":material/link_off:",
+    )
+
+
+def has_run() -> bool:
+    """Whether there is a run with SIDs to show; says so where there is not."""
+    if current().run_id:
+        return True
+    nothing(
+        "This snapshot holds a catalogue but no run with semantic identifiers yet.",
+        remedy="Train one and publish: `python -m engine train`, then `python -m engine publish`.",
+    )
+    return False
+
+
+def no_snapshot(workspace: str) -> None:
+    """The first thing a new user sees when nothing was published."""
+    st.title("Nothing to look at yet", anchor=False)
+    st.markdown("SIDScope shows snapshots, and this workspace has none. Start with the bundled marketplace:")
+    st.code("python -m engine demo --no-serve", language="bash")
+    st.markdown("or with your own catalogue (see `data/README.md` for the files):")
+    st.code(
+        "python -m engine ingest FOLDER\npython -m engine train\npython -m engine publish",
+        language="bash",
+    )
+    st.markdown("This page looks again when you press the button.")
+    st.button("Look again", icon=":material/refresh:", type="primary")
+    st.caption("Workspace")
+    st.code(workspace, language=None)

@@ -1,0 +1,65 @@
+"""The one cache between pages and the snapshot.
+
+    rows = fetch(queries.overview.metrics, current().run_id)
+
+A query is a plain function `(cursor, *args) -> result` of app/queries. Results are cached by snapshot, query and
+arguments; connections and relations never enter the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import streamlit as st
+
+from engine.store.snapshot import Snapshot, open_snapshot
+
+Result = TypeVar("Result")
+Plain = str | int | float | bool | None | tuple["Plain", ...]
+"""What a query may take besides the cursor: it becomes part of the cache's key."""
+
+
+class Current(NamedTuple):
+    """What this browser session looks at."""
+
+    workspace: Path
+    snapshot_id: str
+    run_id: str
+    """'' where the snapshot holds no run with SIDs."""
+
+
+def current() -> Current:
+    """The snapshot and run chosen by `components.session.start`."""
+    return cast(Current, st.session_state["_current"])
+
+
+# Not closed when the cache drops one: another session may still read from it; the last cursor frees it.
+@st.cache_resource(max_entries=2, show_spinner=False)
+def root(workspace: str, snapshot_id: str) -> Snapshot:
+    """The read-only connection to a snapshot, opened once per process.
+
+    Raises SnapshotError where the snapshot is missing, pruned, corrupt or of another schema version.
+    """
+    return open_snapshot(Path(workspace), snapshot_id)
+
+
+def fetch(query: Callable[..., Result], *args: Plain) -> Result:
+    """The result of `query(cursor, *args)` on the current snapshot, from the cache when it was asked before."""
+    where = current()
+    name = f"{query.__module__}.{query.__qualname__}"
+    return cast(Result, _cached(str(where.workspace), where.snapshot_id, name, args, query))
+
+
+def uncached(query: Callable[..., Result], *args: Plain) -> Result:
+    """The same without the cache: for exports, which are large and asked for once."""
+    where = current()
+    with root(str(where.workspace), where.snapshot_id).cursor() as cursor:
+        return query(cursor, *args)
+
+
+@st.cache_data(max_entries=400, max_size="600MB", show_spinner=False)
+def _cached(workspace: str, snapshot_id: str, name: str, args: tuple[Plain, ...], _query: Callable[..., Any]) -> Any:
+    with root(workspace, snapshot_id).cursor() as cursor:
+        return _query(cursor, *args)

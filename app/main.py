@@ -1,0 +1,24 @@
+"""The dashboard's entry point: the pages, and the snapshot and run every one of them reads.
+
+Started by `python -m app`.
+"""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = str(Path(__file__).resolve().parent.parent)
+if ROOT not in sys.path:  # `streamlit run app/main.py` puts app/ on the path, not the root
+    sys.path.insert(0, ROOT)
+
+from app.components import live, session  # noqa: E402
+from app.components.links import PAGES  # noqa: E402
+
+ASSETS = Path(__file__).parent / "assets"
+st.set_page_config(page_title="SIDScope", page_icon=str(ASSETS / "icon.svg"), layout="wide")
+st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
+page = st.navigation([p.page() for p in PAGES.values()])
+if session.start():
+    page.run()
+    live.warm()  # after the page, which does not wait for it

@@ -1,0 +1,1 @@
+"""Every SELECT of the dashboard: (cursor, args) -> DataFrame."""

@@ -1,0 +1,262 @@
+"""What the Codebook page reads: prefixes, their cards, and the health of each level."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+_UNDER = "(s.sid = $prefix OR starts_with(s.sid, $prefix || '-'))"
+_CODE_COLUMNS = """
+    level, prefix, parent, code, label, n_items, n_sids, purity, category_entropy, top_category, n_categories,
+    n_sellers, n_brands, price_median, exposure, exposure_without, exposure - exposure_without AS exposure_change,
+    n_queries, query_weight, mean_distance, dead, under_used
+"""
+_FOUND = "run_id = $run AND level = $level AND ($find = '' OR contains(lower(coalesce(label, '') || ' ' || prefix || ' ' || coalesce(top_category, '')), lower($find)))"
+MIXES = {"category": "i.category", "seller": "i.seller", "brand": "i.brand"}
+"""Item fields whose mix under a prefix is shown."""
+
+
+def depth(cursor: duckdb.DuckDBPyConnection, run_id: str) -> int:
+    """Levels of the run's codes; 0 without any."""
+    row = cursor.execute("SELECT max(level) FROM codes WHERE run_id = ?", [run_id]).fetchone()
+    return int(row[0]) if row and row[0] is not None else 0
+
+
+def health(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """Every health measure; level NULL is the whole SID."""
+    return cursor.execute(
+        """
+        SELECT level, metric, value, low, high, n, threshold, verdict, by_construction, note FROM health
+        WHERE run_id = ? ORDER BY level NULLS LAST, metric
+        """,
+        [run_id],
+    ).df()
+
+
+def count_codes(cursor: duckdb.DuckDBPyConnection, run_id: str, level: int, find: str) -> int:
+    """How many prefixes of a level carry the words in label, prefix or main category."""
+    row = cursor.execute(
+        f"SELECT count(*) FROM codes WHERE {_FOUND}", {"run": run_id, "level": level, "find": find}
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def codes(
+    cursor: duckdb.DuckDBPyConnection, run_id: str, level: int, find: str, limit: int, offset: int
+) -> pd.DataFrame:
+    """Prefixes of a level, most items first, less their centroids."""
+    return cursor.execute(
+        f"SELECT {_CODE_COLUMNS} FROM codes WHERE {_FOUND} ORDER BY n_items DESC, prefix LIMIT $limit OFFSET $offset",
+        {"run": run_id, "level": level, "find": find, "limit": limit, "offset": offset},
+    ).df()
+
+
+def code(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> dict[str, Any] | None:
+    """One prefix by column name, `terms` as a list of {term, weight, support}; None where it does not exist."""
+    result = cursor.execute(
+        f"SELECT {_CODE_COLUMNS}, price_low, price_high, terms FROM codes WHERE run_id = $run AND prefix = $prefix",
+        {"run": run_id, "prefix": prefix},
+    )
+    names = [column[0] for column in result.description]
+    row = result.fetchone()
+    if row is None:
+        return None
+    found = dict(zip(names, row, strict=True))
+    found["terms"] = json.loads(found["terms"] or "[]")
+    return found
+
+
+def tree(cursor: duckdb.DuckDBPyConnection, run_id: str, root: str, most: int) -> pd.DataFrame:
+    """The prefixes below `root` ('' = all), at most `most` of them: whole levels while they fit, nearest first.
+
+    Columns: level, prefix, parent, label, n_items, exposure, purity, top_category.
+    """
+    below = "run_id = $run AND n_items > 0 AND ($root = '' OR prefix = $root OR starts_with(prefix, $root || '-'))"
+    values = {"run": run_id, "root": root}
+    sizes = cursor.execute(f"SELECT level, count(*) FROM codes WHERE {below} GROUP BY 1 ORDER BY 1", values).fetchall()
+    total, deepest = 0, 0
+    for level, size in sizes:
+        total += size
+        if total > most and deepest:
+            break
+        deepest = level
+    return cursor.execute(
+        f"""
+        SELECT level, prefix, parent, label, n_items, exposure, purity, top_category
+        FROM codes WHERE {below} AND level <= $deepest ORDER BY level, n_items DESC, prefix LIMIT $most
+        """,
+        values | {"deepest": deepest, "most": most},
+    ).df()
+
+
+def items(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str, limit: int, offset: int) -> pd.DataFrame:
+    """Items under a prefix, nearest to its centre first.
+
+    Columns: item_id, title, category, seller, brand, price, currency, sid, distance (latent), n_sharing.
+    """
+    return cursor.execute(
+        f"""
+        SELECT i.item_id, i.title, i.category, i.seller, i.brand, i.price, i.currency, s.sid,
+               s.distance[len(string_split($prefix, '-'))] AS distance, s.n_sharing
+        FROM sids s JOIN items i USING (item_id)
+        WHERE s.run_id = $run AND {_UNDER} ORDER BY distance, item_id LIMIT $limit OFFSET $offset
+        """,
+        {"run": run_id, "prefix": prefix, "limit": limit, "offset": offset},
+    ).df()
+
+
+def typical(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str, each: int) -> pd.DataFrame:
+    """The items nearest to the prefix's centre, around the median distance, and farthest: `each` of them.
+
+    Columns: place ('near' | 'median' | 'borderline'), item_id, title, category, distance. An item appears once.
+    """
+    return cursor.execute(
+        f"""
+        WITH ranked AS (
+            SELECT s.item_id, s.distance[len(string_split($prefix, '-'))] AS distance,
+                   row_number() OVER (ORDER BY s.distance[len(string_split($prefix, '-'))], s.item_id) AS place,
+                   count(*) OVER () AS n
+            FROM sids s WHERE s.run_id = $run AND {_UNDER}
+        )
+        SELECT CASE WHEN place <= $each THEN 'near' WHEN place > n - $each THEN 'borderline' ELSE 'median' END AS place,
+               r.item_id, i.title, i.category, r.distance
+        FROM ranked r JOIN items i USING (item_id)
+        WHERE place <= $each OR place > n - $each OR place BETWEEN (n - $each) // 2 + 1 AND (n - $each) // 2 + $each
+        ORDER BY r.place
+        """,
+        {"run": run_id, "prefix": prefix, "each": each},
+    ).df()
+
+
+def mix(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str, field: str) -> pd.DataFrame:
+    """Items under a prefix per value of a field of MIXES: value ('unknown' where absent), n_items, share."""
+    return cursor.execute(
+        f"""
+        SELECT coalesce({MIXES[field]}, 'unknown') AS value, count(*) AS n_items,
+               count(*) / sum(count(*)) OVER () AS share
+        FROM sids s JOIN items i USING (item_id) WHERE s.run_id = $run AND {_UNDER} GROUP BY 1 ORDER BY 2 DESC, 1
+        """,
+        {"run": run_id, "prefix": prefix},
+    ).df()
+
+
+def measures(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> pd.DataFrame:
+    """Per item under a prefix: item_id, price, distance at the prefix's level."""
+    return cursor.execute(
+        f"""
+        SELECT s.item_id, i.price, s.distance[len(string_split($prefix, '-'))] AS distance
+        FROM sids s JOIN items i USING (item_id) WHERE s.run_id = $run AND {_UNDER} ORDER BY s.item_id
+        """,
+        {"run": run_id, "prefix": prefix},
+    ).df()
+
+
+def residuals(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> pd.DataFrame:
+    """Residual norm before level 1 and after each level, of the items under a prefix ('' = all).
+
+    Columns: step (0 = before level 1), low, median, high (10th, 50th, 90th percentile), n_items.
+    """
+    return cursor.execute(
+        f"""
+        SELECT step, quantile_cont(norm, 0.1) AS low, median(norm) AS median, quantile_cont(norm, 0.9) AS high,
+               count(*) AS n_items
+        FROM (SELECT unnest(range(len(residual_norms))) AS step, unnest(residual_norms) AS norm
+              FROM sids s WHERE s.run_id = $run AND ($prefix = '' OR {_UNDER}))
+        GROUP BY step ORDER BY step
+        """,
+        {"run": run_id, "prefix": prefix},
+    ).df()
+
+
+def siblings(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> pd.DataFrame:
+    """The other prefixes of the same parent, nearest first.
+
+    Columns: prefix, label, distance (between centroids, latent), n_items, purity, top_category.
+    """
+    return cursor.execute(
+        """
+        SELECT o.prefix, o.label,
+               CASE WHEN len(o.centroid) = len(c.centroid) THEN list_distance(o.centroid, c.centroid) END AS distance,
+               o.n_items, o.purity, o.top_category
+        FROM codes c JOIN codes o ON o.run_id = c.run_id AND o.level = c.level
+             AND o.parent IS NOT DISTINCT FROM c.parent AND o.prefix <> c.prefix AND o.n_items > 0
+        WHERE c.run_id = ? AND c.prefix = ? ORDER BY distance NULLS LAST, o.prefix
+        """,
+        [run_id, prefix],
+    ).df()
+
+
+def queries_reaching(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> pd.DataFrame:
+    """Queries with a beam through a prefix, most traffic first.
+
+    Columns: query_id, text, tier, frequency, beam_rank (best), probability (of all beams under it), n_beams.
+    """
+    return cursor.execute(
+        f"""
+        SELECT s.query_id, q.text, q.tier, q.frequency, min(s.rank) AS beam_rank, sum(exp(s.log_prob)) AS probability,
+               count(*) AS n_beams
+        FROM beams s JOIN queries q USING (query_id) WHERE s.run_id = $run AND {_UNDER}
+        GROUP BY ALL ORDER BY q.frequency DESC NULLS LAST, beam_rank, s.query_id
+        """,
+        {"run": run_id, "prefix": prefix},
+    ).df()
+
+
+def count_shared(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> int:
+    """SIDs under a prefix ('' = all) that two items or more hold."""
+    row = cursor.execute(
+        f"SELECT count(*) FROM sid_sharing s WHERE s.run_id = $run AND ($prefix = '' OR {_UNDER})",
+        {"run": run_id, "prefix": prefix},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def shared(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str, limit: int, offset: int) -> pd.DataFrame:
+    """Shared SIDs under a prefix ('' = all), harmful ones first, then the largest.
+
+    Columns: sid, label, n_items, n_categories, n_conflicts, harmful, reason.
+    """
+    return cursor.execute(
+        f"""
+        SELECT s.sid, c.label, s.n_items, s.n_categories, s.n_conflicts, s.harmful, s.reason
+        FROM sid_sharing s LEFT JOIN codes c ON c.run_id = s.run_id AND c.prefix = s.sid
+        WHERE s.run_id = $run AND ($prefix = '' OR {_UNDER})
+        ORDER BY s.harmful DESC, s.n_items DESC, s.sid LIMIT $limit OFFSET $offset
+        """,
+        {"run": run_id, "prefix": prefix, "limit": limit, "offset": offset},
+    ).df()
+
+
+def item(cursor: duckdb.DuckDBPyConnection, run_id: str, item_id: str) -> dict[str, Any] | None:
+    """One item with its SID by column name; None where the catalogue does not have it."""
+    result = cursor.execute(
+        """
+        SELECT i.item_id, i.title, i.category, i.seller, i.brand, i.price, i.currency, i.tier,
+               s.sid, s.n_sharing, s.residual_norms, s.distance
+        FROM items i LEFT JOIN sids s ON s.item_id = i.item_id AND s.run_id = ? WHERE i.item_id = ?
+        """,
+        [run_id, item_id],
+    )
+    names = [column[0] for column in result.description]
+    row = result.fetchone()
+    return dict(zip(names, row, strict=True)) if row else None
+
+
+def queries_of_item(cursor: duckdb.DuckDBPyConnection, run_id: str, item_id: str) -> pd.DataFrame:
+    """Queries that scored an item, deepest match and best rank first.
+
+    Columns: query_id, text, match_level, beam_rank, rank, rank_without_sid, grade (NULL = not judged), frequency.
+    """
+    return cursor.execute(
+        """
+        SELECT s.query_id, q.text, s.match_level, s.beam_rank, s.rank, s.rank_without_sid, j.grade, q.frequency
+        FROM scores s JOIN queries q USING (query_id)
+        LEFT JOIN judgments j ON j.query_id = s.query_id AND j.item_id = s.item_id
+        WHERE s.run_id = ? AND s.item_id = ?
+        ORDER BY s.match_level DESC, s.rank NULLS LAST, q.frequency DESC, s.query_id
+        """,
+        [run_id, item_id],
+    ).df()

@@ -1,0 +1,232 @@
+"""What the Overview page reads: headline metrics, comparisons, health lights, findings, stories."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import duckdb
+import pandas as pd
+
+BASELINE = "strong"
+"""What 'without SIDs' means in every claim: the strong ranker without SIDs, trained apart."""
+RANKER = "dsirm"
+LADDER = ("cosine", "weak", "strong", "strong_gbm", "control", "placebo", "naive", "dsirm")
+SEGMENTS = (
+    "all", "seen", "new", "tier=head", "tier=torso", "tier=tail",
+    "category_tier=head", "category_tier=torso", "category_tier=tail",
+)  # fmt: skip
+
+
+class Light(NamedTuple):
+    """A health light: what it says, what it was held against, and the page that explains it."""
+
+    title: str
+    verdict: str | None
+    value: str
+    threshold: str
+    page: str
+    params: dict[str, str]
+    define: str
+
+
+def headline(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """With, without and difference per metric and segment.
+
+    Columns: metric, segment, with_value/with_low/with_high, without_value/without_low/without_high, n, difference,
+    low, high, p_value; segments in their order of SEGMENTS.
+    """
+    rows = cursor.execute(
+        """
+        SELECT c.metric, c.segment,
+               w.value AS with_value, w.low AS with_low, w.high AS with_high,
+               o.value AS without_value, o.low AS without_low, o.high AS without_high,
+               c.difference, c.low, c.high, c.p_value, c.n
+        FROM comparisons c
+        LEFT JOIN metrics w ON w.run_id = c.run_id AND w.segment = c.segment AND w.metric = c.ranker || '.' || c.metric
+        LEFT JOIN metrics o ON o.run_id = c.run_id AND o.segment = c.segment AND o.metric = c.baseline || '.' || c.metric
+        WHERE c.run_id = ? AND c.ranker = ? AND c.baseline = ?
+        """,
+        [run_id, RANKER, BASELINE],
+    ).df()
+    order = {segment: i for i, segment in enumerate(SEGMENTS)}
+    rows = rows[rows["segment"].isin(order)]
+    return rows.sort_values(
+        ["metric", "segment"], key=lambda s: s.map(order) if s.name == "segment" else s
+    ).reset_index(drop=True)
+
+
+def ladder(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str, segment: str) -> pd.DataFrame:
+    """Every ranker's value of one metric on one segment, with its paired difference from the strong baseline.
+
+    Columns: ranker, value, low, high, n, difference, difference_low, difference_high, p_value.
+    """
+    rows = cursor.execute(
+        """
+        SELECT split_part(m.metric, '.', 1) AS ranker, m.value, m.low, m.high, m.n,
+               c.difference, c.low AS difference_low, c.high AS difference_high, c.p_value
+        FROM metrics m
+        LEFT JOIN comparisons c ON c.run_id = m.run_id AND c.segment = m.segment AND c.baseline = ?
+             AND c.ranker = split_part(m.metric, '.', 1) AND c.metric = ?
+        WHERE m.run_id = ? AND m.segment = ? AND m.metric = split_part(m.metric, '.', 1) || '.' || ?
+        """,
+        [BASELINE, metric, run_id, segment, metric],
+    ).df()
+    rows = rows[rows["ranker"].isin(LADDER)]
+    return rows.sort_values("ranker", key=lambda names: names.map(LADDER.index)).reset_index(drop=True)
+
+
+def generation(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """How well the generator finds relevant items' codes: hit@5 and prefix survival per level, validity, recall, with
+    intervals, on the test queries. Columns: metric, value, low, high, n."""
+    return cursor.execute(
+        """
+        SELECT metric, value, low, high, n FROM metrics
+        WHERE run_id = ? AND segment = 'all'
+          AND (metric LIKE 'hit@%' OR metric LIKE 'prefix_survival%' OR metric LIKE 'recall@%' OR metric LIKE '%validity'
+               OR metric = 'beam_diversity')
+        ORDER BY metric
+        """,
+        [run_id],
+    ).df()
+
+
+def findings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """What to look at first, worst first; `params` as a dict."""
+    rows = cursor.execute(
+        "SELECT position, severity, kind, title, detail, page, params FROM findings WHERE run_id = ? ORDER BY position",
+        [run_id],
+    ).df()
+    rows["params"] = [json.loads(p) if isinstance(p, str) else {} for p in rows["params"]]
+    return rows
+
+
+def stories(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """A query won, one lost, one ambiguous, each in one sentence; with the query's text and the item's title."""
+    return cursor.execute(
+        """
+        SELECT s.kind, s.query_id, s.item_id, s.sentence, q.text, i.title
+        FROM stories s LEFT JOIN queries q USING (query_id) LEFT JOIN items i USING (item_id)
+        WHERE s.run_id = ? ORDER BY list_position(['won', 'lost', 'ambiguous'], s.kind)
+        """,
+        [run_id],
+    ).df()
+
+
+def lights(cursor: duckdb.DuckDBPyConnection, run_id: str) -> list[Light]:
+    """The six health lights; verdict None where the snapshot does not hold what one rests on."""
+    return [
+        _code_use(cursor, run_id),
+        _aliasing(cursor, run_id),
+        _purity(cursor, run_id),
+        _protection(cursor, run_id),
+        _validity(cursor, run_id),
+        _concentration(cursor, run_id),
+    ]
+
+
+_MISSING = "Not measured in this run"
+
+
+def _health(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str) -> list[tuple[Any, ...]]:
+    return cursor.execute(
+        """
+        SELECT level, value, threshold, verdict FROM health
+        WHERE run_id = ? AND metric = ? AND NOT coalesce(by_construction, false) AND level IS NOT NULL
+        ORDER BY list_position(['bad', 'warn', 'good', 'info'], verdict), value
+        """,
+        [run_id, metric],
+    ).fetchall()
+
+
+def _code_use(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
+    rows = _health(cursor, run_id, "utilisation")
+    if not rows:
+        return Light("Codebook use", None, _MISSING, "", "codebook", {}, "utilisation")
+    level, value, threshold, verdict = rows[0]
+    held = f"Every free level should use at least {100 * threshold:.0f} % of its codes" if threshold is not None else ""
+    return Light(
+        "Codebook use", verdict, f"{100 * value:.1f} % of the codes of level {level}, the least used level", held,
+        "codebook", {"level": str(level)}, "utilisation",
+    )  # fmt: skip
+
+
+def _aliasing(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
+    row = cursor.execute(
+        "SELECT value, threshold, verdict FROM health WHERE run_id = ? AND level IS NULL AND metric = 'harmful_share'",
+        [run_id],
+    ).fetchone()
+    shared, harmful = cursor.execute(
+        "SELECT count(*), count(*) FILTER (harmful) FROM sid_sharing WHERE run_id = ?", [run_id]
+    ).fetchone() or (0, 0)
+    if row is None or row[0] is None:
+        return Light("Aliasing", None, _MISSING, "", "codebook", {}, "harmful_aliasing")
+    held = f"At most {100 * row[1]:.0f} % of items may share a SID harmfully" if row[1] is not None else ""
+    value = f"{100 * row[0]:.1f} % of items share a SID harmfully ({harmful:,} of {shared:,} shared SIDs)"
+    return Light("Aliasing", row[2], value, held, "codebook", {"view": "Shared SIDs"}, "harmful_aliasing")
+
+
+def _purity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
+    rows = _health(cursor, run_id, "category_purity")
+    if not rows:
+        return Light("Category purity", None, _MISSING, "", "codebook", {}, "purity")
+    level, value, threshold, verdict = rows[0]
+    held = (
+        f"Items should agree with their prefix's main category in at least {100 * threshold:.0f} %" if threshold else ""
+    )
+    return Light(
+        "Category purity", verdict, f"{100 * value:.1f} % at level {level}, the least pure free level", held,
+        "codebook", {"level": str(level)}, "purity",
+    )  # fmt: skip
+
+
+def _protection(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
+    counts = dict(
+        cursor.execute(
+            "SELECT protected, count(*) FROM coverage WHERE run_id = ? AND tier = 'tail' AND protected IS NOT NULL GROUP BY 1",
+            [run_id],
+        ).fetchall()
+    )
+    if not counts:
+        return Light("Tail protection", None, _MISSING, "", "coverage", {"tier": "tail"}, "protection")
+    yes, no, small = counts.get("yes", 0), counts.get("no", 0), counts.get("n too small", 0)
+    verdict = "info" if yes + no == 0 else "good" if no == 0 else "bad" if no > yes else "warn"
+    value = f"{no} of {yes + no} tail categories judged are not protected" + (
+        f"; {small} too small to judge" if small else ""
+    )
+    return Light(
+        "Tail protection", verdict, value, "Good: none unprotected. Poor: more unprotected than protected",
+        "coverage", {"tier": "tail"}, "protection",
+    )  # fmt: skip
+
+
+def _validity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
+    row = cursor.execute(
+        "SELECT value FROM metrics WHERE run_id = ? AND metric = 'validity' AND segment = 'all'", [run_id]
+    ).fetchone()
+    free = cursor.execute("SELECT avg(valid::INTEGER) FROM free_beams WHERE run_id = ?", [run_id]).fetchone()
+    if row is None or row[0] is None:
+        return Light("Beam validity", None, _MISSING, "", "query", {}, "validity")
+    value = f"{100 * row[0]:.1f} % of beams exist in the catalogue"
+    if free and free[0] is not None:
+        value += f"; {100 * free[0]:.1f} % when decoded freely"
+    verdict = "good" if row[0] >= 1.0 else "bad"
+    return Light("Beam validity", verdict, value, "Constrained beams must all exist: 100 %", "query", {}, "validity")
+
+
+def _concentration(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
+    row = cursor.execute(
+        """
+        SELECT value, value_without, difference, low, high FROM exposure_concentration
+        WHERE run_id = ? AND discount = 'log2' AND dimension = 'seller' AND metric = 'gini'
+        """,
+        [run_id],
+    ).fetchone()
+    page, params = "sellers", {"dimension": "seller"}
+    if row is None or row[0] is None:
+        return Light("Exposure concentration", None, _MISSING, "", page, params, "concentration")
+    value, without, difference, low, _ = row
+    verdict = "info" if low is None else "bad" if low > 0.01 else "warn" if low > 0 else "good"
+    said = f"Gini over sellers {value:.3f} with SIDs, {without:.3f} without ({difference:+.3f})"
+    held = "Good: no rise clear of zero. Poor: a rise of more than 0.01, interval included"
+    return Light("Exposure concentration", verdict, said, held, page, params, "concentration")

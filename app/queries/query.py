@@ -1,0 +1,191 @@
+"""SELECTs of the Query page: the log, a query's beams, its ranking with and without SIDs, target items.
+
+Every function takes a cursor and plain arguments, and gives a DataFrame. A query is known by its id inside
+the snapshot; `find_query` turns what a person typed into that id.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+METRIC = "ndcg@10"
+"""The per-query metric that 'worst regression' sorts by."""
+
+_NORMAL = r"trim(regexp_replace(lower(text), '\s+', ' ', 'g'))"
+
+ORDERS = {
+    "frequency": "frequency DESC NULLS LAST, query_id",
+    "regression": "difference ASC NULLS LAST, frequency DESC NULLS LAST, query_id",
+    "gain": "difference DESC NULLS LAST, frequency DESC NULLS LAST, query_id",
+    "text": "text, query_id",
+}
+"""Orders of the query log; the keys are what the page offers."""
+
+
+def normalise(text: str) -> str:
+    """Lower case, NFC, single spaces: two texts with equal normal forms are the same query."""
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip().lower()
+
+
+def find_query(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str) -> pd.DataFrame:
+    """The snapshot's query of that normalised text, else of that id; zero or one row.
+
+    `cached` says whether this run stored scores for it; among equal texts a scored and frequent one wins.
+    """
+    return cursor.execute(
+        f"""
+        SELECT q.*, EXISTS (SELECT 1 FROM scores s WHERE s.run_id = $run AND s.query_id = q.query_id) AS cached,
+               ({_NORMAL} = $text) AS by_text
+        FROM queries q
+        WHERE {_NORMAL} = $text OR query_id = $id
+        ORDER BY by_text DESC, cached DESC, frequency DESC NULLS LAST, query_id
+        LIMIT 1
+        """,
+        {"run": run_id, "text": normalise(text), "id": text.strip()},
+    ).df()
+
+
+def log(
+    cursor: duckdb.DuckDBPyConnection, run_id: str, order: str, tier: str | None, words: str, limit: int
+) -> pd.DataFrame:
+    """The run's scored queries, with nDCG@10 with and without SIDs where judged.
+
+    `order` is a key of ORDERS; `tier` None means all; `words` must all occur in the text (any order).
+    """
+    return cursor.execute(
+        f"""
+        SELECT q.query_id, q.text, q.frequency, q.tier, q.split, q.source, q.seen, q.kind, q.n_judged, q.category,
+               m.value, m.value_without, m.difference
+        FROM queries q
+        LEFT JOIN query_metrics m ON m.run_id = $run AND m.query_id = q.query_id AND m.metric = $metric
+        WHERE q.query_id IN (SELECT DISTINCT query_id FROM scores WHERE run_id = $run)
+          AND ($tier IS NULL OR q.tier = $tier)
+          AND len(list_filter(string_split($words, ' '), lambda w: NOT contains(lower(q.text), w))) = 0
+        ORDER BY {ORDERS[order]}
+        LIMIT $limit
+        """,
+        {"run": run_id, "metric": METRIC, "tier": tier, "words": normalise(words), "limit": limit},
+    ).df()
+
+
+def query_metrics(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> pd.DataFrame:
+    """The query's own metrics with and without SIDs; empty where it is not judged."""
+    return cursor.execute(
+        "SELECT metric, value, value_without, difference FROM query_metrics WHERE run_id = ? AND query_id = ? ORDER BY metric",
+        [run_id, query_id],
+    ).df()
+
+
+def beams(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> pd.DataFrame:
+    """The K predicted SIDs of a query, best first, with labels and how the SID is shared."""
+    return cursor.execute(
+        """
+        SELECT b.rank, b.sid, b.codes, b.log_prob, b.level_log_probs, b.n_items, c.label, s.harmful, s.reason
+        FROM beams b
+        LEFT JOIN codes c ON c.run_id = b.run_id AND c.prefix = b.sid
+        LEFT JOIN sid_sharing s ON s.run_id = b.run_id AND s.sid = b.sid
+        WHERE b.run_id = ? AND b.query_id = ? ORDER BY b.rank
+        """,
+        [run_id, query_id],
+    ).df()
+
+
+def beam_nodes(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> pd.DataFrame:
+    """The best prefixes of every level, pruned ones included, by level and rank."""
+    return cursor.execute(
+        """
+        SELECT level, prefix, parent, log_prob, step_log_prob, rank, kept, n_items
+        FROM beam_nodes WHERE run_id = ? AND query_id = ? ORDER BY level, rank
+        """,
+        [run_id, query_id],
+    ).df()
+
+
+def free_beams(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> pd.DataFrame:
+    """What the generator says when it may emit any code, valid or not."""
+    return cursor.execute(
+        "SELECT rank, sid, log_prob, valid FROM free_beams WHERE run_id = ? AND query_id = ? ORDER BY rank",
+        [run_id, query_id],
+    ).df()
+
+
+def prefix_facts(cursor: duckdb.DuckDBPyConnection, run_id: str, prefixes: tuple[str, ...]) -> pd.DataFrame:
+    """Label, size and sharing of the given prefixes (stored or live beams alike)."""
+    return cursor.execute(
+        """
+        SELECT c.prefix, c.level, c.label, c.n_items, c.n_sids, c.top_category, s.harmful, s.reason
+        FROM codes c LEFT JOIN sid_sharing s ON s.run_id = c.run_id AND s.sid = c.prefix
+        WHERE c.run_id = $run AND c.prefix IN (SELECT unnest($prefixes::VARCHAR[]))
+        ORDER BY c.level, c.prefix
+        """,
+        {"run": run_id, "prefixes": list(prefixes)},
+    ).df()
+
+
+def scores(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> pd.DataFrame:
+    """The scored items of a query (retrieved and judged), as stored, by rank."""
+    return cursor.execute(
+        "SELECT * EXCLUDE (run_id, query_id) FROM scores WHERE run_id = ? AND query_id = ? ORDER BY rank NULLS LAST, item_id",
+        [run_id, query_id],
+    ).df()
+
+
+def item_facts(
+    cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str | None, item_ids: tuple[str, ...]
+) -> pd.DataFrame:
+    """Catalogue fields, SID and mean grade of the given items; `query_id` None where nothing can be judged."""
+    return cursor.execute(
+        """
+        SELECT i.item_id, i.title, i.seller, i.brand, i.category, i.price, i.currency, i.tier,
+               s.sid, s.codes, s.n_sharing, j.grade, j.n_raters
+        FROM items i
+        LEFT JOIN sids s ON s.run_id = $run AND s.item_id = i.item_id
+        LEFT JOIN (SELECT item_id, avg(grade) AS grade, sum(n_raters) AS n_raters
+                   FROM judgments WHERE query_id = $query GROUP BY item_id) j ON j.item_id = i.item_id
+        WHERE i.item_id IN (SELECT unnest($items::VARCHAR[]))
+        ORDER BY i.item_id
+        """,
+        {"run": run_id, "query": query_id, "items": list(item_ids)},
+    ).df()
+
+
+def search_items(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> pd.DataFrame:
+    """Items whose id is `text` or whose title holds all its words, the id match first, then by popularity."""
+    return cursor.execute(
+        """
+        SELECT item_id, title, seller, category, price, currency FROM items
+        WHERE item_id = $id
+           OR ($text <> '' AND len(list_filter(string_split($text, ' '), lambda w: NOT contains(lower(title), w))) = 0)
+        ORDER BY item_id = $id DESC, popularity DESC NULLS LAST, item_id LIMIT $limit
+        """,
+        {"id": text.strip(), "text": normalise(text), "limit": limit},
+    ).df()
+
+
+def suggested_targets(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str, limit: int) -> pd.DataFrame:
+    """Relevant items of the query that are badly placed: not retrieved first, then by rank, worst first."""
+    return cursor.execute(
+        """
+        SELECT s.item_id, i.title, avg(j.grade) AS grade, s.rank, s.retrieved, s.match_level
+        FROM scores s JOIN items i USING (item_id)
+        JOIN judgments j ON j.query_id = s.query_id AND j.item_id = s.item_id
+        WHERE s.run_id = $run AND s.query_id = $query
+        GROUP BY ALL HAVING avg(j.grade) >= (SELECT relevant_grade FROM snapshot)
+        ORDER BY s.rank DESC NULLS FIRST, grade DESC, s.item_id LIMIT $limit
+        """,
+        {"run": run_id, "query": query_id, "limit": limit},
+    ).df()
+
+
+def items_under(cursor: duckdb.DuckDBPyConnection, run_id: str, sids: tuple[str, ...]) -> pd.DataFrame:
+    """Items that hold one of the SIDs: what a query's beams point at."""
+    return cursor.execute(
+        "SELECT item_id, sid FROM sids WHERE run_id = ? AND sid IN (SELECT unnest(?::VARCHAR[])) ORDER BY sid, item_id",
+        [run_id, list(sids)],
+    ).df()

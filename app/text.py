@@ -1,0 +1,294 @@
+"""The dashboard's wording: definitions shown as tooltips, number formats, and escaping of catalogue text."""
+
+from __future__ import annotations
+
+import math
+import re
+
+LEAST_QUERIES = 30
+"""Fewer queries than this and an estimate is not shown as a number."""
+TOO_SMALL = "n too small"
+UNKNOWN = "unknown"
+
+DEFINITIONS = {
+    "auc": "AUC: the chance that a relevant judged pair scores above an irrelevant one, over all judged test pairs. "
+    "Relevant = grade at or above the catalogue's threshold. Interval: bootstrap by query, 95 %.",
+    "ndcg@10": "nDCG@10: how well the judged items of a query are ordered in its first ten places (1 = ideal), averaged "
+    "over test queries. Interval: bootstrap by query, 95 %.",
+    "within_query_auc": "Within-query AUC: the same chance, counting only pairs of the same query.",
+    "lift": "Lift: the ranker with SIDs minus the strong ranker without SIDs (trained apart: same folds, seed and "
+    "architecture), on the same queries. Interval and p value: paired bootstrap by query.",
+    "seen": "Seen: the query itself was among the interactions used in training, as it would be when served. New: it was "
+    "not. A memory of past clicks helps the first kind only.",
+    "query_tier": "Query tier: queries by falling frequency, cut into thirds of traffic: head, torso, tail.",
+    "category_tier": "Category tier by cumulative share of items: head = the largest categories that hold the first half, "
+    "torso = the next 30 %, tail = the rest.",
+    "ladder": "Rankers from the simplest to the full method, on the same test queries. cosine: text similarity alone. "
+    "weak: a ranker on text similarity. strong: text, image, category and lexical features. strong_gbm: the same with "
+    "gradient boosting, as a ceiling check. control: strong plus the contrastive cosine, without SIDs. placebo: SIDs "
+    "shuffled among items (its lift must be nil). naive: SID features computed on queries the generator was trained on.",
+    "utilisation": "Utilisation: codes that hold at least one item, as a share of the codes of the level.",
+    "perplexity": "Perplexity: the number of equally used codes that would be as even as the actual use (2 to the "
+    "entropy). Its ratio to the codebook size is 1 when all codes are used alike.",
+    "perplexity_ratio": "Perplexity divided by the codebook size: 1 when all codes are used alike.",
+    "entropy": "Entropy of code use in bits; the most a level of K codes can have is log2 K.",
+    "gini": "Gini: 0 when all hold the same, towards 1 when one holds everything.",
+    "dead": "Dead codes: codes of the level that hold no item.",
+    "aliasing": "Aliasing: share of items whose whole SID is also held by another item.",
+    "harmful_aliasing": "Harmful sharing: items under one SID that belong to different categories, or were graded "
+    "differently for the same query. Sharing between alike items is wanted.",
+    "unique_share": "Distinct SIDs as a share of items: 1 when no two items share one.",
+    "expected_overlap": "Expected overlap: how many other items share the SID of an item drawn at random, on average.",
+    "largest_bucket": "Largest bucket: the most items under one whole SID.",
+    "purity": "Purity: the share of a prefix's items that belong to its commonest category.",
+    "nmi": "Normalised mutual information with the category: 0 = unrelated, 1 = the same division.",
+    "neighbour_agreement": "Prefix agreement: how often an item and its true nearest neighbour (in the encoder's space) "
+    "share the prefix, beside the same for a random pair.",
+    "hourglass": "Hourglass index: how far the evenness of a middle level's use (entropy / log2 K) falls below that of its "
+    "neighbours; 0 or less = no bottleneck.",
+    "validity": "Beam validity: share of decoded SIDs that exist in the catalogue. Constrained search reaches 100 % by "
+    "construction; unconstrained decoding shows what the generator has learnt.",
+    "generation": "On test queries, over their judged relevant items; intervals by query. Items that were not retrieved by "
+    "the first stage can be neither ranked nor exposed, whatever their code.",
+    "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
+    "by how often the query is asked; shown as a share.",
+    "concentration": "Concentration of exposure over sellers. HHI: sum of squared shares. Gini: unevenness.",
+    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are generated less than half as often "
+    "as the catalogue's, or it loses without a level-1 code of its own. Yes: the interval excludes a loss of more than "
+    "2 points. Otherwise n is too small to tell. The reason names all three: own level-1 code, lift, funnel.",
+    "funnel": "Funnel, in items, each step within the one before: has a SID; is uniquely decodable (no other item holds its "
+    "SID); is generated in some query's beam; is in the top 10 of some query. Stored queries only.",
+    "lorenz": "Lorenz curve: codes by rising use on the x axis, the share of items they hold together on the y axis. The "
+    "diagonal is perfectly even use.",
+    "code_label": "Label: the terms that set a code apart from its siblings (c-TF-IDF within the parent). Support is the "
+    "share of its items that carry the term.",
+    "distance": "Distance of an item to the mean of its prefix's items, in the latent space of the quantizer.",
+    "residual": "Residual norm: how much of an item's vector is still unexplained before level 1 and after each level.",
+    "map": "UMAP places items that are alike near each other; distances between far groups mean little. Trustworthiness: "
+    "how far map neighbours are true neighbours (1 = all). Preservation: true neighbours that stayed neighbours.",
+    "sid": "Semantic identifier: one code per level, coarse to fine, written 17-203-88.",
+    "by_construction": "By construction: the method forces this value (level 1 belongs to categories), so it says "
+    "nothing about quality and is not compared between methods.",
+    "oracle": "Ceiling: the AUC of the hidden truth itself, given the noise in the judgments.",
+}
+
+METRIC_NAMES = {
+    "auc": "AUC",
+    "ndcg@10": "nDCG@10",
+    "within_query_auc": "Within-query AUC",
+    "precision": "Precision",
+    "recall": "Recall",
+    "hhi": "HHI",
+    "gini": "Gini",
+}
+
+RANKER_NAMES = {
+    "cosine": "Cosine, no training",
+    "weak": "Weak: text only",
+    "strong": "Strong, no SIDs",
+    "strong_gbm": "Strong, gradient boosting",
+    "control": "Control: contrastive cosine",
+    "placebo": "Placebo: shuffled SIDs",
+    "naive": "DSIRM, naive training",
+    "dsirm": "DSIRM, with SIDs",
+    "oracle": "Ceiling (hidden truth)",
+}
+
+FIELD_NAMES = {
+    "category": "categories",
+    "image_embedding": "image embeddings",
+    "image_space_embedding": "query embeddings in image space",
+    "seller": "sellers",
+    "brand": "brands",
+    "price": "prices",
+    "interactions": "the search log",
+    "queries": "queries",
+    "judgments": "judgments",
+    "items": "the catalogue",
+}
+
+_GENERATION_NAMES = {
+    "validity": "Beams that exist in the catalogue (constrained)",
+    "free_validity": "Beams that exist in the catalogue (decoded freely)",
+    "beam_diversity": "Diversity of a query's beams",
+}
+
+
+def generation_name(metric: str) -> str:
+    """A generator's measure in words: 'hit@5.level_2' -> 'Relevant items whose code is among the 5 beams, level 2'."""
+    name, _, level = metric.partition(".level_")
+    kind, _, k = name.partition("@")
+    where = f", level {level}" if level else ", whole SID"
+    if kind == "hit":
+        return f"Relevant items whose code is among the {k} beams{where}"
+    if kind == "prefix_survival":
+        return f"Relevant items whose prefix survives the beam search{where}"
+    if kind == "recall":
+        return f"Relevant items among the first {k} retrieved"
+    return _GENERATION_NAMES.get(metric, metric.replace("_", " "))
+
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~^=&])")
+
+
+def escape(text: object) -> str:
+    """Text that Markdown shows as it is: no links, emphasis, HTML, colour directives or formulas."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def number(value: float | None, form: str = "number") -> str:
+    """One number: 'number' .812, 'percent' 81.2 %, 'points' +1.25 pp (of a fraction), 'count' 1,234."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if form == "percent":
+        return f"{100 * value:.1f} %"
+    if form == "points":
+        return f"{100 * value:+.2f} pp"
+    if form == "count":
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def price(value: float | None) -> str:
+    """A price with two decimals; the currency stands beside it where it is known."""
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:,.2f}"
+
+
+def interval(low: float | None, high: float | None, form: str = "number") -> str:
+    """[low, high] in the same form, the unit once."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return UNKNOWN
+    unit = {"percent": " %", "points": " pp"}.get(form, "")
+    low_text, high_text = number(low, form), number(high, form)
+    return f"[{low_text.removesuffix(unit)}, {high_text.removesuffix(unit)}]{unit}"
+
+
+def estimate(value: float | None, n: float | None, form: str = "number", least: int = LEAST_QUERIES) -> str:
+    """The number, or 'n too small' where it rests on fewer than `least` observations."""
+    if n is not None and math.isfinite(n) and n < least:
+        return TOO_SMALL
+    return number(value, form)
+
+
+def p_value(p: float | None) -> str:
+    """A p value in words that fit a sentence."""
+    if p is None or not math.isfinite(p):
+        return "p unknown"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def evidence(low: float | None, high: float | None) -> str:
+    """What a 95 % interval of a difference says."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return "no interval"
+    if low > 0:
+        return "better, interval clear of zero"
+    if high < 0:
+        return "worse, interval clear of zero"
+    return "not separable from zero"
+
+
+# Query, Explain, Sellers & categories
+
+DEFINITIONS |= {
+    "regression": "Worst regression: judged queries by how much nDCG@10 falls when SIDs are used (with minus without). One "
+    "query's difference has no interval; it is a place to look, not a finding.",
+    "cached": "A text that equals a query of the snapshot (case and spaces aside) is shown from the snapshot; so is a query "
+    "id. Anything else is generated live by the run's own model.",
+    "live": "Generate beams, scores and explanations again with the run's model, although this query is stored.",
+    "beam": "Beam search: at each level the best prefixes are kept and extended, the others pruned. Only SIDs that exist are "
+    "reachable; probabilities are shared out among existing children. From the root = the product of the steps.",
+    "without": "Without SIDs: the strong ranker trained apart without any SID feature (same folds, seed and architecture), "
+    "over the same candidates. This is not the SID ranker with its SID switched off.",
+    "grade": "Mean grade of the human judgments of this query and item; empty where not judged.",
+    "match": "SID match: how many levels of the item's SID agree with the deepest-agreeing beam of the query.",
+    "score": "Score: the ranker's ordinal logit, which orders the results. Only differences between items of one query mean "
+    "something.",
+    "contributions": "Exact Shapley values of the ranking logit. They start from the reference and add up to the score; the "
+    "SID's part is split by level. They explain the ranker with SIDs and are no comparison with the ranker without.",
+    "reference": "Reference: this query's mean candidate, with no SID match.",
+    "swap": "Both items start from the same reference, so the differences of their contributions add up to the difference of "
+    "their scores. Named are the fewest features that explain four fifths of it.",
+    "what_if": "The stored ranker evaluated again with the values set here, all else equal. The other candidates keep their "
+    "scores; the rank is counted among them.",
+    "sid_off": "SID switched off: the same ranker with match level 0.",
+    "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
+    "other items scored higher, mainly through one feature.",
+    "width": "Beam width that keeps it: found by real searches, doubling and then halving the interval, up to 256.",
+    "discount": "How much attention a place gets. log2: 1/log2(1 + rank). top10: equal attention to the first ten places, "
+    "none below. click: how likely place r is examined under the position-based click model.",
+    "exposure_change": "Change of exposure share: with SIDs minus without (the strong ranker trained apart), in percentage "
+    "points, summed over retrieved results and weighted by how often each query is asked. Over this query log it is "
+    "exact; the 95 % interval (bootstrap over queries) speaks of new queries.",
+    "q_value": "q value: the p value corrected for looking at many values at once (Benjamini-Hochberg). Below 0.05 the change "
+    "is called clear.",
+    "effective_n": "Effective n: how many equally frequent queries the weighted queries are worth, (sum w)² / sum w². Below "
+    "30 a change is not called clear.",
+    "merit": "Merit: the value's share of relevance among judged, retrieved pairs. Exposure / merit above 1: shown more than "
+    "its judged relevance would earn.",
+    "catalogue": "Exposure / catalogue share: above 1 it is shown more than its number of items would earn.",
+    "revenue": "Revenue proxy: exposure times price, as a share. No sales are known to it.",
+    "hhi": "HHI: the sum of squared exposure shares; 1 when one holds everything.",
+    "top10_share": "Share of exposure that the ten largest hold together.",
+    "cause": "Cause of a gain: the change of exposure times query weight, by the prefix in which the item matches a beam. Of "
+    "a loss: split equally over the prefixes of the items that overtook it. No match is a row of its own. The rows add "
+    "up to the change exactly.",
+}  # fmt: skip
+
+METRIC_NAMES |= {"top10_share": "Share of the top 10"}
+
+FEATURE_NAMES = {
+    "dm": "Text similarity",
+    "mm_dm": "Image match",
+    "ct": "Category agreement",
+    "qs": "Word match",
+    "mm_missing": "Image missing",
+    "qs_coverage": "Query words covered",
+    "qs_numbers": "Numbers and models covered",
+}
+DIMENSION_NAMES = {
+    "seller": "Sellers",
+    "category": "Categories",
+    "brand": "Brands",
+    "price_band": "Price bands",
+    "age": "New and old items",
+}
+
+
+def feature_name(feature: str, label: str | None = None) -> str:
+    """A feature as shown: 'Text similarity (dm)', 'SID level 2 (cordless drill)'."""
+    if feature.startswith("sid_"):
+        name = f"SID level {feature.removeprefix('sid_')}"
+        return f"{name} ({label})" if label else name
+    return f"{FEATURE_NAMES[feature]} ({feature})" if feature in FEATURE_NAMES else feature
+
+
+def direction(difference: float | None) -> str:
+    """A difference in words and a sign, never colour alone."""
+    if difference is None or not math.isfinite(difference):
+        return "not judged"
+    return "▲ better" if difference > 0 else "▼ worse" if difference < 0 else "= same"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and value == value  # NaN and pandas' NaT differ from themselves
+
+
+def move(rank: float | None, rank_without: float | None) -> str:
+    """How far an item moves when SIDs are used."""
+    if rank is None or rank_without is None or not (_known(rank) and _known(rank_without)):
+        return "not retrieved"
+    steps = int(rank_without - rank)
+    return f"▲ {steps} up" if steps > 0 else f"▼ {-steps} down" if steps < 0 else "= same"
+
+
+def match(level: float | None, levels: int, prefix: str | None) -> str:
+    """How deep an item agrees with the beams, in words."""
+    if level is None or not _known(level) or int(level) == 0:
+        return "no match"
+    return f"{int(level)} of {levels} ({prefix})" if isinstance(prefix, str) else f"{int(level)} of {levels}"
+
+
+def place(rank: float | None, retrieved: bool) -> str:
+    """An item's place in words."""
+    return f"rank {int(rank)}" if retrieved and rank is not None and _known(rank) else "not retrieved"

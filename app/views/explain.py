@@ -1,0 +1,350 @@
+"""Explain: why one item scores as it does for one query, what separates it from another, and what would change it."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app import text
+from app.charts import waterfall as charts
+from app.components import items, live, ranking
+from app.components.answer import Answer, answer, origin, reference
+from app.components.explanation import Explanation, Ranker, explain, load_ranker
+from app.components.figure import chosen_row, figure, table
+from app.components.links import choose, link
+from app.components.metric import metric_card
+from app.components.states import bad_parameter, has_run, header, nothing, panel
+from app.fetch import current, fetch
+from app.queries import explain as queries
+from engine.errors import EngineError
+from engine.relevance.attribution import minimal_swap
+
+TOLERANCE = 1e-6  # what contributions may miss the score by
+DENSE_WIDGETS = ("dm", "mm_dm", "ct", "qs", "qs_coverage", "qs_numbers")
+
+
+def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
+    """Query and item, the SID with its labels, and the beam that matched."""
+    run = current().run_id
+    labels = fetch(queries.prefix_labels, run, str(item["sid"])) if pd.notna(item["sid"]) else pd.DataFrame()
+    left, right = st.columns(2)
+    with left:
+        st.caption("Query")
+        st.text(given.text)
+        origin(given)
+        link("query", "Beams and ranking of this query", {"q": given.query_id or given.text, "item": item["item_id"]})
+    with right:
+        st.caption("Item")
+        st.text(str(item["title"]))
+        parts = [
+            f"seller {item['seller']}" if pd.notna(item["seller"]) else None,
+            str(item["category"]) if pd.notna(item["category"]) else None,
+            f"{item['price']:,.2f} {item['currency'] or ''}".strip() if pd.notna(item["price"]) else None,
+            f"grade {row['grade']:.1f}" if pd.notna(row["grade"]) else "not judged",
+            f"id {item['item_id']}",
+        ]
+        st.caption(text.escape(" · ".join(p for p in parts if p)))
+        if labels.empty:
+            st.caption("This item has no SID in this run.")
+        for level in labels.to_dict("records"):
+            matched = int(row["match_level"] or 0) >= level["level"]
+            link(
+                "codebook",
+                f"Level {level['level']}: {text.escape(level['prefix'])} · {text.escape(level['label'] or 'no label')} · "
+                f"{level['n_items']:,} items · {'✓ a beam agrees' if matched else '✗ no beam agrees'}",
+                {"code": level["prefix"]},
+            )
+        if int(row["match_level"] or 0) > 0:
+            st.caption(f"The beam of rank {int(row['beam_rank'])} agrees this deep.")
+
+
+def scores(row: pd.Series, n: int) -> None:
+    """The three scores of the pair, each named for what it serves."""
+    first, second, third = st.columns(3)
+    with first:
+        metric_card(
+            "Score with SIDs", row["score"], define="score", note=f"{text.place(row['rank'], row['retrieved'])} of {n}"
+        )
+    with second:
+        metric_card(
+            "SID switched off", row["score_sid_off"], define="sid_off", note="the same ranker: serves explanations"
+        )
+    with third:
+        metric_card(
+            "Score of the ranker without SIDs", row["score_without_sid"], define="without",
+            note=f"{text.place(row['rank_without_sid'], row['retrieved'])} of {n}; another ranker: serves comparisons",
+        )  # fmt: skip
+
+
+def named(made: Explanation, item: pd.Series) -> pd.DataFrame:
+    """Contributions with the name of each feature, SID levels with their label."""
+    labels: dict[int, str] = {}
+    if pd.notna(item["sid"]):
+        rows = fetch(queries.prefix_labels, current().run_id, str(item["sid"]))
+        labels = {int(r["level"]): r["label"] for r in rows.to_dict("records") if isinstance(r["label"], str)}
+    names = [
+        text.feature_name(f, labels.get(int(f.removeprefix("sid_")))) if f.startswith("sid_") else text.feature_name(f)
+        for f in made.features
+    ]
+    return pd.DataFrame({"feature": made.features, "name": names, "value": made.values})
+
+
+def contributions(made: Explanation, parts: pd.DataFrame, given: Answer, item: pd.Series) -> None:
+    """The waterfall and the check of its sum."""
+    total = made.reference + float(made.values.sum())
+    largest = parts.iloc[int(parts["value"].abs().to_numpy().argmax())]
+    figure(
+        charts.waterfall(parts, made.reference, made.score),
+        title="From the reference to the score",
+        key="waterfall",
+        data=parts,
+        n=f"1 pair, {2 ** (len([f for f in made.features if not f.startswith('sid_')]) + 1)} coalitions, exact; {made.origin}",
+        alt=f"Waterfall from {made.reference:.2f} to {made.score:.2f}; the largest step is {largest['name']} "
+        f"with {largest['value']:+.3f}",
+        define="contributions",
+        filters={"query": given.text, "item": str(item["item_id"])},
+        subtitle="Steps to the right (▲) raise the score, steps to the left (▼) lower it.",
+    )
+    off = abs(total - made.score)
+    sums = (
+        f"reference {made.reference:.6f} + contributions {made.values.sum():+.6f} = {total:.6f}; score {made.score:.6f}"
+    )
+    if off > TOLERANCE:
+        st.error(
+            f"The contributions miss the score by {off:.2e}: do not trust this explanation. {sums}",
+            icon=":material/error:",
+        )
+    else:
+        st.caption(
+            f":material/check: {sums}; they differ by {off:.1e}, under {TOLERANCE:.0e}.",
+            help=text.DEFINITIONS["reference"],
+        )
+
+
+def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, row: pd.Series) -> None:
+    """What puts this item above or below another one."""
+    ranked = rows[rows["rank"].notna()]
+    others = _neighbours(ranked, row)
+    if not others:
+        nothing("There is no other ranked item to compare with.")
+        return
+    asked = st.query_params.get("other")
+    names = dict(others)
+    if asked and asked not in names:
+        bad_parameter("other", asked, "It is not among the candidates of this query.")
+    other_id = st.selectbox(
+        "Compare with", list(names), format_func=lambda i: names[i], key="other", bind="query-params",
+        help="The neighbours in the ranking first, then every candidate.",
+    )  # fmt: skip
+    other = ranked[ranked["item_id"] == other_id].iloc[0]
+    theirs = explain(ranker, given, other)
+    upper, lower = (made, theirs) if made.score >= theirs.score else (theirs, made)
+    found = minimal_swap(upper.values, lower.values, upper.features)
+    this_above = upper is made
+    reasons = ", ".join(f"{value:.2f} is {text.feature_name(f)}" for f, value in found.reasons)
+    rest = f"; everything else together {found.rest:+.2f}" if len(found.reasons) < len(upper.features) else ""
+    if found.gap < TOLERANCE:
+        st.markdown("Both have the same score; the first-stage order decides.")
+    else:
+        st.markdown(
+            f"This item is **{'above' if this_above else 'below'}** “{text.escape(text_short(other['title']))}” by "
+            f"**{found.gap:.2f}**, of which {text.escape(reasons)}{rest}."
+        )
+    parts = pd.DataFrame({"name": [text.feature_name(f) for f in made.features], "value": made.values - theirs.values})
+    figure(
+        charts.swap(parts, "this item", "the other"),
+        title="This item against the other",
+        key="swap",
+        data=parts,
+        n="2 items",
+        alt=f"This item is {'above' if this_above else 'below'} the other by {found.gap:.2f}: {reasons}",
+        define="swap",
+        filters={"query": given.text, "item": str(row["item_id"]), "other": str(other_id)},
+    )
+    link("explain", "Explain the other item", {"q": given.query_id or given.text, "item": other_id})
+
+
+def _neighbours(ranked: pd.DataFrame, row: pd.Series) -> list[tuple[str, str]]:
+    """(item id, name) of the other candidates: the one above, the one below, then all by rank."""
+    others = ranked[ranked["item_id"] != row["item_id"]].sort_values("rank")
+    if pd.notna(row["rank"]):
+        above = others[others["rank"] < row["rank"]].tail(1)
+        below = others[others["rank"] > row["rank"]].head(1)
+    else:
+        above, below = others.tail(1), others.head(0)
+    parts = [above.assign(lead="the one above: "), below.assign(lead="the one below: "), others.assign(lead="")]
+    listed = pd.concat(parts).drop_duplicates("item_id").to_dict("records")
+    return [(str(r["item_id"]), f"{r['lead']}rank {int(r['rank'])}, {text_short(r['title'])}") for r in listed]
+
+
+def text_short(title: object, width: int = 60) -> str:
+    """A title for a sentence or a menu."""
+    flat = " ".join(str(title).split())
+    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
+
+
+def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
+    """Set the match level or a dense feature: the exact new score, and the rank among the same candidates."""
+    candidates = rows[rows["retrieved"]]
+    st.caption(text.DEFINITIONS["what_if"])
+    levels = ranker.scorer.levels or 0
+    left, right = st.columns([3, 2])
+    own = ranker.dense(pd.DataFrame([row]))[0]
+    new = own.copy()
+    with left:
+        level = st.select_slider(
+            "SID match level", list(range(levels + 1)), value=int(row["match_level"] or 0), key="match",
+            bind="query-params", help=text.DEFINITIONS["match"],
+        )  # fmt: skip
+        columns = st.columns(2)
+        shown = [name for name in DENSE_WIDGETS if name in ranker.scorer.columns]
+        missing = "mm_missing" in ranker.scorer.columns and bool(own[ranker.scorer.columns.index("mm_missing")])
+        for i, name in enumerate(shown):
+            k = ranker.scorer.columns.index(name)
+            if name == "mm_dm" and missing:
+                columns[i % 2].caption(f"{text.feature_name(name)}: no image embedding, nothing to set")
+                continue
+            values = ranker.dense(candidates)[:, k] if len(candidates) else own[k : k + 1]
+            low, high = float(min(values.min(), own[k])), float(max(values.max(), own[k]))
+            if high - low < 1e-9:
+                high = low + 1.0
+            with columns[i % 2]:
+                new[k] = st.slider(
+                    text.feature_name(name), low, high, float(own[k]), step=(high - low) / 200, format="%.3f",
+                    key=f"set_{name}", bind="query-params", help="From the lowest to the highest among this query's candidates.",
+                )  # fmt: skip
+        st.button("Back to its own values", icon=":material/undo:", on_click=_reset, type="tertiary")
+    score = float(ranker.scorer.logit(new[None], np.array([int(level)]))[0])
+    others = candidates.loc[candidates["item_id"] != row["item_id"], "score"].to_numpy(dtype=float)
+    rank = int((others > score).sum()) + 1
+    change = score - float(row["score"])
+    with right:
+        grade = float(ranker.scorer.expected_grade(np.array([score]))[0])
+        metric_card(
+            "New score", score, define="score",
+            note=f"{charts.arrow(change)} {change:+.3f} against its own {row['score']:.3f}; expected grade {grade:.2f}",
+        )  # fmt: skip
+        before = int(row["rank"]) if pd.notna(row["rank"]) else None
+        metric_card(
+            "New rank", rank, form="count", n=len(others) + 1, unit="items ranked", least=1,
+            note=text.move(rank, before) if before else "but it was not retrieved: it would need the first stage",
+        )  # fmt: skip
+
+
+def _reset() -> None:
+    for name in ("match", "other", *(f"set_{d}" for d in DENSE_WIDGETS)):
+        st.session_state.pop(name, None)
+
+
+def unscored(given: Answer, item: pd.Series) -> None:
+    """An item that is neither a candidate nor judged: nothing stored; the live model can still explain it."""
+    nothing(
+        "This item is not among the scored ones: the first stage did not retrieve it and nobody judged it.",
+        remedy="The Query page says where it was lost; the live model can say how it would have scored.",
+    )
+    link(
+        "query",
+        "Where was it lost?",
+        {"q": given.query_id or given.text, "item": item["item_id"], "view": "Where was it lost?"},
+    )
+    where = current()
+    model = live.model(str(where.workspace), where.run_id)
+    if model.state == "warming":
+        live.wait(model)
+    elif model.state == "failed":
+        live.unavailable(model)
+    elif st.button("Score it live", icon=":material/bolt:", type="primary"):
+        try:
+            told = model.explain(given.text, str(item["item_id"]))
+        except EngineError as error:
+            st.error(text.escape(error), icon=":material/error:")
+            return
+        made = Explanation(
+            tuple(told.contributions),
+            np.array(list(told.contributions.values())),
+            told.reference,
+            told.score,
+            "computed live",
+        )
+        contributions(made, named(made, item), given, item)
+
+
+def pair(given: Answer, item: pd.Series) -> None:
+    """Everything about one pair."""
+    rows = ranking.rows(given)
+    own = rows[rows["item_id"] == item["item_id"]]
+    full = fetch(queries.item, current().run_id, str(item["item_id"])).iloc[0]
+    if own.empty:
+        unscored(given, full)
+        return
+    row = own.iloc[0]
+    with panel("Facts"):
+        facts(given, row, full)
+    scores(row, int(rows["retrieved"].sum()))
+    try:
+        ranker = load_ranker(reference(given))
+        made = explain(ranker, given, row)
+    except EngineError as error:
+        nothing(f"The exact contributions of this pair cannot be shown: {text.escape(error)}")
+        return
+    with panel("Contributions", height=360):
+        contributions(made, named(made, full), given, full)
+    with panel("Against another item", height=300):
+        st.subheader("Why above or below?", anchor=False, help=text.DEFINITIONS["swap"])
+        swap(ranker, given, made, rows, row)
+    with panel("What if", height=300):
+        st.subheader("What if?", anchor=False, help=text.DEFINITIONS["what_if"])
+        what_if(ranker, rows, row)
+
+
+def start() -> None:
+    """Pairs worth a look, where the link names none."""
+    rows = fetch(queries.strongest, current().run_id, 50)
+    if rows.empty:
+        nothing("This run stored no contributions.", remedy="Type a query and an item above.")
+        return
+
+    def take() -> None:
+        row = chosen_row("strongest", rows)
+        if row is not None:
+            choose("q", str(row["text"]))
+            choose("item", str(row["item_id"]))
+
+    table(
+        rows,
+        title="Judged pairs that SIDs move most",
+        key="strongest",
+        n=f"{len(rows)} pairs, the strongest",
+        define="contributions",
+        show=["text", "title", "grade", "sid", "rank", "rank_without_sid"],
+        columns={
+            "text": st.column_config.TextColumn("Query", width="medium"),
+            "title": st.column_config.TextColumn("Item", width=260),
+            "grade": st.column_config.NumberColumn("Grade", format="%.1f"),
+            "sid": st.column_config.NumberColumn("Contribution of the SID, logits", format="%+.3f"),
+            "rank": "Rank with SIDs",
+            "rank_without_sid": "Rank without",
+        },
+        on_select=take,
+        height=420,
+    )
+    st.caption("Choose a row to explain that pair.")
+
+
+header("Explain", "Why does this item score as it does for this query, and what would change it?")
+if has_run():
+    q = (
+        st.text_input("Query", key="q", bind="query-params", type="search", help=text.DEFINITIONS["cached"]) or ""
+    ).strip()
+    given = answer(q) if q else None
+    chosen = None
+    if q and given is not None:
+        chosen = items.pick("Item", given)
+    elif not q:
+        with panel("Pairs"):
+            start()
+    pair_key = (q, None if chosen is None else str(chosen["item_id"]))
+    if st.session_state.get("_explained", pair_key) != pair_key:
+        _reset()  # another pair has other values to start from
+    st.session_state["_explained"] = pair_key
+    if given is not None and chosen is not None:
+        pair(given, chosen)

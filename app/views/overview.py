@@ -1,0 +1,272 @@
+"""Overview: what this snapshot is, what SIDs changed, how healthy they are, and what to look at first."""
+
+import json
+from collections.abc import Hashable
+from typing import Any
+
+import streamlit as st
+
+from app import text
+from app.charts import overview as charts
+from app.components.figure import figure, table
+from app.components.links import link
+from app.components.metric import health_light, metric_card, verdict_badge
+from app.components.states import has_run, header, nothing, panel
+from app.fetch import current, fetch
+from app.queries import overview as queries
+from app.queries import snapshot
+from app.text import escape
+
+
+def identity() -> None:
+    """What was measured, in two sentences, and what of it is not real or not given."""
+    info, run_id = fetch(snapshot.info), current().run_id
+    counts = (
+        ("items", "n_items"),
+        ("queries", "n_queries"),
+        ("judgments", "n_judgments"),
+        ("log rows", "n_interactions"),
+    )
+    parts = [f"{int(info[column]):,} {name}" for name, column in counts if info.get(column)]
+    st.markdown(f"**{escape(info['dataset'])}**: {escape(', '.join(parts) or 'an empty catalogue')}.")
+    for kind, names in (
+        ("Derived, that is guessed from other fields", info["derived"]),
+        ("Simulated", info["simulated"]),
+    ):
+        if names:
+            said = ", ".join(text.FIELD_NAMES.get(n, n) for n in names)
+            st.markdown(f":material/science: **{kind}:** {escape(said)}.")
+    synthetic, total = fetch(snapshot.synthetic_queries)
+    if synthetic:
+        st.markdown(
+            f":material/science: **Synthetic queries:** {synthetic:,} of {total:,} queries were made from item fields, "
+            "not typed by people."
+        )
+    if not run_id:
+        return
+    run = next(r for r in fetch(snapshot.runs).to_dict("records") if r["run_id"] == run_id)
+    sizes = " × ".join(str(int(k)) for k in run["sizes"]) if run["sizes"] is not None else "unknown"
+    took = f", trained in {run['seconds'] / 60:.1f} minutes" if run["seconds"] == run["seconds"] else ""
+    first = {"category": "level 1 belongs to categories", "kmeans": "level 1 is k-means cells (no categories)"}
+    st.markdown(
+        f"Run **{escape(run_id)}**: method {escape(str(run['method']).upper())}, preset {escape(run['preset'])}, seed "
+        f"{int(run['seed'])}{escape(took)}. Codes per level {escape(sizes)}"
+        f"{escape('; ' + first[run['level1']]) if run['level1'] in first else ''}."
+    )
+    for note in json.loads(run["notes"] or "[]"):
+        st.caption(":material/info: " + escape(note))
+    with st.expander(
+        "How this snapshot was made", icon=":material/receipt_long:", on_change="rerun", key="made"
+    ) as made:
+        if made.open:
+            details(info, run)
+
+
+def details(info: dict[str, Any], run: dict[Hashable, Any]) -> None:
+    """Catalogue, configuration and stages, for who wants to repeat it."""
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Catalogue**")
+        facts = {
+            "Source": info["source"],
+            "Licence": info["license"],
+            "Fingerprint": info["fingerprint"],
+            "Rejected input rows": f"{int(info['n_rejected'] or 0):,}",
+            "Relevant means": f"grade {text.number(info['relevant_grade'])} or more, of {text.number(info['max_grade'])}",
+            "Evaluation": f"{run['evaluation']}, {text.number(run['n_test_queries'], 'count')} test queries",
+            "Git commit": run["git_commit"],
+            "Peak memory": f"{text.number(run['peak_mb'], 'count')} MB",
+        }
+        for name, value in facts.items():
+            st.markdown(f"{name}: {escape(value if value is not None else text.UNKNOWN)}")
+        st.markdown("**Configuration**")
+        st.json(run["config"], expanded=False)
+        st.markdown("**Library versions**")
+        st.json(run["versions"] or "{}", expanded=False)
+    with right:
+        stages = fetch(snapshot.stages, current().run_id)
+        table(
+            stages,
+            title="Stages of the run",
+            columns={
+                "stage": "Stage",
+                "seconds": st.column_config.NumberColumn("Time (s)", format="%.1f"),
+                "peak_mb": st.column_config.NumberColumn("Peak memory (MB)", format="%.0f"),
+                "cached": "Taken from cache",
+            },
+        )
+
+
+def headline() -> None:
+    """The metrics with and without SIDs, the paired test, and the lift by segment."""
+    rows = fetch(queries.headline, current().run_id)
+    whole = {row["metric"]: row for row in rows[rows["segment"] == "all"].to_dict("records")}
+    shown = [m for m in ("auc", "ndcg@10") if m in whole]
+    if not shown:
+        nothing("This run holds no comparison with and without SIDs: no judged test queries.")
+        return
+    for metric, place in zip(shown, st.columns(len(shown), gap="medium"), strict=True):
+        row, name = whole[metric], text.METRIC_NAMES[metric]
+        with place:
+            st.markdown(f"**{escape(name)}**", help=text.DEFINITIONS[metric])
+            cards = st.columns(3, gap="small")
+            for card, label, side, form in zip(
+                cards, ("with SIDs", "without SIDs", "difference"), ("with_", "without_", ""), ("number", "number", "points"),
+                strict=True,
+            ):  # fmt: skip
+                with card:
+                    metric_card(
+                        label, row["difference" if not side else f"{side}value"], low=row[f"{side}low"],
+                        high=row[f"{side}high"], n=row["n"], form=form, define="lift" if side != "with_" else metric,
+                    )  # fmt: skip
+            said = (
+                f"{name}: {text.evidence(row['low'], row['high'])} (paired by query, {text.p_value(row['p_value'])})."
+            )
+            st.markdown(f"**{escape(said)}**" if row["n"] >= text.LEAST_QUERIES else f"**{name}: {text.TOO_SMALL}.**")
+
+
+def comparisons() -> None:
+    """Lift by segment beside the ladder of rankers, for one metric."""
+    rows = fetch(queries.headline, current().run_id)
+    known = [m for m in text.METRIC_NAMES if m in set(rows["metric"])]
+    if not known:
+        return
+    metric = st.segmented_control(
+        "Metric", known, default=known[0], required=True, format_func=lambda m: text.METRIC_NAMES[m], key="metric",
+        bind="query-params",
+    )  # fmt: skip
+    metric = metric or known[0]
+    name = text.METRIC_NAMES[metric]
+    mine = rows[rows["metric"] == metric]
+    left, right = st.columns(2, gap="large")
+    with left, panel("Lift by segment", height=360):
+        clear = mine[(mine["low"] > 0) & (mine["n"] >= text.LEAST_QUERIES)]
+        figure(
+            charts.lift(mine),
+            title=f"Where SIDs help: {name} by segment",
+            subtitle="With SIDs minus the strong ranker without, 95 % intervals, paired by query",
+            data=mine,
+            n=f"{len(mine)} segments, all test queries",
+            define="lift",
+            filters={"metric": metric},
+            key="lift",
+            alt=f"{name} lift per segment; the interval is clear of zero and positive in {len(clear)} of {len(mine)} segments.",
+        )
+    with right, panel("Ladder of rankers", height=360):
+        steps = fetch(queries.ladder, current().run_id, metric, "all")
+        ceiling = fetch(snapshot.info)["oracle_auc"] if metric == "auc" else None
+        best = str(steps["ranker"].iloc[int(steps["value"].argmax())]) if len(steps) else ""
+        figure(
+            charts.ladder(steps, metric_name=name, ceiling=ceiling),
+            title=f"Ladder of rankers: {name}",
+            subtitle="From text similarity alone to the full method, on the same test queries",
+            data=steps,
+            n=f"{text.number(steps['n'].max(), 'count') if len(steps) else 0} test queries, all",
+            define="ladder",
+            filters={"metric": metric},
+            key="ladder",
+            alt=f"{name} of {len(steps)} rankers; the highest is {text.RANKER_NAMES.get(best, 'none')}.",
+        )
+
+
+def generator() -> None:
+    """How often the beams hold what relevant items carry, and whether every beam exists."""
+    rows = fetch(queries.generation, current().run_id)
+    if rows.empty:
+        nothing("This run was not measured on test queries.")
+        return
+    named = rows.assign(measure=[text.generation_name(m) for m in rows["metric"]])
+    table(
+        named, title="How well the generator aims", define="generation", n=f"{int(rows['n'].max()):,} test queries, all",
+        show=["measure", "value", "low", "high", "n"],
+        columns={
+            "measure": st.column_config.TextColumn("Measure", width="large"),
+            "n": st.column_config.NumberColumn("Test queries", format="localized"),
+        },
+        percent={"value": "Value", "low": "Low", "high": "High"},
+    )  # fmt: skip
+
+
+def health() -> None:
+    """Six lights in two rows."""
+    found = fetch(queries.lights, current().run_id)
+    for start in (0, 3):
+        for light, place in zip(found[start : start + 3], st.columns(3), strict=True):
+            with place:
+                health_light(
+                    light.title, light.verdict, value=light.value, threshold=light.threshold, page=light.page,
+                    params=light.params, define=light.define,
+                )  # fmt: skip
+
+
+def first() -> None:
+    """The worst findings, each one click from its evidence."""
+    found = fetch(queries.findings, current().run_id)
+    if found.empty:
+        nothing("No finding passed its threshold in this run.")
+        return
+    for row in found.head(8).to_dict("records"):
+        with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
+            with st.container(width=120):
+                verdict_badge(str(row["severity"]))
+            with st.container(gap="xxsmall"):
+                st.markdown(f"**{escape(row['title'])}**")
+                if row["detail"]:
+                    st.caption(escape(row["detail"]))
+            with st.container(width="content"):
+                link(row["page"], "See the evidence", row["params"] or EVIDENCE.get(row["kind"]))
+    if len(found) > 8:
+        with st.expander(f"{len(found) - 8} more findings"):
+            table(
+                found.drop(columns=["params"]).iloc[8:], title="More findings", heading=False, full=lambda: found,
+                columns={"position": "#", "severity": "Severity", "title": "Finding", "detail": "Detail"},
+                show=["position", "severity", "title", "detail"],
+            )  # fmt: skip
+
+
+# where the evidence of a finding without parameters of its own is found
+EVIDENCE = {"health": {"health": "true"}}
+STORY_NAMES = {
+    "won": ("A query won", ":material/trending_up:"),
+    "lost": ("A query lost", ":material/trending_down:"),
+    "ambiguous": ("An ambiguous query", ":material/call_split:"),
+}
+
+
+def stories() -> None:
+    """Three queries that show what a code means."""
+    rows = fetch(queries.stories, current().run_id)
+    if rows.empty:
+        nothing("This run has no judged query that tells a story yet.")
+        return
+    for row, place in zip(rows.to_dict("records"), st.columns(len(rows)), strict=True):
+        name, icon = STORY_NAMES.get(str(row["kind"]), (str(row["kind"]), ":material/menu_book:"))
+        with place, st.container(border=True, height="stretch"):
+            st.markdown(f"{icon} **{escape(name)}**")
+            st.markdown(escape(row["sentence"]))
+            params = {"q": row["query_id"], "item": row["item_id"]}
+            link("query", "Follow the query", params)
+            if row["item_id"]:
+                link("explain", "Why this item", params)
+
+
+header("Overview", "What semantic identifiers change in this catalogue's search, and where to look first.")
+with panel("What this snapshot is"):
+    identity()
+if has_run():
+    with panel("Headline"):
+        headline()
+    st.header("What should I look at first?", anchor=False)
+    with panel("Findings"):
+        first()
+    st.header("Health", anchor=False, help="Each light names its threshold and links to the page that explains it.")
+    with panel("Health lights"):
+        health()
+    st.header("With and without SIDs", anchor=False)
+    with panel("Comparisons"):
+        comparisons()
+    with panel("Generator"):
+        generator()
+    st.header("Three stories", anchor=False, help="Chosen by rule from the judged queries, not by hand.")
+    with panel("Stories"):
+        stories()

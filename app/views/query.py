@@ -1,0 +1,286 @@
+"""Query: what the generator predicts for a query, how that changes the ranking, and where a target was lost."""
+
+import math
+
+import pandas as pd
+import streamlit as st
+
+from app import text
+from app.charts import beams as beam_charts
+from app.components import ranking
+from app.components.answer import Answer, answer, labels, origin
+from app.components.figure import chosen_point, chosen_row, figure, table
+from app.components.links import address, button, choose, go
+from app.components.lost import lost
+from app.components.states import bad_parameter, has_run, header, nothing, panel
+from app.fetch import current, fetch
+from app.queries import query as queries
+from app.queries import snapshot as snapshot_queries
+
+ORDERS = {"most frequent": "frequency", "worst regression": "regression", "best gain": "gain", "A to Z": "text"}
+TIERS = ("all", "head", "torso", "tail")
+LOG_ROWS = 2_000
+
+
+def choose_from_log() -> None:
+    """The query log as a table: choosing a row writes the bound `q`."""
+    run = current().run_id
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        order = st.segmented_control(
+            "Order", list(ORDERS), default="most frequent", required=True,
+            key="order", bind="query-params", help=text.DEFINITIONS["regression"],
+        )  # fmt: skip
+        tier = st.segmented_control(
+            "Tier", TIERS, default="all", required=True, key="tier", bind="query-params",
+            help=text.DEFINITIONS["query_tier"],
+        )  # fmt: skip
+        words = st.text_input("Containing", key="words", bind="query-params", placeholder="words of the query")
+    rows = fetch(
+        queries.log, run, ORDERS[order or "most frequent"], None if tier == "all" else tier, words or "", LOG_ROWS
+    )
+    if rows.empty:
+        nothing("No query of this run is like that.", remedy="Clear the words or choose another tier.")
+        return
+    rows["direction"] = rows["difference"].map(text.direction)
+    table(
+        rows,
+        title="Query log",
+        n=f"{len(rows):,} queries, {'all' if len(rows) < LOG_ROWS else 'the first'}; nDCG@10 where judged",
+        define="regression",
+        filters={"order": order, "tier": tier, "words": words},
+        show=["text", "frequency", "tier", "split", "n_judged", "value_without", "value", "difference", "direction"],
+        columns={
+            "text": st.column_config.TextColumn("Query", width="large"),
+            "frequency": st.column_config.NumberColumn("Searches", format="localized"),
+            "tier": "Tier",
+            "split": "Split",
+            "n_judged": st.column_config.NumberColumn("Judged items"),
+            "value_without": st.column_config.NumberColumn("nDCG@10 without SIDs", format="%.3f"),
+            "value": st.column_config.NumberColumn("with SIDs", format="%.3f"),
+            "difference": st.column_config.NumberColumn("difference", format="%+.3f"),
+            "direction": "In words",
+        },
+        height=420,
+        heading=False,
+        on_select=lambda: _take_row(rows),
+    )
+    st.caption("Choose a row to open that query.")
+
+
+def _take_row(rows: pd.DataFrame) -> None:
+    row = chosen_row("query-log", rows)
+    if row is not None:
+        choose("q", str(row["text"]))
+
+
+def about(given: Answer) -> None:
+    """What is known of the query, and how the answer came about."""
+    row = given.query
+    st.subheader("Answer", anchor=False)
+    st.text(given.text)
+    origin(given)
+    if row is None:
+        st.caption("Not in the log and not judged: nothing about it was stored.")
+        return
+    seen = "its clicks were used in training" if pd.notna(row["seen"]) and bool(row["seen"]) else "new to the generator"
+    facts = [
+        f"{row['frequency']:,.0f} searches" if pd.notna(row["frequency"]) else "frequency unknown",
+        f"{row['tier']} tier" if pd.notna(row["tier"]) else None,
+        f"split {row['split']}" if pd.notna(row["split"]) else None,
+        "synthetic query" if row["source"] == "synthetic" else None,
+        seen if pd.notna(row["seen"]) else None,
+        f"{int(row['n_judged'])} judged items" if pd.notna(row["n_judged"]) else None,
+        f"id {row['query_id']}",
+    ]
+    st.caption(text.escape(" · ".join(f for f in facts if f)), help=text.DEFINITIONS["seen"])
+
+
+def marked(nodes: pd.DataFrame, run: str) -> pd.DataFrame:
+    """Beam nodes with their label, whether the whole SID is shared, and probabilities in plain numbers."""
+    facts = fetch(queries.prefix_facts, run, tuple(sorted(set(nodes["prefix"])))).set_index("prefix")
+    nodes = nodes.copy()
+    nodes["label"] = nodes["prefix"].map(facts["label"]).astype(object)
+    deepest = nodes["level"].max()
+    harmful = nodes["prefix"].map(facts["harmful"]).astype(object).eq(True)
+    shared = (nodes["level"] == deepest) & (nodes["n_items"] > 1)
+    nodes["mark"] = ""
+    nodes.loc[shared, "mark"] = "aliased"
+    nodes.loc[shared & harmful, "mark"] = "harmful"
+    nodes["probability"] = 100 * nodes["step_log_prob"].map(math.exp)
+    nodes["cumulative"] = 100 * nodes["log_prob"].map(math.exp)
+    nodes["state"] = nodes["kept"].map({True: "● kept", False: "○ pruned"})
+    nodes["sharing"] = nodes["mark"].map({"": "", "aliased": "aliased", "harmful": "aliased, not alike"})
+    nodes.loc[(nodes["level"] == deepest) & (nodes["n_items"] == 1), "sharing"] = "unique"
+    nodes["valid"] = nodes["n_items"] > 0
+    nodes["open"] = nodes["prefix"].map(lambda p: address("codebook", {"code": p}))
+    return nodes
+
+
+def beam_trie(given: Answer) -> None:
+    """The search tree, drawn and as an equal table."""
+    run = current().run_id
+    if given.nodes.empty:
+        nothing("No beams were stored for this query.", remedy="Switch on “Generate live”.")
+        return
+    nodes = marked(given.nodes, run)
+    kept = nodes[nodes["kept"] & (nodes["level"] == nodes["level"].max())]
+    held = kept["cumulative"].sum()
+    st.markdown(text.escape(_reading(nodes, kept)))
+    pruned = st.slider("Pruned branches drawn a level", 0, 15, 4, key="pruned", bind="query-params", width=320)
+    figure(
+        beam_charts.trie(nodes, pruned=pruned),
+        title="Beam trie",
+        key="trie",
+        data=nodes.drop(columns="open"),
+        n=f"{len(nodes)} prefixes tried, {int(nodes['kept'].sum())} kept; the table has all of them",
+        alt=f"Search tree: the {len(kept)} kept SIDs hold {held:.1f} % of the probability",
+        define="beam",
+        filters={"query": given.text},
+        on_select=_open_code,
+        subtitle="A number is the code and how likely it is given its parent. ×3: three items share the SID; "
+        "⚠: and are not alike. Click a point for its code card.",
+    )
+    table(
+        nodes,
+        title="Every prefix tried",
+        key="nodes",
+        define="beam",
+        filters={"query": given.text},
+        show=["level", "rank", "state", "prefix", "label", "probability", "cumulative", "log_prob", "n_items",
+              "valid", "sharing", "open"],
+        columns={
+            "level": "Level", "rank": "Rank", "state": "State", "prefix": "Prefix",
+            "label": st.column_config.TextColumn("Label", width="medium"),
+            "probability": st.column_config.NumberColumn("Probability given parent, %", format="%.1f"),
+            "cumulative": st.column_config.NumberColumn("From the root, %", format="%.1f"),
+            "log_prob": st.column_config.NumberColumn("Cumulative log-probability", format="%.3f"),
+            "n_items": st.column_config.NumberColumn("Items under it", format="localized"),
+            "valid": st.column_config.CheckboxColumn("Exists", help=text.DEFINITIONS["validity"]),
+            "sharing": st.column_config.TextColumn("Whole SID", help=text.DEFINITIONS["aliasing"]),
+            "open": st.column_config.LinkColumn("Code card", display_text="open"),
+        },
+        height=380,
+    )  # fmt: skip
+
+
+def _reading(nodes: pd.DataFrame, kept: pd.DataFrame) -> str:
+    """The tree in one sentence."""
+    if kept.empty:
+        return "No whole SID was kept."
+    best = kept.sort_values("rank").iloc[0]
+    name = f" ({best['label']})" if isinstance(best["label"], str) and best["label"] else ""
+    first = nodes[(nodes["level"] == 1) & nodes["kept"]]
+    share = kept["cumulative"] / kept["cumulative"].sum()
+    spread = float(-(share * share.map(math.log2)).sum()) if len(kept) > 1 else 0.0
+    sure = "sure of one meaning" if spread < 1 else "spread over several meanings" if spread > 1.8 else "between a few"
+    return (
+        f"The generator bets most on {best['prefix']}{name} with {best['cumulative']:.1f} %; its {len(kept)} beams start in "
+        f"{first['prefix'].nunique()} level-1 codes, point at {int(kept['n_items'].sum()):,} items and hold "
+        f"{kept['cumulative'].sum():.1f} % of all probability: {sure} (entropy of the beams {spread:.2f} bits)."
+    )
+
+
+def _open_code() -> None:
+    prefix = chosen_point("trie")
+    if prefix:
+        st.session_state["_open_code"] = str(prefix[0] if isinstance(prefix, list) else prefix)
+
+
+def other_beams(given: Answer) -> None:
+    """Constrained against unconstrained decoding, and this run against another one."""
+    run = current().run_id
+    left, right = st.columns(2)
+    with left:
+        beams = given.beams[["rank", "sid", "log_prob"]].assign(
+            label=given.beams["sid"].map(labels(run, given.beams["sid"]))
+        )
+        _beam_table(beams, "Constrained to SIDs that exist", "beams", given)
+    with right:
+        free = given.free_beams
+        if free.empty:
+            nothing("Unconstrained beams were not stored for this query.")
+        else:
+            free = free[["rank", "sid", "log_prob", "valid"]].assign(label=free["sid"].map(labels(run, free["sid"])))
+            valid = int(free["valid"].sum())
+            _beam_table(free, "Unconstrained", "free", given)
+            st.caption(
+                f"{valid} of {len(free)} unconstrained beams exist in the catalogue; "
+                f"{len(set(free['sid']) & set(given.beams['sid']))} are the same as constrained ones.",
+                help=text.DEFINITIONS["validity"],
+            )
+    runs = fetch(snapshot_queries.runs)
+    others = [r for r in runs.loc[runs["method"] != "none", "run_id"] if r != run]
+    if not others or given.query_id is None:
+        return
+    asked = st.query_params.get("base")
+    if asked and asked not in others:
+        bad_parameter("base", asked, f"Shown instead: {text.escape(others[0])}.")
+    base = st.selectbox("Beside the beams of run", others, key="base", bind="query-params")
+    theirs = fetch(queries.beams, base, given.query_id)
+    if theirs.empty:
+        nothing(f"Run {text.escape(base)} stored no beams for this query.")
+        return
+    ours = set(fetch(queries.items_under, run, tuple(given.beams["sid"]))["item_id"])
+    items = set(fetch(queries.items_under, base, tuple(theirs["sid"]))["item_id"])
+    _beam_table(theirs[["rank", "sid", "log_prob", "label"]], f"Run {base}", "base", given)
+    st.caption(
+        "Codes of two runs have nothing in common, so the runs are compared by the items their beams point at: "
+        f"{len(ours & items):,} in both, {len(ours - items):,} only here, {len(items - ours):,} only in {text.escape(base)}."
+    )
+
+
+def _beam_table(beams: pd.DataFrame, title: str, key: str, given: Answer) -> None:
+    beams = beams.assign(probability=100 * beams["log_prob"].map(math.exp))
+    shown = [c for c in ("rank", "sid", "label", "probability", "valid") if c in beams]
+    table(
+        beams,
+        title=title,
+        key=f"beams-{key}",
+        define="beam",
+        filters={"query": given.text},
+        show=shown,
+        columns={
+            "rank": "Rank", "sid": "SID", "label": st.column_config.TextColumn("Label", width="medium"),
+            "probability": st.column_config.NumberColumn("Probability, %", format="%.2f"),
+            "valid": st.column_config.CheckboxColumn("Exists"),
+        },
+    )  # fmt: skip
+
+
+header("Query", "What does the system think a query means, what does that change, and where was an item lost?")
+if has_run():
+    code = st.session_state.pop("_open_code", None)
+    if code:
+        go("codebook", {"code": code})
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    with left:
+        asked = st.text_input(
+            "Query", key="q", bind="query-params", type="search",
+            placeholder="Type anything, or choose from the log below", help=text.DEFINITIONS["cached"],
+        )  # fmt: skip
+    with right:
+        fresh = st.toggle("Generate live", key="live", bind="query-params", help=text.DEFINITIONS["live"])
+    if not (asked or "").strip():
+        with panel("Query log", height=420):
+            choose_from_log()
+    else:
+        button("Choose another from the log", "q", "", id="back-to-log", icon=":material/list:")
+        given = answer(str(asked), fresh=fresh)
+        if given is not None:
+            with panel("Answer"):
+                about(given)
+            beams_tab, ranking_tab, lost_tab = st.tabs(
+                ["Beams", "Ranking", "Where was it lost?"], key="view", bind="query-params", on_change="rerun"
+            )
+            if beams_tab.open:
+                with beams_tab:
+                    with panel("Beam trie", height=420):
+                        beam_trie(given)
+                    with panel("Other beams", height=200):
+                        other_beams(given)
+            if ranking_tab.open:
+                with ranking_tab, panel("Ranking", height=420):
+                    ranking.show(given)
+            if lost_tab.open:
+                with lost_tab, panel("Where was it lost?", height=300):
+                    lost(given)

@@ -1,0 +1,359 @@
+"""Sellers & categories: who is seen more and who less when SIDs are used, how sure that is, and what caused it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import text
+from app.charts import exposure as charts
+from app.charts.waterfall import arrow
+from app.components.figure import chosen_point, chosen_row, figure, table
+from app.components.links import address, button, choose, link
+from app.components.metric import metric_card
+from app.components.states import bad_parameter, has_run, header, nothing, panel
+from app.fetch import current, fetch
+from app.queries import sellers as queries
+
+SIDE = 12  # gains and losses drawn; the table has all values
+CLEAR = 0.05
+DUE = {"judged merit": "merit", "catalogue share": "catalogue_share"}
+
+
+def verdict(row: Mapping[Any, Any]) -> str:
+    """A change in words: its direction, and whether it is more than chance."""
+    if not row["effective_n"] >= text.LEAST_QUERIES:
+        return text.TOO_SMALL
+    sign = f"{arrow(row['difference'])} {'gains' if row['difference'] > 0 else 'loses'}"
+    if row["difference"] == 0:
+        return "= unchanged"
+    return f"{sign}, clear" if row["q_value"] < CLEAR else f"{sign}, could be chance"
+
+
+def prepared(rows: pd.DataFrame) -> pd.DataFrame:
+    """Exposure rows with verdict, ratios and percentages; a ratio that rests on too little is left out."""
+    rows = rows.copy()
+    rows["verdict"] = [verdict(row) for row in rows.to_dict("records")]
+    rows["sure"] = rows["verdict"].str.endswith("clear")
+    enough = rows["n_merit_pairs"].fillna(0) >= text.LEAST_QUERIES
+    rows["per_merit"] = (rows["share"] / rows["merit"]).where(enough & (rows["merit"] > 0))
+    rows["per_catalogue"] = (rows["share"] / rows["catalogue_share"]).where(rows["catalogue_share"] > 0)
+    rows["revenue_difference"] = rows["revenue_share"] - rows["revenue_share_without"]
+    small = ~(rows["effective_n"] >= text.LEAST_QUERIES)
+    rows.loc[small, ["low", "high", "p_value", "q_value"]] = float("nan")
+    for name in ("share", "share_without", "difference", "low", "high", "revenue_share", "revenue_difference"):
+        rows[f"{name}_pct"] = 100 * rows[name].astype(float)
+    return rows
+
+
+def concentration(dimension: str, discount: str) -> None:
+    """HHI, Gini and top share with and without SIDs."""
+    rows = fetch(queries.concentration, current().run_id, discount, dimension)
+    if rows.empty:
+        st.caption(
+            f"Concentration is not measured for {text.DIMENSION_NAMES[dimension].lower()}: there are too few of them."
+        )
+        return
+    n = fetch(queries.n_queries, current().run_id)
+    for place, row in zip(st.columns(len(rows)), rows.to_dict("records"), strict=True):
+        with place:
+            word = (
+                "more concentrated" if row["low"] > 0 else "less concentrated" if row["high"] < 0 else "no clear change"
+            )
+            change = f"{arrow(row['difference'])} {row['difference']:+.4f} {text.interval(row['low'], row['high'])}"
+            metric_card(
+                f"{text.METRIC_NAMES.get(row['metric'], row['metric'])} with SIDs",
+                row["value"],
+                n=n,
+                define=row["metric"],
+                note=f"{text.number(row['value_without'])} without: {change}, {word}",
+            )
+
+
+def gains_and_losses(rows: pd.DataFrame, dimension: str, discount: str) -> None:
+    """The diverging chart of the largest changes."""
+    enough = rows[rows["effective_n"] >= text.LEAST_QUERIES]
+    drawn = pd.concat([enough.nlargest(SIDE, "difference"), enough.nsmallest(SIDE, "difference")]).drop_duplicates(
+        "value"
+    )
+    if drawn.empty:
+        nothing(f"No value of this dimension rests on {text.LEAST_QUERIES} queries or more, so no change can be shown.")
+        return
+    best, worst = drawn.iloc[drawn["difference"].argmax()], drawn.iloc[drawn["difference"].argmin()]
+    small = len(rows) - len(enough)
+
+    def take() -> None:
+        point = chosen_point("changes")
+        if point:
+            choose("value", str(point[0] if isinstance(point, list) else point))
+
+    figure(
+        charts.diverging(drawn),
+        title="Gains and losses",
+        key="changes",
+        data=rows,
+        n=f"{len(drawn)} of {len(rows)} {text.DIMENSION_NAMES[dimension].lower()}, the largest changes; "
+        f"{small} more: n too small",
+        alt=f"{best['value']} changes by {best['difference_pct']:+.2f} pp, {worst['value']} by {worst['difference_pct']:+.2f} pp",
+        define="exposure_change",
+        filters={"dimension": dimension, "discount": discount},
+        on_select=take,
+        subtitle="Filled: clear after the correction for many comparisons. Hollow: could be chance. Click a bar for its causes.",
+    )
+
+
+def everyone(rows: pd.DataFrame, dimension: str, discount: str) -> None:
+    """Every value, with intervals, q values and ratios."""
+
+    def take() -> None:
+        row = chosen_row("exposure", rows)
+        if row is not None:
+            choose("value", str(row["value"]))
+
+    number = st.column_config.NumberColumn
+    table(
+        rows,
+        title=f"All {text.DIMENSION_NAMES[dimension].lower()}",
+        key="exposure",
+        define="exposure_change",
+        filters={"dimension": dimension, "discount": discount},
+        show=["value", "verdict", "difference_pct", "low_pct", "high_pct", "q_value", "share_without_pct", "share_pct",
+              "per_merit", "per_catalogue", "revenue_share_pct", "revenue_difference_pct", "n_items", "n_merit_pairs",
+              "n_queries", "effective_n"],
+        columns={
+            "value": st.column_config.TextColumn("Name", width="medium"),
+            "verdict": st.column_config.TextColumn("In words", help=text.DEFINITIONS["q_value"]),
+            "difference_pct": number("Change, pp", format="%+.2f"),
+            "low_pct": number("95 % from, pp", format="%+.2f"),
+            "high_pct": number("to, pp", format="%+.2f"),
+            "q_value": number("q value", format="%.3f", help=text.DEFINITIONS["q_value"]),
+            "share_without_pct": number("Exposure without, %", format="%.2f"),
+            "share_pct": number("with SIDs, %", format="%.2f"),
+            "per_merit": number("Exposure / merit", format="%.2f", help=text.DEFINITIONS["merit"] + " Empty: n too small."),
+            "per_catalogue": number("Exposure / catalogue share", format="%.2f", help=text.DEFINITIONS["catalogue"]),
+            "revenue_share_pct": number("Revenue proxy, %", format="%.2f", help=text.DEFINITIONS["revenue"]),
+            "revenue_difference_pct": number("its change, pp", format="%+.2f", help=text.DEFINITIONS["revenue"]),
+            "n_items": number("Items", format="localized"),
+            "n_merit_pairs": number("Judged pairs", format="localized"),
+            "n_queries": number("Queries", format="localized"),
+            "effective_n": number("Effective n", format="%.0f", help=text.DEFINITIONS["effective_n"]),
+        },
+        height=420,
+        on_select=take,
+    )  # fmt: skip
+    st.caption("Choose a row for the queries and codes behind its change.")
+
+
+def against_due(rows: pd.DataFrame, dimension: str, discount: str) -> None:
+    """Exposure against merit or catalogue share."""
+    names = list(DUE)
+    name = st.segmented_control(
+        "Exposure against", names, default=names[0], required=True, key="due", bind="query-params"
+    )
+    name = name or names[0]
+    due = DUE[name]
+    shown = rows[rows["n_merit_pairs"].fillna(0) >= text.LEAST_QUERIES] if due == "merit" else rows
+    if shown.empty:
+        nothing(
+            f"None has {text.LEAST_QUERIES} judged pairs or more: n too small for merit.",
+            remedy="Choose catalogue share.",
+        )
+        return
+    over = int((shown["share"] > shown[due]).sum())
+    pairs = f", {int(shown['n_merit_pairs'].sum()):,} judged pairs" if due == "merit" else ""
+    figure(
+        charts.against(shown, due, name),
+        title="Is exposure deserved?",
+        key="due-chart",
+        data=shown,
+        n=f"{len(shown)} of {len(rows)} {text.DIMENSION_NAMES[dimension].lower()}{pairs}",
+        alt=f"{over} of {len(shown)} get more exposure than their {name}",
+        define="merit" if due == "merit" else "catalogue",
+        filters={"dimension": dimension, "discount": discount, "against": due},
+        subtitle="On the dotted line exposure equals what is due; above it there is more.",
+    )
+
+
+def chosen_value(rows: pd.DataFrame, dimension: str, discount: str, value: str) -> None:
+    """One seller, category or band: its numbers and the causes of its change."""
+    row = rows[rows["value"] == value].iloc[0]
+    st.subheader(text.escape(value), anchor=False)
+    button("Close", "value", "", id="close-value", icon=":material/close:")
+    first, second, third = st.columns(3)
+    n = row["effective_n"]
+    with first:
+        metric_card(
+            "Change of exposure", row["difference"], low=row["low"], high=row["high"], n=n, unit="queries (effective)",
+            form="points", define="exposure_change",
+            note=f"over this log exactly {text.number(row['difference'], 'points')}; {row['verdict']}; "
+            f"q = {text.number(row['q_value'])}",
+        )  # fmt: skip
+    with second:
+        metric_card(
+            "Share of exposure with SIDs", row["share"], form="percent", define="exposure",
+            note=f"{text.number(row['share_without'], 'percent')} without; {row['n_items']:,.0f} items",
+        )  # fmt: skip
+    with third:
+        metric_card(
+            "Exposure / merit", row["per_merit"], n=row["n_merit_pairs"], unit="judged pairs", define="merit",
+            note=f"{text.number(row['per_catalogue'])} × its catalogue share",
+        )  # fmt: skip
+    if dimension == "category" and value:
+        link("coverage", "Coverage of this category", {"category": value})
+    causes(dimension, value, discount, float(row["difference"]))
+
+
+def causes(dimension: str, value: str, discount: str, stored: float) -> None:
+    """The queries and codes that caused the change; each table adds up to it."""
+    made = fetch(queries.change, current().run_id, dimension, value, discount)
+    if made.by_prefix.empty:
+        nothing("None of its items changed place on any query, so there is nothing to explain.")
+        return
+    by_prefix = made.by_prefix.copy()
+    by_prefix["name"] = [_code_name(p, label) for p, label in zip(by_prefix["prefix"], by_prefix["label"], strict=True)]
+    st.markdown(_sentence(by_prefix, made.total))
+    filters = {"dimension": dimension, "value": value, "discount": discount}
+    shown = by_prefix.head(SIDE)[["name", "net"]].rename(columns={"net": "value"})
+    if len(by_prefix) > SIDE:
+        rest = by_prefix["net"].iloc[SIDE:].sum()
+        more = pd.DataFrame({"name": [f"{len(by_prefix) - SIDE} more codes"], "value": [rest]})
+        shown = pd.concat([shown, more], ignore_index=True)
+    figure(
+        charts.causes(shown),
+        title="The codes behind it",
+        key="causes",
+        data=by_prefix,
+        n=f"{len(by_prefix)} codes on {len(made.by_query)} queries, all",
+        alt=f"The change comes mostly through {shown['name'].iloc[0]} with {100 * shown['value'].iloc[0]:+.3f} pp",
+        define="cause",
+        filters=filters,
+        subtitle="What it gained through its own match (▲) and lost to items that overtook it through theirs (▼), net.",
+    )
+    sums = [100 * float(rows["net"].sum()) for rows in (made.by_prefix, made.by_query)]
+    line = f"Codes add up to {sums[0]:+.4f} pp, queries to {sums[1]:+.4f} pp; the audited change is {100 * stored:+.4f} pp."
+    if max(abs(total - 100 * stored) for total in sums) > 1e-4:
+        st.error(f"{line} They should be equal: do not trust these causes.", icon=":material/error:")
+    else:
+        st.caption(f":material/check: {line}", help=text.DEFINITIONS["cause"])
+    _cause_tables(made, by_prefix, filters)
+
+
+def _code_name(prefix: str | None, label: str | None) -> str:
+    if not isinstance(prefix, str):
+        return "no match with any beam"
+    return f"{prefix} ({label.split(' · ')[0]})" if isinstance(label, str) and label else prefix
+
+
+def _sentence(by_prefix: pd.DataFrame, total: float) -> str:
+    """The main cause in one sentence."""
+    side, verb = ("gain", "comes through") if total >= 0 else ("loss", "goes to items that overtook it through")
+    whole = by_prefix[side].sum()
+    if not whole:
+        return "Its exposure did not change."
+    top = by_prefix.iloc[int(by_prefix[side].abs().to_numpy().argmax())]
+    share, n = f"**{100 * abs(top[side] / whole):.0f} % of the {side}**", f"on {int(top['n_queries'])} queries"
+    if isinstance(top["prefix"], str):
+        return f"{share} {verb} **{text.escape(top['name'])}**, {n}."
+    if side == "gain":
+        return f"{share} comes from places where its own items match **no beam**, {n}: others fell behind."
+    return f"{share} goes to items that match **no beam** either, {n}: they passed it for other reasons than a SID."
+
+
+def _cause_tables(made: queries.Change, by_prefix: pd.DataFrame, filters: dict[str, str]) -> None:
+    """The same causes as tables with links: codes, queries, and the places of its own items."""
+    percent = {
+        name: st.column_config.NumberColumn(title, format="%+.4f")
+        for name, title in (("gain", "Gain, pp"), ("loss", "Loss, pp"), ("net", "Net, pp"), ("change", "Change, pp"))
+    }
+    link_column = st.column_config.LinkColumn
+    codes = _points(by_prefix)
+    codes["open"] = [address("codebook", {"code": p}) if isinstance(p, str) else None for p in codes["prefix"]]
+    by_query = _points(made.by_query)
+    by_query["open"] = [address("query", {"q": q, "view": "Ranking"}) for q in by_query["query_id"]]
+    left, right = st.columns(2)
+    with left:
+        table(
+            codes, title="By code", key="cause-codes", define="cause", filters=filters, height=300,
+            show=["name", "net", "gain", "loss", "n_queries", "open"],
+            columns=percent | {"name": "Code", "n_queries": "Queries", "open": link_column("Code card", display_text="open")},
+        )  # fmt: skip
+    with right:
+        table(
+            by_query, title="By query", key="cause-queries", define="cause", filters=filters, height=300,
+            show=["text", "net", "gain", "loss", "frequency", "open"],
+            columns=percent
+            | {
+                "text": st.column_config.TextColumn("Query", width="medium"),
+                "frequency": st.column_config.NumberColumn("Searches", format="localized"),
+                "open": link_column("Ranking", display_text="open"),
+            },
+        )  # fmt: skip
+    moved = _points(made.items)
+    moved["move"] = [text.move(a, b) for a, b in zip(moved["rank"], moved["rank_without_sid"], strict=True)]
+    moved["open"] = [
+        address("explain", {"q": q, "item": i}) for q, i in zip(moved["query_id"], moved["item_id"], strict=True)
+    ]
+    table(
+        moved, title="Its items that moved most", key="cause-items", define="exposure_change", filters=filters, height=300,
+        n=f"{len(moved)} places{', the largest changes' if len(moved) == queries.ITEMS else ', all'}",
+        show=["text", "title", "rank_without_sid", "rank", "move", "matched_prefix", "change", "open"],
+        columns=percent
+        | {
+            "text": "Query", "title": st.column_config.TextColumn("Item", width="large"),
+            "rank_without_sid": "Rank without", "rank": "Rank with SIDs", "move": "In words", "matched_prefix": "Its match",
+            "open": link_column("Why", display_text="explain"),
+        },
+    )  # fmt: skip
+
+
+def _points(rows: pd.DataFrame) -> pd.DataFrame:
+    """Fractions of exposure as percentage points."""
+    rows = rows.copy()
+    for name in ("gain", "loss", "net", "change"):
+        if name in rows:
+            rows[name] = 100 * rows[name]
+    return rows
+
+
+header(
+    "Sellers & categories", "Who is seen more and who less when SIDs are used, how sure is that, and what caused it?"
+)
+if has_run():
+    found = fetch(queries.choices, current().run_id)
+    if found.empty:
+        nothing("This run holds no exposure audit: nothing was retrieved for a query with traffic.")
+    else:
+        # The address bar holds what the control shows, so the names are plain words.
+        dimensions = [d.replace("_", " ") for d in queries.DIMENSIONS if d in set(found["dimension"])]
+        discounts = [d for d in queries.DISCOUNTS if d in set(found["discount"])]
+        for name, allowed in (("dimension", dimensions), ("discount", discounts)):
+            asked = st.query_params.get(name)
+            if asked and asked not in allowed:
+                bad_parameter(name, asked, f"Shown instead: {allowed[0]}.")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            dimension = st.segmented_control(
+                "Who", dimensions, default=dimensions[0], required=True,
+                key="dimension", bind="query-params",
+            )  # fmt: skip
+            discount = st.segmented_control(
+                "A place counts by", discounts, default=discounts[0], required=True, key="discount", bind="query-params",
+                help=text.DEFINITIONS["discount"],
+            )  # fmt: skip
+            value = st.text_input("Name", key="value", bind="query-params", placeholder="as in the table").strip()
+        dimension, discount = (dimension or dimensions[0]).replace(" ", "_"), discount or discounts[0]
+        rows = prepared(fetch(queries.exposure, current().run_id, discount, dimension))
+        if value and value not in set(rows["value"]):
+            bad_parameter("value", value, f"Choose one of {text.DIMENSION_NAMES[dimension].lower()} below.")
+            value = ""
+        if value:
+            with panel("Causes", height=400):
+                chosen_value(rows, dimension, discount, value)
+        with panel("Concentration"):
+            concentration(dimension, discount)
+        with panel("Gains and losses", height=420):
+            gains_and_losses(rows, dimension, discount)
+        with panel("All values", height=420):
+            everyone(rows, dimension, discount)
+        with panel("Exposure against what is due", height=380):
+            against_due(rows, dimension, discount)
