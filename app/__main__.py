@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     from streamlit.web import bootstrap
 
     # what the first page needs, imported before the address is printed rather than while somebody waits
-    for module in ("app.components.session", "app.components.figure", "app.components.metric", "app.charts.overview"):
+    for module in ("engine.store.snapshot", "app.charts.overview", "app.queries.overview", "streamlit.delta_generator"):
         importlib.import_module(module)
 
     settings |= {"server.address": host, "server.port": port, "global.developmentMode": False}

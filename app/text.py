@@ -48,7 +48,8 @@ DEFINITIONS = {
     "neighbours; 0 or less = no bottleneck.",
     "validity": "Beam validity: share of decoded SIDs that exist in the catalogue. Constrained search reaches 100 % by "
     "construction; unconstrained decoding shows what the generator has learnt.",
-    "generation": "On test queries, over their judged relevant items; intervals by query. Items that were not retrieved by "
+    "generation": "Over judged relevant items; intervals by query. Hits on training queries are shown beside those on test "
+    "queries: the gap is memory, and the ranker never learns from features made with it. Items that were not retrieved by "
     "the first stage can be neither ranked nor exposed, whatever their code.",
     "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
     "by how often the query is asked; shown as a share.",
@@ -110,22 +111,28 @@ FIELD_NAMES = {
 _GENERATION_NAMES = {
     "validity": "Beams that exist in the catalogue (constrained)",
     "free_validity": "Beams that exist in the catalogue (decoded freely)",
-    "beam_diversity": "Diversity of a query's beams",
 }
 
 
 def generation_name(metric: str) -> str:
-    """A generator's measure in words: 'hit@5.level_2' -> 'Relevant items whose code is among the 5 beams, level 2'."""
+    """A generator's measure in words: 'hit@5.level_2' -> 'Queries with a relevant item among the 5 beams, level 2'."""
     name, _, level = metric.partition(".level_")
     kind, _, k = name.partition("@")
     where = f", level {level}" if level else ", whole SID"
     if kind == "hit":
-        return f"Relevant items whose code is among the {k} beams{where}"
+        return f"Queries with a relevant item among the {k} beams{where}"
     if kind == "prefix_survival":
         return f"Relevant items whose prefix survives the beam search{where}"
+    if kind == "beam_diversity":
+        return f"Distinct prefixes among a query's beams{where}"
     if kind == "recall":
         return f"Relevant items among the first {k} retrieved"
     return _GENERATION_NAMES.get(metric, metric.replace("_", " "))
+
+
+def segment_name(segment: str) -> str:
+    """'split=train, out of fold' -> 'training queries, out of fold'; 'all' -> 'test queries'."""
+    return "test queries" if segment == "all" else segment.replace("split=train", "training queries")
 
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~^=&])")

@@ -106,13 +106,13 @@ class GeneratorConfig:
     heads: int = 4
     prefix_tokens: int = 4
     """Soft tokens projected from the frozen query embedding."""
-    alignment_epochs: float = 6.0
+    alignment_epochs: float = 4.0
     """Passes over item titles (title -> SID), before the queries."""
     query_epochs: float = 12.0
     """Passes over the training queries (query -> SIDs of items it led to)."""
     batch: int = 128
     """Examples a step (paper: 128)."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     beam_width: int = 5
     """K, the SIDs predicted per query (paper: 5)."""
     kept_nodes: int = 20

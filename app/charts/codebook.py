@@ -137,7 +137,8 @@ def tree(rows: pd.DataFrame, root: str, size_by: str) -> go.Figure:
     own = np.maximum(values - rows["prefix"].map(children).fillna(0.0).to_numpy(), 0.0)
     own[own < 1e-9] = 0.0
     labels = [
-        f"<b>{short(p, 16)}</b>" + (f"<br>{short(label, 44)}" if isinstance(label, str) and label else "")
+        f"<b>{short(p, 16)}</b>"
+        + (f"<br>{short(label, 44).replace(' · ', '<br>')}" if isinstance(label, str) and label else "")
         for p, label in zip(rows["prefix"], rows["label"], strict=True)
     ]
     unit = "items" if size_by == "n_items" else "exposure share"

@@ -42,6 +42,15 @@ class Answer:
         return None if self.query is None else str(self.query["query_id"])
 
 
+RANKS = ("rank", "rank_without_sid", "first_stage_rank", "match_level", "beam_rank")
+
+
+def _plain(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scored items with ranks as floats, NaN where unknown (a nullable integer has no truth value)."""
+    scores = scores.astype(dict.fromkeys(RANKS, "float64"))
+    return scores.assign(match_level=scores["match_level"].fillna(0.0))
+
+
 def answer(text: str, *, fresh: bool = False) -> Answer | None:
     """The answer to what a person typed or a link names (a text or a query id); None while it cannot be given.
 
@@ -57,7 +66,7 @@ def answer(text: str, *, fresh: bool = False) -> Answer | None:
         beams, nodes, free = (
             fetch(q, where.run_id, id) for q in (queries.beams, queries.beam_nodes, queries.free_beams)
         )
-        scores = fetch(queries.scores, where.run_id, id)
+        scores = _plain(fetch(queries.scores, where.run_id, id))
         read = {"read": 1000 * (time.perf_counter() - began)}
         return Answer(str(known["text"]), known, False, beams, nodes, free, scores, read)
     model = live.model(str(where.workspace), where.run_id)
@@ -75,7 +84,7 @@ def answer(text: str, *, fresh: bool = False) -> Answer | None:
         return None
     times = result.timings_ms | {"import": 1000 * model.waited}
     return Answer(
-        words, known, True, result.beams, result.beam_nodes, result.free_beams, result.scores, times,
+        words, known, True, result.beams, result.beam_nodes, result.free_beams, _plain(result.scores), times,
         result.contributions, result.reference,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from app.components.links import button, link
 from app.components.states import nothing, panel
 from app.fetch import current, fetch
 from app.queries import codebook as queries
+from app.queries import snapshot
 from app.text import escape
 
 SHARING_REASONS = {
@@ -43,6 +44,8 @@ def summary(code: dict[str, Any]) -> None:
     st.subheader(f"Code {escape(code['prefix'])}", anchor=False, help=text.DEFINITIONS["sid"])
     st.markdown(f"**{escape(code['label'] or 'no label')}**", help=text.DEFINITIONS["code_label"])
     flags(code)
+    if code["level"] == 1:
+        ownership(code)
     if code["terms"]:
         said = "; ".join(f"{t['term']} ({100 * t['support']:.0f} % of its items)" for t in code["terms"][:6])
         st.caption("Set apart by: " + escape(said))
@@ -72,6 +75,19 @@ def summary(code: dict[str, Any]) -> None:
             f"percentile), median {middle}."
         )
     )
+
+
+def ownership(code: dict[str, Any]) -> None:
+    """Whether the level-1 code was given to categories or found by k-means."""
+    run = next(r for r in fetch(snapshot.runs).to_dict("records") if r["run_id"] == current().run_id)
+    if run["level1"] == "kmeans":
+        st.caption("A k-means cell: the catalogue has no categories, so nothing forces what level 1 means.")
+        return
+    owners = fetch(queries.owners, current().run_id, int(code["code"]))
+    if len(owners):
+        names = ", ".join(owners["category"].head(6)) + (f" and {len(owners) - 6} more" if len(owners) > 6 else "")
+        together = " (merged: more categories than codes)" if owners["merged"].any() else ""
+        st.caption(escape(f"Belongs to {names}{together}."), help=text.DEFINITIONS["by_construction"])
 
 
 def flags(code: dict[str, Any]) -> None:

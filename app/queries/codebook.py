@@ -69,6 +69,13 @@ def code(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> dict[st
     return found
 
 
+def owners(cursor: duckdb.DuckDBPyConnection, run_id: str, code: int) -> pd.DataFrame:
+    """Categories that a level-1 code belongs to: category, merged (it shares the code with others)."""
+    return cursor.execute(
+        "SELECT category, merged FROM category_codes WHERE run_id = ? AND code_1 = ? ORDER BY category", [run_id, code]
+    ).df()
+
+
 def tree(cursor: duckdb.DuckDBPyConnection, run_id: str, root: str, most: int) -> pd.DataFrame:
     """The prefixes below `root` ('' = all), at most `most` of them: whole levels while they fit, nearest first.
 

@@ -38,7 +38,8 @@ def faithfulness(cursor: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, An
 
 
 def points(cursor: duckdb.DuckDBPyConnection, run_id: str, level: int, box: Box, most: int) -> pd.DataFrame:
-    """Items inside a box: all of them, or `most` by a sample stratified by level-1 code (every code keeps its share).
+    """Items inside a box: all of them, or about `most` by a sample stratified by level-1 code (every code keeps
+    its share, rounded up).
 
     Columns: item_id, sid, x, y (float32), department, tier, purity (of the item's prefix at `level`), n (all inside).
     """

@@ -77,15 +77,19 @@ def ladder(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str, segment:
 
 
 def generation(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
-    """How well the generator finds relevant items' codes: hit@5 and prefix survival per level, validity, recall, with
-    intervals, on the test queries. Columns: metric, value, low, high, n."""
+    """How well the generator aims: hits and prefix survival per level, diversity, validity, recall; the hits also on the
+    training queries, where a higher number is the memory that ranking features must not see.
+
+    Columns: metric, segment ('all' = test queries | 'split=train...'), value, low, high, n.
+    """
     return cursor.execute(
         """
-        SELECT metric, value, low, high, n FROM metrics
-        WHERE run_id = ? AND segment = 'all'
-          AND (metric LIKE 'hit@%' OR metric LIKE 'prefix_survival%' OR metric LIKE 'recall@%' OR metric LIKE '%validity'
-               OR metric = 'beam_diversity')
-        ORDER BY metric
+        SELECT metric, segment, value, low, high, n FROM metrics
+        WHERE run_id = ? AND (segment = 'all' OR starts_with(segment, 'split=train'))
+          AND (starts_with(metric, 'hit@') OR starts_with(metric, 'prefix_survival') OR starts_with(metric, 'recall@')
+               OR starts_with(metric, 'beam_diversity') OR metric IN ('validity', 'free_validity'))
+        ORDER BY CASE WHEN starts_with(metric, 'hit@') THEN 0 WHEN starts_with(metric, 'prefix_survival') THEN 1
+                      WHEN starts_with(metric, 'beam_diversity') THEN 2 ELSE 3 END, metric, segment
         """,
         [run_id],
     ).df()

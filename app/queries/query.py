@@ -172,12 +172,11 @@ def suggested_targets(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: 
     """Relevant items of the query that are badly placed: not retrieved first, then by rank, worst first."""
     return cursor.execute(
         """
-        SELECT s.item_id, i.title, avg(j.grade) AS grade, s.rank, s.retrieved, s.match_level
+        SELECT s.item_id, i.title, j.grade, s.rank::DOUBLE AS rank, s.retrieved, s.match_level
         FROM scores s JOIN items i USING (item_id)
-        JOIN judgments j ON j.query_id = s.query_id AND j.item_id = s.item_id
-        WHERE s.run_id = $run AND s.query_id = $query
-        GROUP BY ALL HAVING avg(j.grade) >= (SELECT relevant_grade FROM snapshot)
-        ORDER BY s.rank DESC NULLS FIRST, grade DESC, s.item_id LIMIT $limit
+        JOIN (SELECT item_id, avg(grade) AS grade FROM judgments WHERE query_id = $query GROUP BY item_id) j USING (item_id)
+        WHERE s.run_id = $run AND s.query_id = $query AND j.grade >= (SELECT relevant_grade FROM snapshot)
+        ORDER BY s.rank DESC NULLS FIRST, j.grade DESC, s.item_id LIMIT $limit
         """,
         {"run": run_id, "query": query_id, "limit": limit},
     ).df()

@@ -175,13 +175,16 @@ def generator() -> None:
     if rows.empty:
         nothing("This run was not measured on test queries.")
         return
-    named = rows.assign(measure=[text.generation_name(m) for m in rows["metric"]])
+    named = rows.assign(
+        measure=[text.generation_name(m) for m in rows["metric"]], on=[text.segment_name(s) for s in rows["segment"]]
+    )
     table(
-        named, title="How well the generator aims", define="generation", n=f"{int(rows['n'].max()):,} test queries, all",
-        show=["measure", "value", "low", "high", "n"],
+        named, title="How well the generator aims", define="generation", n="test queries, all",
+        show=["measure", "on", "value", "low", "high", "n"],
         columns={
             "measure": st.column_config.TextColumn("Measure", width="large"),
-            "n": st.column_config.NumberColumn("Test queries", format="localized"),
+            "on": "Measured on",
+            "n": st.column_config.NumberColumn("Queries", format="localized"),
         },
         percent={"value": "Value", "low": "Low", "high": "High"},
     )  # fmt: skip

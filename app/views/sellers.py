@@ -334,7 +334,7 @@ if has_run():
         with st.container(horizontal=True, vertical_alignment="bottom"):
             dimension = st.segmented_control(
                 "Who", dimensions, default=dimensions[0], required=True,
-                key="dimension", bind="query-params",
+                key="dimension", bind="query-params", on_change=choose, args=("value", ""),
             )  # fmt: skip
             discount = st.segmented_control(
                 "A place counts by", discounts, default=discounts[0], required=True, key="discount", bind="query-params",

@@ -120,3 +120,12 @@ def test_without_weights_the_page_says_what_is_missing(open_page: Open, workspac
     page = open_page("explain", bare, q=pair["query_id"], item=pair["item_id"])
     assert not page.exception
     assert any("no weights" in i.value for i in page.info)
+
+
+def test_a_judged_item_that_was_not_retrieved_is_explained_without_a_rank(open_page: Open, workspace: Path) -> None:
+    pair = one_pair(workspace, "NOT s.retrieved")
+    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+    assert not page.exception
+    assert not page.error
+    assert any("not retrieved" in c.value for c in page.caption)
+    assert any("they differ by" in c.value for c in page.caption)

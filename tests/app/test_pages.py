@@ -144,7 +144,12 @@ class TestCodebook:
         said = unescaped(page)
         assert "Code 0" in said
         assert "Mostly Home > Lamps" in said
+        assert "Belongs to Home > Lamps." in said
         assert [t.value for t in page.text_input if t.label == "Code"] == ["0"]
+
+    def test_merged_categories_are_named(self, open_page: Open, workspace: Path) -> None:
+        said = unescaped(healthy(open_page("codebook", workspace, code="2")))
+        assert "Belongs to Garden > Hoses, Garden > Tools (merged" in said
 
     def test_bad_code_and_item_leave_a_usable_page(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace, code="99-1", item="nobody"))

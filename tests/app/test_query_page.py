@@ -104,11 +104,13 @@ def test_the_beam_table_has_every_stored_prefix(open_page: Open, workspace: Path
 
 
 def test_the_ranking_stands_side_by_side(open_page: Open, workspace: Path, pairs: dict[str, Pair]) -> None:
-    page = open_page("query", workspace, q=pairs["found"].query_id, view="Ranking")
+    page = open_page("query", workspace, q=pairs["not retrieved"].query_id, view="Ranking")
     assert not page.exception
+    assert not page.error
     with_sid, without, everything = (frame.value for frame in page.dataframe)
     assert with_sid["rank"].tolist() == list(range(1, 11))
     assert without["rank_without_sid"].tolist() == list(range(1, 11))
+    assert (everything.loc[~everything["retrieved"], "move"] == "not retrieved").all()
     moved = everything[everything["retrieved"]]
     up = moved["rank"] < moved["rank_without_sid"]
     assert moved.loc[up, "move"].str.startswith("▲").all()
