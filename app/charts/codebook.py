@@ -53,7 +53,7 @@ def _marked(figure: go.Figure, marked: pd.DataFrame | None, name: str) -> None:
         return
     figure.add_scattergl(
         x=marked["x"].to_numpy(dtype=np.float32), y=marked["y"].to_numpy(dtype=np.float32), mode="markers", name=name,
-        marker={"size": 11, "symbol": "circle-open", "color": MARK, "line": {"width": 2, "color": MARK}}, hoverinfo="skip",
+        marker={"size": 11 if len(marked) < 200 else 6, "symbol": "circle-open", "color": MARK, "line": {"width": 2 if len(marked) < 200 else 1, "color": MARK}}, hoverinfo="skip",
     )  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def tree(rows: pd.DataFrame, root: str, size_by: str) -> go.Figure:
         )
     )  # fmt: skip
     style(figure, height=MAP_HEIGHT)
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, uniformtext={"minsize": 10, "mode": "hide"})
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, uniformtext={"minsize": 9, "mode": "hide"})
     return figure
 
 

@@ -57,7 +57,7 @@ def summary(code: dict[str, Any]) -> None:
         ("Exposure with SIDs", text.number(code["exposure"], "percent"), text.DEFINITIONS["exposure"]),
         ("without SIDs", text.number(code["exposure_without"], "percent"), text.DEFINITIONS["exposure"]),
         ("Purity", text.number(code["purity"], "percent"), text.DEFINITIONS["purity"]),
-        ("Category entropy", f"{text.number(code['category_entropy'])} bits", text.DEFINITIONS["entropy"]),
+        ("Category entropy (bits)", text.number(code["category_entropy"]), text.DEFINITIONS["entropy"]),
     )
     for first in range(0, len(values), 2):
         for (name, value, help_), place in zip(values[first : first + 2], st.columns(2, gap="small"), strict=True):

@@ -16,15 +16,19 @@ from app.queries import query as queries
 FOUND = 20
 
 
-def pick(label: str, given: Answer | None) -> pd.Series | None:
-    """An input for an item; the chosen item's row (item_id, title, ...), or None and a list to choose from.
-
-    With a judged query in view, relevant items that are badly placed are offered first.
-    """
+def ask(label: str) -> str:
+    """The input for an item. Draw it before anything that may set it: only then does the address bar follow."""
     asked = st.text_input(
         label, key="item", bind="query-params", type="search", placeholder="Item id, or words of its title"
     )
-    wanted = (asked or "").strip()
+    return (asked or "").strip()
+
+
+def find(wanted: str, given: Answer | None) -> pd.Series | None:
+    """The item of that id (item_id, title, ...), or None and a list to choose from.
+
+    With a judged query in view, relevant items that are badly placed are offered first.
+    """
     if not wanted:
         _suggest(given)
         return None

@@ -20,7 +20,7 @@ from engine.audit.lost import FOUND, LOST_IN_BEAM, NOT_RETRIEVED, OUTRANKED, Los
 
 def lost(given: Answer) -> None:
     """One verdict for a target item: where it was lost, its rank and margin there, and what would have kept it."""
-    item = items.pick("Target item", given)
+    item = items.find(items.ask("Target item"), given)
     if item is None:
         return
     id = str(item["item_id"])

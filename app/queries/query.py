@@ -56,16 +56,19 @@ def log(
 ) -> pd.DataFrame:
     """The run's scored queries, with nDCG@10 with and without SIDs where judged.
 
+    `handle` is what names the query in a link: its text, or its id where other scored queries have the same text.
     `order` is a key of ORDERS; `tier` None means all; `words` must all occur in the text (any order).
     """
     return cursor.execute(
         f"""
-        SELECT q.query_id, q.text, q.frequency, q.tier, q.split, q.source, q.seen, q.kind, q.n_judged, q.category,
+        WITH scored AS (
+            SELECT *, CASE WHEN count(*) OVER (PARTITION BY {_NORMAL}) = 1 THEN text ELSE query_id END AS handle
+            FROM queries WHERE query_id IN (SELECT DISTINCT query_id FROM scores WHERE run_id = $run))
+        SELECT q.query_id, q.text, q.handle, q.frequency, q.tier, q.split, q.source, q.seen, q.kind, q.n_judged, q.category,
                m.value, m.value_without, m.difference
-        FROM queries q
+        FROM scored q
         LEFT JOIN query_metrics m ON m.run_id = $run AND m.query_id = q.query_id AND m.metric = $metric
-        WHERE q.query_id IN (SELECT DISTINCT query_id FROM scores WHERE run_id = $run)
-          AND ($tier IS NULL OR q.tier = $tier)
+        WHERE ($tier IS NULL OR q.tier = $tier)
           AND len(list_filter(string_split($words, ' '), lambda w: NOT contains(lower(q.text), w))) = 0
         ORDER BY {ORDERS[order]}
         LIMIT $limit

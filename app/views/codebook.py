@@ -127,16 +127,18 @@ def show_map() -> None:
         return
     inside = fetch(maps.count, run, box)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        by = st.segmented_control(
-            "Colour", charts.COLOURINGS, default="department", required=True, key="colour", bind="query-params",
-            format_func=lambda c: {"purity": "purity of its code"}.get(c, c),
-        )  # fmt: skip
         dense = inside > maps.MOST_POINTS
         if dense:
             dense = st.segmented_control(
                 "Show", ["density", "sample"], default="density", required=True, key="show", bind="query-params",
                 help="Too many items for one view: their density, or a sample that keeps every level-1 code's share.",
             ) == "density"  # fmt: skip
+        by = "department"
+        if not dense:
+            by = st.segmented_control(
+                "Colour", charts.COLOURINGS, default="department", required=True, key="colour", bind="query-params",
+                format_func=lambda c: {"purity": "purity of its code"}.get(c, c),
+            )  # fmt: skip
         drag = st.segmented_control(
             "Mouse", ["pan", "select"], default="pan", required=True, key="mouse", bind="query-params",
             format_func=lambda c: {"pan": "choose a point", "select": "draw a box to zoom in"}[c],
@@ -155,7 +157,7 @@ def show_map() -> None:
         )
     else:
         rows = fetch(maps.points, run, level, box, maps.MOST_POINTS)
-        chart = charts.map_points(rows, by or "department", rings, f"code {code}", drag)
+        chart = charts.map_points(rows, by or charts.COLOURINGS[0], rings, f"code {code}", drag)
         n = (
             f"{inside:,} items, all"
             if len(rows) >= inside

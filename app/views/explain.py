@@ -306,7 +306,7 @@ def start() -> None:
     def take() -> None:
         row = chosen_row("strongest", rows)
         if row is not None:
-            choose("q", str(row["text"]))
+            choose("q", str(row["query_id"]))
             choose("item", str(row["item_id"]))
 
     table(
@@ -332,13 +332,16 @@ def start() -> None:
 
 header("Explain", "Why does this item score as it does for this query, and what would change it?")
 if has_run():
-    q = (
-        st.text_input("Query", key="q", bind="query-params", type="search", help=text.DEFINITIONS["cached"]) or ""
-    ).strip()
+    left, right = st.columns(2)
+    with left:
+        q = st.text_input("Query", key="q", bind="query-params", type="search", help=text.DEFINITIONS["cached"])
+    with right:
+        wanted = items.ask("Item")
+    q = (q or "").strip()
     given = answer(q) if q else None
     chosen = None
-    if q and given is not None:
-        chosen = items.pick("Item", given)
+    if given is not None:
+        chosen = items.find(wanted, given)
     elif not q:
         with panel("Pairs"):
             start()

@@ -70,7 +70,7 @@ def choose_from_log() -> None:
 def _take_row(rows: pd.DataFrame) -> None:
     row = chosen_row("query-log", rows)
     if row is not None:
-        choose("q", str(row["text"]))
+        choose("q", str(row["handle"]))
 
 
 def about(given: Answer) -> None:
