@@ -156,6 +156,11 @@ def number(value: float | None, form: str = "number") -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
+def plural(n: float | None, one: str, many: str) -> str:
+    """'1 seller', '3 sellers', 'unknown sellers'."""
+    return f"{number(n, 'count')} {one if n == 1 else many}"
+
+
 def price(value: float | None) -> str:
     """A price with two decimals; the currency stands beside it where it is known."""
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:,.2f}"

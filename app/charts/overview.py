@@ -40,6 +40,10 @@ def lift(rows: pd.DataFrame) -> go.Figure:
     rows = rows.iloc[::-1].reset_index(drop=True)
     labels = [f"{SEGMENT_NAMES[s]} (n = {int(n):,})" for s, n in zip(rows["segment"], rows["n"], strict=True)]
     figure = go.Figure()
+    # every segment keeps its line, also where none has a number
+    figure.add_scatter(
+        x=[0] * len(labels), y=labels, mode="markers", marker={"opacity": 0}, hoverinfo="skip", showlegend=False
+    )
     big = (rows["n"] >= text.LEAST_QUERIES).to_numpy()
     groups = {
         ("better", GAIN, "circle"): big & (rows["low"] > 0).to_numpy(),
@@ -49,6 +53,8 @@ def lift(rows: pd.DataFrame) -> go.Figure:
         & ~(rows["high"] < 0).to_numpy(),
     }
     for (name, colour, symbol), mask in groups.items():
+        if not mask.any():
+            continue
         part = 100 * rows.loc[mask, ["difference", "low", "high"]]
         figure.add_scatter(
             x=part["difference"],

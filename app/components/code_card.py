@@ -66,15 +66,11 @@ def summary(code: dict[str, Any]) -> None:
                 st.markdown(f"**{escape(value)}**")
     mostly = f"Mostly {code['top_category']}; " if code["top_category"] else "Categories unknown; "
     low, middle, high = (text.price(code[f"price_{name}"]) for name in ("low", "median", "high"))
-    counts = (
-        f"{text.number(code['n_categories'], 'count')} categories, {text.number(code['n_sellers'], 'count')} sellers, "
+    counts = ", ".join(
+        text.plural(code[f"n_{many}"], one, many)
+        for one, many in (("category", "categories"), ("seller", "sellers"), ("brand", "brands"))
     )
-    st.caption(
-        escape(
-            f"{mostly}{counts}{text.number(code['n_brands'], 'count')} brands; price {low} to {high} (10th to 90th "
-            f"percentile), median {middle}."
-        )
-    )
+    st.caption(escape(f"{mostly}{counts}; price {low} to {high} (10th to 90th percentile), median {middle}."))
 
 
 def ownership(code: dict[str, Any]) -> None:
@@ -99,7 +95,11 @@ def flags(code: dict[str, Any]) -> None:
         elif code["under_used"]:
             st.badge("Under-used: under a quarter of the even share", color="orange", icon=":material/hourglass_empty:")
         if shared:
-            st.badge(f"{shared:,} shared SIDs below it", color="gray", icon=":material/group:")
+            st.badge(
+                f"{text.plural(shared, 'SID', 'SIDs')} here shared by several items",
+                color="gray",
+                icon=":material/group:",
+            )
 
 
 def details(code: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def table(
     filters: Filters | None = None,
     key: str | None = None,
     on_select: Callable[[], None] | None = None,
-    height: int | None = None,
+    height: int | Literal["content"] | None = None,
     heading: bool = True,
     alt: str | None = None,
     full: Callable[[], pd.DataFrame] | None = None,

@@ -172,16 +172,23 @@ def _aliasing(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
 
 def _purity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
     rows = _health(cursor, run_id, "category_purity")
-    if not rows:
-        return Light("Category purity", None, _MISSING, "", "codebook", {}, "purity")
-    level, value, threshold, verdict = rows[0]
-    held = (
-        f"Items should agree with their prefix's main category in at least {100 * threshold:.0f} %" if threshold else ""
-    )
-    return Light(
-        "Category purity", verdict, f"{100 * value:.1f} % at level {level}, the least pure free level", held,
-        "codebook", {"level": str(level)}, "purity",
-    )  # fmt: skip
+    if rows:
+        level, value, threshold, verdict = rows[0]
+        held = f"Good: at least {100 * threshold:.0f} % of items in their prefix's main category" if threshold else ""
+        said = f"{100 * value:.1f} % at level {level}, the least pure free level"
+        return Light("Category purity", verdict, said, held, "codebook", {"level": str(level)}, "purity")
+    forced = cursor.execute(
+        """
+        SELECT min(value) FROM health
+        WHERE run_id = ? AND metric = 'category_purity' AND by_construction AND level IS NOT NULL
+        """,
+        [run_id],
+    ).fetchone()
+    if forced is None or forced[0] is None:
+        return Light("Category purity", None, _MISSING, "", "codebook", {"health": "true"}, "purity")
+    said = f"{100 * forced[0]:.1f} % or more at every level, by construction"
+    held = "Not judged: level 1 belongs to categories, so prefixes cannot mix them"
+    return Light("Category purity", "info", said, held, "codebook", {"health": "true"}, "by_construction")
 
 
 def _protection(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
@@ -192,7 +199,9 @@ def _protection(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
         ).fetchall()
     )
     if not counts:
-        return Light("Tail protection", None, _MISSING, "", "coverage", {"tier": "tail"}, "protection")
+        known = cursor.execute("SELECT count(*) FROM coverage WHERE run_id = ?", [run_id]).fetchone()
+        said = "No category of this catalogue falls into the tail" if known and known[0] else _MISSING
+        return Light("Tail protection", None, said, "", "coverage", {}, "protection")
     yes, no, small = counts.get("yes", 0), counts.get("no", 0), counts.get("n too small", 0)
     verdict = "info" if yes + no == 0 else "good" if no == 0 else "bad" if no > yes else "warn"
     value = f"{no} of {yes + no} tail categories judged are not protected" + (

@@ -76,8 +76,8 @@ def health_strip(levels: int) -> None:
         if box.open:
             st.caption(escape(text.DEFINITIONS["by_construction"]))
             table(
-                wide, title="Health strip", key="health", heading=False, full=lambda: rows, height=36 * (len(wide) + 1) + 2,
-                n=f"{text.number(rows['n'].max(), 'count')} items, all",
+                wide, title="Health strip", key="health", heading=False, full=lambda: rows, height="content",
+                n=f"{text.number(rows.loc[rows['metric'] == 'utilisation', 'n'].max(), 'count')} items, all",
                 define="Every measure is defined under Definitions below; thresholds are in the export.",
             )  # fmt: skip
             with st.popover("Definitions", icon=":material/menu_book:"):

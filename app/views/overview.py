@@ -154,14 +154,18 @@ def comparisons() -> None:
         )
     with right, panel("Ladder of rankers", height=360):
         steps = fetch(queries.ladder, current().run_id, metric, "all")
+        if steps.empty or steps["n"].max() < text.LEAST_QUERIES:
+            st.subheader(f"Ladder of rankers: {escape(name)}", anchor=False, help=text.DEFINITIONS["ladder"])
+            nothing(f"{text.TOO_SMALL}: fewer than {text.LEAST_QUERIES} test queries.")
+            return
         ceiling = fetch(snapshot.info)["oracle_auc"] if metric == "auc" else None
-        best = str(steps["ranker"].iloc[int(steps["value"].argmax())]) if len(steps) else ""
+        best = str(steps["ranker"].iloc[int(steps["value"].argmax())])
         figure(
             charts.ladder(steps, metric_name=name, ceiling=ceiling),
             title=f"Ladder of rankers: {name}",
             subtitle="From text similarity alone to the full method, on the same test queries",
             data=steps,
-            n=f"{text.number(steps['n'].max(), 'count') if len(steps) else 0} test queries, all",
+            n=f"{text.number(steps['n'].max(), 'count')} test queries, all",
             define="ladder",
             filters={"metric": metric},
             key="ladder",
@@ -178,12 +182,16 @@ def generator() -> None:
     named = rows.assign(
         measure=[text.generation_name(m) for m in rows["metric"]], on=[text.segment_name(s) for s in rows["segment"]]
     )
+    small = named["n"] < text.LEAST_QUERIES
+    named["note"] = small.map({True: text.TOO_SMALL, False: ""})
+    named.loc[small, ["value", "low", "high"]] = float("nan")
     table(
         named, title="How well the generator aims", define="generation", n="test queries, all",
-        show=["measure", "on", "value", "low", "high", "n"],
+        show=["measure", "on", "value", "low", "high", "n", "note"],
         columns={
             "measure": st.column_config.TextColumn("Measure", width="large"),
             "on": "Measured on",
+            "note": "Note",
             "n": st.column_config.NumberColumn("Queries", format="localized"),
         },
         percent={"value": "Value", "low": "Low", "high": "High"},

@@ -10,7 +10,7 @@ from app.charts import beams as beam_charts
 from app.components import ranking
 from app.components.answer import Answer, answer, labels, origin
 from app.components.figure import chosen_point, chosen_row, figure, table
-from app.components.links import address, button, choose, go
+from app.components.links import address, button, choose, link
 from app.components.lost import lost
 from app.components.states import bad_parameter, has_run, header, nothing, panel
 from app.fetch import current, fetch
@@ -136,10 +136,16 @@ def beam_trie(given: Answer) -> None:
         alt=f"Search tree: the {len(kept)} kept SIDs hold {held:.1f} % of the probability",
         define="beam",
         filters={"query": given.text},
-        on_select=_open_code,
+        on_select=lambda: None,  # the selection is read below
         subtitle="A number is the code and how likely it is given its parent. ×3: three items share the SID; "
-        "⚠: and are not alike. Click a point for its code card.",
+        "⚠: and are not alike. Click a point for a link to its code card.",
     )
+    point = chosen_point("trie")
+    if point:
+        prefix = str(point[0] if isinstance(point, list) else point)
+        name = nodes.set_index("prefix")["label"].get(prefix)
+        label = text.escape(name) if isinstance(name, str) and name else "no label"
+        link("codebook", f"Code card of {text.escape(prefix)} · {label}", {"code": prefix})
     table(
         nodes,
         title="Every prefix tried",
@@ -178,12 +184,6 @@ def _reading(nodes: pd.DataFrame, kept: pd.DataFrame) -> str:
         f"{first['prefix'].nunique()} level-1 codes, point at {int(kept['n_items'].sum()):,} items and hold "
         f"{kept['cumulative'].sum():.1f} % of all probability: {sure} (entropy of the beams {spread:.2f} bits)."
     )
-
-
-def _open_code() -> None:
-    prefix = chosen_point("trie")
-    if prefix:
-        st.session_state["_open_code"] = str(prefix[0] if isinstance(prefix, list) else prefix)
 
 
 def other_beams(given: Answer) -> None:
@@ -249,9 +249,6 @@ def _beam_table(beams: pd.DataFrame, title: str, key: str, given: Answer) -> Non
 
 header("Query", "What does the system think a query means, what does that change, and where was an item lost?")
 if has_run():
-    code = st.session_state.pop("_open_code", None)
-    if code:
-        go("codebook", {"code": code})
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     with left:
         asked = st.text_input(

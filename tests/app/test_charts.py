@@ -33,9 +33,16 @@ class TestOverview:
         rows = overview_queries.headline(cursor, RUN).query("metric == 'auc'")
         figure = overview.lift(rows)
         assert [a.text for a in figure.layout.annotations] == [text.TOO_SMALL]
-        assert sum(len(t.x) for t in figure.data) == len(rows) - 1
+        named = [t for t in figure.data if t.name]
+        assert sum(len(t.x) for t in named) == len(rows) - 1
         better = next(t for t in figure.data if t.name == "better")
         np.testing.assert_allclose(better.x, 5.0)
+
+    def test_lift_without_a_single_number_keeps_its_lines(self, cursor: object) -> None:
+        rows = overview_queries.headline(cursor, RUN).query("metric == 'auc'").assign(n=5)
+        figure = overview.lift(rows)
+        assert len(figure.layout.annotations) == len(rows)
+        assert len(figure.data[0].y) == len(rows)
 
     def test_ladder_has_every_ranker_and_the_ceiling(self, cursor: object) -> None:
         rows = overview_queries.ladder(cursor, RUN, "auc", "all")
