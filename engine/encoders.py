@@ -68,7 +68,7 @@ def encode_cached(
     The key names every input: texts in order, weights, tokens, batch (it moves the last bit) and code version. The
     model is loaded only on a miss. Raises ModelError as `load_encoder` does.
     """
-    fingerprint = _fingerprint(model)
+    fingerprint = model_fingerprint(model)
     if fingerprint is not None:
         path = cache / f"{_cache_key(texts, fingerprint, max_tokens, batch)}.npy"
         vectors = _read_cached(path, len(texts))
@@ -189,7 +189,7 @@ class SentenceEncoder:
                 f"allowed: '{PACKAGED}', a sentence-transformers name that can be downloaded, or a local model folder"
             ) from error
         self.name = model
-        fingerprint = _fingerprint(model)
+        fingerprint = model_fingerprint(model)
         if fingerprint is None:
             raise ModelError(f"encoder '{model}' was loaded, but its files are not in the local model cache")
         self.fingerprint = fingerprint
@@ -263,7 +263,7 @@ def _check_weights(path: Path) -> None:
         )
 
 
-def _fingerprint(model: str) -> str | None:
+def model_fingerprint(model: str) -> str | None:
     """Names a model's weights without loading them; None when they are not on this machine yet."""
     if model == PACKAGED:
         return MINILM_SHA256

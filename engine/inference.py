@@ -195,6 +195,7 @@ class LiveRun:
             ]
         ).astype(np.float64)
         match = match_pairs(self._codes, beams, query, item)
+        score, without = self._with.logit(dense, match.level), self._without.logit(dense)
         scores = scores_table(
             query_ids=np.array([LIVE_ID]),
             item_ids=self.items["item_id"].to_numpy(),
@@ -206,11 +207,11 @@ class LiveRun:
             match_level=match.level,
             beam_rank=match.beam_rank,
             codes=self._codes,
-            score=self._with.logit(dense, match.level),
-            score_without=self._without.logit(dense),
+            score=score,
+            score_without=without,
             score_off=self._with.logit(dense, np.zeros_like(match.level)),
-            expected=self._with.expected_grade,
-            expected_without=self._without.expected_grade,
+            expected=self._with.expected_grade(score),
+            expected_without=self._without.expected_grade(without),
         )
         return _Scored(item, dense, match.level, scores, dense[first > 0].mean(axis=0))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine import runs
 from engine.config import Config
 from engine.datasets.ingest import load
+from engine.encoders import model_fingerprint
 from engine.errors import RunError
 from engine.runs import Run, Watcher
 from engine.stages import identifiers, inputs, publication, ranking, reporting
@@ -23,13 +24,18 @@ STAGE_VERSIONS = {
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 
 
+def versions(config: Config) -> dict[str, object]:
+    """What a run's results rest on besides its input and config: every stage's code, and the encoder's weights."""
+    return STAGE_VERSIONS | {"encoder": model_fingerprint(config.encoder.model)}
+
+
 def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | None = None) -> Run:
     """Train one method on one catalogue; a stopped run goes on at its first unfinished stage.
 
     Raises DataError when the catalogue has no judgments, RunError when it is unknown.
     """
     catalogue = load(workspace, fingerprint)
-    run = Run.create(workspace, catalogue.fingerprint, config, STAGE_VERSIONS, watcher)
+    run = Run.create(workspace, catalogue.fingerprint, config, versions(config), watcher)
     with run.lock():
         if run.finished:
             return run

@@ -77,10 +77,10 @@ class Run:
         workspace: Path,
         fingerprint: str,
         config: Config,
-        versions: Mapping[str, int],
+        versions: Mapping[str, object],
         watcher: Watcher | None = None,
     ) -> Run:
-        """The run of these inputs: a new folder, or the one that exists. `versions`: code version per stage."""
+        """The run of these inputs: a new folder, or the one that exists. `versions`: of each stage's code, and of the encoder."""
         key = _hash(fingerprint, config.to_json(), json.dumps(dict(versions), sort_keys=True))
         run_id = f"{config.method}-{config.preset}-{key[:8]}"
         folder = workspace / "runs" / run_id

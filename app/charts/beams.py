@@ -134,7 +134,7 @@ def _markers(figure: go.Figure, part: pd.DataFrame, kept: bool, parents: set[str
         f"<b>{row['prefix']}</b><br>{theme.short(row['label'], 90) if isinstance(row['label'], str) else 'no label'}"
         f"<br>p given its parent {math.exp(row['step_log_prob']):.2%}"
         f"<br>p from the root {math.exp(row['log_prob']):.2%} (log {row['log_prob']:.2f})"
-        f"<br>rank {row['rank']} of its level, {'kept' if kept else 'pruned'}"
+        f"<br>rank {int(row['rank'])} of its level, {'kept' if kept else 'pruned'}"
         f"<br>{int(row['n_items']):,} items{_mark_words(row['mark'])}"
         for row in part.to_dict("records")
     ]
@@ -143,6 +143,7 @@ def _markers(figure: go.Figure, part: pd.DataFrame, kept: bool, parents: set[str
             x=part["x"], y=part["y"], mode="markers+text", text=text,
             textposition=["top right" if prefix in parents else "middle right" for prefix in part["prefix"]],
             customdata=part["prefix"], hovertext=hover, hoverinfo="text",
+            unselected={"marker": {"opacity": 0.7}, "textfont": {"color": theme.NEUTRAL}},
             name="● kept in the beam" if kept else "○ pruned",
             marker={
                 "size": 10 if kept else 8, "symbol": "circle" if kept else "circle-open",

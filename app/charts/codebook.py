@@ -149,7 +149,7 @@ def tree(rows: pd.DataFrame, root: str, size_by: str) -> go.Figure:
             marker={
                 "colors": rows["purity"].to_numpy(dtype=np.float64), "colorscale": PURITY, "cmin": 0, "cmax": 1,
                 "colorbar": {"title": {"text": "Purity"}, "thickness": 10, "len": 0.6},
-                "pad": {"t": 20, "l": 3, "r": 3, "b": 3}, "line": {"width": 1.5, "color": "rgba(255,255,255,0.55)"},
+                "pad": {"t": 20 if root else 3, "l": 3, "r": 3, "b": 3}, "line": {"width": 1.5, "color": "rgba(255,255,255,0.55)"},
             },
             textfont={"size": 12}, pathbar={"visible": False}, root={"color": "rgba(0,0,0,0)"},
             hovertemplate="%{label}<br>%{value:,.4~g} " + unit + "<br>purity %{color:.2f}<extra></extra>",

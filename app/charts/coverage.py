@@ -55,7 +55,8 @@ def gaps(rows: pd.DataFrame) -> go.Figure:
                 hovertemplate="%{text}<br>%{x} items, %{y:.1f} % generated<extra></extra>",
             )  # fmt: skip
     style(figure, height=360, x="Items in the category (log scale)", y="Items generated in some beam (%)", legend=True)
-    figure.update_xaxes(type="log", dtick=1)
+    ticks = [m * 10**k for k in range(7) for m in (1, 2, 5)]
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{t:,}" for t in ticks])
     return figure
 
 
@@ -86,12 +87,23 @@ def ginis(use: pd.DataFrame) -> dict[int, float]:
     return {int(str(level)): gini(part["n_items"].to_numpy()) for level, part in use.groupby("level")}
 
 
-def lifts(rows: pd.DataFrame, most: int = 16) -> go.Figure:
-    """AUC lift with its interval of the categories where it can be judged, worst first, at most `most`.
+def distinct_lifts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The lifts that can be judged, one row each, worst first, with the `name` of what was measured.
 
-    `rows`: category, tier, auc_lift, low, high, n_queries. `customdata` = category.
+    Categories with too few test queries are judged by their department's lift: such a lift stands once, under the
+    department's name, with its smallest category to click through to.
     """
-    part = rows[rows["auc_lift"].notna()].sort_values("auc_lift").head(most).iloc[::-1]
+    judged = rows[rows["auc_lift"].notna()].sort_values(["n_items", "category"])
+    same = ["department", "auc_lift", "low", "high", "n_queries"]
+    pooled = judged.groupby(same, dropna=False)["category"].transform("size") > 1
+    leaf = judged["category"].str.split(" > ").str[-1]
+    judged = judged.assign(name=leaf.mask(pooled, judged["department"] + " (department)"))
+    return judged.drop_duplicates(same).sort_values(["auc_lift", "name"], ignore_index=True)
+
+
+def lifts(rows: pd.DataFrame, most: int = 16) -> go.Figure:
+    """AUC lift with its interval, worst first, at most `most` rows of `distinct_lifts`. `customdata` = category."""
+    part = rows.head(most).iloc[::-1]
     figure = go.Figure()
     labels = [
         f"{short(c.split(' > ')[-1], 26)} ({n})" for c, n in zip(part["category"], part["n_queries"], strict=True)
@@ -108,7 +120,7 @@ def lifts(rows: pd.DataFrame, most: int = 16) -> go.Figure:
                 "type": "data", "symmetric": False, "array": 100 * (mine["high"] - mine["auc_lift"]),
                 "arrayminus": 100 * (mine["auc_lift"] - mine["low"]), "thickness": 1.5, "width": 3, "color": colour,
             },
-            text=[short(c, 60) for c in mine["category"]], hovertemplate="%{text}<br>%{x:+.2f} pp<extra></extra>",
+            text=[short(c, 60) for c in mine["name"]], hovertemplate="%{text}<br>%{x:+.2f} pp<extra></extra>",
         )  # fmt: skip
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     style(figure, height=110 + 22 * len(part), x="AUC lift (percentage points)", legend=True)

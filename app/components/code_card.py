@@ -270,7 +270,10 @@ def shared_table(run: str, prefix: str, key: str) -> None:
     rows = fetch(queries.shared, run, prefix, 5_000, 0)
     harmful = int(rows["harmful"].sum())
     st.markdown(
-        escape(f"{n:,} shared SIDs; {harmful:,} of the {len(rows):,} shown are harmful. Choose one for its items.")
+        escape(
+            f"{text.plural(n, 'shared SID', 'shared SIDs')}, {harmful:,} of the {len(rows):,} shown harmful. "
+            "Choose one for its items."
+        )
     )
     shown = rows.assign(reason=rows["reason"].map(SHARING_REASONS).fillna("unknown"))
     table(
@@ -280,7 +283,7 @@ def shared_table(run: str, prefix: str, key: str) -> None:
         ],
         full=lambda: fetch(queries.shared, run, prefix, n, 0),
         columns={
-            "sid": "SID", "reason": st.column_config.TextColumn("Benign or harmful", width="medium"),
+            "sid": "SID", "reason": st.column_config.TextColumn("Benign or harmful", width="large"),
             "n_items": st.column_config.NumberColumn("Items"), "n_categories": st.column_config.NumberColumn("Categories"),
             "n_conflicts": st.column_config.NumberColumn("Queries graded apart"),
             "label": st.column_config.TextColumn("Label", width="medium"),

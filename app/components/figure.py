@@ -106,7 +106,7 @@ def table(
             column_order=list(show) if show is not None else None,
             on_select=on_select or "ignore",
             selection_mode="single-row",
-            height=height or "auto",
+            height="content" if isinstance(height, int) and 38 * (len(data) + 1) < height else height or "auto",
             alt=alt or title,
         )
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):

@@ -89,18 +89,18 @@ def pictures(rows: pd.DataFrame, filters: dict[str, object]) -> None:
         )  # fmt: skip
     left, right = st.columns(2, gap="large")
     with left, panel("Lift by category", height=360):
-        judged = rows[rows["auc_lift"].notna()]
+        judged = charts.distinct_lifts(rows)
         if judged.empty:
             st.subheader("AUC lift by category", anchor=False, help=text.DEFINITIONS["lift"])
             nothing("No category has enough test queries for a lift of its own: n too small everywhere.")
         else:
             below = int((judged["high"] < 0).sum())
             figure(
-                charts.lifts(rows), title="AUC lift by category, worst first",
-                subtitle="95 % intervals by query; (n) test queries", data=judged, key="lifts", define="lift",
-                n=f"worst {min(len(judged), 16)} of {len(judged)} judged categories; {len(rows) - len(judged)} n too small",
+                charts.lifts(judged), title="AUC lift, worst first",
+                subtitle="95 % intervals by query; (n) test queries; small categories are judged by department", data=judged, key="lifts", define="lift",
+                n=f"worst {min(len(judged), 16)} of {len(judged)} lifts; {int(rows['auc_lift'].isna().sum())} categories n too small",
                 filters=filters, on_select=from_gaps,
-                alt=f"AUC lift of {len(judged)} categories; {below} lie below zero with their whole interval.",
+                alt=f"AUC lift of {len(judged)} categories or departments; {below} lie below zero with their whole interval.",
             )  # fmt: skip
     with right, panel("Lorenz curve", height=360):
         use = fetch(queries.code_use, run)

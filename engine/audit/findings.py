@@ -111,7 +111,11 @@ def _exposure(exposure: pd.DataFrame) -> list[_Finding]:
             )
             if not pd.isna(row["merit"]):
                 detail += f"; merit {row['merit']:.2%} from {row['n_merit_pairs']} judged pairs"
-            params = {"dimension": dimension, "value": str(row["value"])} if page == "sellers" else {dimension: str(row["value"])}
+            params = (
+                {"dimension": dimension, "value": str(row["value"])}
+                if page == "sellers"
+                else {dimension: str(row["value"])}
+            )
             out.append(_Finding(severity, float(relative), f"exposure of a {dimension}", title, detail, page, params))
     return out
 

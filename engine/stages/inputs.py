@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from engine.datasets.contract import Catalogue
-from engine.encoders import encode_cached
+from engine.encoders import encode_cached, model_fingerprint
 from engine.errors import DataError
 from engine.progress import Progress
 from engine.relevance.features import CategoryClassifier, LexicalIndex, cosine, multimodal
@@ -118,7 +118,7 @@ def encode(run: Run, catalogue: Catalogue) -> Vectors:
         )
         save_arrays(folder / "text.safetensors", items=x[: len(catalogue.items)], queries=x[len(catalogue.items) :])
 
-    folder = run.shared("vectors", "Encoding titles and queries", dataclasses.astuple(settings), body)
+    folder = run.shared("vectors", "Encoding titles and queries", encoder_key(run), body)
     text = load_arrays(folder / "text.safetensors")
     return Vectors(
         text["items"],
@@ -126,6 +126,11 @@ def encode(run: Run, catalogue: Catalogue) -> Vectors:
         image_matrix(catalogue.items["image_embedding"].tolist()),
         image_matrix(catalogue.queries["image_space_embedding"].tolist()),
     )
+
+
+def encoder_key(run: Run) -> tuple[object, ...]:
+    """Names the encoder's settings and its weights, for what is shared between runs."""
+    return (*dataclasses.astuple(run.config.encoder), model_fingerprint(run.config.encoder.model))
 
 
 def divide(run: Run, catalogue: Catalogue) -> Division:
@@ -159,7 +164,8 @@ def divide(run: Run, catalogue: Catalogue) -> Division:
     supervising = np.zeros(len(queries), dtype=bool)
     supervising[pair_query] = True
     seen = split.supervision(supervising)
-    if not (supervising & (split.split == "train")).any():
+    ranked_on = split.split == "train" if split.mode == "holdout" else judged
+    if not (supervising & ranked_on).any():
         seen = seen[:1]  # the ranker trains on queries that no stack learns from: one stack is honest for all
     return Division(
         split,
@@ -198,7 +204,7 @@ def collect(run: Run, catalogue: Catalogue, vectors: Vectors) -> Pairs:
             grade=pairs["grade"].to_numpy(np.float64),
         )
 
-    key = (*dataclasses.astuple(run.config.encoder), config.top)
+    key = (*encoder_key(run), config.top)
     return Pairs(**load_arrays(run.shared("pairs", "Retrieving candidates", key, body) / "pairs.safetensors"))
 
 
@@ -235,7 +241,7 @@ def measure(run: Run, catalogue: Catalogue, vectors: Vectors, pairs: Pairs, divi
                 save_arrays(folder / "classifier.safetensors", **classifier.arrays(), item_category=item_category)
         save_arrays(folder / "category.safetensors", served=served, fit=fit)
 
-    key = (*dataclasses.astuple(run.config.encoder), run.config.retrieval.top)
+    key = (*encoder_key(run), run.config.retrieval.top)
     dense = run.shared("dense", "Dense features", key, base)
     ct = run.shared("category", "Category agreement", (*key, run.config.seed, division.key()), category)
     agreement = load_arrays(ct / "category.safetensors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,9 +132,10 @@ def score(
         level = None if matches is None else matches.level
         suffix = _suffixes(division)
         progress(0, 4)
-        with_sid = _logits(rankers, main, dense, level, suffix[pairs.query])
-        without = with_sid if matches is None else _logits(rankers, "strong", dense, None, suffix[pairs.query])
-        off = with_sid if level is None else _logits(rankers, main, dense, np.zeros_like(level), suffix[pairs.query])
+        own = suffix[pairs.query]
+        with_sid = _serve(rankers, main, dense, level, own)
+        without = with_sid if level is None else _serve(rankers, "strong", dense, None, own)
+        off = with_sid if level is None else _serve(rankers, main, dense, np.zeros_like(level), own)
         progress(1, 4)
         table = scores_table(
             query_ids=query_ids,
@@ -148,11 +148,11 @@ def score(
             match_level=level,
             beam_rank=None if matches is None else matches.beam_rank,
             codes=None if identifiers is None else identifiers.stacks[0].codes,
-            score=with_sid,
-            score_without=without,
-            score_off=off,
-            expected=rankers.scorers[main].expected_grade,
-            expected_without=rankers.scorers["strong"].expected_grade,
+            score=with_sid.logit,
+            score_without=without.logit,
+            score_off=off.logit,
+            expected=with_sid.expected_grade,
+            expected_without=without.expected_grade,
         )
         write_table(folder, "scores", table)
         progress(2, 4)
@@ -206,8 +206,8 @@ def scores_table(
     score: np.ndarray,
     score_without: np.ndarray,
     score_off: np.ndarray,
-    expected: Callable[[np.ndarray], np.ndarray],
-    expected_without: Callable[[np.ndarray], np.ndarray],
+    expected: np.ndarray,
+    expected_without: np.ndarray,
 ) -> pd.DataFrame:
     """Table `scores` of pairs (M,) given by positions `query`, `item`; `first_stage` 0 where not retrieved."""
     table = pd.DataFrame(
@@ -217,8 +217,8 @@ def scores_table(
             "score": score,
             "score_without_sid": score_without,
             "score_sid_off": score_off,
-            "expected_grade": expected(score),
-            "expected_grade_without_sid": expected_without(score_without),
+            "expected_grade": expected,
+            "expected_grade_without_sid": expected_without,
             "rank": _ranks(query, score, first_stage),
             "rank_without_sid": _ranks(query, score_without, first_stage),
             "first_stage_rank": pd.array(np.where(first_stage > 0, first_stage, -1), dtype="Int64"),
@@ -319,12 +319,20 @@ def _suffixes(division: Division) -> np.ndarray:
     return np.array([f".cv{k}" if k >= 0 else "" for k in fold], dtype=object)
 
 
-def _logits(rankers: Rankers, name: str, dense: np.ndarray, level: np.ndarray | None, suffix: np.ndarray) -> np.ndarray:
-    out = np.empty(len(dense))
+class _Served(NamedTuple):
+    logit: np.ndarray
+    expected_grade: np.ndarray
+
+
+def _serve(rankers: Rankers, name: str, dense: np.ndarray, level: np.ndarray | None, suffix: np.ndarray) -> _Served:
+    """Scores of pairs (M,), each by the scorer that its `suffix` (M,) names."""
+    served = _Served(np.empty(len(dense)), np.empty(len(dense)))
     for part in np.unique(suffix):
         rows = np.flatnonzero(suffix == part)
-        out[rows] = rankers.scorers[f"{name}{part}"].logit(dense[rows], None if level is None else level[rows])
-    return out
+        scorer = rankers.scorers[f"{name}{part}"]
+        served.logit[rows] = scorer.logit(dense[rows], None if level is None else level[rows])
+        served.expected_grade[rows] = scorer.expected_grade(served.logit[rows])
+    return served
 
 
 def _ranks(query: np.ndarray, score: np.ndarray, first_stage: np.ndarray) -> pd.arrays.IntegerArray:

@@ -120,11 +120,19 @@ class TestCoverage:
         figure = coverage.gaps(rows)
         assert sorted(c for t in figure.data for c in t.customdata) == sorted(rows["category"])
 
-    def test_lifts_leave_out_what_cannot_be_judged(self, cursor: object) -> None:
-        rows = coverage_queries.coverage(cursor, RUN)
-        rows.loc[0, ["auc_lift", "low", "high"]] = np.nan
-        shown = [c for t in coverage.lifts(rows).data for c in t.customdata]
-        assert rows["category"].iloc[0] not in shown
+    def test_lifts_leave_out_what_cannot_be_judged_and_pool_departments(self) -> None:
+        rows = pd.DataFrame(
+            {
+                "category": ["Home > Lamps", "Home > Rugs", "Home > Beds", "Garden > Tools"], "department": ["Home"] * 3 + ["Garden"],
+                "tier": "tail", "n_items": [9, 5, 7, 4], "auc_lift": [0.01, -0.02, -0.02, np.nan],
+                "low": [0.0, -0.03, -0.03, np.nan], "high": [0.02, 0.01, 0.01, np.nan], "n_queries": [20, 12, 12, 3],
+            }
+        )  # fmt: skip
+        kept = coverage.distinct_lifts(rows)
+        assert list(kept["name"]) == ["Home (department)", "Lamps"]
+        assert list(kept["category"]) == ["Home > Rugs", "Home > Lamps"]
+        figure = coverage.lifts(kept)
+        assert list(figure.layout.yaxis.ticktext) == ["Lamps (20)", "Home (department) (12)"]
 
     def test_funnel_starts_at_every_item_with_a_sid(self, cursor: object) -> None:
         tiers = coverage_queries.by_tier(coverage_queries.coverage(cursor, RUN))

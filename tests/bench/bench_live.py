@@ -1,6 +1,6 @@
 """How long a live query takes, part by part: median and 99th percentile over queries the run has not stored.
 
-    python -m tests.bench.bench_live --workspace data/workspace
+python -m tests.bench.bench_live --workspace data/workspace
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The tables of docs/benchmarks.md that follow from a published snapshot, as Markdown.
 
-    python -m tests.bench.report_run --workspace data/workspace
+python -m tests.bench.report_run --workspace data/workspace
 """
 
 from __future__ import annotations
@@ -44,12 +44,16 @@ def main() -> None:
         return cursor.execute(f"SELECT * EXCLUDE (run_id) FROM {name} WHERE run_id = ?", [run]).df()
 
     about = cursor.execute("SELECT * FROM snapshot").df().iloc[0]
-    print(f"Snapshot {snapshot.snapshot_id}, run {run}, {about.dataset}: {about.n_items:,} items, {about.n_queries:,} queries")
+    print(
+        f"Snapshot {snapshot.snapshot_id}, run {run}, {about.dataset}: {about.n_items:,} items, {about.n_queries:,} queries"
+    )
 
     health = table("health")
     chosen = health[health["metric"].isin(["utilisation", "perplexity", "perplexity_ratio"]) & health["level"].notna()]
     wide = chosen.pivot(index="level", columns="metric", values="value").round(3).reset_index()
-    wide["by construction"] = [bool(health[(health.level == lv) & health.by_construction].shape[0]) for lv in wide["level"]]
+    wide["by construction"] = [
+        bool(health[(health.level == lv) & health.by_construction].shape[0]) for lv in wide["level"]
+    ]
     show("Codebook", wide)
     print("\n" + "; ".join(f"{m.metric} {m.value:.3f}" for m in health[health["level"].isna()].itertuples()))
 
@@ -69,7 +73,9 @@ def main() -> None:
 
     comparisons = table("comparisons")
     rows = []
-    for (ranker, baseline), group in comparisons[comparisons["metric"] == "auc"].groupby(["ranker", "baseline"], sort=False):
+    for (ranker, baseline), group in comparisons[comparisons["metric"] == "auc"].groupby(
+        ["ranker", "baseline"], sort=False
+    ):
         cells = {"difference": f"{ranker} - {baseline}"}
         for segment in ("all", "new", "seen"):
             hit = group[group["segment"] == segment]
@@ -78,7 +84,9 @@ def main() -> None:
     show("Paired differences", pd.DataFrame(rows))
 
     beams = metrics[metrics["metric"].str.match(r"hit@5|validity|prefix_survival|recall|beam_diversity")]
-    wide = beams.assign(cell=[interval(r) for _, r in beams.iterrows()]).pivot(index="metric", columns="segment", values="cell")
+    wide = beams.assign(cell=[interval(r) for _, r in beams.iterrows()]).pivot(
+        index="metric", columns="segment", values="cell"
+    )
     keep = [s for s in ("all", "new", "seen", "split=train", "split=train, out of fold") if s in wide]
     show("Beams", wide[keep].reset_index())
     free = cursor.execute("SELECT avg(valid::INT) FROM free_beams WHERE run_id = ?", [run]).fetchone()[0]

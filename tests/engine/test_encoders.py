@@ -127,7 +127,7 @@ class Counting:
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     encoder = Counting()
     monkeypatch.setattr(encoders, "load_encoder", lambda *args, **kwargs: encoder)
-    monkeypatch.setattr(encoders, "_fingerprint", lambda model: encoder.fingerprint)
+    monkeypatch.setattr(encoders, "model_fingerprint", lambda model: encoder.fingerprint)
     return encoder
 
 
@@ -176,8 +176,8 @@ def test_failed_write_leaves_nothing_behind(
 
 def test_local_folder_is_known_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"1")
-    before = encoders._fingerprint(str(tmp_path))
-    assert before == encoders._fingerprint(str(tmp_path))
+    before = encoders.model_fingerprint(str(tmp_path))
+    assert before == encoders.model_fingerprint(str(tmp_path))
     (tmp_path / "weights").write_bytes(b"2")
-    assert encoders._fingerprint(str(tmp_path)) != before
-    assert encoders._fingerprint("no-such/encoder") is None
+    assert encoders.model_fingerprint(str(tmp_path)) != before
+    assert encoders.model_fingerprint("no-such/encoder") is None

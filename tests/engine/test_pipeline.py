@@ -143,7 +143,7 @@ def test_killed_run_resumes_to_the_same_result(trained: Trained, tmp_path: Path,
     assert process.poll() is None, "the run ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    run = Run.create(workspace, trained.fingerprint, preset("tiny"), pipeline.STAGE_VERSIONS)
+    run = Run.create(workspace, trained.fingerprint, preset("tiny"), pipeline.versions(preset("tiny")))
     assert not run.finished
     resumed = pipeline.train(workspace, trained.fingerprint, preset("tiny"))
     reference = trained.workspace / "runs" / trained.dsirm_run / "tables"
