@@ -95,9 +95,11 @@ def distinct_lifts(rows: pd.DataFrame) -> pd.DataFrame:
     """
     judged = rows[rows["auc_lift"].notna()].sort_values(["n_items", "category"])
     same = ["department", "auc_lift", "low", "high", "n_queries"]
-    pooled = judged.groupby(same, dropna=False)["category"].transform("size") > 1
+    pooled = judged.duplicated(same, keep=False)
     leaf = judged["category"].str.split(" > ").str[-1]
-    judged = judged.assign(name=leaf.mask(pooled, judged["department"] + " (department)"))
+    judged = judged.assign(
+        name=leaf.mask(pooled, judged["department"] + ", department"), tier=judged["tier"].mask(pooled, "department")
+    )
     return judged.drop_duplicates(same).sort_values(["auc_lift", "name"], ignore_index=True)
 
 
@@ -105,10 +107,8 @@ def lifts(rows: pd.DataFrame, most: int = 16) -> go.Figure:
     """AUC lift with its interval, worst first, at most `most` rows of `distinct_lifts`. `customdata` = category."""
     part = rows.head(most).iloc[::-1]
     figure = go.Figure()
-    labels = [
-        f"{short(c.split(' > ')[-1], 26)} ({n})" for c, n in zip(part["category"], part["n_queries"], strict=True)
-    ]
-    for tier, colour in TIERS.items():
+    labels = [f"{short(name, 34)} ({n})" for name, n in zip(part["name"], part["n_queries"], strict=True)]
+    for tier, colour in {**TIERS, "department": NEUTRAL}.items():
         mask = (part["tier"] == tier).to_numpy()
         if not mask.any():
             continue

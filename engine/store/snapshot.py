@@ -198,7 +198,7 @@ def table_columns() -> dict[str, list[str]]:
     with duckdb.connect() as connection:
         connection.execute(SCHEMA.read_text(encoding="utf-8"))
         rows = connection.execute(
-            "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() GROUP BY 1"
+            "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() WHERE NOT internal GROUP BY 1"
         ).fetchall()
     return dict(rows)
 

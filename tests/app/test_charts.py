@@ -129,10 +129,10 @@ class TestCoverage:
             }
         )  # fmt: skip
         kept = coverage.distinct_lifts(rows)
-        assert list(kept["name"]) == ["Home (department)", "Lamps"]
+        assert list(kept["name"]) == ["Home, department", "Lamps"]
         assert list(kept["category"]) == ["Home > Rugs", "Home > Lamps"]
         figure = coverage.lifts(kept)
-        assert list(figure.layout.yaxis.ticktext) == ["Lamps (20)", "Home (department) (12)"]
+        assert list(figure.layout.yaxis.ticktext) == ["Lamps (20)", "Home, department (12)"]
 
     def test_funnel_starts_at_every_item_with_a_sid(self, cursor: object) -> None:
         tiers = coverage_queries.by_tier(coverage_queries.coverage(cursor, RUN))

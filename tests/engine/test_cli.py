@@ -111,7 +111,7 @@ def spoil_grades(folder: Path) -> None:
         (lambda f: (f / "items.csv").unlink(), ["items"]),
         (lambda f: (f / "items.csv").write_text(""), ["items.csv", "empty"]),
         (spoil_header, ["items.csv", "title", "titel"]),
-        (spoil_delimiter, ["items.csv", "item_id"]),
+        (spoil_delimiter, ["items.csv:1", "separated by"]),
         (spoil_parquet, ["items.parquet"]),
         (spoil_grades, ["grade"]),
         (lambda f: (f / "dataset.toml").write_text("name = [1,"), ["dataset.toml"]),
