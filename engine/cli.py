@@ -227,10 +227,11 @@ def status(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> N
     say(f"Workspace {workspace}: {len(catalogues)} catalogues, {len(list_runs(workspace))} runs, "
         f"{len(snapshots)} snapshots, {size:,.0f} MB")  # fmt: skip
     if len(catalogues):
-        known = list(catalogues.itertuples())
         counts = ["n_items", "n_queries", "n_judgments", "n_rejected"]
         names = ["catalogue", "name", "items", "queries", "judged", "rejected"]
-        rows = [(c.fingerprint[:12], c.name, *(f"{getattr(c, n):,}" for n in counts)) for c in known]
+        rows = [
+            (c["fingerprint"][:12], c["name"], *(f"{c[n]:,}" for n in counts)) for c in catalogues.to_dict("records")
+        ]
         table("Catalogues", names, rows, right=names[2:])
     if snapshots:
         table(
