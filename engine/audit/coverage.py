@@ -9,6 +9,7 @@ import pandas as pd
 
 from engine.audit.inequality import gini, lorenz
 from engine.audit.prefixes import crosstab, find_prefixes, levels, numbered, stack_codes
+from engine.audit.wording import counted
 
 __all__ = ["Lift", "auc_lift", "coverage_table", "gini", "lorenz"]
 
@@ -219,7 +220,7 @@ def coverage_table(
         if lift.n_queries < min_queries and wider is not None and wider.n_queries >= min_queries:
             prefix = (
                 f"lift pooled over department '{department}' "
-                f"({wider.n_queries} test queries, {lift.n_queries} of its own); "
+                f"({counted(wider.n_queries, 'test query', 'test queries')}, {lift.n_queries} of its own); "
             )
             lift = wider
         verdict, reason = _verdict(lift, bool(own_level1), float(reach), catalogue_reach, min_queries)
@@ -249,7 +250,10 @@ def _verdict(lift: Lift, own_level1: bool, reach: float, catalogue_reach: float,
     code = "own level-1 code" if own_level1 else "no level-1 code of its own"
     funnel = f"{reach:.0%} of its items are in some beam (catalogue {catalogue_reach:.0%})"
     if lift.n_queries < min_queries or np.isnan(lift.value):
-        return "n too small", f"{lift.n_queries} test queries, {min_queries} needed; {code}; {funnel}"
+        return (
+            "n too small",
+            f"{counted(lift.n_queries, 'test query', 'test queries')}, {min_queries} needed; {code}; {funnel}",
+        )
     interval = f"AUC lift {100 * lift.value:+.1f} pp [{100 * lift.low:+.1f}, {100 * lift.high:+.1f}]"
     if lift.high < 0:
         return "no", f"{interval} lies below 0; {code}; {funnel}"

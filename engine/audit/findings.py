@@ -13,6 +13,7 @@ import pandas as pd
 
 from engine.audit.prefixes import stack_codes
 from engine.audit.traffic import traffic_weights
+from engine.audit.wording import counted
 
 SIGNIFICANT = 0.05
 """A change of exposure is a finding at or below this q-value."""
@@ -71,7 +72,7 @@ def _sharing(sid_sharing: pd.DataFrame, labels: dict[str, str]) -> list[_Finding
         if row["reason"] == "categories":
             detail = f"they lie in {row['n_categories']} categories"
         else:
-            detail = f"{row['n_conflicts']} queries find some of them relevant and others not"
+            detail = f"for {counted(row['n_conflicts'], 'query', 'queries')} some of them are relevant and others not"
         params = {"code": str(row["sid"])}
         out.append(_Finding("warn", row["n_items"] / total, "sharing", title, detail, "codebook", params))
     return out
@@ -126,7 +127,9 @@ def _queries(query_metrics: pd.DataFrame, queries: pd.DataFrame, metric: str) ->
     out = []
     for row in rows.sort_values(["difference", "query_id"]).head(MOST_OF_A_KIND).to_dict("records"):
         loss = -float(row["difference"])
-        title = f"Query '{text.get(row['query_id'], row['query_id'])}' loses {loss:.2f} {metric}"
+        title = (
+            f"Query '{text.get(row['query_id'], row['query_id'])}' loses {loss:.2f} of {metric.replace('ndcg', 'nDCG')}"
+        )
         detail = f"{row['value_without']:.2f} without SIDs, {row['value']:.2f} with them"
         severity = "bad" if loss >= 0.2 else "warn"
         out.append(_Finding(severity, loss, "query", title, detail, "query", {"q": str(row["query_id"])}))

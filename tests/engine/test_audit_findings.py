@@ -74,7 +74,7 @@ def test_every_finding_points_to_its_evidence() -> None:
     assert set(table["page"]) <= PAGES
     params = {row["title"]: (row["page"], json.loads(row["params"])) for row in table.to_dict("records")}
     assert ("coverage", {"category": "H > Lamps"}) in params.values()
-    assert ("sellers", {"seller": "x"}) in params.values()
+    assert ("sellers", {"dimension": "seller", "value": "x"}) in params.values()
     assert ("query", {"q": "q1"}) in params.values()
     assert ("codebook", {"code": "3-1-4"}) in params.values()
 
