@@ -135,6 +135,13 @@ class Run:
             )
         return folder
 
+    def offer_tables(self, folder: Path, *names: str) -> None:
+        """Give the tables of a finished stage to snapshots: those named, else every Parquet file of its folder."""
+        for path in [folder / f"{name}.parquet" for name in names] or sorted(folder.glob("*.parquet")):
+            temporary = self.folder / "tables" / f"{path.name}.{os.getpid()}.tmp"
+            shutil.copyfile(path, temporary)
+            os.replace(temporary, self.folder / "tables" / path.name)
+
     def lock(self) -> filelock.BaseFileLock:
         """Held while training; the system releases it when the process dies."""
         return filelock.FileLock(self.folder / "run.lock")

@@ -17,6 +17,8 @@ from engine.audit.wording import counted
 
 SIGNIFICANT = 0.05
 """A change of exposure is a finding at or below this q-value."""
+MATERIAL = 1e-4
+"""... and at or above this change of share (0.01 pp): a sure change may still be nothing."""
 MOST_OF_A_KIND = 3
 """Findings shown of one kind: the list is to tell different things."""
 _SEVERITY = {"bad": 0, "warn": 1, "info": 2}
@@ -94,6 +96,7 @@ def _coverage(coverage: pd.DataFrame) -> list[_Finding]:
 
 def _exposure(exposure: pd.DataFrame) -> list[_Finding]:
     sure = exposure[(exposure["discount"] == "log2") & (exposure["q_value"] <= SIGNIFICANT)]
+    sure = sure[sure["difference"].abs() >= MATERIAL]
     out = []
     for dimension, page in (("seller", "sellers"), ("category", "coverage")):
         for row in sure[(sure["dimension"] == dimension) & (sure["value"] != "(unknown)")].to_dict("records"):

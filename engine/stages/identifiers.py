@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,19 +152,18 @@ def generate(
             fit.history.to_parquet(own / "history.parquet")
             found = beam_search(fit.model, vectors.queries, trie, width=config.beam_width).beams
             if stack == 0:
-                beams_table(found, trie, query_ids).to_parquet(own / "beams.parquet")
+                beams_table(found, trie, query_ids).to_parquet(folder / "beams.parquet")
                 asked = asked_queries(catalogue)
                 x, ids = vectors.queries[asked], query_ids[asked]
                 nodes = beam_search(fit.model, x, trie, width=config.beam_width, kept_nodes=config.kept_nodes).nodes
                 assert nodes is not None
-                beam_nodes_table(nodes, trie, ids).to_parquet(own / "beam_nodes.parquet")
+                beam_nodes_table(nodes, trie, ids).to_parquet(folder / "beam_nodes.parquet")
                 free = beam_search(fit.model, x, trie, width=config.beam_width, constrained=False).beams
-                free_beams_table(free, trie, ids).to_parquet(own / "free_beams.parquet")
+                free_beams_table(free, trie, ids).to_parquet(folder / "free_beams.parquet")
             save_arrays(own / "beams.safetensors", **found._asdict())
 
     folder = run.stage("generate", "Learning to predict SIDs from queries", body)
-    for table in ("beams", "beam_nodes", "free_beams"):
-        write_table(run.folder / "tables", table, pd.read_parquet(folder / "stack0" / f"{table}.parquet"))
+    run.offer_tables(folder, "beams", "beam_nodes", "free_beams")
     return [Beams(**load_arrays(folder / f"stack{s}" / "beams.safetensors")) for s in range(len(division.seen))]
 
 
@@ -191,23 +189,6 @@ def match(run: Run, division: Division, pairs: Pairs, identifiers: Identifiers, 
         save_arrays(folder / "matches.safetensors", **arrays)
 
     return Matches(**load_arrays(run.stage("match", "Matching prefixes", body) / "matches.safetensors"))
-
-
-def histories(run: Run) -> pd.DataFrame:
-    """Training curves of the served stack, in the columns of table `training`."""
-    frames = []
-    for stage in ("tokenize", "generate"):
-        path = run.stage_folder(stage) / "stack0" / "history.parquet"
-        frames.append(pd.read_parquet(path).assign(stage=stage))
-    return pd.concat(frames, ignore_index=True)[["stage", "step", "name", "value"]]
-
-
-def first_level_codes(identifiers: Identifiers, categories: Sequence[str | None]) -> np.ndarray | None:
-    """(N,) level-1 code that each category forces, -1 where unknown; None where level 1 is k-means."""
-    if identifiers.category_codes.empty:
-        return None
-    code = dict(zip(identifiers.category_codes["category"], identifiers.category_codes["code_1"], strict=True))
-    return np.array([code.get(c, -1) if isinstance(c, str) else -1 for c in categories], dtype=np.int64)
 
 
 def _first_level(catalogue: Catalogue, run: Run) -> tuple[tuple[int, ...], np.ndarray | None, pd.DataFrame]:

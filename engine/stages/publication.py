@@ -11,7 +11,7 @@ import pandas as pd
 from engine.audit.tiers import categories_table, category_tiers, query_tiers, sellers_table
 from engine.datasets.contract import Catalogue
 from engine.runs import Run, peak_memory_mb, write_table
-from engine.stages.identifiers import Identifiers, histories
+from engine.stages.identifiers import Identifiers
 from engine.stages.inputs import Division
 
 ITEM_COLUMNS = ["item_id", "title", "category", "seller", "brand", "price", "currency", "description", "attributes",
@@ -78,8 +78,7 @@ def finish(run: Run, catalogue: Catalogue, division: Division, identifiers: Iden
         "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
     }.items():
         write_table(shared, name, frame)
-    if identifiers is not None:
-        write_table(tables, "training", histories(run))
+    write_table(tables, "training", _histories(run))
     manifest = {
         **run.describe(),
         "sizes": list(identifiers.sizes) if identifiers else None,
@@ -142,6 +141,17 @@ def _write_run(run: Run, manifest: dict[str, Any], division: Division, identifie
         "notes": json.dumps(manifest["notes"]),
     }
     write_table(run.folder / "tables", "runs", pd.DataFrame([row]))
+
+
+def _histories(run: Run) -> pd.DataFrame:
+    """Training curves of the served stack and of the rankers, in the columns of table `training`."""
+    files = {
+        "tokenize": run.stage_folder("tokenize") / "stack0" / "history.parquet",
+        "generate": run.stage_folder("generate") / "stack0" / "history.parquet",
+        "rank": run.stage_folder("rank") / "history.parquet",
+    }
+    curves = [pd.read_parquet(path).assign(stage=stage) for stage, path in files.items() if path.is_file()]
+    return pd.concat(curves, ignore_index=True)[["stage", "step", "name", "value"]]
 
 
 def _notes(catalogue: Catalogue, division: Division, identifiers: Identifiers | None) -> list[str]:

@@ -96,7 +96,7 @@ def rank(
         for name, scorer in scorers.items():
             save_arrays(folder / f"{name}.scorer.safetensors", **scorer.arrays())
         save_arrays(folder / "judged.safetensors", **judged)
-        pd.concat(history, ignore_index=True).assign(stage="rank").to_parquet(folder / "history.parquet")
+        pd.concat(history, ignore_index=True).to_parquet(folder / "history.parquet")
 
     folder = run.stage("rank", "Training the rankers", body)
     return Rankers(load_scorers(run), load_arrays(folder / "judged.safetensors"))
@@ -135,7 +135,11 @@ def score(
         own = suffix[pairs.query]
         with_sid = _serve(rankers, main, dense, level, own)
         without = with_sid if level is None else _serve(rankers, "strong", dense, None, own)
-        off = with_sid if level is None else _serve(rankers, main, dense, np.zeros_like(level), own)
+        off = with_sid.logit.copy()
+        if level is not None:
+            matched = np.flatnonzero(level)
+            none = np.zeros_like(matched)
+            off[matched] = _serve(rankers, main, dense[matched], none, own[matched]).logit
         progress(1, 4)
         table = scores_table(
             query_ids=query_ids,
@@ -150,7 +154,7 @@ def score(
             codes=None if identifiers is None else identifiers.stacks[0].codes,
             score=with_sid.logit,
             score_without=without.logit,
-            score_off=off.logit,
+            score_off=off,
             expected=with_sid.expected_grade,
             expected_without=without.expected_grade,
         )
@@ -187,8 +191,7 @@ def score(
         write_table(folder, "ranker_weights", _weights_table(rankers.scorers, {main, "strong"}))
 
     folder = run.stage("score", "Scoring and explaining", body)
-    for name in ("scores", "contributions", "reference_points", "ranker_weights"):
-        write_table(run.folder / "tables", name, pd.read_parquet(folder / f"{name}.parquet"))
+    run.offer_tables(folder)
 
 
 def scores_table(

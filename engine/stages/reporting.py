@@ -103,8 +103,7 @@ def evaluate(
         write_table(folder, "query_metrics", done.query_metrics)
 
     folder = run.stage("evaluate", "Evaluating on held-out queries", body)
-    for name in ("metrics", "comparisons", "query_metrics"):
-        write_table(run.folder / "tables", name, pd.read_parquet(folder / f"{name}.parquet"))
+    run.offer_tables(folder)
 
 
 def _segments(catalogue: Catalogue, division: Division) -> dict[str, np.ndarray]:
@@ -239,8 +238,7 @@ def audit(
             write_table(folder, name, frame)
 
     folder = run.stage("audit", "Auditing codebook, coverage, exposure", body)
-    for path in folder.glob("*.parquet"):
-        write_table(run.folder / "tables", path.stem, pd.read_parquet(path))
+    run.offer_tables(folder)
 
 
 def project(run: Run, catalogue: Catalogue) -> None:
@@ -256,8 +254,7 @@ def project(run: Run, catalogue: Catalogue) -> None:
         write_table(folder, "projection_info", pd.DataFrame([drawn.info]))
 
     folder = run.stage("project", "Drawing the map (UMAP)", body)
-    for path in folder.glob("*.parquet"):
-        write_table(run.folder / "tables", path.stem, pd.read_parquet(path))
+    run.offer_tables(folder)
 
 
 def _neighbours(x: np.ndarray, sampled: np.ndarray) -> np.ndarray:

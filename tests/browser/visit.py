@@ -1,0 +1,164 @@
+"""One browser tab on the way through the dashboard, which notices everything that goes wrong on the way."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
+
+from tests.browser.dashboard import SLOWEST, settle
+
+ARTIFACTS = Path(__file__).parent / "artifacts"
+# Streamlit looks for its base path by asking below the page's address first.
+EXPECTED_404 = re.compile(r"/[a-z]+/_stcore/(host-config|health)$")
+
+
+class Table:
+    """A Streamlit table, found by its accessible name: cells are drawn on a canvas, mirrored in a hidden grid."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self._page = page
+        self._box = page.locator(f'[data-testid="stDataFrameResizable"][aria-label^="{name}"]:visible').first
+
+    def _ready(self) -> None:
+        # the grid is drawn only where it is on screen
+        self._box.scroll_into_view_if_needed()
+        self._page.wait_for_timeout(150)
+        expect(self._box.locator("tbody tr").first).to_be_attached()
+
+    def column(self, header: str) -> list[str]:
+        """The cells on screen of the column with that header."""
+        self._ready()
+        headers = [h.strip() for h in self._box.locator("thead th").all_text_contents()]
+        place = self._box.locator("thead th").nth(headers.index(header)).get_attribute("aria-colindex")
+        return self._box.locator(f'tbody td[aria-colindex="{place}"]').all_text_contents()
+
+    def _middle(self, row: int) -> tuple[dict[str, float], float]:
+        box = self._box.bounding_box()
+        assert box is not None
+        # Streamlit's rows are 2.1875 rem high, and so is the header
+        high = 2.1875 * float(self._page.evaluate("parseFloat(getComputedStyle(document.documentElement).fontSize)"))
+        return dict(box), box["y"] + 1 + high * (row + 1.5)
+
+    def choose(self, row: int) -> None:
+        """Tick a row's box."""
+        self._ready()
+        box, y = self._middle(row)
+        self._page.mouse.click(box["x"] + 17, y)
+
+    def follow(self, row: int) -> Page:
+        """Click the row's first link as a person finds it: where the mouse turns into a hand. Returns the new tab."""
+        self._ready()
+        box, y = self._middle(row)
+        canvas = self._box.locator("canvas").first
+        x = box["x"] + 4
+        while x < box["x"] + box["width"]:
+            self._page.mouse.move(x, y)
+            if canvas.evaluate("c => c.style.cursor") == "pointer":
+                with self._page.context.expect_page() as opened:
+                    self._page.mouse.click(x + 3, y)
+                return opened.value
+            x += 6
+        raise AssertionError(f"row {row} holds no link on screen")
+
+
+class Visit:
+    """One browser tab on the way through the dashboard. `see` is called at every step."""
+
+    def __init__(self, browser: Browser, url: str, journey: str) -> None:
+        self._browser, self._url, self._journey = browser, url, journey
+        self._steps = 0
+        self.problems: list[str] = []
+        self._contexts = [browser.new_context(viewport={"width": 1440, "height": 1000})]
+        self.page = self._watch(self._contexts[0].new_page())
+
+    def _watch(self, page: Page) -> Page:
+        page.set_default_timeout(SLOWEST)
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
+        page.on("request", self._on_request)
+        return page
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not EXPECTED_404.search(str(message.location.get("url", ""))):
+            self.problems.append(f"console: {message.text} ({message.location.get('url')})")
+
+    def _on_request(self, request: Request) -> None:
+        if not request.url.startswith((self._url, self._url.replace("http", "ws", 1), "data:", "blob:")):
+            self.problems.append(f"left this machine: {request.url}")
+
+    def open(self, path: str = "", **params: str) -> None:
+        """Go to a page of the dashboard and wait for it."""
+        self.page.goto(f"{self._url}/{path}" + (f"?{urlencode(params)}" if params else ""))
+        settle(self.page)
+
+    def elsewhere(self, url: str) -> Page:
+        """The address in a browser that never saw this dashboard."""
+        self._contexts.append(self._browser.new_context(viewport={"width": 1440, "height": 1000}))
+        page = self._watch(self._contexts[-1].new_page())
+        page.goto(url)
+        settle(page)
+        return page
+
+    def turn_to(self, page: Page) -> None:
+        """Go on in a tab that a link opened."""
+        self.page = self._watch(page)
+        settle(self.page)
+
+    def see(self, step: str) -> None:
+        """Wait for the page, keep a picture of it, and fail on anything that broke."""
+        settle(self.page)
+        self._steps += 1
+        self.page.screenshot(path=ARTIFACTS / f"{self._journey}-{self._steps:02d}-{step}.png", animations="disabled")
+        broken = self.page.locator('[data-testid="stException"]').all_inner_texts()
+        failed = self.page.get_by_text("could not be shown").all_inner_texts()
+        assert not broken + failed, f"{step}: {broken + failed}"
+        assert not self.problems, f"{step}: {self.problems}"
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Query parameters in the address bar."""
+        return dict(parse_qsl(urlsplit(self.page.url).query))
+
+    @property
+    def path(self) -> str:
+        """The page's path without slashes; '' for Overview."""
+        return urlsplit(self.page.url).path.strip("/")
+
+    def expect_param(self, name: str, value: str) -> None:
+        """Wait until the address bar says so."""
+        self.page.wait_for_function(
+            "([n, v]) => new URLSearchParams(location.search).get(n) === v", arg=[name, value], timeout=SLOWEST
+        )
+        settle(self.page)
+
+    def heading(self, text: str) -> Locator:
+        """The page's own title, visible."""
+        found = self.page.locator('[data-testid="stMain"] h1', has_text=text)
+        expect(found).to_be_visible(timeout=SLOWEST)
+        return found
+
+    def field(self, label: str) -> Locator:
+        """A text input by its label."""
+        return self.page.get_by_label(label, exact=True).and_(self.page.locator("input")).first
+
+    def text(self, words: str | re.Pattern[str]) -> Locator:
+        """The first visible text of the main part with these words, waited for."""
+        found = self.page.locator('[data-testid="stMain"]').get_by_text(words).first
+        expect(found).to_be_visible(timeout=SLOWEST)
+        return found
+
+    def table(self, name: str) -> Table:
+        """A table by the start of its name."""
+        return Table(self.page, name)
+
+    def tab(self, name: str) -> None:
+        """Open a tab of the page."""
+        self.page.get_by_role("tab", name=name, exact=True).click()
+        settle(self.page)
+
+    def close(self) -> None:
+        for context in self._contexts:
+            context.close()
