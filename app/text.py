@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 LEAST_QUERIES = 30
 """Fewer queries than this and an estimate is not shown as a number."""
@@ -143,14 +146,29 @@ def escape(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
 
 
+def settings(values: str | Mapping[str, Any]) -> str:
+    """Settings (JSON text, or a mapping) in words: 'n neighbors 15, min dist 0.1'."""
+    named = json.loads(values) if isinstance(values, str) else values
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in named.items())
+
+
 def number(value: float | None, form: str = "number") -> str:
-    """One number: 'number' .812, 'percent' 81.2 %, 'points' +1.25 pp (of a fraction), 'count' 1,234."""
+    """One number: 'number' .812, 'percent' 81.2 %, 'points' +1.25 pp (of a fraction), 'count' 1,234.
+
+    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103.
+    """
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if form == "percent":
         return f"{100 * value:.1f} %"
     if form == "points":
         return f"{100 * value:+.2f} pp"
+    if form == "share":
+        return f"{100 * value:.2f} %"
+    if form == "share_points":
+        return f"{100 * value:+.3f} pp"
+    if form == "fine":
+        return f"{value:.4f}"
     if form == "count":
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
@@ -170,7 +188,7 @@ def interval(low: float | None, high: float | None, form: str = "number") -> str
     """[low, high] in the same form, the unit once."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return UNKNOWN
-    unit = {"percent": " %", "points": " pp"}.get(form, "")
+    unit = {"percent": " %", "share": " %", "points": " pp", "share_points": " pp"}.get(form, "")
     low_text, high_text = number(low, form), number(high, form)
     return f"[{low_text.removesuffix(unit)}, {high_text.removesuffix(unit)}]{unit}"
 
@@ -226,6 +244,10 @@ DEFINITIONS |= {
     "sid_off": "SID switched off: the same ranker with match level 0.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
     "other items scored higher, mainly through one feature.",
+    "own_ndcg": "nDCG@10 of this query: how well its judged items are ordered among themselves. Items that nobody judged "
+    "are left out, so the first ten places on screen may hold none of the items it speaks of.",
+    "live_image": "Image match needs an image-space embedding of the query, which comes with the catalogue. A query "
+    "generated live has none, so its image match is unknown and the ranker is told so.",
     "width": "Beam width that keeps it: found by real searches, doubling and then halving the interval, up to 256.",
     "discount": "How much attention a place gets. log2: 1/log2(1 + rank). top10: equal attention to the first ten places, "
     "none below. click: how likely place r is examined under the position-based click model.",

@@ -14,8 +14,10 @@ import plotly.graph_objects as go
 
 from app.charts import theme
 
-ROW = 28
+ROW = 30
 """Pixels a leaf."""
+ROOT = 0.45
+"""Where the query stands, in levels: nothing is written on the branches from it, so that they may be short."""
 ELBOW = 0.12
 """How far before a node its branch turns, in levels: the parent's text stands on the straight part before it."""
 
@@ -55,7 +57,7 @@ def place(nodes: pd.DataFrame, pruned: int) -> Placed:
     shown = shown[shown["prefix"].isin(height.keys())]
     shown["x"] = shown["level"].astype(float)
     shown["y"] = shown["prefix"].map(height)
-    root = pd.DataFrame({"prefix": [""], "level": [0], "x": [0.0], "y": [height[""]], "kept": [True]})
+    root = pd.DataFrame({"prefix": [""], "level": [0], "x": [ROOT], "y": [height[""]], "kept": [True]})
     return Placed(pd.concat([root, shown], ignore_index=True), rows)
 
 
@@ -79,7 +81,7 @@ def trie(nodes: pd.DataFrame, *, pruned: int = 4) -> go.Figure:
         _markers(figure, part, kept, set(tree["parent"].dropna()))
     figure.add_trace(
         go.Scatter(
-            x=[0], y=[at[""][1]], mode="markers+text", text=["query"], textposition="top center",
+            x=[ROOT], y=[at[""][1]], mode="markers+text", text=["query"], textposition="top center",
             marker={"size": 9, "symbol": "square", "color": theme.NEUTRAL}, hoverinfo="skip", showlegend=False,
         )
     )  # fmt: skip
@@ -94,7 +96,7 @@ def trie(nodes: pd.DataFrame, *, pruned: int = 4) -> go.Figure:
         legend={"y": 0, "yanchor": "top"},
         hovermode="closest",
     )
-    figure.update_xaxes(visible=False, range=[-0.2, levels + 0.9])
+    figure.update_xaxes(visible=False, range=[ROOT - 0.12, levels + 0.9])
     figure.update_yaxes(visible=False, range=[placed.rows - 0.4, -0.9])
     return figure
 
@@ -135,7 +137,7 @@ def _markers(figure: go.Figure, part: pd.DataFrame, kept: bool, parents: set[str
         f"<br>p given its parent {math.exp(row['step_log_prob']):.2%}"
         f"<br>p from the root {math.exp(row['log_prob']):.2%} (log {row['log_prob']:.2f})"
         f"<br>rank {int(row['rank'])} of its level, {'kept' if kept else 'pruned'}"
-        f"<br>{int(row['n_items']):,} items{_mark_words(row['mark'])}"
+        f"<br>{int(row['n_items']):,} item{'s' if row['n_items'] != 1 else ''}{_mark_words(row['mark'])}"
         for row in part.to_dict("records")
     ]
     figure.add_trace(
@@ -144,7 +146,7 @@ def _markers(figure: go.Figure, part: pd.DataFrame, kept: bool, parents: set[str
             textposition=["top right" if prefix in parents else "middle right" for prefix in part["prefix"]],
             customdata=part["prefix"], hovertext=hover, hoverinfo="text",
             unselected={"marker": {"opacity": 0.7}, "textfont": {"color": theme.NEUTRAL}},
-            name="● kept in the beam" if kept else "○ pruned",
+            name="kept in the beam" if kept else "pruned",
             marker={
                 "size": 10 if kept else 8, "symbol": "circle" if kept else "circle-open",
                 "color": theme.ACCENT if kept else theme.NEUTRAL, "line": {"width": 1.5},

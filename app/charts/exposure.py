@@ -40,7 +40,7 @@ def diverging(table: pd.DataFrame) -> go.Figure:
                 "array": points["high"] - points["difference"], "arrayminus": points["difference"] - points["low"],
             },
             hovertext=[
-                f"{theme.short(v, 90)}<br>{arrow(d)} {d:+.2f} pp [{lo:+.2f}, {hi:+.2f}]"
+                f"{theme.short(v, 90)}<br>{arrow(d)} {d:+.3f} pp [{lo:+.3f}, {hi:+.3f}]"
                 for v, d, lo, hi in zip(table["value"], points["difference"], points["low"], points["high"], strict=True)
             ],
             hoverinfo="text",
@@ -75,15 +75,15 @@ def against(table: pd.DataFrame, due: str, title: str) -> go.Figure:
             )
         )  # fmt: skip
     for column, name, symbol, colour in (
-        ("share_without", "○ without SIDs", "circle-open", theme.NEUTRAL),
-        ("share", "● with SIDs", "circle", theme.GAIN),
+        ("share_without", "without SIDs", "circle-open", theme.NEUTRAL),
+        ("share", "with SIDs", "circle", theme.GAIN),
     ):
         figure.add_trace(
             go.Scatter(
                 x=100 * table[due].astype(float), y=100 * table[column].astype(float), mode="markers", name=name,
-                customdata=table["value"], marker={"symbol": symbol, "color": colour, "size": 7},
+                customdata=table["value"], marker={"symbol": symbol, "color": colour, "size": 11 if symbol == "circle-open" else 6},
                 hovertext=[
-                    f"{theme.short(v, 90)}<br>{name[2:]}: {s:.2%} of exposure, {d:.2%} due ({s / d:.2f}×)"
+                    f"{theme.short(v, 90)}<br>{name}: {s:.2%} of exposure, {d:.2%} due ({s / d:.2f}×)"
                     for v, s, d in zip(table["value"], table[column], table[due], strict=True)
                 ],
                 hoverinfo="text",

@@ -13,7 +13,7 @@ from app.components import live
 from app.fetch import current, fetch
 from app.queries import explain as explain_queries
 from app.queries import query as queries
-from app.text import escape
+from app.text import DEFINITIONS, escape
 from engine.errors import EngineError
 
 
@@ -109,6 +109,11 @@ def origin(given: Answer) -> None:
     )
     once = f" Loading the model took {times['import'] / 1000:,.1f} s, once per server." if "import" in times else ""
     st.caption(f":material/bolt: **Generated live**: {parts}.{once}")
+    if bool((given.scores["mm_missing"] == 1).all()) and fetch(queries.has_images, current().run_id):
+        st.caption(
+            ":material/hide_image: Image match is unknown for a live answer, so scores and ranks may differ from a stored one.",
+            help=DEFINITIONS["live_image"],
+        )
 
 
 def labels(run_id: str, prefixes: pd.Series) -> dict[str, str]:

@@ -27,7 +27,8 @@ def ask(label: str) -> str:
 def find(wanted: str, given: Answer | None) -> pd.Series | None:
     """The item of that id (item_id, title, ...), or None and a list to choose from.
 
-    With a judged query in view, relevant items that are badly placed are offered first.
+    Without words, items of the query in view are offered: relevant ones that are badly placed, else those that SIDs
+    push down most.
     """
     if not wanted:
         _suggest(given)
@@ -45,14 +46,37 @@ def find(wanted: str, given: Answer | None) -> pd.Series | None:
 
 
 def _suggest(given: Answer | None) -> None:
-    if given is None or given.query_id is None:
+    if given is None:
         return
-    rows = fetch(queries.suggested_targets, current().run_id, given.query_id, FOUND)
+    rows = _relevant(given)
+    caption = "Relevant items of this query, the worst placed first. Choose one."
     if rows.empty:
-        nothing("No relevant judged item of this query to suggest.", remedy="Type an item's id or words of its title.")
+        rows = _pushed_down(given)
+        caption = "No item was judged relevant to this query. These are the ones that SIDs push down most. Choose one."
+    if rows.empty:
+        nothing("There is no item to suggest for this query.", remedy="Type an item's id or words of its title.")
         return
-    rows["place"] = [text.place(r, retrieved) for r, retrieved in zip(rows["rank"], rows["retrieved"], strict=True)]
-    _offer(rows, "Relevant items of this query, the worst placed first. Choose one.", "suggested")
+    _offer(rows, caption, "suggested")
+
+
+def _relevant(given: Answer) -> pd.DataFrame:
+    """Items judged relevant, the worst placed first."""
+    if given.query_id is None:
+        return pd.DataFrame()
+    rows = fetch(queries.suggested_targets, current().run_id, given.query_id, FOUND)
+    return rows.assign(place=[text.place(r, known) for r, known in zip(rows["rank"], rows["retrieved"], strict=True)])
+
+
+def _pushed_down(given: Answer) -> pd.DataFrame:
+    """Items that lose most places when SIDs are used."""
+    rows = given.scores.assign(fall=given.scores["rank"] - given.scores["rank_without_sid"])
+    rows = rows[rows["fall"] > 0].nlargest(FOUND, "fall")
+    facts = fetch(queries.item_facts, current().run_id, given.query_id, tuple(sorted(rows["item_id"])))
+    rows = rows[["item_id", "rank", "rank_without_sid"]].merge(facts, on="item_id")
+    places = [
+        (text.place(a, True), text.move(a, b)) for a, b in zip(rows["rank"], rows["rank_without_sid"], strict=True)
+    ]
+    return rows.assign(place=[f"{place}, {moved}" for place, moved in places])
 
 
 def _offer(rows: pd.DataFrame, caption: str, name: str) -> None:
@@ -65,12 +89,14 @@ def _offer(rows: pd.DataFrame, caption: str, name: str) -> None:
         placeholder="–",
         on_select=lambda: _take(key, rows),
         selection_mode="single-row",
-        column_order=[c for c in ("title", "grade", "place", "seller", "category", "price", "item_id") if c in rows],
+        column_order=[
+            c for c in ("title", "grade", "place", "seller", "category", "item_id") if c in rows and rows[c].notna().any()
+        ],
         column_config={
             "title": st.column_config.TextColumn("Title", width="large"),
             "grade": st.column_config.NumberColumn("Grade", format="%.1f"),
             "place": "Place with SIDs", "seller": "Seller", "category": "Category",
-            "price": st.column_config.NumberColumn("Price", format="%.2f"), "item_id": "Item",
+            "item_id": "Item",
         },
         alt=caption,
     )  # fmt: skip

@@ -104,9 +104,10 @@ def _path(found: Lost, sid: str, given: Answer) -> None:
     for name in ("rank", "log_prob", "kept"):
         path[name] = path["prefix"].map(nodes[name].to_dict())
     path["margin"] = path["log_prob"] - path["level"].map(last.to_dict())
+    stored = given.nodes.groupby("level").size()
     path["state"] = [
-        "● kept" if k is True else "○ pruned" if i else "not among the stored"
-        for k, i in zip(path["kept"], inside, strict=True)
+        "● kept" if k is True else "○ pruned" if i else _absent(path, level, int(stored.get(level, 0)))
+        for level, k, i in zip(path["level"], path["kept"], inside, strict=True)
     ]
     path["open"] = path["prefix"].map(lambda p: address("codebook", {"code": p}))
     table(
@@ -125,6 +126,13 @@ def _path(found: Lost, sid: str, given: Answer) -> None:
             "open": st.column_config.LinkColumn("Code card", display_text="open"),
         },
     )  # fmt: skip
+
+
+def _absent(path: pd.DataFrame, level: int, stored: int) -> str:
+    """Why a prefix of the path is not among the stored ones: never tried, or tried and too improbable."""
+    above = path.loc[path["level"] == level - 1, "kept"]
+    tried = above.eq(True).all()  # of none: level 1 is always tried
+    return f"○ pruned, below the {stored} stored" if tried else "○ not tried: pruned above"
 
 
 def _width(given: Answer, id: str, known: bool) -> None:

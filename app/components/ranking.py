@@ -27,6 +27,7 @@ def rows(given: Answer) -> pd.DataFrame:
     out["move"] = [text.move(a, b) for a, b in zip(out["rank"], out["rank_without_sid"], strict=True)]
     levels = levels_of(run)
     out["match"] = [text.match(m, levels, p) for m, p in zip(out["match_level"], out["matched_prefix"], strict=True)]
+    out["depth"] = [text.match(m, levels, None) for m in out["match_level"]]
     out["explain"] = out["item_id"].map(lambda i: address("explain", {"q": given.query_id or given.text, "item": i}))
     return out.reset_index(drop=True)
 
@@ -69,7 +70,8 @@ def show(given: Answer) -> None:
     down = int((retrieved["rank"] > retrieved["rank_without_sid"]).sum())
     entered = int(((retrieved["rank"] <= SIDE) & (retrieved["rank_without_sid"] > SIDE)).sum())
     st.markdown(
-        f"With SIDs {up} of {len(retrieved)} candidates move up and {down} down; {entered} enter the first {SIDE}.",
+        f"With SIDs {up} of {len(retrieved)} candidates move up, {down} down; {text.plural(entered, 'enters', 'enter')} the "
+        f"first {SIDE}.",
         help=text.DEFINITIONS["without"],
     )
     left, right = st.columns(2)
@@ -83,13 +85,18 @@ def show(given: Answer) -> None:
                 n=f"first {len(first)} of {len(retrieved)} candidates",
                 define="without" if by == "rank_without_sid" else "score",
                 filters={"query": given.text},
-                show=[by, *(["move"] if by == "rank" else []), "title", "explain", "grade", "match", "seller"],
+                show=[by, *(["move"] if by == "rank" else []), "title", "grade", "depth", "seller", "explain"],
                 columns=columns()
                 | {
-                    by: st.column_config.NumberColumn("Rank", width=45),
-                    "title": st.column_config.TextColumn("Title", width=150),
-                    "match": st.column_config.TextColumn("SID match", width=90, help=text.DEFINITIONS["match"]),
-                    "seller": st.column_config.TextColumn("Seller", width=80),
+                    by: st.column_config.NumberColumn("Rank", width=40),
+                    "move": st.column_config.TextColumn("Change", width=72),
+                    "title": st.column_config.TextColumn("Title", width=140 if by == "rank" else 210),
+                    "grade": st.column_config.NumberColumn(
+                        "Grade", width=45, format="%.1f", help=text.DEFINITIONS["grade"]
+                    ),
+                    "depth": st.column_config.TextColumn("Match", width=58, help=text.DEFINITIONS["match"]),
+                    "seller": st.column_config.TextColumn("Seller", width=88),
+                    "explain": st.column_config.LinkColumn("Why", width=50, display_text="explain"),
                 },
                 alt=f"First {SIDE} places {name.lower()}",
             )
@@ -99,7 +106,8 @@ def show(given: Answer) -> None:
         ranked,
         title="Every scored item",
         key="ranking",
-        n=f"{len(retrieved)} candidates, all, and {lost} judged items that were not retrieved; {judged} judged",
+        n=f"{len(retrieved)} candidates, all, and {text.plural(lost, 'judged item', 'judged items')} not retrieved; "
+        f"{judged} judged in all",
         define="score",
         filters={"query": given.text},
         show=["rank", "rank_without_sid", "move", "title", "grade", "match", "seller", "explain", "category", "score",
@@ -117,6 +125,7 @@ def _own_metrics(given: Answer) -> None:
     if found.empty:
         return
     judged = given.query["n_judged"] if given.query is not None else None
+    st.caption("How this query's judged items are ordered among themselves", help=text.DEFINITIONS["own_ndcg"])
     for place, row in zip(st.columns(max(3, len(found))), found.to_dict("records"), strict=False):
         with place:
             metric_card(
@@ -124,7 +133,7 @@ def _own_metrics(given: Answer) -> None:
                 row["value"],
                 n=judged,
                 unit="judged items",
-                define=row["metric"],
+                define=row["metric"] if row["metric"] != "ndcg@10" else "own_ndcg",
                 least=1,
                 note=f"{row['value_without']:.3f} without: {row['difference']:+.3f}, {text.direction(row['difference'])}; "
                 "one query, so no interval",

@@ -52,12 +52,13 @@ def find_query(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str) -> pd.
 
 
 def log(
-    cursor: duckdb.DuckDBPyConnection, run_id: str, order: str, tier: str | None, words: str, limit: int
+    cursor: duckdb.DuckDBPyConnection, run_id: str, order: str, tier: str | None, words: str, limit: int | None
 ) -> pd.DataFrame:
-    """The run's scored queries, with nDCG@10 with and without SIDs where judged.
+    """The run's scored queries, with nDCG@10 with and without SIDs where it was evaluated (judged test queries).
 
     `handle` is what names the query in a link: its text, or its id where other scored queries have the same text.
-    `order` is a key of ORDERS; `tier` None means all; `words` must all occur in the text (any order).
+    `order` is a key of ORDERS; `tier` None means all; `words` must all occur in the text (any order). `n_found` counts
+    the queries that are like that, of which the first `limit` (None: all) are given.
     """
     return cursor.execute(
         f"""
@@ -65,7 +66,7 @@ def log(
             SELECT *, CASE WHEN count(*) OVER (PARTITION BY {_NORMAL}) = 1 THEN text ELSE query_id END AS handle
             FROM queries WHERE query_id IN (SELECT DISTINCT query_id FROM scores WHERE run_id = $run))
         SELECT q.query_id, q.text, q.handle, q.frequency, q.tier, q.split, q.source, q.seen, q.kind, q.n_judged, q.category,
-               m.value, m.value_without, m.difference
+               count(*) OVER () AS n_found, m.value, m.value_without, m.difference
         FROM scored q
         LEFT JOIN query_metrics m ON m.run_id = $run AND m.query_id = q.query_id AND m.metric = $metric
         WHERE ($tier IS NULL OR q.tier = $tier)
@@ -183,6 +184,14 @@ def suggested_targets(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: 
         """,
         {"run": run_id, "query": query_id, "limit": limit},
     ).df()
+
+
+def has_images(cursor: duckdb.DuckDBPyConnection, run_id: str) -> bool:
+    """Whether any query of the run could be compared with item images."""
+    found = cursor.execute(
+        "SELECT EXISTS (SELECT 1 FROM reference_points WHERE run_id = ? AND mm_missing < 1)", [run_id]
+    )
+    return found.fetchone() == (True,)
 
 
 def items_under(cursor: duckdb.DuckDBPyConnection, run_id: str, sids: tuple[str, ...]) -> pd.DataFrame:

@@ -19,6 +19,15 @@ ITEMS = 50
 """Moved items listed behind a change."""
 
 
+# Queries without traffic do not count, unless none has any: as in the audit itself.
+_TRAFFIC = """
+        traffic AS (
+            SELECT query_id, CASE WHEN (SELECT sum(greatest(frequency, 0)) FROM queries) > 0
+                                  THEN greatest(coalesce(frequency, 0), 0) ELSE 1 END AS weight
+            FROM queries)
+"""
+
+
 class Change(NamedTuple):
     """Why one value's exposure share changed (fractions of all exposure)."""
 
@@ -66,9 +75,14 @@ def concentration(cursor: duckdb.DuckDBPyConnection, run_id: str, discount: str,
 
 
 def n_queries(cursor: duckdb.DuckDBPyConnection, run_id: str) -> int:
-    """Queries with ranked items, the number every interval on the page rests on."""
+    """Queries with ranked items that count for exposure: the number every interval on the page rests on."""
     row = cursor.execute(
-        "SELECT count(DISTINCT query_id) FROM scores WHERE run_id = ? AND retrieved", [run_id]
+        f"""
+        WITH {_TRAFFIC}
+        SELECT count(DISTINCT query_id) FROM scores JOIN traffic USING (query_id)
+        WHERE run_id = ? AND retrieved AND weight > 0
+        """,
+        [run_id],
     ).fetchone()
     return int(row[0]) if row else 0
 
@@ -83,30 +97,31 @@ def _members(cursor: duckdb.DuckDBPyConnection, dimension: str, value: str) -> l
 def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> Change:
     """The causes of one value's change: through which codes, on which queries, which items."""
     members = _members(cursor, dimension, value)
-    # Queries without traffic do not count, unless none has any: as in the audit itself.
-    traffic = """
-        traffic AS (
-            SELECT query_id, text, CASE WHEN (SELECT sum(greatest(frequency, 0)) FROM queries) > 0
-                                        THEN greatest(coalesce(frequency, 0), 0) ELSE 1 END AS weight
-            FROM queries),
+    ranked = f"""
+        {_TRAFFIC},
         ranked AS (
             SELECT s.query_id, t.weight, s.item_id, s.rank, s.rank_without_sid, s.matched_prefix
             FROM scores s JOIN traffic t USING (query_id)
             WHERE s.run_id = $run AND t.weight > 0 AND s.rank IS NOT NULL AND s.rank_without_sid IS NOT NULL)
     """
     lists = cursor.execute(
-        f"WITH {traffic} SELECT weight, count(*) AS n FROM ranked GROUP BY query_id, weight ORDER BY query_id",
+        f"WITH {ranked} SELECT weight, count(*) AS n FROM ranked GROUP BY query_id, weight ORDER BY query_id",
         {"run": run_id},
     ).df()
-    rows = cursor.execute(
-        f"""
-        WITH {traffic},
-        own AS (SELECT unnest($members::VARCHAR[]) AS item_id),
-        told AS (SELECT *, item_id IN (SELECT item_id FROM own) AS in_group FROM ranked)
-        SELECT * FROM told WHERE query_id IN (SELECT query_id FROM told WHERE in_group) ORDER BY query_id, rank
-        """,
-        {"run": run_id, "members": members},
-    ).df()
+    rows = (
+        cursor.execute(
+            f"""
+            WITH {ranked},
+            own AS (SELECT unnest($members::VARCHAR[]) AS item_id),
+            asked AS (SELECT DISTINCT query_id FROM ranked JOIN own USING (item_id))
+            SELECT r.*, o.item_id IS NOT NULL AS in_group
+            FROM ranked r SEMI JOIN asked USING (query_id) LEFT JOIN own o ON o.item_id = r.item_id
+            """,
+            {"run": run_id, "members": members},
+        )
+        .to_arrow_table()  # of half a million rows with texts: five times as fast as a DataFrame made directly
+        .to_pandas()
+    )
     total = exposure_total(lists["n"].to_numpy(), lists["weight"].to_numpy(), discount)
     found = causes(rows, total=total, discount=discount)
     labels = cursor.execute("SELECT prefix, label FROM codes WHERE run_id = ?", [run_id]).df()
@@ -116,7 +131,10 @@ def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
         discount_weights(moved["rank"].to_numpy(), discount)
         - discount_weights(moved["rank_without_sid"].to_numpy(), discount)
     )
-    moved = moved.sort_values("change", key=abs, ascending=False, kind="stable").head(ITEMS)
+    moved = moved.assign(size=moved["change"].abs()).sort_values(
+        ["size", "query_id", "item_id"], ascending=[False, True, True]
+    )
+    moved = moved.drop(columns="size").head(ITEMS)
     titles = cursor.execute(
         "SELECT item_id, title FROM items WHERE item_id IN (SELECT unnest(?::VARCHAR[]))",
         [moved["item_id"].unique().tolist()],

@@ -187,7 +187,7 @@ def show_map() -> None:
                 f"Faithfulness: trustworthiness {text.number(trust['trustworthiness'])}, neighbours kept "
                 f"{text.number(trust['neighbour_preservation'], 'percent')} of {trust['neighbours']}, measured on "
                 f"{text.number(trust['n_sampled'], 'count')} items; {text.number(trust['landmarks'], 'count')} landmarks, "
-                f"seed {trust['seed']}, {trust['parameters']}."
+                f"seed {trust['seed']}; {text.settings(trust['parameters'])}."
             ),
             help=text.DEFINITIONS["map"],
         )

@@ -50,7 +50,7 @@ def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
             link(
                 "codebook",
                 f"Level {level['level']}: {text.escape(level['prefix'])} · {text.escape(level['label'] or 'no label')} · "
-                f"{level['n_items']:,} items · {'✓ a beam agrees' if matched else '✗ no beam agrees'}",
+                f"{text.plural(level['n_items'], 'item', 'items')} · {'✓ a beam agrees' if matched else '✗ no beam agrees'}",
                 {"code": level["prefix"]},
             )
         if int(row["match_level"] or 0) > 0:
@@ -75,8 +75,8 @@ def scores(row: pd.Series, n: int) -> None:
         )  # fmt: skip
 
 
-def named(made: Explanation, item: pd.Series) -> pd.DataFrame:
-    """Contributions with the name of each feature, SID levels with their label."""
+def named(made: Explanation, item: pd.Series, *, no_image: bool) -> pd.DataFrame:
+    """Contributions with the name of each feature: SID levels with their label, the image match as absent where it is."""
     labels: dict[int, str] = {}
     if pd.notna(item["sid"]):
         rows = fetch(queries.prefix_labels, current().run_id, str(item["sid"]))
@@ -85,6 +85,8 @@ def named(made: Explanation, item: pd.Series) -> pd.DataFrame:
         text.feature_name(f, labels.get(int(f.removeprefix("sid_")))) if f.startswith("sid_") else text.feature_name(f)
         for f in made.features
     ]
+    if no_image and "mm_dm" in made.features:
+        names[made.features.index("mm_dm")] = f"{text.feature_name('mm_missing')} (mm_dm)"
     return pd.DataFrame({"feature": made.features, "name": names, "value": made.values})
 
 
@@ -140,14 +142,14 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
     upper, lower = (made, theirs) if made.score >= theirs.score else (theirs, made)
     found = minimal_swap(upper.values, lower.values, upper.features)
     this_above = upper is made
-    reasons = ", ".join(f"{value:.2f} is {text.feature_name(f)}" for f, value in found.reasons)
-    rest = f"; everything else together {found.rest:+.2f}" if len(found.reasons) < len(upper.features) else ""
+    reasons = ", ".join(f"{text.feature_name(f)} {value:+.2f}" for f, value in found.reasons)
+    rest = f", everything else together {found.rest:+.2f}" if len(found.reasons) < len(upper.features) else ""
     if found.gap < TOLERANCE:
         st.markdown("Both have the same score; the first-stage order decides.")
     else:
         st.markdown(
             f"This item is **{'above' if this_above else 'below'}** “{text.escape(text_short(other['title']))}” by "
-            f"**{found.gap:.2f}**, of which {text.escape(reasons)}{rest}."
+            f"**{found.gap:.2f}**: {text.escape(reasons + rest)}."
         )
     parts = pd.DataFrame({"name": [text.feature_name(f) for f in made.features], "value": made.values - theirs.values})
     figure(
@@ -206,7 +208,8 @@ def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
             values = ranker.dense(candidates)[:, k] if len(candidates) else own[k : k + 1]
             low, high = float(min(values.min(), own[k])), float(max(values.max(), own[k]))
             if high - low < 1e-9:
-                high = low + 1.0
+                columns[i % 2].caption(f"{text.feature_name(name)}: {own[k]:.3f} for every candidate, nothing to set")
+                continue
             with columns[i % 2]:
                 new[k] = st.slider(
                     text.feature_name(name), low, high, float(own[k]), step=(high - low) / 200, format="%.3f",
@@ -265,7 +268,7 @@ def unscored(given: Answer, item: pd.Series) -> None:
             told.score,
             "computed live",
         )
-        contributions(made, named(made, item), given, item)
+        contributions(made, named(made, item, no_image=False), given, item)
 
 
 def pair(given: Answer, item: pd.Series) -> None:
@@ -287,7 +290,7 @@ def pair(given: Answer, item: pd.Series) -> None:
         nothing(f"The exact contributions of this pair cannot be shown: {text.escape(error)}")
         return
     with panel("Contributions", height=360):
-        contributions(made, named(made, full), given, full)
+        contributions(made, named(made, full, no_image=row["mm_missing"] == 1), given, full)
     with panel("Against another item", height=300):
         st.subheader("Why above or below?", anchor=False, help=text.DEFINITIONS["swap"])
         swap(ranker, given, made, rows, row)

@@ -13,7 +13,7 @@ from app.components.figure import chosen_point, chosen_row, figure, table
 from app.components.links import address, button, choose, link
 from app.components.lost import lost
 from app.components.states import bad_parameter, has_run, header, nothing, panel
-from app.fetch import current, fetch
+from app.fetch import current, fetch, uncached
 from app.queries import query as queries
 from app.queries import snapshot as snapshot_queries
 
@@ -35,36 +35,44 @@ def choose_from_log() -> None:
             help=text.DEFINITIONS["query_tier"],
         )  # fmt: skip
         words = st.text_input("Containing", key="words", bind="query-params", placeholder="words of the query")
-    rows = fetch(
-        queries.log, run, ORDERS[order or "most frequent"], None if tier == "all" else tier, words or "", LOG_ROWS
-    )
+    wanted = (run, ORDERS[order or "most frequent"], None if tier == "all" else tier, words or "")
+    rows = _in_words(fetch(queries.log, *wanted, LOG_ROWS))
     if rows.empty:
         nothing("No query of this run is like that.", remedy="Clear the words or choose another tier.")
         return
-    rows["direction"] = rows["difference"].map(text.direction)
+    found = int(rows["n_found"].iloc[0])
     table(
         rows,
         title="Query log",
-        n=f"{len(rows):,} queries, {'all' if len(rows) < LOG_ROWS else 'the first'}; nDCG@10 where judged",
+        n=f"{found:,} queries, all"
+        if len(rows) == found
+        else f"the first {len(rows):,} of {found:,} queries, all in the CSV",
         define="regression",
         filters={"order": order, "tier": tier, "words": words},
         show=["text", "frequency", "tier", "split", "n_judged", "value_without", "value", "difference", "direction"],
         columns={
-            "text": st.column_config.TextColumn("Query", width="large"),
+            "text": st.column_config.TextColumn("Query", width=260),
             "frequency": st.column_config.NumberColumn("Searches", format="localized"),
             "tier": "Tier",
             "split": "Split",
-            "n_judged": st.column_config.NumberColumn("Judged items"),
-            "value_without": st.column_config.NumberColumn("nDCG@10 without SIDs", format="%.3f"),
+            "n_judged": st.column_config.NumberColumn("Judged", help="Judged items"),
+            "value_without": st.column_config.NumberColumn("nDCG@10 without", format="%.3f"),
             "value": st.column_config.NumberColumn("with SIDs", format="%.3f"),
             "difference": st.column_config.NumberColumn("difference", format="%+.3f"),
-            "direction": "In words",
+            "direction": st.column_config.TextColumn("In words", width=105),
         },
         height=420,
+        full=lambda: _in_words(uncached(queries.log, *wanted, None)),
         heading=False,
         on_select=lambda: _take_row(rows),
     )
-    st.caption("Choose a row to open that query.")
+    st.caption("Choose a row to open that query. nDCG@10 is measured on judged test queries alone.")
+
+
+def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """The log with the direction of each difference in words."""
+    unknown = rows["n_judged"].fillna(0).gt(0).map({True: "not a test query", False: "not judged"})
+    return rows.assign(direction=rows["difference"].map(text.direction).where(rows["difference"].notna(), unknown))
 
 
 def _take_row(rows: pd.DataFrame) -> None:
@@ -84,15 +92,24 @@ def about(given: Answer) -> None:
         return
     seen = "its clicks were used in training" if pd.notna(row["seen"]) and bool(row["seen"]) else "new to the generator"
     facts = [
-        f"{row['frequency']:,.0f} searches" if pd.notna(row["frequency"]) else "frequency unknown",
+        _searches(row["frequency"]),
         f"{row['tier']} tier" if pd.notna(row["tier"]) else None,
         f"split {row['split']}" if pd.notna(row["split"]) else None,
         "synthetic query" if row["source"] == "synthetic" else None,
         seen if pd.notna(row["seen"]) else None,
-        f"{int(row['n_judged'])} judged items" if pd.notna(row["n_judged"]) else None,
+        text.plural(row["n_judged"], "judged item", "judged items") if pd.notna(row["n_judged"]) else None,
         f"id {row['query_id']}",
     ]
     st.caption(text.escape(" · ".join(f for f in facts if f)), help=text.DEFINITIONS["seen"])
+
+
+def _searches(frequency: float | None) -> str:
+    """How often the query was asked."""
+    if frequency is None or pd.isna(frequency):
+        return "frequency unknown"
+    return (
+        text.plural(frequency, "search", "searches") if frequency > 0 else "not in the search log, so without traffic"
+    )
 
 
 def marked(nodes: pd.DataFrame, run: str) -> pd.DataFrame:
@@ -157,12 +174,12 @@ def beam_trie(given: Answer) -> None:
         columns={
             "level": "Level", "rank": "Rank", "state": "State", "prefix": "Prefix",
             "label": st.column_config.TextColumn("Label", width="medium"),
-            "probability": st.column_config.NumberColumn("Probability given parent, %", format="%.1f"),
-            "cumulative": st.column_config.NumberColumn("From the root, %", format="%.1f"),
-            "log_prob": st.column_config.NumberColumn("Cumulative log-probability", format="%.3f"),
-            "n_items": st.column_config.NumberColumn("Items under it", format="localized"),
+            "probability": st.column_config.NumberColumn("Given parent, %", format="%.1f"),
+            "cumulative": st.column_config.NumberColumn("From root, %", format="%.1f"),
+            "log_prob": st.column_config.NumberColumn("Log-probability", format="%.3f", help="Cumulative: from the root"),
+            "n_items": st.column_config.NumberColumn("Items", format="localized", help="Items under the prefix"),
             "valid": st.column_config.CheckboxColumn("Exists", help=text.DEFINITIONS["validity"]),
-            "sharing": st.column_config.TextColumn("Whole SID", help=text.DEFINITIONS["aliasing"]),
+            "sharing": st.column_config.TextColumn("Whole SID", width=110, help=text.DEFINITIONS["aliasing"]),
             "open": st.column_config.LinkColumn("Code card", display_text="open"),
         },
         height=380,
@@ -175,14 +192,16 @@ def _reading(nodes: pd.DataFrame, kept: pd.DataFrame) -> str:
         return "No whole SID was kept."
     best = kept.sort_values("rank").iloc[0]
     name = f" ({best['label']})" if isinstance(best["label"], str) and best["label"] else ""
-    first = nodes[(nodes["level"] == 1) & nodes["kept"]]
-    share = kept["cumulative"] / kept["cumulative"].sum()
-    spread = float(-(share * share.map(math.log2)).sum()) if len(kept) > 1 else 0.0
-    sure = "sure of one meaning" if spread < 1 else "spread over several meanings" if spread > 1.8 else "between a few"
+    starts = kept.groupby(kept["prefix"].str.split("-").str[0])["cumulative"].sum() / kept["cumulative"].sum()
+    spread = abs(float((starts * starts.map(math.log2)).sum()))
+    sure = (
+        "sure of one meaning" if spread < 0.5 else "spread over several meanings" if spread > 1.5 else "between a few"
+    )
     return (
-        f"The generator bets most on {best['prefix']}{name} with {best['cumulative']:.1f} %; its {len(kept)} beams start in "
-        f"{first['prefix'].nunique()} level-1 codes, point at {int(kept['n_items'].sum()):,} items and hold "
-        f"{kept['cumulative'].sum():.1f} % of all probability: {sure} (entropy of the beams {spread:.2f} bits)."
+        f"The generator bets most on {best['prefix']}{name} with {best['cumulative']:.1f} %; its {text.plural(len(kept), 'beam', 'beams')} start in "
+        f"{text.plural(len(starts), 'level-1 code', 'level-1 codes')}, point at "
+        f"{text.plural(kept['n_items'].sum(), 'item', 'items')} and hold "
+        f"{kept['cumulative'].sum():.1f} % of all probability: {sure} (entropy over level-1 codes {spread:.2f} bits)."
     )
 
 
@@ -249,14 +268,14 @@ def _beam_table(beams: pd.DataFrame, title: str, key: str, given: Answer) -> Non
 
 header("Query", "What does the system think a query means, what does that change, and where was an item lost?")
 if has_run():
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
-    with left:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         asked = st.text_input(
             "Query", key="q", bind="query-params", type="search",
             placeholder="Type anything, or choose from the log below", help=text.DEFINITIONS["cached"],
         )  # fmt: skip
-    with right:
-        fresh = st.toggle("Generate live", key="live", bind="query-params", help=text.DEFINITIONS["live"])
+        fresh = st.toggle(
+            "Generate live", key="live", bind="query-params", help=text.DEFINITIONS["live"], width="content"
+        )
     if not (asked or "").strip():
         with panel("Query log", height=420):
             choose_from_log()

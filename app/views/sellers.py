@@ -61,13 +61,16 @@ def concentration(dimension: str, discount: str) -> None:
             word = (
                 "more concentrated" if row["low"] > 0 else "less concentrated" if row["high"] < 0 else "no clear change"
             )
-            change = f"{arrow(row['difference'])} {row['difference']:+.4f} {text.interval(row['low'], row['high'])}"
+            change = (
+                f"{arrow(row['difference'])} {row['difference']:+.4f} {text.interval(row['low'], row['high'], 'fine')}"
+            )
             metric_card(
                 f"{text.METRIC_NAMES.get(row['metric'], row['metric'])} with SIDs",
                 row["value"],
                 n=n,
+                form="fine",
                 define=row["metric"],
-                note=f"{text.number(row['value_without'])} without: {change}, {word}",
+                note=f"{text.number(row['value_without'], 'fine')} without: {change}, {word}",
             )
 
 
@@ -95,7 +98,7 @@ def gains_and_losses(rows: pd.DataFrame, dimension: str, discount: str) -> None:
         data=rows,
         n=f"{len(drawn)} of {len(rows)} {text.DIMENSION_NAMES[dimension].lower()}, the largest changes; "
         f"{small} more: n too small",
-        alt=f"{best['value']} changes by {best['difference_pct']:+.2f} pp, {worst['value']} by {worst['difference_pct']:+.2f} pp",
+        alt=f"{best['value']} changes by {best['difference_pct']:+.3f} pp, {worst['value']} by {worst['difference_pct']:+.3f} pp",
         define="exposure_change",
         filters={"dimension": dimension, "discount": discount},
         on_select=take,
@@ -122,18 +125,18 @@ def everyone(rows: pd.DataFrame, dimension: str, discount: str) -> None:
               "per_merit", "per_catalogue", "revenue_share_pct", "revenue_difference_pct", "n_items", "n_merit_pairs",
               "n_queries", "effective_n"],
         columns={
-            "value": st.column_config.TextColumn("Name", width="medium"),
-            "verdict": st.column_config.TextColumn("In words", help=text.DEFINITIONS["q_value"]),
-            "difference_pct": number("Change, pp", format="%+.2f"),
-            "low_pct": number("95 % from, pp", format="%+.2f"),
-            "high_pct": number("to, pp", format="%+.2f"),
+            "value": st.column_config.TextColumn("Name", width=270 if dimension == "category" else 170),
+            "verdict": st.column_config.TextColumn("In words", width=160, help=text.DEFINITIONS["q_value"]),
+            "difference_pct": number("Change, pp", format="%+.3f"),
+            "low_pct": number("95 % from, pp", format="%+.3f"),
+            "high_pct": number("to, pp", format="%+.3f"),
             "q_value": number("q value", format="%.3f", help=text.DEFINITIONS["q_value"]),
-            "share_without_pct": number("Exposure without, %", format="%.2f"),
+            "share_without_pct": number("Without SIDs, %", format="%.2f"),
             "share_pct": number("with SIDs, %", format="%.2f"),
             "per_merit": number("Exposure / merit", format="%.2f", help=text.DEFINITIONS["merit"] + " Empty: n too small."),
             "per_catalogue": number("Exposure / catalogue share", format="%.2f", help=text.DEFINITIONS["catalogue"]),
             "revenue_share_pct": number("Revenue proxy, %", format="%.2f", help=text.DEFINITIONS["revenue"]),
-            "revenue_difference_pct": number("its change, pp", format="%+.2f", help=text.DEFINITIONS["revenue"]),
+            "revenue_difference_pct": number("its change, pp", format="%+.3f", help=text.DEFINITIONS["revenue"]),
             "n_items": number("Items", format="localized"),
             "n_merit_pairs": number("Judged pairs", format="localized"),
             "n_queries": number("Queries", format="localized"),
@@ -185,14 +188,14 @@ def chosen_value(rows: pd.DataFrame, dimension: str, discount: str, value: str) 
     with first:
         metric_card(
             "Change of exposure", row["difference"], low=row["low"], high=row["high"], n=n, unit="queries (effective)",
-            form="points", define="exposure_change",
-            note=f"over this log exactly {text.number(row['difference'], 'points')}; {row['verdict']}; "
+            form="share_points", define="exposure_change",
+            note=f"over this log exactly {text.number(row['difference'], 'share_points')}; {row['verdict']}; "
             f"q = {text.number(row['q_value'])}",
         )  # fmt: skip
     with second:
         metric_card(
-            "Share of exposure with SIDs", row["share"], form="percent", define="exposure",
-            note=f"{text.number(row['share_without'], 'percent')} without; {row['n_items']:,.0f} items",
+            "Share of exposure with SIDs", row["share"], form="share", define="exposure",
+            note=f"{text.number(row['share_without'], 'share')} without; {text.plural(row['n_items'], 'item', 'items')}",
         )  # fmt: skip
     with third:
         metric_card(
@@ -224,7 +227,7 @@ def causes(dimension: str, value: str, discount: str, stored: float) -> None:
         title="The codes behind it",
         key="causes",
         data=by_prefix,
-        n=f"{len(by_prefix)} codes on {len(made.by_query)} queries, all",
+        n=f"{text.plural(len(by_prefix), 'code', 'codes')} on {text.plural(len(made.by_query), 'query', 'queries')}, all",
         alt=f"The change comes mostly through {shown['name'].iloc[0]} with {100 * shown['value'].iloc[0]:+.3f} pp",
         define="cause",
         filters=filters,
@@ -252,7 +255,10 @@ def _sentence(by_prefix: pd.DataFrame, total: float) -> str:
     if not whole:
         return "Its exposure did not change."
     top = by_prefix.iloc[int(by_prefix[side].abs().to_numpy().argmax())]
-    share, n = f"**{100 * abs(top[side] / whole):.0f} % of the {side}**", f"on {int(top['n_queries'])} queries"
+    share, n = (
+        f"**{100 * abs(top[side] / whole):.0f} % of the {side}**",
+        f"on {text.plural(top['n_queries'], 'query', 'queries')}",
+    )
     if isinstance(top["prefix"], str):
         return f"{share} {verb} **{text.escape(top['name'])}**, {n}."
     if side == "gain":
@@ -284,7 +290,7 @@ def _cause_tables(made: queries.Change, by_prefix: pd.DataFrame, filters: dict[s
             show=["text", "net", "gain", "loss", "frequency", "open"],
             columns=percent
             | {
-                "text": st.column_config.TextColumn("Query", width="medium"),
+                "text": st.column_config.TextColumn("Query", width=150),
                 "frequency": st.column_config.NumberColumn("Searches", format="localized"),
                 "open": link_column("Ranking", display_text="open"),
             },
@@ -300,8 +306,9 @@ def _cause_tables(made: queries.Change, by_prefix: pd.DataFrame, filters: dict[s
         show=["text", "title", "rank_without_sid", "rank", "move", "matched_prefix", "change", "open"],
         columns=percent
         | {
-            "text": "Query", "title": st.column_config.TextColumn("Item", width="large"),
-            "rank_without_sid": "Rank without", "rank": "Rank with SIDs", "move": "In words", "matched_prefix": "Its match",
+            "text": st.column_config.TextColumn("Query", width=200), "title": st.column_config.TextColumn("Item", width=260),
+            "rank_without_sid": "Rank without", "rank": "with SIDs", "move": st.column_config.TextColumn("In words", width=85),
+            "matched_prefix": st.column_config.TextColumn("Its match", width=75),
             "open": link_column("Why", display_text="explain"),
         },
     )  # fmt: skip

@@ -102,8 +102,8 @@ def _summed(parts: _Parts, key: np.ndarray, names: list[str | None], column: str
     """One row a value of `key` that occurs."""
     gain = np.bincount(key, weights=np.maximum(parts.amount, 0.0), minlength=len(names))
     loss = np.bincount(key, weights=np.minimum(parts.amount, 0.0), minlength=len(names))
-    pairs = np.unique(np.column_stack([key, parts.query]), axis=0)
-    n_queries = np.bincount(pairs[:, 0], minlength=len(names))
+    n = int(parts.query.max(initial=0)) + 1
+    n_queries = np.bincount(np.unique(key * n + parts.query) // n, minlength=len(names))
     table = pd.DataFrame({column: pd.Series(names, dtype=object), "gain": gain, "loss": loss, "net": gain + loss})
     table["n_queries"] = n_queries
     table = table[n_queries > 0]

@@ -37,7 +37,7 @@ MISSING = (
     "No Chromium was found. Install one (apt-get install chromium, or: python -m playwright install chromium) "
     "and run again."
 )
-SLOWEST = 60_000
+SLOWEST = 30_000
 """Milliseconds that a step may take on a busy machine before it counts as failed."""
 
 

@@ -65,15 +65,19 @@ def libraries(server: Server) -> str:
 def test_overview_to_evidence(visit: Visit, snapshot: Snapshot) -> None:
     """Every page that a finding names opens with the finding's own parameters, and the way back works."""
     rows = snapshot.rows("SELECT title, page, params FROM findings ORDER BY position LIMIT 8")
-    findings = {(str(page), tuple(json.loads(str(params)))): (str(title), json.loads(str(params))) for title, page, params in rows}
+    findings: dict[tuple[str, ...], tuple[str, dict[str, str]]] = {}
+    for title, page, params in rows:  # one of each kind
+        given = json.loads(str(params))
+        findings.setdefault((str(page), *given), (str(title), given))
     assert len(findings) >= 3, "the trained marketplace has findings of several kinds"
     visit.open()
     visit.heading("Overview")
     visit.text("What should I look at first?")
     visit.see("overview")
-    for (page, _), (title, params) in findings.items():
-        row = visit.page.locator('[data-testid="stHorizontalBlock"], [data-testid="stLayoutWrapper"]').filter(has_text=title)
-        row.last.get_by_role("link", name="See the evidence").click()
+    for (page, *_), (title, params) in findings.items():
+        evidence = visit.page.get_by_role("link", name="See the evidence")
+        row = visit.page.get_by_test_id("stHorizontalBlock").filter(has_text=title).filter(has=evidence).last
+        row.get_by_role("link", name="See the evidence").click()
         visit.heading(TITLES[page])
         settle(visit.page)
         assert visit.path == page

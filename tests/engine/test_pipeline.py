@@ -156,12 +156,6 @@ def test_killed_run_resumes_to_the_same_result(trained: Trained, tmp_path: Path,
         )
 
 
-def test_config_round_trip_and_hash() -> None:
-    config = preset("paper", seed=3)
-    assert Config.from_json(config.to_json()) == config
-    assert config.quantizer.sizes == (216, 512, 512)
-
-
 def test_code_version_config_seed_and_input_change_the_run(tmp_path: Path) -> None:
     def name(fingerprint: str = "f", config: Config | None = None, versions: dict[str, int] | None = None) -> str:
         return Run.create(tmp_path, fingerprint, config or preset("tiny"), versions or {"tokenize": 1}).run_id
