@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.errors import ConfigError
@@ -261,20 +260,17 @@ def preset(name: str, *, method: str = "dsirm", seed: int = 0) -> Config:
     return dataclasses.replace(PRESETS[name](), method=method, seed=seed)
 
 
-def codebook_sizes(n_items: int, category_counts: Sequence[int] = (), levels: int = 3) -> tuple[int, ...]:
-    """Codes per level for a catalogue, so that an item meets about 5-10 others under its prefix (METHOD section 1).
+def codebook_sizes(n_items: int, n_categories: int, levels: int = 3) -> tuple[int, ...]:
+    """Codes per level for a catalogue: about 5-10 items an occupied prefix (METHOD section 1).
 
-    K1 = categories used, or k-means cells where there are none. Each deeper level takes the power of two nearest to
-    the crowd at hand divided by 7, clamped to 8..512, and thins the crowd by it. The crowd begins as the items that
-    share an item's category *as its items see it*, sum n_c^2 / N: with Zipf-sized categories most items sit in a few
-    large ones, and N / K1 would give these far too few codes.
+    K1 = categories used, or k-means cells where there are none; each deeper level takes the power of two
+    nearest to what is left divided by 7, clamped to 8..512.
     """
-    counts = [n for n in category_counts if n > 0]
-    first = len(counts) or max(8, min(216, round(math.sqrt(n_items / 7))))
-    crowd = sum(n * n for n in counts) / sum(counts) if counts else n_items / first
+    first = n_categories or max(8, min(216, round(math.sqrt(n_items / 7))))
     sizes = [first]
+    left = n_items / first
     for _ in range(levels - 1):
-        size = max(8, min(512, 2 ** round(math.log2(max(crowd / 7, 1)))))
+        size = max(8, min(512, 2 ** round(math.log2(max(left / 7, 1)))))
         sizes.append(size)
-        crowd = max(crowd / size, 1)
+        left = max(left / size, 1)
     return tuple(sizes)

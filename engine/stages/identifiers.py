@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -199,10 +198,9 @@ def _first_level(catalogue: Catalogue, run: Run) -> tuple[tuple[int, ...], np.nd
     """Codes per level, the forced level-1 code of every item (None without categories), and the mapping."""
     config = run.config.quantizer
     categories = [c if isinstance(c, str) else None for c in catalogue.items["category"]]
-    counts = Counter(c for c in categories if c is not None) if config.category_level else Counter()
-    # More categories than 512: the largest stand for what the roll-up will leave.
-    sizes = config.sizes or codebook_sizes(len(categories), [n for _, n in counts.most_common(MOST_CATEGORIES)])
-    if not counts:
+    used = len({c for c in categories if c is not None}) if config.category_level else 0
+    sizes = config.sizes or codebook_sizes(len(categories), min(used, MOST_CATEGORIES))
+    if not used:
         empty = pd.DataFrame({"category": [], "code_1": [], "code_name": [], "merged": []})
         kinds = {"category": str, "code_1": int, "code_name": str, "merged": bool}
         return sizes, None, empty.astype(kinds)

@@ -15,16 +15,16 @@ def test_config_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_items", "counts", "sizes"),
+    ("n_items", "n_categories", "sizes"),
     [
-        (6_000, [6_000 // 216] * 216, (216, 8, 8)),  # even categories: 27 / 7 -> 4, clamped to 8
-        (1_000, [900, *[10] * 10], (11, 128, 8)),  # most items see 811 others: 811 / 7 = 116 -> 128
-        (60, [], (8, 8, 8)),
-        (49_000, [], (84, 64, 8)),  # 583 / 7 = 83 -> 64, then 9 / 7 -> 8 (clamped)
+        (6_000, 216, (216, 8, 8)),  # 27.8 / 7 -> 4, clamped to 8
+        (100_000, 216, (216, 64, 8)),  # 463 / 7 = 66 -> 64, then 7.2 / 7 -> 1, clamped to 8
+        (60, 0, (8, 8, 8)),
+        (49_000, 0, (84, 64, 8)),  # 583 / 7 = 83 -> 64
     ],
 )
-def test_codebook_sizes(n_items: int, counts: list[int], sizes: tuple[int, ...]) -> None:
-    assert codebook_sizes(n_items, counts) == sizes
+def test_codebook_sizes(n_items: int, n_categories: int, sizes: tuple[int, ...]) -> None:
+    assert codebook_sizes(n_items, n_categories) == sizes
 
 
 def test_what_is_not_allowed_says_what_is() -> None:
