@@ -109,7 +109,12 @@ class GeneratorConfig:
     alignment_epochs: float = 4.0
     """Passes over item titles (title -> SID), before the queries."""
     query_epochs: float = 12.0
-    """Passes over the training queries (query -> SIDs of items it led to)."""
+    """Length of the query stage (query -> SIDs of items it led to), in passes over the training queries; the titles
+    mixed in count towards it."""
+    title_share: float = 0.5
+    """Share of the query stage's examples that are titles in place of queries, lest the titles be forgotten."""
+    label_smoothing: float = 0.1
+    """Share of every target spread evenly over the codes of its level."""
     batch: int = 128
     """Examples a step (paper: 128)."""
     lr: float = 2e-3
@@ -120,6 +125,10 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         _check(self.hidden % self.heads == 0, f"generator.hidden={self.hidden} must divide by heads={self.heads}")
+        _check(0 <= self.title_share < 1, f"generator.title_share={self.title_share}; allowed: 0 to below 1")
+        _check(
+            0 <= self.label_smoothing < 1, f"generator.label_smoothing={self.label_smoothing}; allowed: 0 to below 1"
+        )
         _check(1 <= self.beam_width <= 256, f"generator.beam_width={self.beam_width}; allowed: 1..256")
 
 

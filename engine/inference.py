@@ -80,6 +80,9 @@ class LiveRun:
         self._encoder: TextEncoder = load_encoder(config.encoder.model, max_tokens=config.encoder.max_tokens)
         self._item_x = load_arrays(run.shared_folder("vectors") / "text.safetensors")["items"]
         self._item_images = image_matrix(self.items["image_embedding"].tolist())
+        known = catalogue.queries.dropna(subset=["image_space_embedding"])
+        # Text cannot be embedded into the images' space here: only queries of the data have that vector.
+        self._query_image = dict(zip(map(_normal, known["text"]), known["image_space_embedding"], strict=True))
         classifier = load_arrays(run.shared_folder("category") / "classifier.safetensors")
         self._item_category = classifier.pop("item_category")
         self._classifier = CategoryClassifier.from_arrays(classifier)
@@ -189,7 +192,7 @@ class LiveRun:
         dense = np.column_stack(
             [
                 cosine(x, self._item_x, query, item),
-                multimodal(None, self._item_images, query, item),
+                multimodal(image_matrix([self._query_image.get(_normal(text))]), self._item_images, query, item),
                 self._classifier.agreement(x, query, item, self._item_category),
                 self._lexical.features([text], query, item),
             ]
@@ -218,6 +221,10 @@ class LiveRun:
     def _attribute(self, scored: _Scored, rows: np.ndarray) -> Attribution:
         reference = np.broadcast_to(scored.reference, (len(rows), len(DENSE)))
         return shapley(self._with, scored.dense[rows], scored.level[rows], reference)
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def newest_run(workspace: Path) -> str:

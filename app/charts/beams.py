@@ -83,6 +83,7 @@ def trie(nodes: pd.DataFrame, *, pruned: int = 4) -> go.Figure:
         go.Scatter(
             x=[ROOT], y=[at[""][1]], mode="markers+text", text=["query"], textposition="top center",
             marker={"size": 9, "symbol": "square", "color": theme.NEUTRAL}, hoverinfo="skip", showlegend=False,
+            unselected={"marker": {"opacity": 1}, "textfont": {"color": theme.NEUTRAL}},
         )
     )  # fmt: skip
     levels = int(tree["level"].max())
@@ -122,7 +123,9 @@ def _markers(figure: go.Figure, part: pd.DataFrame, kept: bool, parents: set[str
     if part.empty:
         return
     text = [
-        f"{row['prefix'].rsplit('-', 1)[-1]}  {math.exp(row['step_log_prob']):.1%}"
+        ("<b>{}</b>" if kept else "{}").format(
+            f"{row['prefix'].rsplit('-', 1)[-1]}  {math.exp(row['step_log_prob']):.1%}"
+        )
         + (
             f"  <i>{theme.short(row['label'].split(' · ')[0], 22)}</i>"
             if isinstance(row["label"], str) and row["label"]

@@ -9,8 +9,12 @@ import plotly.graph_objects as go
 from app.charts import theme
 from app.charts.waterfall import arrow
 
-TICKS = [digit * 10.0**power for power in range(-3, 3) for digit in (1, 2, 5)]
-"""Of logarithmic axes, %."""
+
+def _ticks(low: float, high: float) -> dict[str, object]:
+    """Ticks of a logarithmic axis in %: 1, 2, 5 of every power of ten, more of them where it spans less than one."""
+    digits = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
+    values = [digit * 10.0**power for power in range(-3, 3) for digit in digits]
+    return {"tickvals": values, "ticktext": [f"{t:g}" for t in values]}
 
 
 def _short(text: str, width: int = 34) -> str:
@@ -90,9 +94,8 @@ def against(table: pd.DataFrame, due: str, title: str) -> go.Figure:
             )
         )  # fmt: skip
     theme.style(figure, height=380, legend=True)
-    ticks = {"tickvals": TICKS, "ticktext": [f"{t:g}" for t in TICKS]}
-    figure.update_xaxes(type="log", title=f"{title}, %", **ticks)
-    figure.update_yaxes(type="log", title="share of exposure, %", **ticks)
+    figure.update_xaxes(type="log", title=f"{title}, %", **_ticks(table[due].min(), table[due].max()))
+    figure.update_yaxes(type="log", title="share of exposure, %", **_ticks(table["share"].min(), table["share"].max()))
     return figure
 
 

@@ -119,10 +119,10 @@ def _path(found: Lost, sid: str, given: Answer) -> None:
         show=["level", "prefix", "label", "state", "rank", "log_prob", "margin", "n_items", "open"],
         columns={
             "level": "Level", "prefix": "Prefix", "label": st.column_config.TextColumn("Label", width="medium"),
-            "state": "State", "rank": "Rank of its level",
-            "log_prob": st.column_config.NumberColumn("Cumulative log-probability", format="%.3f"),
+            "state": "State", "rank": "Rank",
+            "log_prob": st.column_config.NumberColumn("Log-probability", format="%.3f", help="Cumulative: from the root"),
             "margin": st.column_config.NumberColumn("Against the last kept", format="%+.3f"),
-            "n_items": st.column_config.NumberColumn("Items under it", format="localized"),
+            "n_items": st.column_config.NumberColumn("Items", format="localized", help="Items under the prefix"),
             "open": st.column_config.LinkColumn("Code card", display_text="open"),
         },
     )  # fmt: skip

@@ -49,8 +49,8 @@ def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
             matched = int(row["match_level"] or 0) >= level["level"]
             link(
                 "codebook",
-                f"Level {level['level']}: {text.escape(level['prefix'])} · {text.escape(level['label'] or 'no label')} · "
-                f"{text.plural(level['n_items'], 'item', 'items')} · {'✓ a beam agrees' if matched else '✗ no beam agrees'}",
+                f"{'✓ matched' if matched else '✗ no beam'} · level {level['level']}: {text.escape(level['prefix'])} · "
+                f"{text.escape(level['label'] or 'no label')} · {text.plural(level['n_items'], 'item', 'items')}",
                 {"code": level["prefix"]},
             )
         if int(row["match_level"] or 0) > 0:
@@ -61,18 +61,20 @@ def scores(row: pd.Series, n: int) -> None:
     """The three scores of the pair, each named for what it serves."""
     first, second, third = st.columns(3)
     with first:
-        metric_card(
-            "Score with SIDs", row["score"], define="score", note=f"{text.place(row['rank'], row['retrieved'])} of {n}"
-        )
+        metric_card("Score with SIDs", row["score"], define="score", note=_place(row["rank"], row["retrieved"], n))
     with second:
         metric_card(
             "SID switched off", row["score_sid_off"], define="sid_off", note="the same ranker: serves explanations"
         )
     with third:
         metric_card(
-            "Score of the ranker without SIDs", row["score_without_sid"], define="without",
-            note=f"{text.place(row['rank_without_sid'], row['retrieved'])} of {n}; another ranker: serves comparisons",
+            "Score without SIDs", row["score_without_sid"], define="without",
+            note=f"{_place(row['rank_without_sid'], row['retrieved'], n)}; another ranker: serves comparisons",
         )  # fmt: skip
+
+
+def _place(rank: float | None, retrieved: bool, n: int) -> str:
+    return text.place(rank, retrieved) + (f" of {n}" if retrieved else "")
 
 
 def named(made: Explanation, item: pd.Series, *, no_image: bool) -> pd.DataFrame:
@@ -86,7 +88,7 @@ def named(made: Explanation, item: pd.Series, *, no_image: bool) -> pd.DataFrame
         for f in made.features
     ]
     if no_image and "mm_dm" in made.features:
-        names[made.features.index("mm_dm")] = f"{text.feature_name('mm_missing')} (mm_dm)"
+        names[made.features.index("mm_dm")] = "No image (mm_dm)"
     return pd.DataFrame({"feature": made.features, "name": names, "value": made.values})
 
 
@@ -149,7 +151,7 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
     else:
         st.markdown(
             f"This item is **{'above' if this_above else 'below'}** “{text.escape(text_short(other['title']))}” by "
-            f"**{found.gap:.2f}**: {text.escape(reasons + rest)}."
+            f"**{found.gap:.2f}**{'' if this_above else ', in the favour of that one'}: {text.escape(reasons + rest)}."
         )
     parts = pd.DataFrame({"name": [text.feature_name(f) for f in made.features], "value": made.values - theirs.values})
     figure(
@@ -166,13 +168,17 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
 
 
 def _neighbours(ranked: pd.DataFrame, row: pd.Series) -> list[tuple[str, str]]:
-    """(item id, name) of the other candidates: the one above, the one below, then all by rank."""
+    """(item id, name) of the other candidates: the one above, the one below, then all by rank.
+
+    An item without a rank stands where its score would put it.
+    """
     others = ranked[ranked["item_id"] != row["item_id"]].sort_values("rank")
     if pd.notna(row["rank"]):
         above = others[others["rank"] < row["rank"]].tail(1)
         below = others[others["rank"] > row["rank"]].head(1)
     else:
-        above, below = others.tail(1), others.head(0)
+        above = others[others["score"] > row["score"]].tail(1)
+        below = others[others["score"] <= row["score"]].head(1)
     parts = [above.assign(lead="the one above: "), below.assign(lead="the one below: "), others.assign(lead="")]
     listed = pd.concat(parts).drop_duplicates("item_id").to_dict("records")
     return [(str(r["item_id"]), f"{r['lead']}rank {int(r['rank'])}, {text_short(r['title'])}") for r in listed]
@@ -240,6 +246,7 @@ def _reset() -> None:
 
 def unscored(given: Answer, item: pd.Series) -> None:
     """An item that is neither a candidate nor judged: nothing stored; the live model can still explain it."""
+    st.text(f"{given.text}\n{item['title']}")
     nothing(
         "This item is not among the scored ones: the first stage did not retrieve it and nobody judged it.",
         remedy="The Query page says where it was lost; the live model can say how it would have scored.",
@@ -266,7 +273,7 @@ def unscored(given: Answer, item: pd.Series) -> None:
             np.array(list(told.contributions.values())),
             told.reference,
             told.score,
-            "computed live",
+            "computed live, image match unknown",
         )
         contributions(made, named(made, item, no_image=False), given, item)
 

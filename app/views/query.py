@@ -19,12 +19,15 @@ from app.queries import snapshot as snapshot_queries
 
 ORDERS = {"most frequent": "frequency", "worst regression": "regression", "best gain": "gain", "A to Z": "text"}
 TIERS = ("all", "head", "torso", "tail")
+VIEWS = ("Beams", "Ranking", "Where was it lost?")
 LOG_ROWS = 2_000
 
 
 def choose_from_log() -> None:
     """The query log as a table: choosing a row writes the bound `q`."""
     run = current().run_id
+    _known("order", tuple(ORDERS))
+    _known("tier", TIERS)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order = st.segmented_control(
             "Order", list(ORDERS), default="most frequent", required=True,
@@ -67,6 +70,13 @@ def choose_from_log() -> None:
         on_select=lambda: _take_row(rows),
     )
     st.caption("Choose a row to open that query. nDCG@10 is measured on judged test queries alone.")
+
+
+def _known(name: str, allowed: tuple[str, ...]) -> None:
+    """Say so where the link asks for what the control does not offer; it then shows its first value."""
+    asked = st.query_params.get(name)
+    if asked and asked not in allowed:
+        bad_parameter(name, asked, f"Shown instead: {text.escape(allowed[0])}.")
 
 
 def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
@@ -154,8 +164,8 @@ def beam_trie(given: Answer) -> None:
         define="beam",
         filters={"query": given.text},
         on_select=lambda: None,  # the selection is read below
-        subtitle="A number is the code and how likely it is given its parent. ×3: three items share the SID; "
-        "⚠: and are not alike. Click a point for a link to its code card.",
+        subtitle="A number is the code and how likely it is given its parent. ×3: three items share the SID, "
+        "with ⚠ they are not alike. Click a point for a link to its code card.",
     )
     point = chosen_point("trie")
     if point:
@@ -195,7 +205,11 @@ def _reading(nodes: pd.DataFrame, kept: pd.DataFrame) -> str:
     starts = kept.groupby(kept["prefix"].str.split("-").str[0])["cumulative"].sum() / kept["cumulative"].sum()
     spread = abs(float((starts * starts.map(math.log2)).sum()))
     sure = (
-        "sure of one meaning" if spread < 0.5 else "spread over several meanings" if spread > 1.5 else "between a few"
+        "sure of one meaning"
+        if spread < 0.5
+        else "spread over several meanings"
+        if spread > 1.5
+        else "undecided between a few"
     )
     return (
         f"The generator bets most on {best['prefix']}{name} with {best['cumulative']:.1f} %; its {text.plural(len(kept), 'beam', 'beams')} start in "
@@ -231,9 +245,7 @@ def other_beams(given: Answer) -> None:
     others = [r for r in runs.loc[runs["method"] != "none", "run_id"] if r != run]
     if not others or given.query_id is None:
         return
-    asked = st.query_params.get("base")
-    if asked and asked not in others:
-        bad_parameter("base", asked, f"Shown instead: {text.escape(others[0])}.")
+    _known("base", tuple(others))
     base = st.selectbox("Beside the beams of run", others, key="base", bind="query-params")
     theirs = fetch(queries.beams, base, given.query_id)
     if theirs.empty:
@@ -285,9 +297,8 @@ if has_run():
         if given is not None:
             with panel("Answer"):
                 about(given)
-            beams_tab, ranking_tab, lost_tab = st.tabs(
-                ["Beams", "Ranking", "Where was it lost?"], key="view", bind="query-params", on_change="rerun"
-            )
+            _known("view", VIEWS)
+            beams_tab, ranking_tab, lost_tab = st.tabs(VIEWS, key="view", bind="query-params", on_change="rerun")
             if beams_tab.open:
                 with beams_tab:
                     with panel("Beam trie", height=420):

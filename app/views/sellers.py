@@ -250,20 +250,20 @@ def _code_name(prefix: str | None, label: str | None) -> str:
 
 def _sentence(by_prefix: pd.DataFrame, total: float) -> str:
     """The main cause in one sentence."""
-    side, verb = ("gain", "comes through") if total >= 0 else ("loss", "goes to items that overtook it through")
+    side, verb = ("gain", "came through") if total >= 0 else ("loss", "went to items that overtook it through")
     whole = by_prefix[side].sum()
     if not whole:
         return "Its exposure did not change."
     top = by_prefix.iloc[int(by_prefix[side].abs().to_numpy().argmax())]
     share, n = (
-        f"**{100 * abs(top[side] / whole):.0f} % of the {side}**",
+        f"**{100 * abs(top[side] / whole):.0f} % of what it {'gained' if side == 'gain' else 'lost'}**",
         f"on {text.plural(top['n_queries'], 'query', 'queries')}",
     )
     if isinstance(top["prefix"], str):
         return f"{share} {verb} **{text.escape(top['name'])}**, {n}."
     if side == "gain":
-        return f"{share} comes from places where its own items match **no beam**, {n}: others fell behind."
-    return f"{share} goes to items that match **no beam** either, {n}: they passed it for other reasons than a SID."
+        return f"{share} came from places where its own items match **no beam**, {n}: others fell behind."
+    return f"{share} went to items that match **no beam** either, {n}: they passed it for other reasons than a SID."
 
 
 def _cause_tables(made: queries.Change, by_prefix: pd.DataFrame, filters: dict[str, str]) -> None:
@@ -282,7 +282,7 @@ def _cause_tables(made: queries.Change, by_prefix: pd.DataFrame, filters: dict[s
         table(
             codes, title="By code", key="cause-codes", define="cause", filters=filters, height=300,
             show=["name", "net", "gain", "loss", "n_queries", "open"],
-            columns=percent | {"name": "Code", "n_queries": "Queries", "open": link_column("Code card", display_text="open")},
+            columns=percent | {"name": "Code", "n_queries": st.column_config.NumberColumn("Queries", format="localized"), "open": link_column("Code card", display_text="open")},
         )  # fmt: skip
     with right:
         table(
@@ -334,7 +334,7 @@ if has_run():
         # The address bar holds what the control shows, so the names are plain words.
         dimensions = [d.replace("_", " ") for d in queries.DIMENSIONS if d in set(found["dimension"])]
         discounts = [d for d in queries.DISCOUNTS if d in set(found["discount"])]
-        for name, allowed in (("dimension", dimensions), ("discount", discounts)):
+        for name, allowed in (("dimension", dimensions), ("discount", discounts), ("due", list(DUE))):
             asked = st.query_params.get(name)
             if asked and asked not in allowed:
                 bad_parameter(name, asked, f"Shown instead: {allowed[0]}.")

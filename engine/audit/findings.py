@@ -19,6 +19,8 @@ SIGNIFICANT = 0.05
 """A change of exposure is a finding at or below this q-value."""
 MATERIAL = 1e-4
 """... and at or above this change of share (0.01 pp): a sure change may still be nothing."""
+LEAST_QUERIES = 30
+"""... and resting on so many queries (effective n); fewer are 'n too small' on the page of its evidence."""
 MOST_OF_A_KIND = 3
 """Findings shown of one kind: the list is to tell different things."""
 _SEVERITY = {"bad": 0, "warn": 1, "info": 2}
@@ -96,9 +98,9 @@ def _coverage(coverage: pd.DataFrame) -> list[_Finding]:
 
 def _exposure(exposure: pd.DataFrame) -> list[_Finding]:
     sure = exposure[(exposure["discount"] == "log2") & (exposure["q_value"] <= SIGNIFICANT)]
-    sure = sure[sure["difference"].abs() >= MATERIAL]
+    sure = sure[(sure["difference"].abs() >= MATERIAL) & (sure["effective_n"] >= LEAST_QUERIES)]
     out = []
-    for dimension, page in (("seller", "sellers"), ("category", "coverage")):
+    for dimension in ("seller", "category"):
         for row in sure[(sure["dimension"] == dimension) & (sure["value"] != "(unknown)")].to_dict("records"):
             loses = row["difference"] < 0
             relative = abs(row["difference"]) / max(row["share"], row["share_without"], 1e-12)
@@ -115,12 +117,10 @@ def _exposure(exposure: pd.DataFrame) -> list[_Finding]:
             )
             if not pd.isna(row["merit"]):
                 detail += f"; merit {row['merit']:.2%} from {row['n_merit_pairs']} judged pairs"
-            params = (
-                {"dimension": dimension, "value": str(row["value"])}
-                if page == "sellers"
-                else {dimension: str(row["value"])}
+            params = {"dimension": dimension, "value": str(row["value"])}
+            out.append(
+                _Finding(severity, float(relative), f"exposure of a {dimension}", title, detail, "sellers", params)
             )
-            out.append(_Finding(severity, float(relative), f"exposure of a {dimension}", title, detail, page, params))
     return out
 
 

@@ -1,9 +1,11 @@
-"""Train the compact generator: titles -> SIDs first, then queries -> SIDs of the items they led to.
+"""Train the compact generator: titles -> SIDs first, then queries -> SIDs of the items they led to, titles among them.
 
-Cross-entropy over each level's own codes, levels weighted alike. The softmax of a level runs over all K_l codes of
-that level and not over the children that exist: the trie restricts decoding, so unconstrained decoding stays
-meaningful. An epoch of the second stage visits every query with interactions once and draws one of its items in
-proportion to interaction strength. AdamW, gradient norm clipped at 1, and one warm-up and cosine decay a stage.
+Cross-entropy over each level's own codes with smoothed labels, levels weighted alike. The softmax of a level runs
+over all K_l codes of that level and not over the children that exist: the trie restricts decoding, so unconstrained
+decoding stays meaningful. An epoch over the queries visits every query with interactions once and draws one of its
+items in proportion to interaction strength. Part of every batch of the query stage are titles: without them the model
+forgets the titles, learns the training queries by heart and finds fewer items for new ones. AdamW, gradient norm
+clipped at 1, and one warm-up and cosine decay a stage.
 
 Every order and draw derives from (seed, stage, epoch) and nothing else is random, so the step is the whole state
 of sampler and random numbers; checkpoints hold it with the weights, the optimizer and the history, and a resumed
@@ -45,7 +47,8 @@ class GeneratorFit(NamedTuple):
     model: CompactGenerator
     """Ready to decode."""
     history: DataFrame
-    """step, name, value: `alignment.loss`, `query.loss` (nats a SID), their levels `.loss_1` .., and `lr`."""
+    """step, name, value: `alignment.loss`, `query.loss` (nats a SID, as trained: of the whole mixed batch and with
+    smoothed labels), their levels `.loss_1` .., and `lr`."""
 
 
 class Stage(NamedTuple):
@@ -101,13 +104,13 @@ def train_generator(
     ]
     total = sum(stage.steps for stage in stages)
     model = CompactGenerator.initialise(sizes, item_x.shape[1], config, seed=seed).to(device).train()
-    training = _Training(model, config.lr, checkpoint, _signature(stages, sizes, config, seed))
+    training = _Training(model, config, checkpoint, _signature(stages, sizes, config, seed))
     done = training.resume()
     progress(done, total)
     before = 0
     for number, stage in enumerate(stages):
         for step in range(max(done - before, 0), stage.steps):
-            x, codes = _batch(stage, step, config.batch, seed=(seed, number))
+            x, codes = _examples(stages, number, step, config, seed=seed)
             lr = config.lr * _schedule(step, stage.steps)
             training.step(stage.name, torch.from_numpy(x).to(device), torch.from_numpy(codes).to(device), lr)
             done += 1
@@ -122,9 +125,12 @@ def train_generator(
 class _Training:
     """Model, optimizer and history between steps, and their checkpoint."""
 
-    def __init__(self, model: CompactGenerator, lr: float, checkpoint: Path | None, signature: str) -> None:
+    def __init__(
+        self, model: CompactGenerator, config: GeneratorConfig, checkpoint: Path | None, signature: str
+    ) -> None:
         self.model = model
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
+        self.label_smoothing = config.label_smoothing
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)
         self.checkpoint = checkpoint
         self.signature = signature
         self.done = 0
@@ -135,7 +141,10 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         logits = self.model(x, codes)
-        losses = torch.stack([F.cross_entropy(level, codes[:, i]) for i, level in enumerate(logits)])
+        smoothing = self.label_smoothing
+        losses = torch.stack(
+            [F.cross_entropy(level, codes[:, i], label_smoothing=smoothing) for i, level in enumerate(logits)]
+        )
         self.optimizer.zero_grad()
         losses.sum().backward()
         clip_grad_norm_(self.model.parameters(), CLIP_NORM)
@@ -197,6 +206,18 @@ def _stage(
         cumulative=np.concatenate([[0.0], np.cumsum(strength[kept], dtype=np.float64)]),
         steps=math.ceil(len(inputs) * epochs / batch),
     )
+
+
+def _examples(
+    stages: list[Stage], number: int, step: int, config: GeneratorConfig, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (B, D) and SIDs (B, L) of a step of stage `number`; after the titles' own stage, titles among them."""
+    n_titles = int(config.title_share * config.batch) if number > 0 else 0
+    own = _batch(stages[number], step, config.batch - n_titles, seed=(seed, number))
+    if n_titles == 0:
+        return own
+    titles = _batch(stages[0], step, n_titles, seed=(seed, len(stages)))
+    return np.concatenate([own[0], titles[0]]), np.concatenate([own[1], titles[1]])
 
 
 def _batch(stage: Stage, step: int, batch: int, *, seed: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ CREATE TABLE sellers (seller VARCHAR NOT NULL, n_items BIGINT, n_categories BIGI
 CREATE TABLE queries (
     query_id VARCHAR NOT NULL, text VARCHAR NOT NULL,
     frequency DOUBLE,                      -- traffic in the log; 0 for queries that are judged or synthetic only
-    tier VARCHAR,                          -- by cumulative frequency, thirds of traffic: 'head' | 'torso' | 'tail'
+    tier VARCHAR,                          -- by thirds of the cumulative frequency that the dataset states: 'head' | 'torso' | 'tail'
     split VARCHAR,                         -- 'train' | 'valid' | 'test' (judged), 'log' (traffic only)
     source VARCHAR,                        -- 'log' | 'judged' | 'synthetic'
     seen BOOLEAN,                          -- the query itself was among the interactions used in training

@@ -129,3 +129,26 @@ def test_a_judged_item_that_was_not_retrieved_is_explained_without_a_rank(open_p
     assert not page.error
     assert any("not retrieved" in c.value for c in page.caption)
     assert any("they differ by" in c.value for c in page.caption)
+
+
+def test_an_item_without_image_is_not_said_to_match_one(open_page: Open, workspace: Path) -> None:
+    for condition, name in (("s.mm_missing = 1", "No image (mm_dm)"), ("s.mm_missing = 0", "Image match (mm_dm)")):
+        pair = one_pair(workspace, f"{condition} AND s.rank < 10")
+        page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+        assert not page.exception
+        names = page.get("plotly_chart")[0].proto.spec
+        assert name in names
+
+
+def test_an_unretrieved_item_is_compared_with_where_its_score_would_put_it(open_page: Open, workspace: Path) -> None:
+    pair = one_pair(workspace, "NOT s.retrieved")
+    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+    assert not page.exception
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        above = connection.execute(
+            "SELECT max(rank) FROM scores WHERE run_id = ? AND query_id = ? AND retrieved AND score > ?",
+            [pair["run_id"], pair["query_id"], pair["score"]],
+        ).fetchone()[0]  # type: ignore[index]
+    shown = next(s for s in page.selectbox if s.key == "other").options[0]
+    assert f"rank {above}," in shown if above else shown.startswith("the one below: rank 1,")
+    assert "not retrieved of" not in " ".join(c.value for c in page.caption)

@@ -278,3 +278,68 @@ def test_two_runs_are_compared_by_the_items_their_beams_point_at(open_page: Open
     stale = open_page("query", two_runs_workspace, q=shared[0], run=runs[0], base="gone")
     assert not stale.exception
     assert any("gone" in w.value for w in stale.warning)
+
+
+def test_the_log_exports_every_query_and_tells_unjudged_from_not_evaluated(open_page: Open, workspace: Path) -> None:
+    rows = open_page("query", workspace).dataframe[0].value
+    assert (rows["n_found"] == len(rows)).all()
+    known = rows["difference"].notna()
+    assert rows.loc[known, "direction"].isin(["▲ better", "▼ worse", "= same"]).all()
+    judged = rows["n_judged"].fillna(0) > 0
+    assert (rows.loc[~known & judged, "direction"] == "not a test query").all()
+    assert (rows.loc[~known & ~judged, "direction"] == "not judged").all()
+
+
+def test_the_reading_counts_the_level_1_codes_of_whole_beams(
+    open_page: Open, workspace: Path, pairs: dict[str, Pair]
+) -> None:
+    pair = pairs["found"]
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        found = connection.execute(
+            "SELECT count(*), count(DISTINCT codes[1]) FROM beams WHERE run_id = ? AND query_id = ?", pair[:2]
+        ).fetchone()
+    assert found is not None
+    beams, starts = found
+    words = f"its {beams} beams start in {starts} level\\-1 code"
+    assert words in said(open_page("query", workspace, q=pair.query_id))
+
+
+def test_a_query_without_relevant_items_offers_what_sids_push_down(
+    open_page: Open, workspace: Path, pairs: dict[str, Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm = Warm(only_snapshot(workspace), pairs["found"])
+    monkeypatch.setattr(live, "model", lambda workspace, run_id: warm)
+    page = open_page("query", workspace, q="never seen before", view=LOST)
+    assert not page.exception
+    assert "SIDs push down most" in said(page)
+    offered = page.dataframe[0].value
+    fall = offered["rank"] - offered["rank_without_sid"]
+    assert (fall > 0).all()
+    assert fall.is_monotonic_decreasing
+
+
+def test_a_live_answer_without_image_match_says_so(
+    open_page: Open, workspace: Path, pairs: dict[str, Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm = Warm(only_snapshot(workspace), pairs["found"])
+    warm.tables[3] = warm.tables[3].assign(mm_missing=1.0, mm_dm=0.0)
+    monkeypatch.setattr(live, "model", lambda workspace, run_id: warm)
+    assert "Image match is unknown" in said(open_page("query", workspace, q="nothing to see"))
+    warm.tables[3] = warm.tables[3].assign(mm_missing=0.0)
+    assert "Image match is unknown" not in said(open_page("query", workspace, q="something to see"))
+
+
+def test_a_bad_order_tier_or_view_is_said(open_page: Open, workspace: Path, pairs: dict[str, Pair]) -> None:
+    log = open_page("query", workspace, order="by taste", tier="middle")
+    assert [word in said(log) for word in ("by taste", "middle")] == [True, True]
+    page = open_page("query", workspace, q=pairs["found"].query_id, view="sideways")
+    assert not page.exception
+    assert any("sideways" in w.value for w in page.warning)
+
+
+def test_the_path_says_why_a_prefix_is_not_stored(open_page: Open, workspace: Path, pairs: dict[str, Pair]) -> None:
+    pair = pairs["lost"]
+    page = open_page("query", workspace, q=pair.query_id, item=pair.item_id, view=LOST)
+    path = next(f.value for f in page.dataframe if "margin" in f.value.columns)
+    for above, below in zip(path["state"], path["state"].iloc[1:], strict=False):
+        assert (below == "○ not tried: pruned above") == (above != "● kept"), path["state"].tolist()

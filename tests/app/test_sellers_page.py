@@ -59,7 +59,7 @@ def test_a_value_leads_to_causes_that_add_up(open_page: Open, workspace: Path, d
     assert not page.exception
     assert not page.error
     assert any("Codes add up to" in c.value for c in page.caption)
-    assert any("% of the" in m.value for m in page.markdown)
+    assert any("% of what it" in m.value for m in page.markdown)
     links = [f.value["open"].dropna() for f in page.dataframe if "open" in f.value.columns]
     assert len(links) == 3
     assert all("snapshot=" in address and "run=" in address for column in links for address in column)
@@ -83,3 +83,25 @@ def test_bad_parameters_leave_a_usable_page(open_page: Open, workspace: Path) ->
     assert "free" in said
     assert "Nobody" in said
     assert len(everyone(page)) > 0
+
+
+def test_intervals_rest_on_the_queries_that_have_traffic(open_page: Open, own_workspace: Path) -> None:
+    with duckdb.connect(str(only_snapshot(own_workspace))) as connection:
+        connection.execute("UPDATE queries SET frequency = 0 WHERE query_id = (SELECT min(query_id) FROM scores)")
+        row = connection.execute(
+            """
+            SELECT count(DISTINCT query_id) FROM scores JOIN queries USING (query_id) JOIN runs USING (run_id)
+            WHERE method = 'dsirm' AND retrieved AND frequency > 0
+            """
+        ).fetchone()
+    assert row is not None
+    page = open_page("sellers", own_workspace)
+    assert any(f"n \\= {row[0]:,} queries" in c.value for c in page.caption)
+
+
+def test_small_changes_keep_their_digits(open_page: Open, workspace: Path) -> None:
+    assert text.number(0.000058, "share_points") == "+0.006 pp"
+    assert text.interval(-0.000141, -0.000013, "share_points") == "[-0.014, -0.001] pp"
+    page = open_page("sellers", workspace, value=biggest(workspace, "seller"))
+    change = next(m.value for m in page.metric if m.label == "Change of exposure")
+    assert change == text.TOO_SMALL or len(change.removesuffix(" pp").split(".")[1]) == 3

@@ -20,7 +20,7 @@ class Table:
 
     def __init__(self, page: Page, name: str) -> None:
         self._page = page
-        self._box = page.locator(f'[data-testid="stDataFrameResizable"][aria-label^="{name}"]:visible').first
+        self._box = page.locator(f'[data-testid="stDataFrameResizable"][aria-label^="{name}" i]:visible').first
 
     def _ready(self) -> None:
         # the grid is drawn only where it is on screen
@@ -146,7 +146,7 @@ class Visit:
 
     def text(self, words: str | re.Pattern[str]) -> Locator:
         """The first visible text of the main part with these words, waited for."""
-        found = self.page.locator('[data-testid="stMain"]').get_by_text(words).first
+        found = self.page.locator('[data-testid="stMain"]').get_by_text(words).filter(visible=True).first
         expect(found).to_be_visible(timeout=SLOWEST)
         return found
 

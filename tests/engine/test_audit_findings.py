@@ -31,15 +31,17 @@ COVERAGE = pd.DataFrame(
 )
 EXPOSURE = pd.DataFrame(
     [
-        ("log2", "seller", "x", 0.05, 0.10, -0.05, -0.07, -0.03, 0.001, 0.2, 50),
-        ("log2", "seller", "y", 0.15, 0.10, 0.05, 0.03, 0.07, 0.001, 0.1, 50),
-        ("log2", "seller", "z", 0.20, 0.30, -0.10, -0.30, 0.10, 0.4, 0.1, 50),
-        ("top10", "seller", "w", 0.05, 0.10, -0.05, -0.07, -0.03, 0.001, 0.2, 50),
-        ("log2", "category", "S > Shoes", 0.05, 0.06, -0.01, -0.02, -0.005, 0.01, 0.01, 50),
+        ("log2", "seller", "x", 0.05, 0.10, -0.05, -0.07, -0.03, 0.001, 0.2, 50, 400.0),
+        ("log2", "seller", "y", 0.15, 0.10, 0.05, 0.03, 0.07, 0.001, 0.1, 50, 400.0),
+        ("log2", "seller", "z", 0.20, 0.30, -0.10, -0.30, 0.10, 0.4, 0.1, 50, 400.0),
+        ("top10", "seller", "w", 0.05, 0.10, -0.05, -0.07, -0.03, 0.001, 0.2, 50, 400.0),
+        ("log2", "seller", "few", 0.05, 0.10, -0.05, -0.07, -0.03, 0.001, 0.2, 50, 29.0),  # too few queries
+        ("log2", "seller", "tiny", 0.05, 0.05, -0.00009, -0.0001, -0.00008, 0.001, 0.2, 50, 400.0),  # sure, but nothing
+        ("log2", "category", "S > Shoes", 0.05, 0.06, -0.01, -0.02, -0.005, 0.01, 0.01, 50, 400.0),
     ],
     columns=[
         *("discount", "dimension", "value", "share", "share_without", "difference"),
-        *("low", "high", "q_value", "merit", "n_merit_pairs"),
+        *("low", "high", "q_value", "merit", "n_merit_pairs", "effective_n"),
     ],
 )
 QUERY_METRICS = pd.DataFrame(
@@ -75,13 +77,14 @@ def test_every_finding_points_to_its_evidence() -> None:
     params = {row["title"]: (row["page"], json.loads(row["params"])) for row in table.to_dict("records")}
     assert ("coverage", {"category": "H > Lamps"}) in params.values()
     assert ("sellers", {"dimension": "seller", "value": "x"}) in params.values()
+    assert ("sellers", {"dimension": "category", "value": "S > Shoes"}) in params.values()
     assert ("query", {"q": "q1"}) in params.values()
     assert ("codebook", {"code": "3-1-4"}) in params.values()
 
 
 def test_only_what_is_wrong_and_sure_is_told() -> None:
     titles = " | ".join(findings()["title"])
-    for absent in ("'z'", "'w'", "T > Toys", "q3", "3-1-5", "Level 1 uses"):
+    for absent in ("'z'", "'w'", "'few'", "'tiny'", "T > Toys", "q3", "3-1-5", "Level 1 uses"):
         assert absent not in titles
 
 

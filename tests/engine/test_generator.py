@@ -233,6 +233,22 @@ def test_batches_run_over_the_borders_of_epochs() -> None:
     assert wide.shape == (13, 5), "a batch may hold several epochs"
 
 
+def test_titles_stay_among_the_examples_of_the_query_stage() -> None:
+    items, codes = np.arange(6), np.arange(6)[:, None]
+    queries = (np.array([0, 1, 2]), np.array([3, 4, 5]), np.ones(3))
+    titles = training._stage("alignment", np.zeros((6, 2), np.float32), codes, (items, items, np.ones(6)), 1.0, 8)
+    asked = training._stage("query", np.ones((3, 2), np.float32), codes, queries, 4.0, 8)
+    for share, n_titles in ((0.0, 0), (0.25, 2), (0.5, 4)):
+        config = GeneratorConfig(batch=8, title_share=share)
+        drawn = [training._examples([titles, asked], 1, step, config, seed=0) for step in range(3)]
+        assert [(x[:, 0] == 0).sum() for x, _ in drawn] == [n_titles] * 3
+        spelled = np.concatenate([target[x[:, 0] == 0, 0] for x, target in drawn])
+        assert len(set(spelled.tolist())) == min(3 * n_titles, 6), "titles come epoch by epoch too"
+        assert all((target[x[:, 0] == 1] >= 3).all() for x, target in drawn)
+        alone, _ = training._examples([titles, asked], 0, 0, config, seed=0)
+        assert (alone == 0).all()
+
+
 def test_the_learning_rate_warms_up_and_decays(fit: GeneratorFit) -> None:
     shares = [training._schedule(step, 200) for step in range(200)]
     assert shares[:10] == pytest.approx(np.arange(1, 11) / 10)

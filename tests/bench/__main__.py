@@ -1,0 +1,23 @@
+"""Every benchmark of docs/benchmarks.md on the published demo, one after the other: `make bench`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+COMMANDS = (
+    ["tests.bench.report_run"],
+    ["tests.bench.bench_live"],
+    ["tests.bench.bench_beams"],
+    ["tests.bench.bench_first_page"],
+)
+
+
+def main() -> None:
+    for command in COMMANDS:
+        print(f"\n## python -m {' '.join(command)}\n", flush=True)
+        subprocess.run([sys.executable, "-m", *command], check=True)
+
+
+if __name__ == "__main__":
+    main()
