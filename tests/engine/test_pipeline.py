@@ -183,7 +183,7 @@ def test_unknown_and_unfinished_runs_are_sentences(tmp_path: Path) -> None:
 
 
 def test_live_answers_equal_the_snapshot(trained: Trained) -> None:
-    """A logged query asked live gives the stored beams and scores (up to the image feature, which only the log has)."""
+    """A logged query asked live gives the stored beams and scores."""
     from engine.inference import LiveRun
 
     live = LiveRun.load(trained.workspace, trained.dsirm_run)
@@ -192,6 +192,15 @@ def test_live_answers_equal_the_snapshot(trained: Trained) -> None:
     result = live.query(row.text)
     assert result.beams["sid"].tolist() == stored["sid"].tolist()
     np.testing.assert_allclose(result.beams["log_prob"], stored["log_prob"], atol=1e-4)
+    scores = query(
+        trained,
+        f"""SELECT item_id, score, score_without_sid, rank FROM scores
+            WHERE run_id = '{trained.dsirm_run}' AND query_id = '{row.query_id}' AND retrieved""",
+    )
+    both = result.scores.merge(scores, on="item_id", suffixes=("", "_stored"))
+    assert len(both) == len(scores) == len(result.scores)
+    np.testing.assert_allclose(both["score"], both["score_stored"], atol=1e-3)
+    np.testing.assert_allclose(both["score_without_sid"], both["score_without_sid_stored"], atol=1e-3)
     item = result.scores.sort_values("rank")["item_id"].iloc[0]
     explained = live.explain(row.text, item)
     assert abs(explained.score - explained.reference - sum(explained.contributions.values())) < 1e-6
