@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def main() -> None:
 
 @contextlib.contextmanager
 def resumable() -> Iterator[None]:
-    """Ctrl-C says how to go on; nothing finished is lost."""
+    """Ctrl-C, or a polite request to end, says how to go on; nothing finished is lost."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
