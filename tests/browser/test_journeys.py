@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -91,14 +92,12 @@ def test_overview_to_evidence(visit: Visit, snapshot: Snapshot) -> None:
             visit.text("by construction")  # the health of each level lies open
         visit.see(f"evidence-{page}")
         assert "The link asks for" not in main_text(visit.page)
-        visit.page.go_back()
-        visit.heading("Overview")
-        settle(visit.page)
+        visit.back_to("Overview")
 
 
 def test_map_to_query(visit: Visit, snapshot: Snapshot) -> None:
     """A click on the map -> the code's card -> the item -> a query whose beams reach it."""
-    reached = dict(
+    reached: dict[Any, Any] = dict(
         snapshot.rows("SELECT item_id, max(match_level) FROM scores GROUP BY item_id HAVING max(match_level) > 0")
     )
     visit.open("codebook")
@@ -210,6 +209,32 @@ def test_unseen_query_to_explanation(browser: Browser, published: Path, snapshot
         visit.close()
 
 
+def test_links_keep_their_query(visit: Visit, snapshot: Snapshot) -> None:
+    """Between pages that both have a query, a link's own query arrives, and the address says what is shown."""
+    [(query, item, text)] = snapshot.rows(
+        "SELECT query_id, item_id, text FROM stories JOIN queries USING (query_id) WHERE stories.kind = 'won'"
+    )
+    visit.open("explain", q=str(query), item=str(item))
+    visit.page.get_by_role("link", name="Beams and ranking of this query").click()
+    visit.heading("Query")
+    expect(visit.field("Query")).to_have_value(str(query))
+    visit.text(str(text))
+    visit.expect_param("q", str(query))
+    visit.tab("Where was it lost?")
+    expect(visit.field("Target item")).to_have_value(str(item))
+    visit.see("query-of-the-pair")
+
+
+def test_the_other_item_is_in_the_address(visit: Visit, snapshot: Snapshot) -> None:
+    """Going from one item's explanation to another's changes the address with it."""
+    [(query, item)] = snapshot.rows("SELECT query_id, item_id FROM stories WHERE kind = 'won'")
+    visit.open("explain", q=str(query), item=str(item))
+    visit.page.get_by_text("Explain the other item").filter(visible=True).first.click()
+    expect(visit.field("Item")).not_to_have_value(str(item), timeout=SLOWEST)
+    visit.expect_param("item", visit.field("Item").input_value())
+    visit.see("other")
+
+
 def test_seller_that_loses(visit: Visit, snapshot: Snapshot) -> None:
     """A seller that loses exposure -> the codes and queries that caused it, which add up."""
     [(seller, difference)] = snapshot.rows(
@@ -233,7 +258,7 @@ def test_seller_that_loses(visit: Visit, snapshot: Snapshot) -> None:
     assert found, line
     assert [float(n) for n in found.groups()] == pytest.approx([100 * difference] * 3, abs=1e-4)
     assert "do not trust" not in line
-    visit.text(re.compile("of the (loss|gain)"))
+    visit.text(re.compile(r"\d+ % of (the|what it) (loss|gain|lost|gained)"))
     visit.see("causes")
     queries = visit.table("By query").column("Query")
     rows = [i for i, name in enumerate(visit.table("By code").column("Code")) if not name.startswith("no match")]
@@ -306,12 +331,21 @@ def test_bad_link(visit: Visit, snapshot: Snapshot, page: str, params: dict[str,
         page, **{name: value.format(known=known) if value == "{known}" else value for name, value in params.items()}
     )
     visit.heading(TITLES[page])
-    visit.text(says)
+    expect(visit.page.get_by_text(says).filter(visible=True).first).to_be_visible(timeout=SLOWEST)
     visit.see(page or "overview")
     assert visit.page.evaluate("window.__ran") is None
-    visit.page.get_by_role("link", name="Coverage" if page != "coverage" else "Overview").first.click()
-    visit.heading("Coverage" if page != "coverage" else "Overview")
-    visit.see("next-page")
+
+
+def test_bad_link_can_be_corrected(visit: Visit) -> None:
+    """After the sentence the page works on: the right code gives its card, and the sentence is gone."""
+    visit.open("codebook", code="999-999", view="Table")
+    sentence = visit.text("The link asks for code")
+    visit.field("Code").fill("0")
+    visit.field("Code").press("Enter")
+    visit.expect_param("code", "0")
+    visit.text("Code 0")
+    expect(sentence).to_be_hidden()
+    visit.see("corrected")
 
 
 def test_markup_in_a_query_is_text(visit: Visit) -> None:
@@ -324,7 +358,9 @@ def test_markup_in_a_query_is_text(visit: Visit) -> None:
     assert visit.page.locator('[data-testid="stMain"] :is(img[src="x"], script, a[href^="javascript"])').count() == 0
 
 
-@pytest.mark.parametrize("name", ["snap-000000000000", "../../etc/passwd", "<b>x</b>"])
+@pytest.mark.parametrize(
+    "name", ["snap-000000000000", "../../etc/passwd", "<b>x</b>"], ids=["pruned", "outside", "markup"]
+)
 def test_link_to_a_snapshot_that_is_gone(visit: Visit, snapshot: Snapshot, published: Path, name: str) -> None:
     """A pruned snapshot: one sentence, and one button to the current one."""
     visit.open("sellers", snapshot=name)

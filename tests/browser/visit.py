@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
 from tests.browser.dashboard import SLOWEST, settle
 
@@ -40,7 +40,7 @@ class Table:
         assert box is not None
         # Streamlit's rows are 2.1875 rem high, and so is the header
         high = 2.1875 * float(self._page.evaluate("parseFloat(getComputedStyle(document.documentElement).fontSize)"))
-        return dict(box), box["y"] + 1 + high * (row + 1.5)
+        return {"x": box["x"], "width": box["width"]}, box["y"] + 1 + high * (row + 1.5)
 
     def choose(self, row: int) -> None:
         """Tick a row's box."""
@@ -71,8 +71,12 @@ class Visit:
         self._browser, self._url, self._journey = browser, url, journey
         self._steps = 0
         self.problems: list[str] = []
-        self._contexts = [browser.new_context(viewport={"width": 1440, "height": 1000})]
-        self.page = self._watch(self._contexts[0].new_page())
+        self._contexts: list[BrowserContext] = []
+        self.page = self._fresh()
+
+    def _fresh(self) -> Page:
+        self._contexts.append(self._browser.new_context(viewport={"width": 1440, "height": 1000}))
+        return self._watch(self._contexts[-1].new_page())
 
     def _watch(self, page: Page) -> Page:
         page.set_default_timeout(SLOWEST)
@@ -96,8 +100,7 @@ class Visit:
 
     def elsewhere(self, url: str) -> Page:
         """The address in a browser that never saw this dashboard."""
-        self._contexts.append(self._browser.new_context(viewport={"width": 1440, "height": 1000}))
-        page = self._watch(self._contexts[-1].new_page())
+        page = self._fresh()
         page.goto(url)
         settle(page)
         return page
@@ -116,6 +119,15 @@ class Visit:
         failed = self.page.get_by_text("could not be shown").all_inner_texts()
         assert not broken + failed, f"{step}: {broken + failed}"
         assert not self.problems, f"{step}: {self.problems}"
+
+    def back_to(self, title: str) -> None:
+        """The browser's own way back. A page that leaves usual values out of its address takes a second press."""
+        for _ in range(2):
+            self.page.go_back()
+            settle(self.page)
+            if self.page.locator('[data-testid="stMain"] h1', has_text=title).is_visible():
+                break
+        self.heading(title)
 
     @property
     def params(self) -> dict[str, str]:
