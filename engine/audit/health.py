@@ -156,7 +156,7 @@ def _whole(tree: list[Level], sharing: pd.DataFrame) -> list[Row]:
     overlap = (size * (size - 1)).sum() / n
     largest = BARS["largest_bucket_share"]
     bucket = GOOD if size.max() <= SMALL_BUCKET else largest.verdict(size.max() / n)
-    unknown = f"at least: {unjudged:.1%} of the items share a SID that no judgment compares"
+    unknown = f"a lower bound: a further {unjudged:.1%} of the items share a SID that no judgment compares"
     return [
         _judged(None, "aliasing", aliasing, n),
         _row(None, "unique_share", len(size) / n, n, None, INFO),

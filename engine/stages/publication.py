@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from engine.audit.tiers import categories_table, category_tiers, query_tiers, sellers_table
+from engine.audit.wording import counted
 from engine.datasets.contract import Catalogue
 from engine.runs import Run, peak_memory_mb, write_table
 from engine.stages.identifiers import Identifiers
@@ -159,10 +160,10 @@ def _notes(catalogue: Catalogue, division: Division, identifiers: Identifiers | 
     settings, split = catalogue.settings, division.split
     notes = []
     synthetic = int((catalogue.queries["source"] == "synthetic").sum())
+    logged = int((catalogue.queries["source"] == "log").sum())
     if synthetic:
-        notes.append(
-            f"There is no search log: {synthetic:,} synthetic queries were made from item fields to train the generator."
-        )
+        log = f"The search log has {counted(logged, 'query', 'queries')} only" if logged else "There is no search log"
+        notes.append(f"{log}: {synthetic:,} synthetic queries were made from item fields to train the generator.")
     if settings.derived:
         notes.append(f"Derived, not part of the source: {', '.join(settings.derived)}.")
     if settings.simulated:
