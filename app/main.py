@@ -13,12 +13,13 @@ if ROOT not in sys.path:  # `streamlit run app/main.py` puts app/ on the path, n
     sys.path.insert(0, ROOT)
 
 from app.components import live, session  # noqa: E402
-from app.components.links import PAGES  # noqa: E402
+from app.components.links import PAGES, arrive  # noqa: E402
 
 ASSETS = Path(__file__).parent / "assets"
 st.set_page_config(page_title="SIDScope", page_icon=str(ASSETS / "icon.svg"), layout="wide")
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
 page = st.navigation([p.page() for p in PAGES.values()])
 if session.start():
+    arrive(page.url_path)
     page.run()
     live.warm()  # after the page, which does not wait for it

@@ -57,11 +57,13 @@ DEFINITIONS = {
     "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
     "by how often the query is asked; shown as a share.",
     "concentration": "Concentration of exposure over sellers. HHI: sum of squared shares. Gini: unevenness.",
-    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are generated less than half as often "
-    "as the catalogue's, or it loses without a level-1 code of its own. Yes: the interval excludes a loss of more than "
-    "2 points. Otherwise n is too small to tell. The reason names all three: own level-1 code, lift, funnel.",
+    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams (SID unique or shared) "
+    "less than half as often as the catalogue's, or it loses without a level-1 code of its own. Yes: the interval "
+    "excludes a loss of more than 2 points. Otherwise n is too small to tell. The reason names all three: own level-1 code, "
+    "lift, funnel.",
     "funnel": "Funnel, in items, each step within the one before: has a SID; is uniquely decodable (no other item holds its "
-    "SID); is generated in some query's beam; is in the top 10 of some query. Stored queries only.",
+    "SID); is unique and generated (that SID is in some query's beam); is in the top 10 of some query. Stored queries only. "
+    "A verdict's reason counts items in beams whether their SID is unique or shared, so its share is larger.",
     "lorenz": "Lorenz curve: codes by rising use on the x axis, the share of items they hold together on the y axis. The "
     "diagonal is perfectly even use.",
     "code_label": "Label: the terms that set a code apart from its siblings (c-TF-IDF within the parent). Support is the "
@@ -172,6 +174,11 @@ def number(value: float | None, form: str = "number") -> str:
     if form == "count":
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def sentence(words: str) -> str:
+    """The words with a capital first letter, the rest as it is."""
+    return words[:1].upper() + words[1:]
 
 
 def plural(n: float | None, one: str, many: str) -> str:

@@ -95,7 +95,7 @@ def validate(folder: Path, adapter: Adapter = None, as_json: Json = False) -> No
 
     report = check(folder, adapter=adapter)
     _show_report(report)
-    machine_line(as_json, ok=report.ok, **_report_dict(report))
+    machine_line(as_json, **report.to_dict())
     if not report.ok:
         raise typer.Exit(1)
 
@@ -120,7 +120,7 @@ def ingest(
         f"{len(c.interactions):,} interactions, {len(c.judgments):,} judged pairs."
     )
     say(f"Next: [bold]python -m engine train --catalogue {c.fingerprint[:12]}[/]")
-    machine_line(as_json, fingerprint=c.fingerprint, **_report_dict(done.report))
+    machine_line(as_json, fingerprint=c.fingerprint, **done.report.to_dict())
 
 
 # ---------------------------------------------------------------------- training
@@ -423,9 +423,3 @@ def _show_metrics(workspace: Path, run_id: str) -> None:
         "Test queries", ["metric", "value", "95 % interval", "n"],
         [(m.metric, m.value, f"[{m.low:.3f}, {m.high:.3f}]", m.n) for m in chosen.itertuples()], right=["value", "n"],
     )  # fmt: skip
-
-
-def _report_dict(report: Report) -> dict[str, object]:
-    import dataclasses
-
-    return {"report": dataclasses.asdict(report)}

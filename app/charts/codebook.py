@@ -141,7 +141,7 @@ def tree(rows: pd.DataFrame, root: str, size_by: str) -> go.Figure:
         + (f"<br>{short(label, 44).replace(' · ', '<br>')}" if isinstance(label, str) and label else "")
         for p, label in zip(rows["prefix"], rows["label"], strict=True)
     ]
-    unit = "items" if size_by == "n_items" else "exposure share"
+    sizes = [f"{v:,.0f} items" if size_by == "n_items" else f"{100 * v:.3g} % of exposure" for v in values]
     figure = go.Figure(
         go.Treemap(
             ids=list(rows["prefix"]), labels=labels, parents=parents, values=own, branchvalues="remainder",
@@ -152,7 +152,7 @@ def tree(rows: pd.DataFrame, root: str, size_by: str) -> go.Figure:
                 "pad": {"t": 20 if root else 3, "l": 3, "r": 3, "b": 3}, "line": {"width": 1.5, "color": "rgba(255,255,255,0.55)"},
             },
             textfont={"size": 12}, pathbar={"visible": False}, root={"color": "rgba(0,0,0,0)"},
-            hovertemplate="%{label}<br>%{value:,.4~g} " + unit + "<br>purity %{color:.2f}<extra></extra>",
+            hovertext=sizes, hovertemplate="%{label}<br>%{hovertext}<br>purity %{color:.2f}<extra></extra>",
         )
     )  # fmt: skip
     style(figure, height=MAP_HEIGHT)

@@ -13,7 +13,7 @@ from engine.audit.inequality import gini, lorenz
 STEP_NAMES = {
     "has_sid": "has a SID",
     "uniquely_decodable": "uniquely decodable",
-    "generated": "generated in a beam",
+    "generated": "unique and generated",
     "in_top_k": "in a top 10",
 }
 _VERDICT_MARKS = {"yes": "circle", "no": "x", "n too small": "circle-open"}
@@ -36,7 +36,9 @@ def funnel(tiers: pd.DataFrame) -> go.Figure:
 
 
 def gaps(rows: pd.DataFrame) -> go.Figure:
-    """Every category by size and by the share of its items that some beam generates; marks tell the verdict.
+    """Every category by size and by the share of its items with a SID that are unique and generated.
+
+    Marks tell the verdict.
 
     `customdata` = category. `rows`: category, tier, n_items, has_sid, generated, protected. x is logarithmic.
     """
@@ -52,9 +54,15 @@ def gaps(rows: pd.DataFrame) -> go.Figure:
                 x=part["n_items"], y=share[mask], mode="markers", name=f"{tier}, {VERDICT_NAMES[verdict]}",
                 customdata=list(part["category"]), text=[short(c, 60) for c in part["category"]],
                 marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 1.5, "color": colour}},
-                hovertemplate="%{text}<br>%{x} items, %{y:.1f} % generated<extra></extra>",
+                hovertemplate="%{text}<br>%{x} items, %{y:.1f} % unique and generated<extra></extra>",
             )  # fmt: skip
-    style(figure, height=360, x="Items in the category (log scale)", y="Items generated in some beam (%)", legend=True)
+    style(
+        figure,
+        height=360,
+        x="Items in the category (log scale)",
+        y="Items unique and generated (% of those with a SID)",
+        legend=True,
+    )
     ticks = [m * 10**k for k in range(7) for m in (1, 2, 5)]
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{t:,}" for t in ticks])
     return figure

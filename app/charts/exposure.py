@@ -110,8 +110,8 @@ def causes(table: pd.DataFrame) -> go.Figure:
         go.Bar(
             orientation="h", y=[_short(n, 44) for n in table["name"]], x=points, cliponaxis=False,
             marker={"color": [theme.GAIN if v >= 0 else theme.LOSS for v in points]},
-            text=[f"{arrow(v)} {v:+.3f}" for v in points], textposition="outside",
-            hovertext=[f"{theme.short(n, 90)}<br>{v:+.3f} pp" for n, v in zip(table["name"], points, strict=True)],
+            text=[f"{arrow(v)} {v:+.4f}" for v in points], textposition="outside",
+            hovertext=[f"{theme.short(n, 90)}<br>{v:+.4f} pp" for n, v in zip(table["name"], points, strict=True)],
             hoverinfo="text",
         )
     )  # fmt: skip

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.fetch import current
+
+SHARED = ("q", "item", "view")
+"""Query parameters that widgets of more than one page are bound to."""
 
 
 class Listed(NamedTuple):
@@ -73,6 +77,21 @@ def address(page: str, params: Mapping[str, Any] | None = None) -> str:
     """The relative address of a page's state, for a table's link column."""
     path = "" if page == "overview" else page
     return f"/{path}?{urlencode(parameters(params))}"
+
+
+def arrive(url_path: str) -> None:
+    """Give a page that was just changed to the shared parameters of its link; call it before the page runs.
+
+    On a page change Streamlit drops every parameter that a widget of the page left behind was bound to, and with it the
+    value a link carries to the new page's widget of the same name.
+    """
+    context = get_script_run_ctx()
+    if context is not None and st.session_state.get("_page") != url_path:
+        for name, value in parse_qsl(context.query_string):
+            if name in SHARED and name not in st.query_params:
+                st.session_state[name] = value
+                st.query_params[name] = value
+    st.session_state["_page"] = url_path
 
 
 def choose(key: str, value: str | None) -> None:

@@ -1,6 +1,7 @@
 """The model of a run, loaded in the background: importing it takes over ten seconds, and no page waits for that.
 
-model = live.model(workspace, run_id)   # starts loading at the first call, returns at once
+live.warm()                             # loads it soon, once a page has been shown
+model = live.model(workspace, run_id)   # loads it now, returns at once
 model.state                             # 'warming' | 'ready' | 'failed'
 """
 
@@ -25,6 +26,8 @@ _logger = logging.getLogger(__name__)
 
 TYPICAL_SECONDS = 20
 """What warming usually takes; said while nothing better is known."""
+HEAD_START = 3.0
+"""Seconds that a model nobody asks for waits, so that its imports do not slow the first page's rendering."""
 
 
 class Model:
@@ -37,6 +40,7 @@ class Model:
         self._run: LiveRun | None = None
         self._began = time.monotonic()
         self._lock = threading.Lock()
+        self._wanted = threading.Event()
         if (workspace / "runs" / run_id).is_dir():
             threading.Thread(target=self._load, args=(workspace,), name=f"warm {run_id}", daemon=True).start()
         else:
@@ -51,6 +55,10 @@ class Model:
     def waited(self) -> float:
         """Seconds since loading began, or the seconds it took."""
         return self.seconds if self.seconds is not None else time.monotonic() - self._began
+
+    def hurry(self) -> None:
+        """Somebody asks for it: load without waiting for the page."""
+        self._wanted.set()
 
     def query(self, text: str, width: int | None = None) -> LiveResult:
         """Beams, scores and contributions of any text. Raises EngineError."""
@@ -73,6 +81,8 @@ class Model:
         return self._run
 
     def _load(self, workspace: Path) -> None:
+        self._wanted.wait(HEAD_START)
+        self._began = time.monotonic()
         try:
             from engine.inference import LiveRun
 
@@ -86,16 +96,22 @@ class Model:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def model(workspace: str, run_id: str) -> Model:
-    """The model of a run; the first call starts to load it and returns at once."""
+def _model(workspace: str, run_id: str) -> Model:
     return Model(Path(workspace), run_id)
 
 
+def model(workspace: str, run_id: str) -> Model:
+    """The model of a run, to be used; the first call starts to load it and returns at once."""
+    asked = _model(workspace, run_id)
+    asked.hurry()
+    return asked
+
+
 def warm() -> None:
-    """Start to load the current run's model, once a page has been shown."""
+    """Have the current run's model loaded `HEAD_START` seconds after the first page."""
     where = current()
     if where.run_id:
-        model(str(where.workspace), where.run_id)
+        _model(str(where.workspace), where.run_id)
 
 
 @st.fragment(run_every=1.0)

@@ -98,7 +98,7 @@ def show(given: Answer) -> None:
                     "seller": st.column_config.TextColumn("Seller", width=88),
                     "explain": st.column_config.LinkColumn("Why", width=50, display_text="explain"),
                 },
-                alt=f"First {SIDE} places {name.lower()}",
+                alt=f"First {SIDE} places {name[:1].lower()}{name[1:]}",
             )
     judged = int(ranked["judged"].sum())
     lost = int((~ranked["retrieved"]).sum())

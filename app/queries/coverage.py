@@ -67,7 +67,8 @@ def items(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str, limit: 
     """Items of a category and how far each comes in the funnel, the earliest lost first.
 
     Columns: item_id, title, seller, sid, n_sharing, n_beams (stored queries with its SID in a beam), best_rank,
-    best_rank_without, lost_at ('no SID' | 'SID shared' | 'never generated' | 'not in a top 10' | 'reaches a top 10').
+    best_rank_without, lost_at (the first step not passed: 'has a SID' | 'uniquely decodable' |
+    'unique and generated' | 'in a top 10', or 'not lost').
     """
     return cursor.execute(
         """
@@ -83,12 +84,12 @@ def items(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str, limit: 
         )
         SELECT m.item_id, m.title, m.seller, s.sid, s.n_sharing, coalesce(r.n_beams, 0) AS n_beams, b.best_rank,
                b.best_rank_without,
-               CASE WHEN s.sid IS NULL THEN 'no SID' WHEN s.n_sharing > 1 THEN 'SID shared'
-                    WHEN r.sid IS NULL THEN 'never generated'
-                    WHEN b.best_rank IS NULL OR b.best_rank > 10 THEN 'not in a top 10' ELSE 'reaches a top 10' END AS lost_at
+               CASE WHEN s.sid IS NULL THEN 'has a SID' WHEN s.n_sharing > 1 THEN 'uniquely decodable'
+                    WHEN r.sid IS NULL THEN 'unique and generated'
+                    WHEN b.best_rank IS NULL OR b.best_rank > 10 THEN 'in a top 10' ELSE 'not lost' END AS lost_at
         FROM mine m LEFT JOIN sids s ON s.run_id = $run AND s.item_id = m.item_id
         LEFT JOIN reach r USING (sid) LEFT JOIN best b ON b.item_id = m.item_id
-        ORDER BY list_position(['no SID', 'never generated', 'SID shared', 'not in a top 10', 'reaches a top 10'], lost_at),
+        ORDER BY list_position(['has a SID', 'uniquely decodable', 'unique and generated', 'in a top 10', 'not lost'], lost_at),
                  m.item_id
         LIMIT $limit OFFSET $offset
         """,

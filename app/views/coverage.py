@@ -55,7 +55,7 @@ def tiers_table(rows: pd.DataFrame, filters: dict[str, object]) -> None:
         percent={
             "own_level1": "Own level-1 code", "utilisation": "Distinct SIDs / items", "aliasing": "Aliasing",
             "purity": "Purity", "has_sid_share": "Has SID", "uniquely_decodable_share": "Uniquely decodable",
-            "generated_share": "Generated", "in_top_k_share": "In a top 10",
+            "generated_share": "Unique and generated", "in_top_k_share": "In a top 10",
         },
     )  # fmt: skip
 
@@ -78,14 +78,14 @@ def pictures(rows: pd.DataFrame, filters: dict[str, object]) -> None:
         figure(
             charts.funnel(tiers), title="Funnel by tier", subtitle="How far items come, each step within the one before",
             data=tiers, n=f"{int(tiers['n_items'].sum()):,} items, all", define="funnel", filters=filters, key="funnel",
-            alt=f"Funnel from SID to top 10 by tier; {reach} of tail items are generated in some beam.",
+            alt=f"Funnel from SID to top 10 by tier; {reach} of tail items with a SID are unique and generated.",
         )  # fmt: skip
     with right, panel("Categories by size and reach", height=360):
         figure(
             charts.gaps(rows), title="Which categories are missed", subtitle="Click a category to follow it to its queries",
             data=rows, n=f"{len(rows):,} categories, all", define="protection", filters=filters, key="gaps",
             on_select=from_gaps,
-            alt=f"{int((rows['generated'] == 0).sum())} of {len(rows)} categories have no item generated in any beam.",
+            alt=f"{int((rows['generated'] == 0).sum())} of {len(rows)} categories have no item with a SID of its own that is generated.",
         )  # fmt: skip
     left, right = st.columns(2, gap="large")
     with left, panel("Lift by category", height=360):
@@ -136,7 +136,7 @@ def categories_table(rows: pd.DataFrame, filters: dict[str, object]) -> None:
             "codes_shared": st.column_config.NumberColumn("SIDs shared"),
             "has_sid": st.column_config.NumberColumn("Has SID"),
             "uniquely_decodable": st.column_config.NumberColumn("Uniquely decodable"),
-            "generated": st.column_config.NumberColumn("Generated"),
+            "generated": st.column_config.NumberColumn("Unique and generated", help=text.DEFINITIONS["funnel"]),
             "in_top_k": st.column_config.NumberColumn("In a top 10"),
             "reason": st.column_config.TextColumn("Reason", width="large"),
         },
@@ -173,7 +173,7 @@ def _items(category: str, n: int) -> None:
             "n_beams": st.column_config.NumberColumn("Queries that generate it"),
             "best_rank": st.column_config.NumberColumn("Best rank with SIDs"),
             "best_rank_without": st.column_config.NumberColumn("Best rank without"),
-            "lost_at": "Lost at",
+            "lost_at": st.column_config.TextColumn("Lost at step", help="The first step of the funnel it does not pass."),
         },
         show=["item_id", "title", "lost_at", "sid", "n_sharing", "n_beams", "best_rank", "best_rank_without", "seller"],
     )  # fmt: skip
@@ -272,7 +272,9 @@ if has_run():
             ).strip()  # fmt: skip
         every = queries.retier(stored, head / 100, torso / 100)
         every = every.assign(
-            **{f"{c}_points": 100 * every[c] for c in ("low", "high")}, auc_lift_points=100 * every["auc_lift"]
+            **{f"{c}_points": 100 * every[c] for c in ("low", "high")},
+            auc_lift_points=100 * every["auc_lift"],
+            reason=every["reason"].map(text.sentence, na_action="ignore"),
         )
         filters: dict[str, object] = {"tier": tier, "head": head, "torso": torso}
         shown = every if tier in (None, "all") else every[every["tier"] == tier]

@@ -10,7 +10,7 @@ from app.components import items, live, ranking
 from app.components.answer import Answer, answer, origin, reference
 from app.components.explanation import Explanation, Ranker, explain, load_ranker
 from app.components.figure import chosen_row, figure, table
-from app.components.links import choose, link
+from app.components.links import button, choose, link
 from app.components.metric import metric_card
 from app.components.states import bad_parameter, has_run, header, nothing, panel
 from app.fetch import current, fetch
@@ -144,14 +144,15 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
     upper, lower = (made, theirs) if made.score >= theirs.score else (theirs, made)
     found = minimal_swap(upper.values, lower.values, upper.features)
     this_above = upper is made
-    reasons = ", ".join(f"{text.feature_name(f)} {value:+.2f}" for f, value in found.reasons)
-    rest = f", everything else together {found.rest:+.2f}" if len(found.reasons) < len(upper.features) else ""
+    sign = 1 if this_above else -1  # as the chart: for this item against the other
+    reasons = ", ".join(f"{text.feature_name(f)} {sign * value:+.2f}" for f, value in found.reasons)
+    rest = f", the others together {sign * found.rest:+.2f}" if len(found.reasons) < len(upper.features) else ""
     if found.gap < TOLERANCE:
         st.markdown("Both have the same score; the first-stage order decides.")
     else:
         st.markdown(
             f"This item is **{'above' if this_above else 'below'}** “{text.escape(text_short(other['title']))}” by "
-            f"**{found.gap:.2f}**{'' if this_above else ', in the favour of that one'}: {text.escape(reasons + rest)}."
+            f"**{found.gap:.2f}**: {text.escape(reasons + rest)}."
         )
     parts = pd.DataFrame({"name": [text.feature_name(f) for f in made.features], "value": made.values - theirs.values})
     figure(
@@ -164,7 +165,7 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
         define="swap",
         filters={"query": given.text, "item": str(row["item_id"]), "other": str(other_id)},
     )
-    link("explain", "Explain the other item", {"q": given.query_id or given.text, "item": other_id})
+    button("Explain the other item", "item", str(other_id), id="explain-other", icon=":material/balance:")
 
 
 def _neighbours(ranked: pd.DataFrame, row: pd.Series) -> list[tuple[str, str]]:

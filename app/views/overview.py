@@ -53,7 +53,12 @@ def identity() -> None:
         f"{int(run['seed'])}{escape(took)}. Codes per level {escape(sizes)}"
         f"{escape('; ' + first[run['level1']]) if run['level1'] in first else ''}."
     )
+    said_above = tuple(
+        kind for kind, names in (("Derived", info["derived"]), ("Simulated", info["simulated"])) if names
+    )
     for note in json.loads(run["notes"] or "[]"):
+        if note.startswith(said_above):  # by their field names; above in words
+            continue
         st.caption(":material/info: " + escape(note))
     with st.expander(
         "How this snapshot was made", icon=":material/receipt_long:", on_change="rerun", key="made"
@@ -217,9 +222,9 @@ def first() -> None:
         nothing("No finding passed its threshold in this run.")
         return
     for row in found.head(8).to_dict("records"):
-        with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
-            with st.container(width=120):
-                verdict_badge(str(row["severity"]))
+        with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small"):
+            with st.container(width=68):
+                verdict_badge(str(row["severity"]), "Note" if row["severity"] == "info" else None)
             with st.container(gap="xxsmall"):
                 st.markdown(f"**{escape(row['title'])}**")
                 if row["detail"]:

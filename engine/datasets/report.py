@@ -71,17 +71,6 @@ class Report:
             f"mostly {issue.rule} ({issue.count:,} rows), e.g. {issue.examples[0]}. Nothing was stored: {remedy}."
         )
 
-    def text(self) -> str:
-        """The report in plain words, one finding a line."""
-        lines = [
-            f"{f.file}: {f.read:,} read, {f.accepted:,} accepted, {f.rejected:,} rejected ({f.share:.1%})"
-            for f in self.files
-        ]
-        for issue in self.issues:
-            lines.append(f"{issue.file} {issue.column}: {issue.rule}: {issue.count:,}")
-            lines += [f"  {example}" for example in issue.examples]
-        return "\n".join(lines + [f"warning: {w}" for w in self.warnings])
-
     def to_dict(self) -> dict[str, object]:
         """For `json.dumps`."""
         return {**dataclasses.asdict(self), "ok": self.ok, "n_rejected": self.n_rejected}

@@ -8,7 +8,7 @@ cannot be built otherwise, and `train_ranker` takes nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -213,26 +213,3 @@ class CrossFitted:
         level = self.match_level if match else None
         build = CrossFitted.naive_for_comparison_only if self.naive else CrossFitted
         return build(tuple(columns), dense, level, self.query, self.producer, self.seen)
-
-
-Produce = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
-"""(stack, query (m,), item (m,)) -> (dense (m, F), match_level (m,) or None), features as that stack makes them."""
-
-
-def cross_fit(
-    columns: Sequence[str], query: np.ndarray, item: np.ndarray, fold: np.ndarray, seen: np.ndarray, produce: Produce
-) -> CrossFitted:
-    """Training rows for the pairs (`query`, `item`) (M,), each from the stack of its query's `fold` (Q,).
-
-    A query that no stack saw goes through its fold's stack too, so that all rows come from equally trained stacks.
-    """
-    producer = fold[query]
-    dense = np.zeros((len(query), len(columns)))
-    match_level: np.ndarray | None = None
-    for stack in np.unique(producer):
-        rows = np.flatnonzero(producer == stack)
-        dense[rows], level = produce(int(stack), query[rows], item[rows])
-        if level is not None:
-            match_level = np.zeros(len(query), dtype=np.int64) if match_level is None else match_level
-            match_level[rows] = level
-    return CrossFitted(tuple(columns), dense, match_level, query, producer, seen)

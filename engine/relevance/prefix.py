@@ -45,12 +45,6 @@ def match_pairs(
     return MatchResult(level, beam_rank)
 
 
-def match_value(level: np.ndarray | int, levels: int) -> np.ndarray:
-    """The paper's scalar: 0 at level 0, else 2^(level - levels); for L = 3: 0, .25, .5, 1."""
-    depth = np.asarray(level)
-    return np.where(depth > 0, 2.0 ** (depth - float(levels)), 0.0)
-
-
 def prefix_text(codes: np.ndarray, level: np.ndarray) -> list[str | None]:
     """The first `level` (M,) codes of each row of `codes` (M, L) joined by '-'; None at level 0."""
     return [

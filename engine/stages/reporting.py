@@ -16,6 +16,7 @@ from engine.audit.tiers import categories_table
 from engine.datasets.contract import Catalogue
 from engine.evaluation import (
     beam_diversity,
+    detectable_difference,
     evaluate_queries,
     hit_at_k,
     operating_point,
@@ -89,7 +90,7 @@ def evaluate(
         relevant = rows[grade >= relevant_grade]
         reach = {"recall@200": retrieval_recall(pairs.rank[relevant] > 0, pairs.query[relevant], len(split))}
         train = {"split=train": split == "train"}
-        extra = []
+        extra = [_power(done.comparisons)]
         if matches is not None and identifiers is not None and beams is not None:
             reach |= _beam_metrics(matches.level[relevant], pairs.query[relevant], len(split), identifiers, beams[0])
             if train["split=train"].any():
@@ -104,6 +105,14 @@ def evaluate(
 
     folder = run.stage("evaluate", "Evaluating on held-out queries", body)
     run.offer_tables(folder)
+
+
+def _power(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """`metrics` rows that say how large a difference in AUC these queries could have shown."""
+    rows = comparisons[(comparisons["metric"] == "auc") & (comparisons["segment"] == "all")]
+    named = "detectable_difference." + rows["ranker"] + "-" + rows["baseline"]
+    value = detectable_difference(rows["low"].to_numpy(), rows["high"].to_numpy())
+    return pd.DataFrame({"metric": named, "segment": "all", "value": value, "n": rows["n"]})
 
 
 def _segments(catalogue: Catalogue, division: Division) -> dict[str, np.ndarray]:

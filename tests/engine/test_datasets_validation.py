@@ -203,9 +203,10 @@ def test_counts_add_up_and_rejected_rows_are_kept_whole(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert json.loads(rejects["row"][0]) == {"item_id": "a", "title": None, "price": "cheap", "note": "y"}
     assert rejects["row"][1] == "b,Pan"
-    text = done.report.text()
-    assert "items.csv: 100 read, 97 accepted, 3 rejected (3.0%)" in text
-    assert "items.csv:5 price '-3' -> allowed: 0 to 1e+15" in text
+    counts = done.report.files[0]
+    assert (counts.read, counts.accepted, counts.rejected) == (100, 97, 3)
+    examples = [example for issue in done.report.issues for example in issue.examples]
+    assert "items.csv:5 price '-3' -> allowed: 0 to 1e+15" in examples
 
 
 def test_reject_share_is_per_file_and_can_be_raised(tmp_path: Path) -> None:

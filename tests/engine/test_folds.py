@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.config import RankerConfig, SplitConfig
 from engine.relevance.boosted import train_boosted
-from engine.relevance.folds import CrossFitted, LeakageError, ServedRows, cross_fit, split_queries
+from engine.relevance.folds import CrossFitted, LeakageError, ServedRows, split_queries
 from engine.relevance.ranker import train_ranker
 
 SMALL = SplitConfig(folds=3, cross_validate_below=10, cv_folds=5, cv_repeats=2)
@@ -75,25 +75,6 @@ def test_rankers_take_no_other_training_rows(train) -> None:
     extra = {"config": RankerConfig(), "grade_values": np.array([0.0, 1.0])} if train is train_ranker else {}
     with pytest.raises(TypeError, match="CrossFitted"):
         train(served, np.array([0, 1, 0, 1]), seed=0, **extra)
-
-
-def test_cross_fit_takes_every_row_from_the_stack_of_its_fold() -> None:
-    config = SplitConfig(folds=2, cross_validate_below=0)
-    ids = [f"q{i}" for i in range(40)]
-    split = split_queries(ids, np.ones(40, dtype=bool), None, config, seed=0)
-    seen = split.supervision(np.arange(40) % 2 == 0)
-    query, item = np.arange(40), np.arange(40) + 100
-
-    def produce(stack: int, q: np.ndarray, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert np.array_equal(i, q + 100)
-        return np.column_stack([np.full(len(q), stack), q]), np.full(len(q), stack)
-
-    rows = cross_fit(("stack", "query"), query, item, split.fold, seen, produce)
-    assert np.array_equal(rows.dense[:, 0], split.fold)
-    assert np.array_equal(rows.dense[:, 1], query)
-    assert np.array_equal(rows.match_level, split.fold)
-    with pytest.raises(LeakageError):  # the served stack saw the supervising ones
-        cross_fit(("stack", "query"), query, item, np.zeros(40, dtype=np.int64), seen, produce)
 
 
 def test_supervision_leaves_out_exactly_the_own_fold() -> None:

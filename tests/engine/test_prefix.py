@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from engine.relevance.prefix import match_level, match_pairs, match_value, prefix_text
+from engine.relevance.prefix import match_level, match_pairs, prefix_text
 
 
 def _naive(item: list[int], beams: list[list[int]]) -> tuple[int, int]:
@@ -66,12 +66,6 @@ def test_match_pairs_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, parts = match_level(item[which], beam[query]), match_pairs(item, beam, query, which)
     assert np.array_equal(whole.level, parts.level)
     assert np.array_equal(whole.beam_rank, parts.beam_rank)
-
-
-def test_the_papers_scalar() -> None:
-    assert match_value(np.arange(4), 3).tolist() == [0, 0.25, 0.5, 1]
-    assert match_value(np.arange(3), 2).tolist() == [0, 0.5, 1]
-    assert match_value(1, 1) == 1
 
 
 def test_prefix_text() -> None:
