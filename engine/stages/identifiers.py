@@ -23,6 +23,7 @@ from engine.relevance.prefix import match_pairs
 from engine.runs import Run, write_table
 from engine.stages.artefacts import load_arrays, save_arrays
 from engine.stages.inputs import Division, Pairs, Vectors, asked_queries
+from engine.stages.threads import one_thread
 
 MOST_CATEGORIES = 512
 """Level-1 codes at most; further categories are rolled up."""
@@ -81,6 +82,7 @@ def tokenize(run: Run, catalogue: Catalogue, vectors: Vectors, division: Divisio
     """Train the quantizer on all supervision, and on each fold's; encode the catalogue."""
     config = run.config.quantizer
 
+    @one_thread()
     def body(folder: Path, progress: Progress) -> None:
         sizes, category_code, mapping = _first_level(catalogue, run)
         n = len(division.seen)
@@ -130,6 +132,7 @@ def generate(
     """Train the generator of every stack and search its beams; (Q, K, L) for each, empty where not needed."""
     config = run.config.generator
 
+    @one_thread()
     def body(folder: Path, progress: Progress) -> None:
         n = len(division.seen)
         query_ids = catalogue.queries["query_id"].to_numpy()

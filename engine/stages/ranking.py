@@ -21,6 +21,7 @@ from engine.runs import Run, write_table
 from engine.stages.artefacts import load_arrays, save_arrays
 from engine.stages.identifiers import Identifiers, Matches
 from engine.stages.inputs import Division, Features, Pairs
+from engine.stages.threads import one_thread
 
 CONTROL = "contrastive_cosine"
 
@@ -79,6 +80,7 @@ def rank(
 ) -> Rankers:
     """Train every rung of the ladder on the same rows, folds and seed."""
 
+    @one_thread()
     def body(folder: Path, progress: Progress) -> None:
         ladder = WITHOUT if matches is None else WITHOUT | WITH
         block = _block(pairs, features, identifiers, matches)
