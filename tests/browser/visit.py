@@ -122,12 +122,13 @@ class Visit:
 
     def back_to(self, title: str) -> None:
         """The browser's own way back. A page that leaves usual values out of its address takes a second press."""
-        for _ in range(2):
+        self.page.go_back()
+        try:
+            self.heading(title, timeout=8_000)
+        except AssertionError:
             self.page.go_back()
-            settle(self.page)
-            if self.page.locator('[data-testid="stMain"] h1', has_text=title).is_visible():
-                break
-        self.heading(title)
+            self.heading(title)
+        settle(self.page)
 
     @property
     def params(self) -> dict[str, str]:
@@ -146,10 +147,10 @@ class Visit:
         )
         settle(self.page)
 
-    def heading(self, text: str) -> Locator:
-        """The page's own title, visible."""
+    def heading(self, text: str, *, timeout: float = SLOWEST) -> Locator:
+        """The page's own title, visible within `timeout` ms."""
         found = self.page.locator('[data-testid="stMain"] h1', has_text=text)
-        expect(found).to_be_visible(timeout=SLOWEST)
+        expect(found).to_be_visible(timeout=timeout)
         return found
 
     def field(self, label: str) -> Locator:
