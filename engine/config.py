@@ -71,7 +71,7 @@ class QuantizerConfig:
     batch: int = 256
     """Query-item pairs a step (paper: 256)."""
     lr: float = 3e-4
-    """AdamW learning rate of the projections (chosen on Icecat's synthetic queries; docs/LOG.md)."""
+    """AdamW learning rate of the projections (chosen on Icecat; docs/LOG.md)."""
     tau: float = 0.07
     """InfoNCE temperature (paper)."""
     contrastive_weight: float = 1.0
