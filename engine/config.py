@@ -7,9 +7,13 @@ A preset is a function that changes another preset.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from engine.errors import ConfigError
 
@@ -17,6 +21,13 @@ from engine.errors import ConfigError
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _is_date(text: str | None) -> bool:
+    try:
+        return text is None or bool(datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +61,11 @@ class SplitConfig:
     """Folds of that cross-validation."""
     cv_repeats: int = 3
     """Repeats of that cross-validation, each with its own division."""
+    until: str | None = None
+    """A date (YYYY-MM-DD): interactions after it supervise nothing, as if training had happened on that day."""
 
     def __post_init__(self) -> None:
+        _check(_is_date(self.until), f"split.until='{self.until}'; a date like 2025-05-01")
         _check(self.folds >= 2, f"split.folds={self.folds}; at least 2")
         _check(
             self.test_share > 0 and self.valid_share + self.test_share < 1, "split shares must leave training queries"
@@ -60,10 +74,16 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
-    """The DSIRM quantizer (METHOD: query-bridged contrastive residual quantization)."""
+    """The tokenizer of items; unless said otherwise a field is of DSIRM's contrastive quantizer."""
 
+    kind: str = "contrastive"
+    """`contrastive` (DSIRM), `rqvae` (TIGER), `hierarchical` (DSI: k-means within k-means) or `kmeans` (RK-means)."""
     sizes: tuple[int, ...] | None = None
     """Codes per level, e.g. (216, 512, 512); None derives them from the catalogue."""
+    levels: int = 3
+    """L, where `sizes` is derived."""
+    size_factor: float = 1.0
+    """Multiplies every derived size but that of a category level."""
     dim: int = 128
     """Width d of the shared space that is quantized."""
     steps: int = 600
@@ -85,8 +105,13 @@ class QuantizerConfig:
     """Rotation trick in place of the straight-through gradient."""
     restart_every: int = 50
     """Steps between searches for dead codes."""
+    dynamic_steps: int = 0
+    """Steps in which the text encoder's last layer learns along (dynamic encoding); 0: frozen, as in the paper."""
 
     def __post_init__(self) -> None:
+        _check(self.kind in QUANTIZERS, f"quantizer.kind='{self.kind}'; allowed: {', '.join(QUANTIZERS)}")
+        _check(1 <= self.levels <= 8, f"quantizer.levels={self.levels}; allowed: 1..8")
+        _check(self.size_factor > 0, f"quantizer.size_factor={self.size_factor}; above 0")
         _check(
             self.sizes is None or (len(self.sizes) >= 1 and min(self.sizes) >= 2),
             f"quantizer.sizes={self.sizes}; each at least 2",
@@ -99,8 +124,19 @@ class QuantizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
-    """The compact generator: a small Qwen3-architecture decoder with a soft query prefix."""
+    """The generator: `compact`, a small Qwen3-architecture decoder with a soft query prefix, or `full`, a language
+    model with a text prompt."""
 
+    kind: str = "compact"
+    """`compact` or `full`."""
+    model: str = "Qwen/Qwen3-0.6B"
+    """full: any causal language model, by name or local path."""
+    lora_rank: int = 0
+    """full: rank of LoRA adapters; 0 trains every weight."""
+    accumulate: int = 1
+    """full: micro-batches a step is cut into (less memory, same result)."""
+    max_tokens: int = 32
+    """full: the query's text is cut after this many tokens."""
     hidden: int = 128
     layers: int = 2
     heads: int = 4
@@ -124,6 +160,11 @@ class GeneratorConfig:
     """Beam nodes stored a level, pruned branches included."""
 
     def __post_init__(self) -> None:
+        _check(self.kind in ("compact", "full"), f"generator.kind='{self.kind}'; allowed: compact, full")
+        _check(
+            self.accumulate >= 1 and self.lora_rank >= 0 and self.max_tokens >= 4,
+            "generator: accumulate >= 1, lora_rank >= 0, max_tokens >= 4",
+        )
         _check(self.hidden % self.heads == 0, f"generator.hidden={self.hidden} must divide by heads={self.heads}")
         _check(0 <= self.title_share < 1, f"generator.title_share={self.title_share}; allowed: 0 to below 1")
         _check(
@@ -134,8 +175,11 @@ class GeneratorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RankerConfig:
-    """The ordinal MLP over the dense features and the embedded match level."""
+    """The rankers. Both are trained and reported in every run; `kind` says which one serves."""
 
+    kind: str = "boosted"
+    """`boosted` (LightGBM over dense features and SID signals) or `mlp` (the paper's ordinal MLP over dense features
+    and the embedded match level)."""
     hidden: tuple[int, int] = (64, 32)
     """Widths of the two hidden layers of the 3-layer MLP."""
     match_embedding: int = 8
@@ -147,6 +191,30 @@ class RankerConfig:
     weight_decay: float = 1e-4
     members: int = 3
     """Networks started from different seeds whose logits are averaged (less noise between methods)."""
+
+    def __post_init__(self) -> None:
+        _check(self.kind in ("boosted", "mlp"), f"ranker.kind='{self.kind}'; allowed: boosted, mlp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalsConfig:
+    """SID signals beside the paper's scalar (METHOD section 3, "what moves the number")."""
+
+    served: tuple[str, ...] = ("match", "logp", "memory", "cluster", "list")
+    """Signals that the served boosted ranker reads."""
+    stacks: int = 8
+    """Residual k-means stacks of different resolution made of titles alone, over which signals are averaged beside
+    the run's own SIDs."""
+    neighbours: int = 50
+    """Training queries whose feedback a query's memory reads."""
+    list_depth: int = 50
+    """Retrieved candidates of the query that list signals read."""
+    tower: bool = False
+    """Also train the two-tower over prefix n-grams and its dense twin (slow; for the ladder)."""
+
+    def __post_init__(self) -> None:
+        _check(set(self.served) <= set(SIGNALS), f"signals.served={self.served}; allowed: {', '.join(SIGNALS)}")
+        _check(self.stacks >= 0 and self.neighbours >= 1 and self.list_depth >= 1, "signals: stacks >= 0, others >= 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,13 +252,14 @@ class Config:
 
     preset: str = "default"
     method: str = "dsirm"
-    """`dsirm` or `none` (the no-SID rankers alone)."""
+    """One of METHODS."""
     seed: int = 0
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     ranker: RankerConfig = field(default_factory=RankerConfig)
+    signals: SignalsConfig = field(default_factory=SignalsConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     projection: ProjectionConfig = field(default_factory=ProjectionConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -214,7 +283,30 @@ class Config:
         return Config(**raw)
 
 
-METHODS = ("dsirm", "none")
+QUANTIZERS = ("contrastive", "rqvae", "hierarchical", "kmeans")
+SIGNALS = ("match", "logp", "memory", "cluster", "list", "tower")
+
+
+def _quantizer(config: Config, **changes: Any) -> Config:
+    return dataclasses.replace(config, quantizer=dataclasses.replace(config.quantizer, **changes))
+
+
+METHODS: dict[str, Callable[[Config], Config]] = {
+    "dsirm": lambda config: config,
+    "tiger": partial(_quantizer, kind="rqvae", category_level=False),
+    "dsi": partial(_quantizer, kind="hierarchical", category_level=False),
+    "rkmeans": partial(_quantizer, kind="kmeans", category_level=False),
+    "none": lambda config: config,
+    "dsirm-no-contrastive": partial(_quantizer, contrastive_weight=0.0),
+    "dsirm-no-category": partial(_quantizer, category_level=False),
+    "dsirm-rotation": partial(_quantizer, rotation_trick=True),
+    "dsirm-dynamic": partial(_quantizer, dynamic_steps=60),
+    "dsirm-2-levels": partial(_quantizer, levels=2),
+    "dsirm-4-levels": partial(_quantizer, levels=4),
+    "dsirm-half-k": partial(_quantizer, size_factor=0.5),
+    "dsirm-double-k": partial(_quantizer, size_factor=2.0),
+}
+"""What a method changes in a preset. `none`: the rankers without SIDs alone."""
 
 
 def default() -> Config:
@@ -235,10 +327,15 @@ def demo() -> Config:
 
 
 def paper() -> Config:
-    """The published sizes: K = 216/512/512, batch 256, tau .07, weights 1/1/.1."""
+    """The published configuration: K = 216/512/512, batch 256, tau .07, weights 1/1/.1; the scalar match level alone,
+    read by the ordinal MLP."""
     base = default()
     return dataclasses.replace(
-        base, preset="paper", quantizer=dataclasses.replace(base.quantizer, sizes=(216, 512, 512))
+        base,
+        preset="paper",
+        quantizer=dataclasses.replace(base.quantizer, sizes=(216, 512, 512)),
+        ranker=dataclasses.replace(base.ranker, kind="mlp"),
+        signals=dataclasses.replace(base.signals, served=("match",)),
     )
 
 
@@ -253,6 +350,7 @@ def tiny() -> Config:
             base.generator, hidden=32, layers=1, heads=2, alignment_epochs=4.0, query_epochs=6.0
         ),
         ranker=dataclasses.replace(base.ranker, hidden=(16, 8), match_embedding=4, epochs=30, batch=64, members=1),
+        signals=dataclasses.replace(base.signals, stacks=2, neighbours=20, list_depth=20),
         retrieval=dataclasses.replace(base.retrieval, top=50),
         projection=dataclasses.replace(base.projection, landmarks=200),
         evaluation=dataclasses.replace(base.evaluation, resamples=200, exposure_resamples=1_000),
@@ -266,20 +364,20 @@ def preset(name: str, *, method: str = "dsirm", seed: int = 0) -> Config:
     """The preset of that name. Raises ConfigError for an unknown preset or method."""
     _check(name in PRESETS, f"preset '{name}' is unknown; allowed: {', '.join(PRESETS)}")
     _check(method in METHODS, f"method '{method}' is unknown; allowed: {', '.join(METHODS)}")
-    return dataclasses.replace(PRESETS[name](), method=method, seed=seed)
+    return dataclasses.replace(METHODS[method](PRESETS[name]()), method=method, seed=seed)
 
 
-def codebook_sizes(n_items: int, n_categories: int, levels: int = 3) -> tuple[int, ...]:
+def codebook_sizes(n_items: int, n_categories: int, levels: int = 3, factor: float = 1.0) -> tuple[int, ...]:
     """Codes per level for a catalogue: about 5-10 items an occupied prefix (METHOD section 1).
 
     K1 = categories used, or k-means cells where there are none; each deeper level takes the power of two
-    nearest to what is left divided by 7, clamped to 8..512.
+    nearest to what is left divided by 7, clamped to 8..512. `factor` multiplies the sizes that no category sets.
     """
-    first = n_categories or max(8, min(216, round(math.sqrt(n_items / 7))))
+    first = n_categories or max(2, round(factor * max(8, min(216, round(math.sqrt(n_items / 7))))))
     sizes = [first]
     left = n_items / first
     for _ in range(levels - 1):
-        size = max(8, min(512, 2 ** round(math.log2(max(left / 7, 1)))))
+        size = max(2, round(factor * max(8, min(512, 2 ** round(math.log2(max(left / 7, 1)))))))
         sizes.append(size)
         left = max(left / size, 1)
     return tuple(sizes)

@@ -1,0 +1,113 @@
+"""What a signal is: what it may read, what it gives, and whose feedback it learnt from.
+
+A signal turns (query, item) pairs into a few columns. Those of a SID signal belong to prefix levels, so that an
+attribution can be split by level; those of a dense twin (the same idea without SIDs) have level 0. A signal that
+learns from queries never reads the feedback of the query that it measures: `Measured.read` is the proof, which
+`engine.relevance.folds.CrossFitted` checks before a ranker may train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from scipy import sparse
+
+
+class Column(NamedTuple):
+    """A column of a signal: its name, unique over all signals, and the prefix level 1..L it speaks of (0: none)."""
+
+    name: str
+    level: int
+
+
+class Feedback(NamedTuple):
+    """What became known of items for some queries; only what the producer of the signals may learn from.
+
+    Graded feedback comes from training judgments, ungraded from interactions (always positive).
+    """
+
+    query_x: np.ndarray
+    """(B, D) float32 unit embeddings of the queries that gave feedback."""
+    group: np.ndarray
+    """(B,) int64: queries of equal normalised text share a number, so that none reads itself under another id."""
+    position: np.ndarray
+    """(B,) int64 position of each among all queries of the catalogue (for `Measured.read`)."""
+    query: np.ndarray
+    """(F,) int64 row of `query_x` of each piece of feedback ..."""
+    item: np.ndarray
+    """(F,) int64 ... the item ..."""
+    value: np.ndarray
+    """(F,) float32 ... its grade as a share of the highest, or the strength of the interaction ..."""
+    graded: np.ndarray
+    """(F,) bool ... and whether it is a grade."""
+
+
+class Shelf(NamedTuple):
+    """What is known of the items and of past queries."""
+
+    item_x: np.ndarray
+    """(N, D) float32 unit embeddings of titles."""
+    words: sparse.csr_matrix
+    """(N, V) float32 counts of the titles' tokens."""
+    vocabulary: Mapping[str, int]
+    """Token -> column of `words`."""
+    stacks: Sequence[np.ndarray]
+    """SID stacks, each (N, L_s) int64; first the run's own, then those of titles alone. Empty: dense twins only."""
+    item_latent: np.ndarray
+    """(N, d) float32 unit latents of the run's own quantizer, before quantization."""
+    feedback: Feedback
+
+
+class Asked(NamedTuple):
+    """The queries whose pairs are measured; rows are positions 0..Q-1."""
+
+    x: np.ndarray
+    """(Q, D) float32 unit embeddings."""
+    texts: Sequence[str]
+    group: np.ndarray
+    """(Q,) int64 as in `Feedback.group`; -1: a query never seen."""
+    listed: np.ndarray
+    """(Q, T) int64 best retrieved candidates, best first; -1 pads."""
+    latent: np.ndarray
+    """(Q, d) float32 unit latents of the run's own quantizer."""
+    log_prob: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
+    """(rows (M,), codes (M, L)) -> (M, L) log p(code | prefix, query) under the run's generator; None without one."""
+    beams: np.ndarray
+    """(Q, K, L) int64 SIDs that the run's generator predicts; -1 pads."""
+
+
+class Measured(NamedTuple):
+    """A signal's columns for pairs, and whose feedback they rest on."""
+
+    values: np.ndarray
+    """(M, C) float32, finite."""
+    read: np.ndarray | None
+    """(Q, k) int64 positions (among all queries of the catalogue) of the queries that each asked query's values
+    learnt from, -1 pads; None for a signal that learns from no query."""
+
+
+class Fitted(Protocol):
+    """A signal ready to measure."""
+
+    def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
+        """Columns of pairs (M,): rows of `asked` and positions of items."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Trained weights that `Signal.fit` would be too slow to make again; empty where it is fast."""
+
+
+class Signal(Protocol):
+    """One idea. `name` as in the configuration; `twin` names its dense twin (None for a twin itself)."""
+
+    name: str
+    twin: str | None
+    cost: str
+    """What it costs, in words: what is stored, what is done for a pair."""
+
+    def columns(self, levels: int) -> tuple[Column, ...]:
+        """The columns of a run with `levels` prefix levels."""
+
+    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> Fitted:
+        """Prepare from a shelf; with `arrays` (of `Fitted.arrays`) the trained part is taken from there."""
