@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 LEAST_QUERIES = 30
@@ -97,6 +97,8 @@ RANKER_NAMES = {
     "placebo": "Placebo: shuffled SIDs",
     "naive": "DSIRM, naive training",
     "dsirm": "DSIRM, with SIDs",
+    "given": "Imported, with SIDs",
+    "given_without": "Imported, without SIDs",
     "oracle": "Ceiling (hidden truth)",
 }
 
@@ -174,6 +176,11 @@ def number(value: float | None, form: str = "number") -> str:
     if form == "count":
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def sentence(words: str) -> str:
@@ -317,19 +324,25 @@ def _known(value: float | None) -> bool:
 
 def move(rank: float | None, rank_without: float | None) -> str:
     """How far an item moves when SIDs are used."""
-    if rank is None or rank_without is None or not (_known(rank) and _known(rank_without)):
+    if rank is None or not _known(rank):
         return "not retrieved"
+    if rank_without is None or not _known(rank_without):
+        return UNKNOWN
     steps = int(rank_without - rank)
     return f"▲ {steps} up" if steps > 0 else f"▼ {-steps} down" if steps < 0 else "= same"
 
 
 def match(level: float | None, levels: int, prefix: str | None) -> str:
     """How deep an item agrees with the beams, in words."""
-    if level is None or not _known(level) or int(level) == 0:
+    if level is None or not _known(level):
+        return UNKNOWN
+    if int(level) == 0:
         return "no match"
     return f"{int(level)} of {levels} ({prefix})" if isinstance(prefix, str) else f"{int(level)} of {levels}"
 
 
 def place(rank: float | None, retrieved: bool) -> str:
     """An item's place in words."""
-    return f"rank {int(rank)}" if retrieved and rank is not None and _known(rank) else "not retrieved"
+    if not retrieved:
+        return "not retrieved"
+    return f"rank {int(rank)}" if rank is not None and _known(rank) else f"rank {UNKNOWN}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -24,8 +25,11 @@ from engine.console import machine_line, say, table
 from engine.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
+    from engine.ablation.report import Section
     from engine.datasets.ingest import Report
     from engine.inference import LiveRun
+    from engine.labeling.agreement import Interval
+    from engine.labeling.report import Report as AgreementReport
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_WORKSPACE = ROOT / "data" / "workspace"
@@ -50,7 +54,12 @@ Workspace = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-Adapter = Annotated[str | None, typer.Option(help="Layout of the folder, where it is not the contract's: icecat.")]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        help="Layout of the folder, where it is not the contract's: icecat, wands, esci[:us|es|jp[:large]], sid-json."
+    ),
+]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the newest one with SIDs by default.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 PresetName = Annotated[str, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}.")]
@@ -121,6 +130,40 @@ def ingest(
     )
     say(f"Next: [bold]python -m engine train --catalogue {c.fingerprint[:12]}[/]")
     machine_line(as_json, fingerprint=c.fingerprint, **done.report.to_dict())
+
+
+@app.command(
+    "import",
+    epilog="Examples: python -m engine import FOLDER · python -m engine import FOLDER --adapter sid-json --no-map",
+)
+def import_(
+    folder: Path,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    adapter: Adapter = None,
+    sizes: Annotated[str | None, typer.Option(help="Codes per level, e.g. 256,256,256; by default those seen.")] = None,
+    project: Annotated[
+        bool, typer.Option("--map/--no-map", help="Embed titles for the map and near neighbours.")
+    ] = True,
+    preset_name: PresetName = "default",
+    max_rejects: Annotated[float, typer.Option(help="Largest share of rows that may be rejected.")] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """Audit SIDs, beams or scores that another system made (data/README.md); nothing is trained."""
+    config = preset(preset_name)
+    numbers = _sizes(sizes)
+    with resumable(), console.ConsoleWatcher() as watcher:
+        with watcher.step("Loading the libraries (10 s the first time)"):
+            from engine.importing.run import import_run
+        done = import_run(
+            folder, workspace, adapter=adapter, max_reject_share=max_rejects, sizes=numbers, embed=project, config=config,
+            watcher=watcher,
+        )  # fmt: skip
+    _show_report(done.report)
+    manifest = done.run.manifest()
+    for note in manifest["notes"]:
+        say(console.escape(note))
+    say(f"Run [bold]{done.run.run_id}[/] is finished. Next: [bold]python -m engine publish --run {done.run.run_id}[/]")
+    machine_line(as_json, run_id=done.run.run_id, notes=manifest["notes"], **done.report.to_dict())
 
 
 # ---------------------------------------------------------------------- training
@@ -211,6 +254,172 @@ def demo(
                 server.terminate()
                 server.wait()
     machine_line(as_json, snapshot_id=snapshot_id, runs=runs)
+
+
+@app.command(
+    epilog="Examples: python -m engine ablate · python -m engine ablate --methods none,dsirm,tiger --seeds 5 · "
+    "python -m engine ablate --ladder all --preset demo --yes"
+)
+def ablate(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    ladder: Annotated[str, typer.Option(help="core (none, dsirm, tiger, dsi, rkmeans) or all methods.")] = "core",
+    methods: Annotated[str | None, typer.Option(help="Methods by name, comma-separated, in place of a ladder.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every method: 0 to this less one.")] = 3,
+    preset_name: PresetName = "default",
+    catalogue: Annotated[str | None, typer.Option(help="Fingerprint (or its start); the newest by default.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="2, or 1 on one core",
+            help="Runs trained at once. Two on one thread each beat one on two threads; each more needs its own memory.",
+        ),
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="Publish the runs and the table at the end.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train methods x seeds side by side and compare them in one table; a stopped ablation goes on where it was."""
+    from engine.ablation import plan as planning
+    from engine.ablation import report
+
+    names = planning.methods_of(methods, ladder)
+    fingerprint = _catalogue(workspace, catalogue)
+    with resumable():
+        with console.ConsoleWatcher() as watcher, watcher.step("Loading the libraries (10 s the first time)"):
+            from engine import pipeline
+            from engine.ablation.ablate import conclude, encode_once
+            from engine.ablation.workers import run_jobs
+
+        plan = planning.make_plan(workspace, fingerprint, preset_name, names, seeds, pipeline.versions)
+        costs = planning.Costs.read(workspace, fingerprint, preset_name)
+        count = min(workers or planning.default_workers(), max(len(plan.todo), 1))
+        _show_section(report.plan_section(plan, costs))
+        say(report.plan_sentence(plan, costs, count))
+        if plan.todo and not yes and console.out.is_terminal and sys.stdin.isatty():
+            typer.confirm("Start?", default=True, abort=True)
+        with console.ConsoleWatcher() as watcher:
+            encode_once(plan, watcher)
+        with console.Board() as board:
+            outcomes = run_jobs(
+                plan, costs, workers=count, watch=lambda now: board.show(report.standing_lines(now)), cwd=ROOT
+            )
+        failed = [outcome for outcome in outcomes if not outcome.ok]
+        for outcome in failed:
+            console.fail("\n".join(report.failure_lines(outcome)))
+        with console.ConsoleWatcher() as watcher, watcher.step("Comparing the methods") as progress:
+            done = conclude(plan, outcomes, progress)
+        for section in report.sections(done.tables.ladder, done.tables.comparisons):
+            _show_section(section)
+        say(f"Written to [bold]{console.escape(str(plan.folder))}[/]: ladder.md, ladder.parquet, comparisons.parquet.")
+        snapshot_id = _publish(workspace, done.run_ids) if publish and not failed else None
+        if failed:
+            say("Nothing is published. Run the same command again: only what failed is trained.")
+    machine_line(
+        as_json, folder=plan.folder, runs=done.run_ids, snapshot_id=snapshot_id,
+        failed=[{"run_id": o.job.run_id, "reason": o.reason, "log": o.log} for o in failed],
+        **{name: json.loads(frame.to_json(orient="records")) for name, frame in
+           (("ladder", done.tables.ladder), ("comparisons", done.tables.comparisons))},
+    )  # fmt: skip
+    if failed:
+        raise typer.Exit(1)
+
+
+# ---------------------------------------------------------------------- labels
+
+
+@app.command(
+    epilog="Example: python -m engine judge --endpoint http://127.0.0.1:8000/v1 --model Qwen/Qwen3-30B-A3B --sample 500"
+)
+def judge(
+    endpoint: Annotated[str, typer.Option(help="OpenAI-compatible address, up to /v1.")],
+    model: Annotated[str, typer.Option(help="Model, as the endpoint names it.")],
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    catalogue: Annotated[str | None, typer.Option(help="Fingerprint (or its start); the newest by default.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
+    pairs: Annotated[
+        str, typer.Option(help="judged (pairs that people judged, for agreement) or retrieved (new labels).")
+    ] = "judged",
+    split: Annotated[str | None, typer.Option(help="Of the judged pairs: train, valid or test.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Candidates a query, for retrieved pairs.")] = 20,
+    queries: Annotated[str, typer.Option(help="Of log, judged, synthetic, for retrieved pairs.")] = "log,judged",
+    sample: Annotated[int | None, typer.Option(min=1, help="Judge a random sample of so many pairs.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Ask at most so many pairs now; 0 only reports.")] = None,
+    parallel: Annotated[int, typer.Option(help="Requests at once.")] = 8,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request counts as lost.")] = 60.0,
+    tries: Annotated[int, typer.Option(help="Requests for one answer before it is given up.")] = 6,
+    temperature: Annotated[float, typer.Option(help="Of the model.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(help="Of an answer; models that think aloud need more.")] = 512,
+    price_in: Annotated[float | None, typer.Option(help="Price of a million tokens sent.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens received.")] = None,
+    grades: Annotated[Path | None, typer.Option(help="TOML file with your own definitions of the grades.")] = None,
+    ratings: Annotated[Path | None, typer.Option(help="CSV of individual human ratings, for the ceiling.")] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Ask again where no usable answer came.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and ask nothing.")] = False,
+    export_to: Annotated[Path | None, typer.Option("--export", help="Write the labels as a judgments CSV.")] = None,
+    with_human: Annotated[bool, typer.Option(help="Export the catalogue's own judgments with them.")] = False,
+    min_human_pairs: Annotated[int, typer.Option(help="Human pairs that agreement must rest on.")] = 100,
+    force: Annotated[str | None, typer.Option(help="The reason for exporting without that agreement.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the answers' folder; the model's by default.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Let a language model judge pairs, and measure how far it agrees with people before its labels are used."""
+    from engine.datasets.ingest import load
+    from engine.labeling import answers as kept
+    from engine.labeling import judge as judging
+    from engine.labeling import pairs as choosing
+    from engine.labeling.endpoint import EndpointSettings
+    from engine.labeling.prompt import Prompt
+    from engine.labeling.report import export, report, write_agreement
+
+    settings = EndpointSettings(
+        url=endpoint, model=model, key_env=key_env, parallel=parallel, timeout=timeout, tries=tries,
+        temperature=temperature, max_tokens=max_tokens, seed=seed,
+    )  # fmt: skip
+    settings.key()
+    data = load(workspace, _catalogue(workspace, catalogue))
+    top_grade = data.settings.max_grade
+    prompt = Prompt.from_file(grades, top_grade) if grades else Prompt.for_scale(top_grade)
+    people = choosing.human_judgments(workspace, data)
+    rated = choosing.read_ratings(ratings, data) if ratings else choosing.individual_ratings(workspace, data)
+    with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Choosing the pairs") as progress:
+        chosen = choosing.choose_pairs(
+            pairs, workspace, data, people, split=split, top=top, sources=queries, sample=sample, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    folder = kept.judge_folder(workspace, data.fingerprint, prompt, settings, name)
+    prices = judging.Prices(price_in, price_out)
+    texts = choosing.PairTexts(data)
+    plan = judging.make_plan(
+        chosen, texts, prompt, kept.read_answers(folder), limit=limit, retry_failed=retry_failed, prices=prices
+    )
+    table("Plan", ["what", "value"], judging.plan_rows(plan, prompt, settings, folder, data.settings.name))
+    if plan_only:
+        machine_line(as_json, folder=str(folder), to_ask=len(plan.pairs), answered=plan.answered)
+        return
+    kept.write_settings(folder, data.fingerprint, prompt, settings)
+    if len(plan.pairs):
+        with resumable(), console.remark_bar("Judging", len(plan.pairs)) as show:
+            tally = judging.run_plan(
+                plan, texts, prompt, settings, folder, prices=prices, watch=lambda t: show(t.done, t.remark())
+            )
+        say(console.escape(f"Asked {tally.done:,} pairs: {tally.summary()}"))
+    answers = kept.read_answers(folder)
+    found = report(answers, people, rated, prompt, relevant_grade=data.settings.relevant_grade, seed=seed)
+    if found.agreement:
+        say(f"Written: {console.escape(str(write_agreement(folder, found, answers)))}")
+    _show_agreement(found, model)
+    done = None
+    if export_to:
+        done = export(
+            folder, export_to, workspace, data, answers, fewest=min_human_pairs, force=force, with_human=with_human
+        )
+        say(console.escape(f"Written: {export_to} with {done.sentence()}"))
+    machine_line(
+        as_json, folder=str(folder), answered=len(answers.usable()), asked=len(plan.pairs),
+        agreement=found.agreement.to_dict() if found.agreement else None, exported=done._asdict() if done else None,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------- looking
@@ -390,6 +599,14 @@ def _live(workspace: Path, run: str | None) -> LiveRun:
         return LiveRun.load(workspace, run or newest_run(workspace))
 
 
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    """'256,256,256' -> (256, 256, 256). Raises ConfigError."""
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--sizes {text}; write codes per level like 256,256,256") from None
+
+
 def _exp(value: float) -> float:
     import math
 
@@ -412,6 +629,43 @@ def _show_report(report: Report) -> None:
             say(f"      {console.escape(example)}")
     for warning in report.warnings:
         say(f"[yellow]Note:[/] {console.escape(warning)}")
+
+
+def _show_agreement(found: AgreementReport, model: str) -> None:
+    def cell(m: Interval, percent: bool = False) -> str:
+        value = [f"{v:.1%}" if percent else f"{v:.3f}" for v in m]
+        return "–" if m.value != m.value else f"{value[0]} [{value[1]}, {value[2]}]"
+
+    if rows := found.rows(model):
+        table(
+            "Agreement, with 95 % intervals over queries",
+            ["who", "pairs", "queries", "same grade", "kappa", "kappa, quadratic", "same side of relevant", "its kappa"],
+            [(who, f"{a.n_pairs:,}", a.n_queries, cell(a.percent, True), cell(a.kappa), cell(a.kappa_quadratic),
+              cell(a.binary_percent, True), cell(a.binary_kappa)) for who, a in rows],
+            right=["pairs", "queries"],
+        )  # fmt: skip
+    if a := found.agreement:
+        names = [str(grade) for grade in a.grades]
+        table(
+            "Grades of people (rows) and of the judge (columns)", ["", *names, "same grade"],
+            [(g, *map(str, line), cell(a.recall[g], True)) for g, line in zip(a.grades, a.confusion.tolist(), strict=True)],
+            right=names,
+        )  # fmt: skip
+    else:
+        say(
+            "No answered pair was judged by people: measure agreement (--pairs judged) before labels are used to train."
+        )
+    if not (found.ceiling.between or found.ceiling.left_out):
+        say("No human ceiling: it needs pairs rated by two named raters or more (a rater column, or --ratings FILE).")
+    elif not found.ceiling_on_answered:
+        say("The rows of human raters are taken on all pairs that they rated, answered by the judge or not.")
+
+
+def _show_section(section: Section) -> None:
+    table(section.title, section.columns, section.rows, right=section.columns[1:])
+    if section.note:
+        say(f"[dim]{console.escape(section.note)}[/]")
+    say("")
 
 
 def _show_metrics(workspace: Path, run_id: str) -> None:

@@ -61,6 +61,8 @@ class SplitConfig:
     """Folds of that cross-validation."""
     cv_repeats: int = 3
     """Repeats of that cross-validation, each with its own division."""
+    seed: int = 0
+    """Of every drawn division; apart from the run's seed, so that runs of other seeds meet the same test queries."""
     until: str | None = None
     """A date (YYYY-MM-DD): interactions after it supervise nothing, as if training had happened on that day."""
 
@@ -154,6 +156,8 @@ class GeneratorConfig:
     batch: int = 128
     """Examples a step (paper: 128)."""
     lr: float = 2e-3
+    full_lr: float | None = None
+    """full: peak learning rate; None: 5e-5 for every weight, 2e-4 for LoRA adapters."""
     beam_width: int = 5
     """K, the SIDs predicted per query (paper: 5)."""
     kept_nodes: int = 20
@@ -214,6 +218,7 @@ class SignalsConfig:
 
     def __post_init__(self) -> None:
         _check(set(self.served) <= set(SIGNALS), f"signals.served={self.served}; allowed: {', '.join(SIGNALS)}")
+        _check(self.tower or "tower" not in self.served, "signals.served has 'tower'; it needs signals.tower=true")
         _check(self.stacks >= 0 and self.neighbours >= 1 and self.list_depth >= 1, "signals: stacks >= 0, others >= 1")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -20,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from engine import progress as progress_module
 from engine.runs import StageMark, Watcher
@@ -84,6 +86,53 @@ class ConsoleWatcher(Watcher):
         from engine.runs import peak_memory_mb
 
         self.finish(StageMark(title, time.perf_counter() - began, peak_memory_mb(), False))
+
+
+@contextlib.contextmanager
+def remark_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar with time left and a remark that changes, called as `report(done, remark)`; else a line every ten seconds."""
+    bars = Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[remark]}"), console=out, transient=True,
+    )  # fmt: skip
+    task = bars.add_task(escape(title), total=total, remark="")
+    began = said = time.monotonic()
+
+    def report(done: int, remark: str) -> None:
+        nonlocal said
+        bars.update(task, completed=done, remark=escape(remark))
+        now = time.monotonic()
+        if not out.is_terminal and done and now - said > 10:
+            said = now
+            left = (now - began) / done * (total - done)
+            out.print(f"    {escape(title)}: {done:,} of {total:,}, about {left:.0f} s left, {escape(remark)}")
+
+    with bars:
+        yield report
+
+
+class Board:
+    """Lines redrawn in place while work goes on elsewhere; where the output is no terminal, printed when the first one
+    tells something new or a minute has passed."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=out, transient=True, refresh_per_second=4)
+        self._head, self._said = "", 0.0
+
+    def __enter__(self) -> Board:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, lines: Sequence[str]) -> None:
+        """The lines as they are now. What follows a ';' in the first one (a time that always changes) is no news."""
+        self._live.update(Text("\n".join(lines)))
+        head, now = lines[0].split(";")[0], time.monotonic()
+        if not out.is_terminal and (head != self._head or now - self._said > 60):
+            self._head, self._said = head, now
+            out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:

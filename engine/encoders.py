@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -58,6 +59,19 @@ def load_encoder(model: str = PACKAGED, *, max_tokens: int, batch: int = 64) -> 
     if model == PACKAGED:
         return MiniLMEncoder(_packaged_folder(), max_tokens=max_tokens, batch=batch)
     return SentenceEncoder(model, max_tokens=max_tokens, batch=batch)
+
+
+def trainable_top(model: str = PACKAGED, *, max_tokens: int, batch: int = 64) -> MiniLMTop:
+    """The encoder of that name cut below its last layer, for training that layer (dynamic encoding).
+
+    Raises ModelError for any encoder but the packaged one: others do not say where their last layer begins.
+    """
+    if model != PACKAGED:
+        raise ModelError(
+            f"dynamic encoding trains the last layer of '{PACKAGED}'; encoder '{model}' can only be used frozen "
+            "(encoder.model='minilm', or quantizer.dynamic_steps=0)"
+        )
+    return MiniLMTop(MiniLMEncoder(_packaged_folder(), max_tokens=max_tokens, batch=batch))
 
 
 def encode_cached(
@@ -119,25 +133,58 @@ class MiniLMEncoder:
         return _encode_distinct(texts, self.dim, self._encode_all, progress)
 
     def _encode_all(self, texts: list[str], progress: Progress) -> np.ndarray:
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        for chunk, ids_BT, lengths in self._batches(texts, progress):
+            vectors[chunk] = self._forward(ids_BT, lengths)
+        return vectors
+
+    def top_states(self, texts: Sequence[str], progress: Progress = silent) -> TokenStates:
+        """What the last layer reads of each text, kept in a temporary file."""
+        distinct, row_of = _distinct(texts)
+        lengths = np.array([len(encoding.ids) for encoding in self._tokenizer.encode_batch(distinct)], dtype=np.int64)
+        first = np.concatenate([[0], np.cumsum(lengths)])
+        # The mapping outlives the file's name and handle, and the space is free once the mapping is gone.
+        with tempfile.TemporaryFile() as file:
+            hidden = np.memmap(file, dtype=np.float16, mode="w+", shape=(max(int(first[-1]), 1), self.dim))
+        for chunk, ids_BT, real in self._batches(distinct, progress):
+            states = self._states(ids_BT, real, _MINILM_LAYERS - 1).cpu().numpy()
+            for row, position in enumerate(chunk):
+                hidden[first[position] : first[position + 1]] = states[row, : real[row]]
+        return TokenStates(hidden, first, row_of)
+
+    def top_weights(self) -> dict[str, torch.Tensor]:
+        """Copies of the last layer's weights, by their names within it."""
+        prefix = f"encoder.layer.{_MINILM_LAYERS - 1}."
+        return {n.removeprefix(prefix): w.cpu().clone() for n, w in self._weights.items() if n.startswith(prefix)}
+
+    def _batches(self, texts: list[str], progress: Progress) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Positions (B,), padded token ids (B, T) and real tokens (B,) of batches of similar length, without gradient."""
         import torch
 
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
-        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         done = 0
         with torch.inference_mode():
             for chunk in _by_length([len(ids) for ids in tokens], self._batch):
-                longest = len(tokens[chunk[-1]])
-                ids_BT = np.zeros((len(chunk), longest), dtype=np.int64)
+                ids_BT = np.zeros((len(chunk), len(tokens[chunk[-1]])), dtype=np.int64)
                 for row, position in enumerate(chunk):
                     ids_BT[row, : len(tokens[position])] = tokens[position]
-                lengths = np.array([len(tokens[position]) for position in chunk])
-                vectors[chunk] = self._forward(ids_BT, lengths)
+                yield chunk, ids_BT, np.array([len(tokens[position]) for position in chunk])
                 done += len(chunk)
                 progress(done, len(texts))
-        return vectors
 
     def _forward(self, ids_BT: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Unit vectors (B, 384) of padded token ids (B, T) holding `lengths` (B,) real tokens each."""
+        import torch
+        from torch.nn import functional
+
+        x = self._states(ids_BT, lengths, _MINILM_LAYERS)
+        real_BT = torch.from_numpy(np.arange(ids_BT.shape[1]) < lengths[:, None]).to(self._device)
+        weight = real_BT[:, :, None].to(x.dtype)
+        pooled = (x * weight).sum(dim=1) / weight.sum(dim=1)
+        return functional.normalize(pooled, dim=1).cpu().numpy()
+
+    def _states(self, ids_BT: np.ndarray, lengths: np.ndarray, layers: int) -> torch.Tensor:
+        """Token states (B, T, 384) above the first `layers` layers."""
         import torch
         from torch.nn import functional
 
@@ -149,7 +196,7 @@ class MiniLMEncoder:
         x = w["embeddings.word_embeddings.weight"][torch.from_numpy(ids_BT).to(self._device)]
         x = x + w["embeddings.position_embeddings.weight"][:width] + w["embeddings.token_type_embeddings.weight"][0]
         x = self._norm(x, "embeddings.LayerNorm")
-        for layer in range(_MINILM_LAYERS):
+        for layer in range(layers):
             at = f"encoder.layer.{layer}."
             qkv = self._linear(x, f"{at}attention.self.qkv").view(rows, width, 3, _MINILM_HEADS, -1)
             query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -158,9 +205,7 @@ class MiniLMEncoder:
             x = self._norm(x + mixed, f"{at}attention.output.LayerNorm")
             inner = functional.gelu(self._linear(x, f"{at}intermediate.dense"))
             x = self._norm(x + self._linear(inner, f"{at}output.dense"), f"{at}output.LayerNorm")
-        weight = real_BT[:, :, None].to(x.dtype)
-        pooled = (x * weight).sum(dim=1) / weight.sum(dim=1)
-        return functional.normalize(pooled, dim=1).cpu().numpy()
+        return x
 
     def _linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
         from torch.nn import functional
@@ -172,6 +217,73 @@ class MiniLMEncoder:
 
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
         return functional.layer_norm(x, weight.shape, weight, bias, eps=_LAYER_NORM_EPS)
+
+
+class TokenStates(NamedTuple):
+    """What an encoder's last layer reads of N texts; equal texts share their tokens."""
+
+    hidden: np.ndarray
+    """(T, W) float16: the states of all tokens one after the other, in a temporary file mapped into memory."""
+    first: np.ndarray
+    """(U + 1,) int64: distinct text u owns the tokens first[u] .. first[u + 1] - 1."""
+    row: np.ndarray
+    """(N,) int64: the distinct text of each text."""
+
+
+class MiniLMTop:
+    """The packaged encoder as frozen token states below its last layer, and that layer to train above them.
+
+    States are rounded to float16, which moves an embedding by about 1e-4.
+    """
+
+    def __init__(self, encoder: MiniLMEncoder) -> None:
+        self._encoder = encoder
+        self._states: dict[tuple[str, ...], TokenStates] = {}
+
+    def states(self, texts: Sequence[str], progress: Progress = silent) -> TokenStates:
+        """The states of `texts`; those of the same texts are computed once for all trainings."""
+        key = tuple(texts)
+        if key not in self._states:
+            self._states[key] = self._encoder.top_states(texts, progress)
+        return self._states[key]
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copies of the published weights of the last layer, by name."""
+        return self._encoder.top_weights()
+
+    def embed(self, weights: dict[str, torch.Tensor], hidden: torch.Tensor, first: np.ndarray) -> torch.Tensor:
+        """Unit vectors (B, D) of the token states `hidden` (T, W) float32 of B texts, under these last-layer weights.
+
+        Text b owns the tokens first[b] .. first[b + 1] - 1. Only attention is padded: titles differ much in length,
+        and the linear maps, which cost the most, see no padding.
+        """
+        import torch
+        from torch.nn import functional
+
+        lengths = np.diff(first)
+        rows, width = len(lengths), int(lengths.max())
+        row = np.repeat(np.arange(rows), lengths)
+        place = torch.from_numpy(row * width + np.arange(len(row)) - np.repeat(first[:-1], lengths))
+        real = torch.zeros(rows * width, dtype=torch.bool)
+        real[place] = True
+
+        def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+            return functional.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+        def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+            weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            return functional.layer_norm(x, weight.shape, weight, bias, eps=_LAYER_NORM_EPS)
+
+        qkv = linear(hidden, "attention.self.qkv")
+        padded = qkv.new_zeros(rows * width, qkv.shape[1]).index_copy(0, place, qkv)
+        query, key, value = padded.view(rows, width, 3, _MINILM_HEADS, -1).permute(2, 0, 3, 1, 4)
+        mask = real.view(rows, 1, 1, width)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = mixed.transpose(1, 2).reshape(rows * width, -1)[place]
+        x = norm(hidden + linear(mixed, "attention.output.dense"), "attention.output.LayerNorm")
+        x = norm(x + linear(functional.gelu(linear(x, "intermediate.dense")), "output.dense"), "output.LayerNorm")
+        total = x.new_zeros(rows, x.shape[1]).index_add(0, torch.from_numpy(row), x)
+        return functional.normalize(total, dim=1)  # the mean over tokens and their sum have one direction
 
 
 class SentenceEncoder:
@@ -223,12 +335,16 @@ def _encode_distinct(
     texts: Sequence[str], dim: int, encode: Callable[[list[str], Progress], np.ndarray], progress: Progress
 ) -> np.ndarray:
     """Encodes each distinct text once, so that equal titles hold bitwise equal vectors; cuts and cleans first."""
+    distinct, row_of = _distinct(texts)
+    return encode(distinct, progress)[row_of] if distinct else np.empty((0, dim), dtype=np.float32)
+
+
+def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Each text once, cut and clean, and for every one of `texts` its row among them (N,)."""
     # Lone surrogates (half an emoji in a damaged export) are no text that a tokenizer accepts.
     clean = [text[:_MOST_CHARACTERS].encode("utf-8", "replace").decode("utf-8") for text in texts]
     row_of = {text: row for row, text in enumerate(dict.fromkeys(clean))}
-    if not row_of:
-        return np.empty((0, dim), dtype=np.float32)
-    return encode(list(row_of), progress)[[row_of[text] for text in clean]]
+    return list(row_of), np.array([row_of[text] for text in clean], dtype=np.int64)
 
 
 def _by_length(lengths: Sequence[int], batch: int) -> Iterator[np.ndarray]:

@@ -264,6 +264,40 @@ def paired_difference(first: Estimate, second: Estimate) -> Difference:
     return Difference(first.value - second.value, float(low), float(high), p_value, n)
 
 
+def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of a metric over runs, resample by resample: its interval speaks of new queries, not of new runs."""
+    value = float(np.mean([e.value for e in estimates]))
+    return _estimate(value, np.mean([e.draws for e in estimates], axis=0), min(e.n for e in estimates))
+
+
+def mean_over_redrawn_runs(estimates: Sequence[Estimate], picks: np.ndarray) -> Estimate:
+    """The same where every resample r also redraws the runs, `picks` (R, S) positions: it speaks of new runs too.
+
+    S draws out of S runs vary too little by (S - 1) / S, so deviations from the mean of the runs are stretched for it
+    (the rescaled bootstrap; Rao and Wu, 1988). Needs two runs.
+    """
+    draws = np.stack([e.draws for e in estimates])
+    n_runs = len(draws)
+    assert n_runs > 1
+    middle = draws.mean(axis=0)
+    deviation = draws[picks, np.arange(draws.shape[1])[:, None]].mean(axis=1) - middle
+    stretch = np.sqrt(n_runs / (n_runs - 1))
+    value = float(np.mean([e.value for e in estimates]))
+    return _estimate(value, middle + stretch * deviation, min(e.n for e in estimates))
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """P-values (T,) corrected so that the chance of any false discovery stays at the level (Holm, 1979); NaN stays NaN
+    and counts for nothing."""
+    p_values = np.asarray(p_values, dtype=np.float64)
+    out = np.full(len(p_values), np.nan)
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    factor = np.arange(len(order), 0, -1)
+    out[order] = np.minimum(np.maximum.accumulate(p_values[order] * factor), 1.0)
+    return out
+
+
 def detectable_difference(low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray | float:
     """The true difference that a 5 % two-sided test would find with 80 % power, from a 95 % interval: 2.80 standard
     errors."""

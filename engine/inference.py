@@ -13,21 +13,34 @@ import numpy as np
 import pandas as pd
 
 from engine.audit.lost import needed_width
+from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import load
 from engine.encoders import TextEncoder, load_encoder
 from engine.errors import DataError, RunError
-from engine.generator.beam import beam_search
-from engine.generator.model import load_generator
+from engine.generator.beam import BeamSearch, beam_search
 from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
 from engine.generator.trie import SidTrie
-from engine.relevance.attribution import Attribution, shapley
-from engine.relevance.features import DENSE, CategoryClassifier, LexicalIndex, cosine, multimodal
+from engine.relevance.attribution import Attribution
+from engine.relevance.features import CENTRED, DENSE, CategoryClassifier, LexicalIndex, centre, cosine, multimodal
 from engine.relevance.prefix import match_pairs
 from engine.relevance.retrieval import retrieve
-from engine.relevance.scorer import Scorer
+from engine.relevance.signals.catalogue import title_words
+from engine.relevance.signals.protocol import Asked
 from engine.runs import Run, list_runs
+from engine.stages import inputs, signals
 from engine.stages.artefacts import image_matrix, load_arrays
-from engine.stages.ranking import load_scorers, scores_table
+from engine.stages.identifiers import Stack, generator_input, load_decoder
+from engine.stages.inputs import Vectors
+from engine.stages.ranking import baseline_ranker, load_scorers, main_ranker
+from engine.stages.scoring import (
+    Table,
+    attribute,
+    contributions_table,
+    predict,
+    reference_points,
+    scores_table,
+    switched_off,
+)
 
 LIVE_ID = "live"
 """query_id of what was not in the snapshot."""
@@ -58,10 +71,10 @@ class Explained(NamedTuple):
 
 class _Scored(NamedTuple):
     item: np.ndarray
-    dense: np.ndarray
-    level: np.ndarray
+    table: Table
     scores: pd.DataFrame
     reference: np.ndarray
+    """(1, F)."""
 
 
 class LiveRun:
@@ -71,7 +84,7 @@ class LiveRun:
         began = time.perf_counter()
         config = run.config
         if config.method == "none":
-            raise RunError(f"Run '{run.run_id}' has no SIDs; name a run of method 'dsirm'.")
+            raise RunError(f"Run '{run.run_id}' has no SIDs; name one that has.")
         catalogue = load(run.workspace, run.fingerprint)
         self.run_id, self.config = run.run_id, config
         self.items = catalogue.items
@@ -87,16 +100,17 @@ class LiveRun:
         self._item_category = classifier.pop("item_category")
         self._classifier = CategoryClassifier.from_arrays(classifier)
         self._lexical = LexicalIndex(self._titles)
-        codes = load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors")["codes"]
-        self._codes = codes
+        own = Stack(**load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors"))
+        self._codes = own.codes
         labels = pd.read_parquet(run.folder / "tables" / "codes.parquet", columns=["prefix", "label"])
         self._labels = dict(zip(labels["prefix"], labels["label"], strict=True))
         sizes = tuple(run.manifest()["sizes"])
-        self.trie = SidTrie.build(codes, sizes)
-        self._generator = load_generator(run.stage_folder("generate") / "stack0" / "model", self.trie)
+        self.trie = SidTrie.build(own.codes, sizes)
+        self._generator = load_decoder(config.generator, run.stage_folder("generate") / "stack0" / "model", self.trie)
         scorers = load_scorers(run)
-        self._with: Scorer = scorers["dsirm"]
-        self._without: Scorer = scorers["strong"]
+        self._with, self._without = scorers[main_ranker(config)], scorers[baseline_ranker(config)]
+        if config.ranker.kind == "boosted":
+            self._prepare_signals(run, catalogue, own)
         self.load_ms = (time.perf_counter() - began) * 1000
 
     @classmethod
@@ -110,19 +124,14 @@ class LiveRun:
         x = self._encode(text)
         encoded = time.perf_counter()
         width = width or self.config.generator.beam_width
-        found = beam_search(self._generator, x, self.trie, width=width, kept_nodes=self.config.generator.kept_nodes)
-        free = beam_search(self._generator, x, self.trie, width=width, constrained=False)
+        found = self._search(text, x, width, kept_nodes=self.config.generator.kept_nodes)
+        free = self._search(text, x, width, constrained=False)
         searched = time.perf_counter()
         scored = self._score(text, x, found.beams.codes)
         top = np.argsort(scored.scores["rank"].to_numpy())[: self.config.retrieval.explained]
         made = self._attribute(scored, top)
-        contributions = pd.DataFrame(
-            {
-                "query_id": LIVE_ID,
-                "item_id": np.repeat(scored.scores["item_id"].to_numpy()[top], len(made.features)),
-                "feature": np.tile(made.features, len(top)),
-                "value": made.values.ravel(),
-            }
+        contributions = contributions_table(
+            made, np.full(len(top), LIVE_ID, dtype=object), scored.scores["item_id"].to_numpy()[top]
         )
         done = time.perf_counter()
         assert found.nodes is not None
@@ -132,7 +141,10 @@ class LiveRun:
             free_beams_table(free.beams, self.trie, [LIVE_ID]),
             scored.scores,
             contributions,
-            {"score": float(made.reference_score[0]), **dict(zip(DENSE, scored.reference.tolist(), strict=True))},
+            {
+                "score": float(made.reference_score[0]),
+                **dict(zip(DENSE, scored.reference[0, : len(DENSE)].tolist(), strict=True)),
+            },
             {
                 "import": self.load_ms,
                 "encode": (encoded - began) * 1000,
@@ -146,7 +158,7 @@ class LiveRun:
         """Contributions of any item of the catalogue, retrieved or not. Raises DataError for an unknown item."""
         item = self._item(item_id)
         x = self._encode(text)
-        beams = beam_search(self._generator, x, self.trie, width=self.config.generator.beam_width).beams.codes
+        beams = self._search(text, x, self.config.generator.beam_width).beams.codes
         scored = self._score(text, x, beams, extra=item)
         made = self._attribute(scored, np.flatnonzero(scored.item == item)[:1])
         values = dict(zip(made.features, made.values[0].tolist(), strict=True))
@@ -158,7 +170,7 @@ class LiveRun:
         x = self._encode(text)
 
         def kept(width: int) -> bool:
-            codes = beam_search(self._generator, x, self.trie, width=width).beams.codes[0]
+            codes = self._search(text, x, width).beams.codes[0]
             return bool((codes == wanted).all(axis=1).any())
 
         return needed_width(kept, cap=cap)
@@ -183,6 +195,26 @@ class LiveRun:
             raise DataError("The query is empty; type at least one word.")
         return self._encoder.encode([text])
 
+    def _prepare_signals(self, run: Run, catalogue: Catalogue, own: Stack) -> None:
+        """What the SID signals of a boosted ranker read."""
+        query_x = load_arrays(run.shared_folder("vectors") / "text.safetensors")["queries"]
+        vectors = Vectors(self._item_x, query_x, None, None)
+        feedback = signals.collect_feedback(run, catalogue, vectors, inputs.divide(run, catalogue))
+        titles = signals.load_stacks(run.shared_folder("stacks")) if run.config.signals.stacks else []
+        shelf = signals.shelf_of(self._item_x, title_words(self._titles), own, titles, feedback)
+        self._fitted = signals.load_fitted(run, shelf)
+        groups = signals.query_groups(catalogue)
+        self._group = dict(zip(map(signals.spelling, catalogue.queries["text"]), groups.tolist(), strict=True))
+        self._signal_columns = signals.load_columns(run.stage_folder("signals"))["sid"]
+
+    def _search(
+        self, text: str, x: np.ndarray, width: int, *, kept_nodes: int = 0, constrained: bool = True
+    ) -> BeamSearch:
+        prompt = generator_input(self.config.generator, x, [text])
+        return beam_search(
+            self._generator, prompt, self.trie, width=width, kept_nodes=kept_nodes, constrained=constrained
+        )
+
     def _score(self, text: str, x: np.ndarray, beams: np.ndarray, *, extra: int | None = None) -> _Scored:
         found = retrieve(self._item_x, x, self._titles, [text], top=self.config.retrieval.top, lexical=self._lexical)
         item, first = found.item, found.rank
@@ -198,7 +230,12 @@ class LiveRun:
             ]
         ).astype(np.float64)
         match = match_pairs(self._codes, beams, query, item)
-        score, without = self._with.logit(dense, match.level), self._without.logit(dense)
+        table = Table(DENSE, dense, match.level)
+        if self.config.ranker.kind == "boosted":
+            table = self._with_signals(table, text, x, beams, query, item, first)
+        retrieved = first > 0
+        reference = reference_points(table.values[retrieved], query[retrieved], 1, table.columns)
+        score, without = predict(self._with, table), predict(self._without, table)
         scores = scores_table(
             query_ids=np.array([LIVE_ID]),
             item_ids=self.items["item_id"].to_numpy(),
@@ -212,15 +249,42 @@ class LiveRun:
             codes=self._codes,
             score=score,
             score_without=without,
-            score_off=self._with.logit(dense, np.zeros_like(match.level)),
+            score_off=predict(self._with, switched_off(table, reference[query])),
             expected=self._with.expected_grade(score),
             expected_without=self._without.expected_grade(without),
         )
-        return _Scored(item, dense, match.level, scores, dense[first > 0].mean(axis=0))
+        return _Scored(item, table, scores, reference)
+
+    def _with_signals(
+        self,
+        table: Table,
+        text: str,
+        x: np.ndarray,
+        beams: np.ndarray,
+        query: np.ndarray,
+        item: np.ndarray,
+        first: np.ndarray,
+    ) -> Table:
+        """The table with list-centred features and SID signals, as a run stores them."""
+        listed = np.full((1, self.config.signals.list_depth), -1, dtype=np.int64)
+        best = item[(first > 0) & (first <= listed.shape[1])]
+        listed[0, : len(best)] = best
+        group = np.array([self._group.get(signals.spelling(text), -1)])
+        prompts = generator_input(self.config.generator, x, [text])
+        asked = Asked(
+            x, [text], group, listed, np.zeros((1, 1), dtype=np.float32),
+            signals.log_prob(self._generator, prompts, self.trie), beams,
+        )  # fmt: skip
+        made = [fitted.measure(asked, query, item).values for fitted in self._fitted.values()]
+        served = self._signal_columns.of(tuple(self._fitted))
+        centred = centre(table.values, query, first > 0, 1)
+        values = [part.astype(np.float32) for part in (table.values, centred, *made)]
+        return Table((*DENSE, *CENTRED, *served), np.concatenate(values, axis=1), table.level)
 
     def _attribute(self, scored: _Scored, rows: np.ndarray) -> Attribution:
-        reference = np.broadcast_to(scored.reference, (len(rows), len(DENSE)))
-        return shapley(self._with, scored.dense[rows], scored.level[rows], reference)
+        reference = np.broadcast_to(scored.reference, (len(rows), scored.reference.shape[1]))
+        columns = self._signal_columns if self.config.ranker.kind == "boosted" else None
+        return attribute(self._with, scored.table.take(rows), reference, columns)
 
 
 def _normal(text: str) -> str:

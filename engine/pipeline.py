@@ -13,13 +13,13 @@ from engine.datasets.ingest import load
 from engine.encoders import model_fingerprint
 from engine.errors import RunError
 from engine.runs import Run, Watcher
-from engine.stages import identifiers, inputs, publication, ranking, reporting
+from engine.stages import identifiers, inputs, publication, ranking, reporting, scoring, signals
 from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
-    "vectors": 1, "division": 1, "pairs": 1, "dense": 1, "category": 1, "tokenize": 1, "generate": 1, "match": 1,
-    "rank": 1, "score": 1, "evaluate": 1, "audit": 1, "project": 1,
+    "vectors": 1, "division": 2, "pairs": 1, "dense": 1, "category": 1, "stacks": 1, "tokenize": 2, "generate": 1,
+    "match": 1, "signals": 1, "rank": 2, "score": 2, "evaluate": 2, "audit": 1, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 
@@ -43,18 +43,21 @@ def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | 
         division = inputs.divide(run, catalogue)  # who may learn from what: splits, folds, supervision
         pairs = inputs.collect(run, catalogue, vectors)  # BM25 + dense candidates, and the judged pairs
         features = inputs.measure(run, catalogue, vectors, pairs, division)  # dm, mm_dm, ct, qs
-        sids = beams = matches = None
+        sids = beams = matches = richer = None
         if config.method != "none":
-            sids = identifiers.tokenize(run, catalogue, vectors, division)  # section 1: query-bridged quantization
+            sids = identifiers.tokenize(run, catalogue, vectors, division)  # section 1: items to SIDs
             beams = identifiers.generate(run, catalogue, vectors, division, sids)  # section 2: query -> K SIDs
             matches = identifiers.match(run, division, pairs, sids, beams)  # section 3: deepest common prefix
-        rankers = ranking.rank(run, division, pairs, features, sids, matches)  # cross-fitted ordinal MLPs
-        ranking.score(run, catalogue, division, pairs, features, sids, matches, rankers)  # and exact Shapley
+            richer = signals.signal(run, catalogue, vectors, division, pairs, sids, beams)  # and what else SIDs tell
+        rankers = ranking.rank(run, division, pairs, features, sids, matches, richer)  # cross-fitted ladder
+        scoring.score(
+            run, catalogue, division, pairs, features, sids, matches, richer, rankers
+        )  # section 5: exact Shapley
         reporting.evaluate(
             run, catalogue, division, pairs, sids, beams, matches, rankers
         )  # section 4: held-out, by query
         reporting.audit(run, catalogue, vectors, division, pairs, sids)  # section 6: codebook, coverage, exposure
-        publication.finish(run, catalogue, division, sids)
+        publication.finish(run, catalogue, division, sids, richer)
     return run
 
 

@@ -28,6 +28,8 @@ from typing import Any, NamedTuple
 
 import filelock
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from engine.config import Config
 from engine.errors import RunError
@@ -81,8 +83,7 @@ class Run:
         watcher: Watcher | None = None,
     ) -> Run:
         """The run of these inputs: a new folder, or the one that exists. `versions`: of each stage's code, and of the encoder."""
-        key = _hash(fingerprint, config.to_json(), json.dumps(dict(versions), sort_keys=True))
-        run_id = f"{config.method}-{config.preset}-{key[:8]}"
+        run_id = run_id_of(fingerprint, config, versions)
         folder = workspace / "runs" / run_id
         (folder / "stages").mkdir(parents=True, exist_ok=True)
         (folder / "tables").mkdir(exist_ok=True)
@@ -186,6 +187,21 @@ class Run:
         return folder
 
 
+def run_id_of(fingerprint: str, config: Config, versions: Mapping[str, object]) -> str:
+    """The id that `Run.create` gives the run of these inputs."""
+    key = _hash(fingerprint, config.to_json(), json.dumps(dict(versions), sort_keys=True))
+    return f"{config.method}-{config.preset}-{key[:8]}"
+
+
+def newest_ablation(workspace: Path, run_ids: Iterable[str]) -> Path | None:
+    """The folder of the newest finished ablation whose runs are all among `run_ids`; None where there is none."""
+    among, found = set(run_ids), []
+    for path in (workspace / "ablations").glob("*/ablation.json"):
+        if set(json.loads(path.read_text(encoding="utf-8"))["runs"]) <= among:
+            found.append((path.stat().st_mtime, path.parent))
+    return max(found)[1] if found else None
+
+
 class RunInfo(NamedTuple):
     """A run on disk."""
 
@@ -222,8 +238,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
     """Write `<folder>/<name>.parquet` by rename."""
+    write_arrow(folder, name, pa.Table.from_pandas(frame, preserve_index=False))
+
+
+def write_arrow(folder: Path, name: str, table: pa.Table) -> None:
+    """The same for an Arrow table."""
     temporary = folder / f"{name}.parquet.{os.getpid()}.tmp"
-    frame.to_parquet(temporary, index=False)
+    pq.write_table(table, temporary)
     os.replace(temporary, folder / f"{name}.parquet")
 
 

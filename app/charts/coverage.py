@@ -21,12 +21,13 @@ VERDICT_NAMES = {"yes": "protected", "no": "not protected", "n too small": "n to
 
 
 def funnel(tiers: pd.DataFrame) -> go.Figure:
-    """Share of each tier's items that reach each step. `tiers`: tier, n_items and the four step counts."""
+    """Share of each tier's items that reach each step. `tiers`: tier, n_items and the four step counts, NaN unknown."""
     figure = go.Figure()
     for row in tiers.to_dict("records"):
-        shares = [100 * row[step] / row["n_items"] for step in STEP_NAMES]
+        known = {name: row[step] for step, name in STEP_NAMES.items() if pd.notna(row[step])}
+        shares = [100 * count / row["n_items"] for count in known.values()]
         figure.add_bar(
-            x=list(STEP_NAMES.values()), y=shares, name=f"{row['tier']} ({row['n_items']:,} items)",
+            x=list(known), y=shares, name=f"{row['tier']} ({row['n_items']:,} items)",
             marker={"color": TIERS[row["tier"]]}, text=["100" if s == 100 else f"{s:.1f}" for s in shares], textposition="outside",
             textfont={"size": 11}, textangle=0, cliponaxis=False, constraintext="none", hovertemplate="%{x}: %{y:.1f} % of items<extra>" + row["tier"] + "</extra>",
         )  # fmt: skip

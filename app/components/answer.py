@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app.components import live
+from app.components.states import imported
 from app.fetch import current, fetch
 from app.queries import explain as explain_queries
 from app.queries import query as queries
@@ -48,7 +49,9 @@ RANKS = ("rank", "rank_without_sid", "first_stage_rank", "match_level", "beam_ra
 def _plain(scores: pd.DataFrame) -> pd.DataFrame:
     """Scored items with ranks as floats, NaN where unknown (a nullable integer has no truth value)."""
     scores = scores.astype(dict.fromkeys(RANKS, "float64"))
-    return scores.assign(match_level=scores["match_level"].fillna(0.0))
+    # All unknown: of an imported run without SIDs or beams.
+    matched = scores["match_level"].notna().any()
+    return scores.assign(match_level=scores["match_level"].fillna(0.0)) if matched else scores
 
 
 def answer(text: str, *, fresh: bool = False) -> Answer | None:
@@ -100,8 +103,8 @@ def origin(given: Answer) -> None:
     times = given.timings_ms
     if not given.live:
         st.caption(
-            f":material/inventory_2: **From the snapshot**: beams and scores were computed when the run was trained; "
-            f"read in {times['read']:,.0f} ms."
+            f":material/inventory_2: **From the snapshot**: beams and scores were "
+            f"{'imported' if imported() else 'computed when the run was trained'}; read in {times['read']:,.0f} ms."
         )
         return
     parts = " · ".join(

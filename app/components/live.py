@@ -41,7 +41,9 @@ class Model:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._wanted = threading.Event()
-        if (workspace / "runs" / run_id).is_dir():
+        if run_id.startswith("imported-"):
+            self.reason = "the run was imported, so there is no model to ask; only queries of its files can be shown"
+        elif (workspace / "runs" / run_id).is_dir():
             threading.Thread(target=self._load, args=(workspace,), name=f"warm {run_id}", daemon=True).start()
         else:
             self.reason = f"the folder of run {run_id} is not in this workspace; only stored queries can be shown"

@@ -13,6 +13,7 @@ from app.components.answer import Answer, reference
 from app.components.explanation import explain_all, load_ranker
 from app.components.figure import figure, table
 from app.components.links import address, link
+from app.components.states import imported, nothing
 from app.fetch import current, fetch
 from app.queries import explain as queries
 from engine.audit.lost import FOUND, LOST_IN_BEAM, NOT_RETRIEVED, OUTRANKED, Lost, lost_target
@@ -20,6 +21,11 @@ from engine.audit.lost import FOUND, LOST_IN_BEAM, NOT_RETRIEVED, OUTRANKED, Los
 
 def lost(given: Answer) -> None:
     """One verdict for a target item: where it was lost, its rank and margin there, and what would have kept it."""
+    if imported():
+        nothing(
+            "Where an item was lost is told by the search tree and the ranker; of an imported run neither is known."
+        )
+        return
     item = items.find(items.ask("Target item"), given)
     if item is None:
         return

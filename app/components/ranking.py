@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -10,7 +13,7 @@ from app.components.answer import Answer
 from app.components.figure import table
 from app.components.links import address
 from app.components.metric import metric_card
-from app.components.states import nothing
+from app.components.states import unfilled
 from app.fetch import current, fetch
 from app.queries import query as queries
 from app.queries import snapshot as snapshot_queries
@@ -61,11 +64,21 @@ def columns() -> dict[str, object]:
 def show(given: Answer) -> None:
     """The ranking with and without SIDs: the first places side by side, then every scored item."""
     if given.scores.empty:
-        nothing("No item was retrieved or judged for this query, so there is no ranking.")
+        unfilled("No item was retrieved or judged for this query, so there is no ranking.", needs=("scores with SIDs",))
         return
     ranked = rows(given)
     retrieved = ranked[ranked["rank"].notna()]
     _own_metrics(given)
+    compared = bool(retrieved["rank_without_sid"].notna().any())
+    if compared:
+        _side_by_side(given, retrieved)
+    else:
+        unfilled("This query was not ranked without SIDs.", needs=("scores without SIDs",))
+    _everything(given, ranked, retrieved)
+
+
+def _side_by_side(given: Answer, retrieved: pd.DataFrame) -> None:
+    """How many candidates move, and the first places of both rankings."""
     up = int((retrieved["rank"] < retrieved["rank_without_sid"]).sum())
     down = int((retrieved["rank"] > retrieved["rank_without_sid"]).sum())
     entered = int(((retrieved["rank"] <= SIDE) & (retrieved["rank_without_sid"] > SIDE)).sum())
@@ -100,6 +113,10 @@ def show(given: Answer) -> None:
                 },
                 alt=f"First {SIDE} places {name[:1].lower()}{name[1:]}",
             )
+
+
+def _everything(given: Answer, ranked: pd.DataFrame, retrieved: pd.DataFrame) -> None:
+    """Every scored item as a table."""
     judged = int(ranked["judged"].sum())
     lost = int((~ranked["retrieved"]).sum())
     table(
@@ -135,6 +152,12 @@ def _own_metrics(given: Answer) -> None:
                 unit="judged items",
                 define=row["metric"] if row["metric"] != "ndcg@10" else "own_ndcg",
                 least=1,
-                note=f"{row['value_without']:.3f} without: {row['difference']:+.3f}, {text.direction(row['difference'])}; "
-                "one query, so no interval",
+                note=f"{_against(row)}one query, so no interval",
             )
+
+
+def _against(row: Mapping[Hashable, Any]) -> str:
+    """A query's metric without SIDs, and the change; nothing where that is unknown."""
+    if pd.isna(row["difference"]):
+        return ""
+    return f"{row['value_without']:.3f} without: {row['difference']:+.3f}, {text.direction(row['difference'])}; "

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from app.fetch import current
-from app.text import escape
+from app.fetch import current, fetch
+from app.queries import snapshot
+from app.text import escape, listed
 from engine.errors import EngineError
 
 _logger = logging.getLogger(__name__)
@@ -46,6 +47,21 @@ def nothing(message: str, *, remedy: str | None = None) -> None:
     st.info(message + (f"  \n{remedy}" if remedy else ""), icon=":material/inbox:")
 
 
+def imported() -> bool:
+    """Whether the current run was made of files of another system."""
+    return fetch(snapshot.missing_files, current().run_id) is not None
+
+
+def unfilled(message: str, *, needs: tuple[str, ...], remedy: str | None = None) -> None:
+    """`nothing`, unless the current run was imported without what the page `needs`: then that is the reason."""
+    missing = fetch(snapshot.missing_files, current().run_id) or ()
+    lacking = [name for name in needs if name in missing]
+    if lacking:
+        nothing(f"This run was imported, and {listed(lacking)} were not among its files.")
+    else:
+        nothing(message, remedy=remedy)
+
+
 def bad_parameter(name: str, value: str, allowed: str) -> None:
     """A link named something that this snapshot does not have; the page stays usable."""
     st.warning(
@@ -55,8 +71,17 @@ def bad_parameter(name: str, value: str, allowed: str) -> None:
 
 
 def has_run() -> bool:
-    """Whether there is a run with SIDs to show; says so where there is not."""
+    """Whether there is a run with SIDs to show; says so where there is not, and what an imported one lacks."""
     if current().run_id:
+        missing = fetch(snapshot.missing_files, current().run_id)
+        if missing is not None:
+            lacks = listed(missing)
+            lacks = (
+                f" {lacks[:1].upper()}{lacks[1:]} were not among its files; what rests on them is empty."
+                if lacks
+                else ""
+            )
+            st.caption(f":material/move_to_inbox: This run was imported, nothing was trained here.{lacks}")
         return True
     nothing(
         "This snapshot holds a catalogue but no run with semantic identifiers yet.",

@@ -35,7 +35,7 @@ def retier(rows: pd.DataFrame, head: float, torso: float) -> pd.DataFrame:
 
 def by_tier(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a tier: n_categories, n_items, own_level1 (share of categories), utilisation, aliasing, purity (weighted
-    by items), funnel counts, and categories protected / not / too small to tell."""
+    by items), funnel counts (NaN where unknown), and categories protected / not / too small to tell."""
     out = []
     for tier in TIERS:
         part = rows[rows["tier"] == tier]
@@ -46,7 +46,7 @@ def by_tier(rows: pd.DataFrame) -> pd.DataFrame:
         row = {"tier": tier, "n_categories": len(part), "n_items": int(part["n_items"].sum())}
         row |= {"own_level1": float(part["own_level1"].astype(float).mean())}
         row |= {name: float((part[name] * weight).sum()) for name in ("utilisation", "aliasing", "purity")}
-        row |= {name: int(part[name].fillna(0).sum()) for name in FUNNEL}
+        row |= {name: int(part[name].sum()) if part[name].notna().any() else float("nan") for name in FUNNEL}
         row |= {
             "protected": int(verdicts.get("yes", 0)),
             "unprotected": int(verdicts.get("no", 0)),
@@ -68,7 +68,7 @@ def items(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str, limit: 
 
     Columns: item_id, title, seller, sid, n_sharing, n_beams (stored queries with its SID in a beam), best_rank,
     best_rank_without, lost_at (the first step not passed: 'has a SID' | 'uniquely decodable' |
-    'unique and generated' | 'in a top 10', or 'not lost').
+    'unique and generated' | 'in a top 10', or 'not lost'; 'not known' where the run holds no beams or scores).
     """
     return cursor.execute(
         """
@@ -81,15 +81,21 @@ def items(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str, limit: 
         best AS (
             SELECT item_id, min(rank) AS best_rank, min(rank_without_sid) AS best_rank_without
             FROM scores WHERE run_id = $run AND item_id IN (SELECT item_id FROM mine) GROUP BY 1
+        ),
+        there AS (
+            SELECT EXISTS (FROM beams WHERE run_id = $run) AS beams, EXISTS (FROM scores WHERE run_id = $run) AS scores
         )
-        SELECT m.item_id, m.title, m.seller, s.sid, s.n_sharing, coalesce(r.n_beams, 0) AS n_beams, b.best_rank,
-               b.best_rank_without,
+        SELECT m.item_id, m.title, m.seller, s.sid, s.n_sharing,
+               CASE WHEN t.beams THEN coalesce(r.n_beams, 0) END AS n_beams,
+               b.best_rank, b.best_rank_without,
                CASE WHEN s.sid IS NULL THEN 'has a SID' WHEN s.n_sharing > 1 THEN 'uniquely decodable'
+                    WHEN NOT t.beams THEN 'not known'
                     WHEN r.sid IS NULL THEN 'unique and generated'
+                    WHEN NOT t.scores THEN 'not known'
                     WHEN b.best_rank IS NULL OR b.best_rank > 10 THEN 'in a top 10' ELSE 'not lost' END AS lost_at
-        FROM mine m LEFT JOIN sids s ON s.run_id = $run AND s.item_id = m.item_id
+        FROM mine m CROSS JOIN there t LEFT JOIN sids s ON s.run_id = $run AND s.item_id = m.item_id
         LEFT JOIN reach r USING (sid) LEFT JOIN best b ON b.item_id = m.item_id
-        ORDER BY list_position(['has a SID', 'uniquely decodable', 'unique and generated', 'in a top 10', 'not lost'], lost_at),
+        ORDER BY list_position(['has a SID', 'uniquely decodable', 'unique and generated', 'in a top 10', 'not known', 'not lost'], lost_at),
                  m.item_id
         LIMIT $limit OFFSET $offset
         """,

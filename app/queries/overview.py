@@ -11,7 +11,7 @@ import pandas as pd
 BASELINE = "strong"
 """What 'without SIDs' means in every claim: the strong ranker without SIDs, trained apart."""
 RANKER = "dsirm"
-LADDER = ("cosine", "weak", "strong", "strong_gbm", "control", "placebo", "naive", "dsirm")
+LADDER = ("cosine", "weak", "strong", "strong_gbm", "control", "placebo", "naive", "dsirm", "given_without", "given")
 SEGMENTS = (
     "all", "seen", "new", "tier=head", "tier=torso", "tier=tail",
     "category_tier=head", "category_tier=torso", "category_tier=tail",
@@ -45,9 +45,10 @@ def headline(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
         FROM comparisons c
         LEFT JOIN metrics w ON w.run_id = c.run_id AND w.segment = c.segment AND w.metric = c.ranker || '.' || c.metric
         LEFT JOIN metrics o ON o.run_id = c.run_id AND o.segment = c.segment AND o.metric = c.baseline || '.' || c.metric
-        WHERE c.run_id = ? AND c.ranker = ? AND c.baseline = ?
+        JOIN runs r ON r.run_id = c.run_id AND c.ranker = coalesce(r.ranker, ?) AND c.baseline = coalesce(r.baseline, ?)
+        WHERE c.run_id = ?
         """,
-        [run_id, RANKER, BASELINE],
+        [RANKER, BASELINE, run_id],
     ).df()
     order = {segment: i for i, segment in enumerate(SEGMENTS)}
     rows = rows[rows["segment"].isin(order)]
@@ -66,7 +67,8 @@ def ladder(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str, segment:
         SELECT split_part(m.metric, '.', 1) AS ranker, m.value, m.low, m.high, m.n,
                c.difference, c.low AS difference_low, c.high AS difference_high, c.p_value
         FROM metrics m
-        LEFT JOIN comparisons c ON c.run_id = m.run_id AND c.segment = m.segment AND c.baseline = ?
+        JOIN runs r ON r.run_id = m.run_id
+        LEFT JOIN comparisons c ON c.run_id = m.run_id AND c.segment = m.segment AND c.baseline = coalesce(r.baseline, ?)
              AND c.ranker = split_part(m.metric, '.', 1) AND c.metric = ?
         WHERE m.run_id = ? AND m.segment = ? AND m.metric = split_part(m.metric, '.', 1) || '.' || ?
         """,

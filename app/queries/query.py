@@ -40,7 +40,9 @@ def find_query(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str) -> pd.
     """
     return cursor.execute(
         f"""
-        SELECT q.*, EXISTS (SELECT 1 FROM scores s WHERE s.run_id = $run AND s.query_id = q.query_id) AS cached,
+        SELECT q.*, EXISTS (SELECT 1 FROM scores s WHERE s.run_id = $run AND s.query_id = q.query_id)
+               OR (SELECT method = 'imported' FROM runs WHERE run_id = $run)
+                  AND EXISTS (FROM beams b WHERE b.run_id = $run AND b.query_id = q.query_id) AS cached,
                ({_NORMAL} = $text) AS by_text
         FROM queries q
         WHERE {_NORMAL} = $text OR query_id = $id
@@ -64,7 +66,9 @@ def log(
         f"""
         WITH scored AS (
             SELECT *, CASE WHEN count(*) OVER (PARTITION BY {_NORMAL}) = 1 THEN text ELSE query_id END AS handle
-            FROM queries WHERE query_id IN (SELECT DISTINCT query_id FROM scores WHERE run_id = $run))
+            FROM queries WHERE query_id IN (
+                SELECT query_id FROM scores WHERE run_id = $run
+                UNION SELECT b.query_id FROM beams b JOIN runs r USING (run_id) WHERE run_id = $run AND r.method = 'imported'))
         SELECT q.query_id, q.text, q.handle, q.frequency, q.tier, q.split, q.source, q.seen, q.kind, q.n_judged, q.category,
                count(*) OVER () AS n_found, m.value, m.value_without, m.difference
         FROM scored q

@@ -22,6 +22,25 @@ def runs(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     return cursor.execute("SELECT * FROM runs ORDER BY created_at, run_id").df()
 
 
+def missing_files(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, ...] | None:
+    """What was not among the files of an imported run; None for a run that was trained here."""
+    row = cursor.execute(
+        """
+        SELECT EXISTS (FROM sids WHERE run_id = $run), EXISTS (FROM beams WHERE run_id = $run),
+               EXISTS (FROM beams WHERE run_id = $run AND log_prob IS NOT NULL), EXISTS (FROM scores WHERE run_id = $run),
+               EXISTS (FROM scores WHERE run_id = $run AND score_without_sid IS NOT NULL)
+        FROM runs WHERE run_id = $run AND method = 'imported'
+        """,
+        {"run": run_id},
+    ).fetchone()
+    if row is None:
+        return None
+    sids, beams, likely, scores, without = row
+    there = {"SIDs": sids, "beams": beams, "probabilities of beams": likely or not beams,
+             "scores with SIDs": scores, "scores without SIDs": without}  # fmt: skip
+    return tuple(name for name, given in there.items() if not given)
+
+
 def stages(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     """How long each stage of a run took and its peak memory."""
     return cursor.execute(

@@ -10,7 +10,7 @@ from app.charts import codebook as charts
 from app.components import code_card
 from app.components.figure import chosen_point, figure, paged_table, table
 from app.components.links import choose
-from app.components.states import bad_parameter, has_run, header, nothing, panel
+from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
 from app.fetch import current, fetch, uncached
 from app.queries import codebook as queries
 from app.queries import map as maps
@@ -118,6 +118,9 @@ def show_map() -> None:
     trust = fetch(maps.faithfulness, run)
     box = parse_box(st.query_params.get("box")) or maps.EVERYWHERE
     whole = fetch(maps.count, run, maps.EVERYWHERE)
+    if not whole and imported():
+        nothing("This run was imported without a map.", remedy="`python -m engine import FOLDER --map` draws one.")
+        return
     if not whole:
         nothing(
             "The map is still being computed: it takes longest, so it is published after everything else.",
@@ -265,7 +268,7 @@ if has_run():
     run = current().run_id
     levels = fetch(queries.depth, run)
     if not levels:
-        nothing("This run has no codes.", remedy="Publish it again: `python -m engine publish`.")
+        unfilled("This run has no codes.", needs=("SIDs",), remedy="Publish it again: `python -m engine publish`.")
         st.stop()
     with panel("Health of each level"):
         health_strip(levels)

@@ -8,7 +8,7 @@ from app.charts import coverage as charts
 from app.components.figure import choose_from, chosen_point, figure, paged_table, table
 from app.components.links import button, choose, link
 from app.components.metric import verdict_badge
-from app.components.states import bad_parameter, has_run, header, nothing, panel
+from app.components.states import bad_parameter, has_run, header, nothing, panel, unfilled
 from app.fetch import current, fetch
 from app.queries import coverage as queries
 from app.text import escape
@@ -74,25 +74,35 @@ def pictures(rows: pd.DataFrame, filters: dict[str, object]) -> None:
     with left, panel("Funnel", height=360):
         tiers = queries.by_tier(rows)
         tail = tiers[tiers["tier"] == "tail"]
-        reach = f"{100 * tail['generated'].sum() / max(tail['has_sid'].sum(), 1):.1f} %" if len(tail) else "none"
+        known = len(tail) > 0 and bool(tail["generated"].notna().all())
+        reach = (
+            f"{100 * tail['generated'].sum() / max(tail['has_sid'].sum(), 1):.1f} %" if known else "an unknown share"
+        )
         figure(
             charts.funnel(tiers), title="Funnel by tier", subtitle="How far items come, each step within the one before",
             data=tiers, n=f"{int(tiers['n_items'].sum()):,} items, all", define="funnel", filters=filters, key="funnel",
             alt=f"Funnel from SID to top 10 by tier; {reach} of tail items with a SID are unique and generated.",
         )  # fmt: skip
     with right, panel("Categories by size and reach", height=360):
-        figure(
-            charts.gaps(rows), title="Which categories are missed", subtitle="Click a category to follow it to its queries",
-            data=rows, n=f"{len(rows):,} categories, all", define="protection", filters=filters, key="gaps",
-            on_select=from_gaps,
-            alt=f"{int((rows['generated'] == 0).sum())} of {len(rows)} categories have no item with a SID of its own that is generated.",
-        )  # fmt: skip
+        if rows["generated"].isna().all():
+            st.subheader("Which categories are missed", anchor=False, help=text.DEFINITIONS["protection"])
+            unfilled("Which items are generated was not measured in this run.", needs=("beams",))
+        else:
+            figure(
+                charts.gaps(rows), title="Which categories are missed", subtitle="Click a category to follow it to its queries",
+                data=rows, n=f"{len(rows):,} categories, all", define="protection", filters=filters, key="gaps",
+                on_select=from_gaps,
+                alt=f"{int((rows['generated'] == 0).sum())} of {len(rows)} categories have no item with a SID of its own that is generated.",
+            )  # fmt: skip
     left, right = st.columns(2, gap="large")
     with left, panel("Lift by category", height=360):
         judged = charts.distinct_lifts(rows)
         if judged.empty:
             st.subheader("AUC lift by category", anchor=False, help=text.DEFINITIONS["lift"])
-            nothing("No category has enough test queries for a lift of its own: n too small everywhere.")
+            unfilled(
+                "No category has enough test queries for a lift of its own: n too small everywhere.",
+                needs=("scores with SIDs", "scores without SIDs"),
+            )
         else:
             below = int((judged["high"] < 0).sum())
             figure(
@@ -149,7 +159,7 @@ def category_card(row: pd.Series) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(escape(row["category"]), anchor=False)
         button("Close", "category", "", id="close-category", icon=":material/close:")
-    verdict = row["protected"] if isinstance(row["protected"], str) else "n too small"
+    verdict = row["protected"] if isinstance(row["protected"], str) else "not judged"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Protected?**", help=text.DEFINITIONS["protection"])
         verdict_badge(VERDICTS.get(verdict), charts.VERDICT_NAMES.get(verdict, verdict))
@@ -253,8 +263,9 @@ if has_run():
     run = current().run_id
     stored = fetch(queries.coverage, run)
     if stored.empty:
-        nothing(
+        unfilled(
             "This run has no coverage by category.",
+            needs=("SIDs",),
             remedy="The catalogue has no categories, or the run was published without its audit: `python -m engine publish`.",
         )
     else:

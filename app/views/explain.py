@@ -12,7 +12,7 @@ from app.components.explanation import Explanation, Ranker, explain, load_ranker
 from app.components.figure import chosen_row, figure, table
 from app.components.links import button, choose, link
 from app.components.metric import metric_card
-from app.components.states import bad_parameter, has_run, header, nothing, panel
+from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
 from app.fetch import current, fetch
 from app.queries import explain as queries
 from engine.errors import EngineError
@@ -46,15 +46,21 @@ def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
         if labels.empty:
             st.caption("This item has no SID in this run.")
         for level in labels.to_dict("records"):
-            matched = int(row["match_level"] or 0) >= level["level"]
             link(
                 "codebook",
-                f"{'✓ matched' if matched else '✗ no beam'} · level {level['level']}: {text.escape(level['prefix'])} · "
+                f"{_agrees(row['match_level'], level['level'])}level {level['level']}: {text.escape(level['prefix'])} · "
                 f"{text.escape(level['label'] or 'no label')} · {text.plural(level['n_items'], 'item', 'items')}",
                 {"code": level["prefix"]},
             )
-        if int(row["match_level"] or 0) > 0:
+        if row["match_level"] > 0:
             st.caption(f"The beam of rank {int(row['beam_rank'])} agrees this deep.")
+
+
+def _agrees(match_level: float | None, level: int) -> str:
+    """Whether a beam agrees with the item down to a level; nothing where that is unknown."""
+    if match_level is None or pd.isna(match_level):
+        return ""
+    return "✓ matched · " if match_level >= level else "✗ no beam · "
 
 
 def scores(row: pd.Series, n: int) -> None:
@@ -248,6 +254,9 @@ def _reset() -> None:
 def unscored(given: Answer, item: pd.Series) -> None:
     """An item that is neither a candidate nor judged: nothing stored; the live model can still explain it."""
     st.text(f"{given.text}\n{item['title']}")
+    if imported():
+        unfilled("This pair is not among the imported scores.", needs=("scores with SIDs",))
+        return
     nothing(
         "This item is not among the scored ones: the first stage did not retrieve it and nobody judged it.",
         remedy="The Query page says where it was lost; the live model can say how it would have scored.",
@@ -295,7 +304,8 @@ def pair(given: Answer, item: pd.Series) -> None:
         ranker = load_ranker(reference(given))
         made = explain(ranker, given, row)
     except EngineError as error:
-        nothing(f"The exact contributions of this pair cannot be shown: {text.escape(error)}")
+        why = "the ranker of an imported run is not known" if imported() else str(error)
+        nothing(f"The exact contributions of this pair cannot be shown: {text.escape(why)}.")
         return
     with panel("Contributions", height=360):
         contributions(made, named(made, full, no_image=row["mm_missing"] == 1), given, full)
@@ -311,7 +321,8 @@ def start() -> None:
     """Pairs worth a look, where the link names none."""
     rows = fetch(queries.strongest, current().run_id, 50)
     if rows.empty:
-        nothing("This run stored no contributions.", remedy="Type a query and an item above.")
+        why = ": the ranker of an imported run is not known" if imported() else ""
+        nothing(f"This run stored no contributions{why}.", remedy="Type a query and an item above.")
         return
 
     def take() -> None:

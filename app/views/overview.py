@@ -11,7 +11,7 @@ from app.charts import overview as charts
 from app.components.figure import figure, table
 from app.components.links import link
 from app.components.metric import health_light, metric_card, verdict_badge
-from app.components.states import has_run, header, nothing, panel
+from app.components.states import has_run, header, nothing, panel, unfilled
 from app.fetch import current, fetch
 from app.queries import overview as queries
 from app.queries import snapshot
@@ -46,7 +46,8 @@ def identity() -> None:
         return
     run = next(r for r in fetch(snapshot.runs).to_dict("records") if r["run_id"] == run_id)
     sizes = " × ".join(str(int(k)) for k in run["sizes"]) if run["sizes"] is not None else "unknown"
-    took = f", trained in {run['seconds'] / 60:.1f} minutes" if run["seconds"] == run["seconds"] else ""
+    made = "imported" if run["method"] == "imported" else "trained"
+    took = f", {made} in {run['seconds'] / 60:.1f} minutes" if run["seconds"] == run["seconds"] else ""
     first = {"category": "level 1 belongs to categories", "kmeans": "level 1 is k-means cells (no categories)"}
     st.markdown(
         f"Run **{escape(run_id)}**: method {escape(str(run['method']).upper())}, preset {escape(run['preset'])}, seed "
@@ -108,7 +109,11 @@ def headline() -> None:
     whole = {row["metric"]: row for row in rows[rows["segment"] == "all"].to_dict("records")}
     shown = [m for m in ("auc", "ndcg@10") if m in whole]
     if not shown:
-        nothing("This run holds no comparison with and without SIDs: no judged test queries.")
+        unfilled(
+            "This run holds no comparison with and without SIDs: no judged test queries.",
+            needs=("scores with SIDs", "scores without SIDs"),
+        )
+        alone()
         return
     for metric, place in zip(shown, st.columns(len(shown), gap="medium"), strict=True):
         row, name = whole[metric], text.METRIC_NAMES[metric]
@@ -128,6 +133,18 @@ def headline() -> None:
                 f"{name}: {text.evidence(row['low'], row['high'])} (paired by query, {text.p_value(row['p_value'])})."
             )
             st.markdown(f"**{escape(said)}**" if row["n"] >= text.LEAST_QUERIES else f"**{name}: {text.TOO_SMALL}.**")
+
+
+def alone() -> None:
+    """The metrics of scores that were imported without any to compare them with."""
+    steps = {m: fetch(queries.ladder, current().run_id, m, "all") for m in ("auc", "ndcg@10")}
+    known = {m: rows.iloc[0] for m, rows in steps.items() if len(rows) == 1}
+    for (metric, row), place in zip(known.items(), st.columns(max(len(known), 1)), strict=False):
+        with place:
+            metric_card(
+                f"{text.METRIC_NAMES[metric]} with SIDs", row["value"], low=row["low"], high=row["high"], n=row["n"],
+                define=metric,
+            )  # fmt: skip
 
 
 def comparisons() -> None:
@@ -182,7 +199,7 @@ def generator() -> None:
     """How often the beams hold what relevant items carry, and whether every beam exists."""
     rows = fetch(queries.generation, current().run_id)
     if rows.empty:
-        nothing("This run was not measured on test queries.")
+        unfilled("This run was not measured on test queries.", needs=("SIDs", "beams"))
         return
     named = rows.assign(
         measure=[text.generation_name(m) for m in rows["metric"]], on=[text.segment_name(s) for s in rows["segment"]]
@@ -253,7 +270,9 @@ def stories() -> None:
     """Three queries that show what a code means."""
     rows = fetch(queries.stories, current().run_id)
     if rows.empty:
-        nothing("This run has no judged query that tells a story yet.")
+        unfilled(
+            "This run has no judged query that tells a story yet.", needs=("scores with SIDs", "scores without SIDs")
+        )
         return
     for row, place in zip(rows.to_dict("records"), st.columns(len(rows)), strict=True):
         name, icon = STORY_NAMES.get(str(row["kind"]), (str(row["kind"]), ":material/menu_book:"))

@@ -12,7 +12,7 @@ from app.components.answer import Answer, answer, labels, origin
 from app.components.figure import chosen_point, chosen_row, figure, table
 from app.components.links import address, button, choose, link
 from app.components.lost import lost
-from app.components.states import bad_parameter, has_run, header, nothing, panel
+from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
 from app.fetch import current, fetch, uncached
 from app.queries import query as queries
 from app.queries import snapshot as snapshot_queries
@@ -41,7 +41,12 @@ def choose_from_log() -> None:
     wanted = (run, ORDERS[order or "most frequent"], None if tier == "all" else tier, words or "")
     rows = _in_words(fetch(queries.log, *wanted, LOG_ROWS))
     if rows.empty:
-        nothing("No query of this run is like that.", remedy="Clear the words or choose another tier.")
+        plain = not words and tier in (None, "all")
+        unfilled(
+            "No query of this run is like that.",
+            needs=("beams", "scores with SIDs") if plain else (),
+            remedy="Clear the words or choose another tier.",
+        )
         return
     found = int(rows["n_found"].iloc[0])
     table(
@@ -146,6 +151,9 @@ def marked(nodes: pd.DataFrame, run: str) -> pd.DataFrame:
 def beam_trie(given: Answer) -> None:
     """The search tree, drawn and as an equal table."""
     run = current().run_id
+    if given.nodes.empty and imported():
+        unfilled("Of an imported run the beams alone are known, not the search tree they come from.", needs=("beams",))
+        return
     if given.nodes.empty:
         nothing("No beams were stored for this query.", remedy="Switch on “Generate live”.")
         return

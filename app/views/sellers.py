@@ -12,7 +12,7 @@ from app.charts.waterfall import arrow
 from app.components.figure import chosen_point, chosen_row, figure, table
 from app.components.links import address, button, choose, link
 from app.components.metric import metric_card
-from app.components.states import bad_parameter, has_run, header, nothing, panel
+from app.components.states import bad_parameter, has_run, header, nothing, panel, unfilled
 from app.fetch import current, fetch
 from app.queries import sellers as queries
 
@@ -329,7 +329,10 @@ header(
 if has_run():
     found = fetch(queries.choices, current().run_id)
     if found.empty:
-        nothing("This run holds no exposure audit: nothing was retrieved for a query with traffic.")
+        unfilled(
+            "This run holds no exposure audit: nothing was retrieved for a query with traffic.",
+            needs=("scores with SIDs", "scores without SIDs"),
+        )
     else:
         # The address bar holds what the control shows, so the names are plain words.
         dimensions = [d.replace("_", " ") for d in queries.DIMENSIONS if d in set(found["dimension"])]

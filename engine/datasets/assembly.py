@@ -35,7 +35,9 @@ def _table(validator: Validator, name: str, sql: str | None) -> pa.Table:
 
 
 def _queries(validator: Validator) -> str | None:
-    present = [t for t in ("interactions", "judgments") if t in validator.raw]
+    present: list[str] = [t for t in ("interactions", "judgments") if t in validator.raw]
+    # Only where nothing else names a query do those of an audit become the catalogue's.
+    present = present or [t for t in ("beams", "scores") if t in validator.raw]
     if "queries" in validator.raw:
         base = f"SELECT *, _row AS place FROM {validator.accepted('queries')}"
     elif present:

@@ -30,7 +30,10 @@ MAX_NUMBER = 1e15
 MAX_EMBEDDING = 16_384
 SPLITS = ("train", "valid", "test")
 
-Kind = Literal["id", "label", "text", "category", "number", "grade", "time", "object", "embedding", "split"]
+Kind = Literal[
+    "id", "label", "text", "category", "number", "grade", "time", "object", "embedding", "split",
+    "sid", "rank", "score", "log_prob",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,30 @@ FILES: dict[str, tuple[Column, ...]] = {
 }
 """Input files in the order in which they are validated: later ones refer to earlier ones."""
 
-AUDIT_FILES = ("sids", "beams", "scores")
-"""Outputs of another system: part of the contract, but not of a catalogue."""
+AUDIT_FILES: dict[str, tuple[Column, ...]] = {
+    "sids": (
+        _ITEM_ID,
+        Column("sid", "sid", required=True, also=("semantic_id", "codes", "tokens", "index", "code")),
+    ),
+    "beams": (
+        _QUERY_ID,
+        _QUERY,
+        Column("rank", "rank", required=True, also=("position", "beam", "beam_rank")),
+        Column("sid", "sid", required=True, also=("semantic_id", "codes", "tokens", "index", "code")),
+        Column("log_prob", "log_prob", also=("logprob", "log_probability", "score")),
+    ),
+    "scores": (
+        _QUERY_ID,
+        _QUERY,
+        _ITEM_ID,
+        Column("score", "score", required=True, also=("score_with_sid", "relevance", "logit")),
+        Column("score_without_sid", "score"),
+    ),
+}
+"""Outputs of another system: part of the contract, but not of a catalogue. A SID may lie in columns `code_1`... instead."""
+
+COLUMNS = FILES | AUDIT_FILES
+"""Every file of the contract."""
 
 
 def _schema(**fields: pa.DataType) -> pa.Schema:

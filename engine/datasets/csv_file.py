@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from engine.datasets.contract import FILES
+from engine.datasets.contract import COLUMNS
 from engine.datasets.raw import BadRow, RawTable, clean_columns, count, first_line, needs
 from engine.errors import DataError
 
@@ -59,7 +59,7 @@ def _read_header(path: Path, label: str, table: str) -> list[str]:
     if len(header) == 1:
         for other in set(_DELIMITER_NAMES) - {delimiter}:
             names = [n.strip().strip('"').casefold() for n in header[0].split(other)]
-            if len(names) > 1 and set(names) & {c.name for c in FILES[table]}:
+            if len(names) > 1 and set(names) & {c.name for c in COLUMNS[table]}:
                 raise DataError(
                     f"{label}:1 columns are separated by {_DELIMITER_NAMES[other]} where {path.suffix} means "
                     f"{_DELIMITER_NAMES[delimiter]}; save it with {_DELIMITER_NAMES[delimiter]}"

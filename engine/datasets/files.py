@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from engine.datasets.contract import AUDIT_FILES, FILES, close_matches
+from engine.datasets.contract import AUDIT_FILES, COLUMNS, FILES, close_matches
 from engine.datasets.csv_file import read_csv
 from engine.datasets.json_file import read_jsonl
 from engine.datasets.raw import RawTable, clean_columns, count, first_line, needs, quoted
@@ -23,7 +23,7 @@ class SourceFile(NamedTuple):
     """One input file of the contract."""
 
     table: str
-    """'items', 'queries', 'interactions' or 'judgments'."""
+    """A file of `contract.COLUMNS`: 'items', 'queries' ..."""
     path: Path
 
     @property
@@ -32,8 +32,10 @@ class SourceFile(NamedTuple):
         return Path(self.path.name.removesuffix(".gz")).suffix
 
 
-def find_files(folder: Path) -> tuple[list[SourceFile], list[str]]:
+def find_files(folder: Path, *, audit: bool = False) -> tuple[list[SourceFile], list[str]]:
     """The contract's files in a folder, in the contract's order, and warnings about others that look like data.
+
+    With `audit` those that another system made too, after the catalogue's.
 
     Raises DataError where the folder is missing, holds no items file, or holds one kind of file twice.
     """
@@ -43,6 +45,7 @@ def find_files(folder: Path) -> tuple[list[SourceFile], list[str]]:
         raise DataError(
             f"{folder} is a file; give the folder that holds it, with items.csv (or .parquet, .tsv, .jsonl)"
         )
+    wanted = COLUMNS if audit else FILES
     found: dict[str, list[Path]] = {}
     warnings = []
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
@@ -50,14 +53,15 @@ def find_files(folder: Path) -> tuple[list[SourceFile], list[str]]:
         stem, suffix = Path(name).stem, Path(name).suffix
         if suffix not in SUFFIXES:
             continue
-        if stem in FILES:
+        if stem in wanted:
             found.setdefault(stem, []).append(path)
         elif stem in AUDIT_FILES:
             warnings.append(
-                f"{path.name} is not part of a catalogue and was not read (it serves audits of SIDs made elsewhere)"
+                f"{path.name} is not part of a catalogue and was not read (it serves audits of SIDs made elsewhere: "
+                f"'python -m engine import')"
             )
         else:
-            hint = close_matches(stem, list(FILES))
+            hint = close_matches(stem, list(wanted))
             warnings.append(f"{path.name} was not read" + (f"; did you mean '{hint[0]}{suffix}'?" if hint else ""))
     for stem, paths in found.items():
         if len(paths) > 1:
@@ -68,7 +72,7 @@ def find_files(folder: Path) -> tuple[list[SourceFile], list[str]]:
             f"{folder} is not a dataset: it has no items file (items.csv, .tsv, .jsonl or .parquet, optionally .gz); "
             f"it holds {there}"
         )
-    return [SourceFile(table, found[table][0]) for table in FILES if table in found], warnings
+    return [SourceFile(table, found[table][0]) for table in wanted if table in found], warnings
 
 
 def read_file(connection: duckdb.DuckDBPyConnection, source: SourceFile, staging: Path) -> RawTable:

@@ -11,10 +11,20 @@ from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
+from pandas import DataFrame
 
-from engine.datasets import icecat, rejects, storage
+from engine.datasets import esci, icecat, rejects, sid_json, storage, wands
 from engine.datasets.assembly import assemble
-from engine.datasets.contract import TABLES, Catalogue, DatasetSettings, SettingsFile, normalise_query, read_settings
+from engine.datasets.audit_files import AuditFiles, AuditValidator, audit_files
+from engine.datasets.contract import (
+    FILES,
+    TABLES,
+    Catalogue,
+    DatasetSettings,
+    SettingsFile,
+    normalise_query,
+    read_settings,
+)
 from engine.datasets.files import find_files, read_file
 from engine.datasets.report import Report
 from engine.datasets.storage import list_catalogues as list_catalogues
@@ -24,14 +34,20 @@ from engine.datasets.validation import Validator
 from engine.errors import DataError
 from engine.progress import Progress, silent
 
-ADAPTERS: dict[str, Callable[[Path, Path], None]] = {"icecat": icecat.adapt}
+ADAPTERS: dict[str, Callable[[Path, Path], None]] = {
+    "icecat": icecat.adapt,
+    "wands": wands.adapt,
+    **esci.ADAPTERS,
+    "sid-json": sid_json.adapt,
+}
 """Name -> function(source folder, empty contract folder) that writes a public layout as contract files."""
 
 FEW_LOGGED_QUERIES = 200
 """With fewer distinct logged queries, synthetic ones are made from the items."""
 SYNTHETIC_SEED = 0
 
-_SIGNS = {"icecat": icecat.FILES}
+_SIGNS = {"icecat": icecat.FILES, "wands": wands.FILES, "esci": esci.FILES, "sid-json": (sid_json.INDEX,)}
+"""Patterns of the files that give a layout away."""
 
 
 class Ingested(NamedTuple):
@@ -41,9 +57,20 @@ class Ingested(NamedTuple):
     report: Report
 
 
+class IngestedAudit(NamedTuple):
+    """What `ingest_audit` gives back."""
+
+    catalogue: Catalogue
+    files: AuditFiles
+    rejects: DataFrame
+    """Every rejected row, in the columns of `contract.REJECTS`."""
+    report: Report
+
+
 class _Checked(NamedTuple):
     validator: Validator
     settings: SettingsFile
+    warnings: list[str]
     report: Report
 
 
@@ -72,16 +99,40 @@ def ingest(
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
         checked = _check(connection, folder, adapter, staged, max_reject_share, progress)
         checked.report.require_ok()
-        tables = assemble(checked.validator)
-        progress(5, 8)
-        settings = _with_currency(checked.settings.settings, tables["items"])
-        report, tables = _with_synthetic(checked.report, tables, settings)
-        progress(6, 8)
-        name = storage.fingerprint(tables, settings, named=checked.settings.named)
-        storage.store(workspace, staged, name, tables, settings, rejects.rejected_rows(checked.validator), report)
-        progress(7, 8)
-        catalogue = load(workspace, name)
-        progress(8, 8)
+        return _store(workspace, staged, checked, checked.report, progress)
+
+
+def ingest_audit(
+    folder: Path, workspace: Path, *, adapter: str | None = None, max_reject_share: float = 0.05, progress: Progress = silent
+) -> IngestedAudit:  # fmt: skip
+    """The same for a folder that also holds SIDs, beams or scores made elsewhere: its catalogue is stored, they are given back.
+
+    The catalogue is the one that `ingest` makes of the folder, unless no file of it names any query: then those of the
+    beams and scores become its queries. Raises DataError as `ingest` does, and where there is nothing to audit.
+    """
+    with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
+        checked = _check(connection, folder, adapter, staged, max_reject_share, progress, audit=True)
+        checked.report.require_ok()
+        found = audit_files(checked.validator)
+        own = rejects.report(checked.validator, checked.warnings, max_reject_share=max_reject_share, tables=FILES)
+        catalogue, stored = _store(workspace, staged, checked, own, progress)
+        made = stored.warnings[len(own.warnings) :]
+        report = dataclasses.replace(checked.report, warnings=(*checked.report.warnings, *made))
+        return IngestedAudit(catalogue, found, rejects.rejected_rows(checked.validator), report)
+
+
+def _store(workspace: Path, staged: Path, checked: _Checked, report: Report, progress: Progress) -> Ingested:
+    tables = assemble(checked.validator)
+    progress(5, 8)
+    settings = _with_currency(checked.settings.settings, tables["items"])
+    report, tables = _with_synthetic(report, tables, settings)
+    progress(6, 8)
+    name = storage.fingerprint(tables, settings, named=checked.settings.named)
+    rejected = rejects.rejected_rows(checked.validator, FILES)
+    storage.store(workspace, staged, name, tables, settings, rejected, report)
+    progress(7, 8)
+    catalogue = load(workspace, name)
+    progress(8, 8)
     return Ingested(catalogue, report)
 
 
@@ -98,26 +149,26 @@ def _check(
     staged: Path,
     max_reject_share: float,
     progress: Progress,
+    *,
+    audit: bool = False,
 ) -> _Checked:
     source = _contract_folder(folder, adapter, staged)
     settings = read_settings(source)
-    files, warnings = find_files(source)
-    connection = duckdb.connect(
-        config={"temp_directory": str(staged / "spill"), "autoinstall_known_extensions": "false"}
-    )
-    validator = Validator(connection, settings.settings, staged)
+    files, warnings = find_files(source, audit=audit)
+    warnings = [*settings.warnings, *warnings]
+    validator = (AuditValidator if audit else Validator)(connection, settings.settings, staged)
     for done, file in enumerate(files):
-        progress(done, 8)
+        progress(4 * done // len(files), 8)
         validator.check(file.table, read_file(connection, file, staged))
     progress(4, 8)
-    found = rejects.report(validator, [*settings.warnings, *warnings], max_reject_share=max_reject_share)
-    return _Checked(validator, settings, found)
+    found = rejects.report(validator, warnings, max_reject_share=max_reject_share)
+    return _Checked(validator, settings, warnings, found)
 
 
 def _contract_folder(folder: Path, adapter: str | None, staged: Path) -> Path:
     if adapter is None:
         for name, files in _SIGNS.items():
-            if folder.is_dir() and all((folder / f).exists() for f in files):
+            if folder.is_dir() and all(any(folder.glob(f)) for f in files):
                 raise DataError(f"{folder} has the layout of '{name}', not of the contract; add --adapter {name}")
         return folder
     if adapter not in ADAPTERS:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import duckdb
 import numpy as np
 
-from engine.datasets.contract import FILES
+from engine.datasets.contract import COLUMNS
 from engine.errors import DataError
 
 
@@ -53,7 +53,7 @@ class RawTable:
 
 def clean_columns(names: list[str], table: str, label: str) -> list[str]:
     """The contract's spelling for known names, whatever their case; others as they are. Clashes are errors."""
-    known = {c.name for c in FILES[table]}
+    known = {c.name for c in COLUMNS[table]}
     clean = []
     for position, name in enumerate(names, start=1):
         name = name.strip() or f"column_{position}"
@@ -67,7 +67,7 @@ def clean_columns(names: list[str], table: str, label: str) -> list[str]:
 
 def needs(table: str) -> str:
     """What such a file must hold, for messages."""
-    required = [f"'{c.name}'" for c in FILES[table] if c.required]
+    required = [f"'{c.name}'" for c in COLUMNS[table] if c.required]
     return f"a header line with {', '.join(required)}, and rows"
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import duckdb
 import pandas as pd
 from pandas import DataFrame
 
-from engine.datasets.contract import REJECTS, shown
+from engine.datasets.contract import COLUMNS, REJECTS, shown
 from engine.datasets.report import EXAMPLES, FileCount, Issue, Report
 from engine.datasets.validation import Validator, row_json
 
 
-def report(validator: Validator, warnings: list[str], *, max_reject_share: float) -> Report:
-    """Counts per file and per broken rule, with the first examples."""
+def report(
+    validator: Validator, warnings: list[str], *, max_reject_share: float, tables: Collection[str] = COLUMNS
+) -> Report:
+    """Counts per file and per broken rule, with the first examples; of `tables` alone."""
     connection = validator.connection
     rejected = dict(connection.execute("SELECT file, count(DISTINCT _row) FROM broken GROUP BY file").fetchall())
     files, issues = [], []
     for table, raw in validator.raw.items():
+        if table not in tables:
+            continue
         bad = sum(b.rows for b in raw.bad_rows) + rejected.get(table, 0)
         files.append(FileCount(raw.file, raw.n_read, raw.n_read - bad, bad))
         for rule in dict.fromkeys(b.rule for b in raw.bad_rows):
@@ -52,10 +58,12 @@ def _why(why: str, other: int | None, table: str, validator: Validator) -> str:
     return why.replace("{line}", f"{raw.file}:{raw.lines[other]}")
 
 
-def rejected_rows(validator: Validator) -> DataFrame:
-    """Every rejected row in the columns of `contract.REJECTS`, in the order of the files."""
+def rejected_rows(validator: Validator, tables: Collection[str] = COLUMNS) -> DataFrame:
+    """Every rejected row of `tables` in the columns of `contract.REJECTS`, in the order of the files."""
     connection, parts = validator.connection, []
     for table, raw in validator.raw.items():
+        if table not in tables:
+            continue
         broken = connection.execute(
             f"""SELECT b._row, b.col, b.rule, b.value, b.why, b.other_row, {row_json(raw)} AS row
             FROM broken b JOIN {raw.name} r ON r.rowid = b._row WHERE b.file = '{table}' ORDER BY b._row, b.col, b.rule"""

@@ -45,12 +45,12 @@ def fingerprint(tables: dict[str, pa.Table], settings: DatasetSettings, *, named
         digest.update(f"\0{name}:{table.num_rows}".encode())
         for column in table.column_names:
             digest.update(f"\0{column}".encode())
-            for part in _content(table.column(column)):
+            for part in content(table.column(column)):
                 digest.update(part)
     return digest.hexdigest()[:16]
 
 
-def _content(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
+def content(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
     """The values of a column as bytes that depend on nothing else (not on chunks, offsets or unused bits)."""
     yield np.asarray(pc.is_valid(column).combine_chunks()).astype(np.uint8).tobytes()
     values = pc.drop_null(column)

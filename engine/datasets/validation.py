@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.datasets.contract import (
-    FILES,
+    COLUMNS,
     MAX_CATEGORY_DEPTH,
     MAX_EMBEDDING,
     MAX_ID_CHARACTERS,
@@ -50,6 +50,7 @@ class Validator:
         self.warnings: list[str] = []
         self.raw: dict[str, RawTable] = {}
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(
             "CREATE TABLE broken(file VARCHAR, _row BIGINT, col VARCHAR, rule VARCHAR, value VARCHAR, why VARCHAR, other_row BIGINT)"
         )
@@ -61,14 +62,14 @@ class Validator:
         self.raw[table] = raw
         self._check_columns(table, raw)
         self._create_typed(table, raw)
-        for column in FILES[table]:
+        for column in COLUMNS[table]:
             if column.name in raw.columns:
                 self._check_values(table, raw, column)
         getattr(self, f"_check_{table}")(raw)
 
     def _check_columns(self, table: str, raw: RawTable) -> None:
         named = list(raw.columns)
-        for column in FILES[table]:
+        for column in COLUMNS[table]:
             if column.required and column.name not in raw.columns:
                 near = close_matches(column.name, named, column.also)
                 raise DataError(
@@ -79,7 +80,7 @@ class Validator:
                         else f"; add '{column.name}'"
                     )
                 )
-        if table in ("interactions", "judgments"):
+        if "query" in (c.name for c in COLUMNS[table]):
             if "query" not in raw.columns and "query_id" not in raw.columns:
                 near = close_matches("query", named, ("query_text", "search_term", "keyword", "q", "qid", "search"))
                 raise DataError(
@@ -91,16 +92,16 @@ class Validator:
                     f"{raw.file} names queries by 'query_id', but no queries file gives their text; "
                     f"add queries.csv with query_id,text or a column 'query' with the text"
                 )
-        unknown = [c for c in named if c not in {k.name for k in FILES[table]}]
+        unknown = [c for c in named if c not in {k.name for k in COLUMNS[table]}]
         if unknown and table == "items":
             self.warnings.append(f"{raw.file}: unknown columns kept as attributes: {_listed(unknown)}")
         elif unknown:
             self.warnings.append(f"{raw.file}: unknown columns ignored: {_listed(unknown)}")
 
     def _create_typed(self, table: str, raw: RawTable) -> None:
-        known = [c.name for c in FILES[table]]
+        known = [c.name for c in COLUMNS[table]]
         select = []
-        for column in FILES[table]:
+        for column in COLUMNS[table]:
             if column.name in raw.columns:
                 value = _typed(column, raw.columns[column.name], self.settings)
             else:
@@ -241,7 +242,8 @@ class Validator:
                 )  # fmt: skip
 
     def _check_interactions(self, raw: RawTable) -> None:
-        self._check_references("interactions", raw)
+        self._check_query("interactions", raw)
+        self._check_item("interactions")
         over = self._one(f"SELECT count(*) FROM {self.accepted('interactions')} WHERE clicks > impressions")
         if over:
             self.warnings.append(f"{raw.file}: {over:,} rows have more clicks than impressions; kept as given")
@@ -249,7 +251,8 @@ class Validator:
             self.warnings.append(f"{raw.file}: no impressions, clicks or purchases; each row counts as one click")
 
     def _check_judgments(self, raw: RawTable) -> None:
-        self._check_references("judgments", raw)
+        self._check_query("judgments", raw)
+        self._check_item("judgments")
         self._check_duplicates("judgments", "_key, item_id, coalesce(source, ''), rater", "item_id",
                                "same rater judged the pair twice", where="rater IS NOT NULL")  # fmt: skip
         self.connection.execute(
@@ -264,8 +267,8 @@ class Validator:
             other="(SELECT first_row FROM again a WHERE a._row = t._row)",
         )  # fmt: skip
 
-    def _check_references(self, table: str, raw: RawTable) -> None:
-        """Adds `_key`, the query_id each row means, and rejects rows of unknown items or queries."""
+    def _check_query(self, table: str, raw: RawTable) -> None:
+        """Adds `_key`, the query_id each row means, and rejects rows of unknown queries."""
         by_id = "query_id" in raw.columns
         text = "query" in raw.columns
         column = "query_id" if by_id else "query"
@@ -298,6 +301,8 @@ class Validator:
             stated = f"NOT coalesce({_BLANK.format(f't.{column}')}, true)"
             self._break(table, column, "unknown query", f"{stated} AND ({known})",
                         _literal(f"{self.raw['queries'].file} has no accepted row with it"))  # fmt: skip
+
+    def _check_item(self, table: str) -> None:
         items = "SELECT item_id FROM " + self.accepted("items")
         self._break(table, "item_id", "unknown item", f"t.item_id NOT IN ({items})",
                     _literal(f"{self.raw['items'].file} has no accepted row with it"))  # fmt: skip
@@ -313,7 +318,8 @@ class Validator:
 
 # ---------------------------------------------------------------- typed values
 
-_SQL_TYPE = {"number": "DOUBLE", "grade": "DOUBLE", "time": "TIMESTAMP", "embedding": "FLOAT[]"}
+_REALS = ("number", "grade", "rank", "score", "log_prob")
+_SQL_TYPE = dict.fromkeys(_REALS, "DOUBLE") | {"time": "TIMESTAMP", "embedding": "FLOAT[]"}
 
 
 def _typed(column: Column, source: str, settings: DatasetSettings) -> str:
@@ -321,8 +327,7 @@ def _typed(column: Column, source: str, settings: DatasetSettings) -> str:
     name = quoted(column.name)
     text = name if source == "VARCHAR" else f"CAST({name} AS VARCHAR)"
     convert: dict[str, Callable[[], str]] = {
-        "number": lambda: f"TRY_CAST({text if source == 'BOOLEAN' else name} AS DOUBLE)",
-        "grade": lambda: f"TRY_CAST({text if source == 'BOOLEAN' else name} AS DOUBLE)",
+        **dict.fromkeys(_REALS, lambda: f"TRY_CAST({text if source == 'BOOLEAN' else name} AS DOUBLE)"),
         # Through TIMESTAMPTZ, because a plain cast drops a stated offset from UTC.
         "time": lambda: f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)",
         "embedding": lambda: f"TRY_CAST({name if source.endswith(']') else text} AS FLOAT[])",

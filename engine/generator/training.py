@@ -2,8 +2,7 @@
 
 Cross-entropy over each level's own codes with smoothed labels, levels weighted alike. The softmax of a level runs
 over all K_l codes of that level and not over the children that exist: the trie restricts decoding, so unconstrained
-decoding stays meaningful. An epoch over the queries visits every query with interactions once and draws one of its
-items in proportion to interaction strength. Part of every batch of the query stage are titles: without them the model
+decoding stays meaningful. Part of every batch of the query stage are titles: without them the model
 forgets the titles, learns the training queries by heart and finds fewer items for new ones. AdamW, gradient norm
 clipped at 1, and one warm-up and cosine decay a stage.
 
@@ -15,7 +14,6 @@ training equals an uninterrupted one bit for bit (same machine, library versions
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +26,8 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
 from engine.config import GeneratorConfig
+from engine.generator.examples import Stage, draw, schedule, stage_of
+from engine.generator.full import FullGenerator
 from engine.generator.model import CompactGenerator
 from engine.progress import Progress, silent
 
@@ -35,8 +35,6 @@ CHECKPOINT_EVERY = 100
 """Steps between checkpoints."""
 REPORT_EVERY = 20
 """Steps between history rows and between progress calls."""
-WARMUP_SHARE = 0.05
-FINAL_LR_SHARE = 0.02
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 1.0
 
@@ -44,26 +42,11 @@ CLIP_NORM = 1.0
 class GeneratorFit(NamedTuple):
     """A trained generator."""
 
-    model: CompactGenerator
+    model: CompactGenerator | FullGenerator
     """Ready to decode."""
     history: DataFrame
     """step, name, value: `alignment.loss`, `query.loss` (nats a SID, as trained: of the whole mixed batch and with
     smoothed labels), their levels `.loss_1` .., and `lr`."""
-
-
-class Stage(NamedTuple):
-    """Examples of one stage: inputs, and for each the items it may be asked to spell."""
-
-    name: str
-    x: np.ndarray
-    """(M, D) float32 input embeddings."""
-    codes: np.ndarray
-    """(P, L) candidate targets, grouped by input."""
-    first: np.ndarray
-    """(M + 1,) offsets: input m's candidates are first[m] .. first[m + 1] - 1."""
-    cumulative: np.ndarray
-    """(P + 1,) float64 cumulative strength of the candidates."""
-    steps: int
 
 
 def train_generator(
@@ -99,8 +82,8 @@ def train_generator(
     items = np.arange(len(item_x))
     every = np.ones(len(items), dtype=np.float32)
     stages = [
-        _stage("alignment", item_x, item_codes, (items, items, every), config.alignment_epochs, config.batch),
-        _stage("query", query_x, item_codes, (pair_query, pair_item, pair_weight), config.query_epochs, config.batch),
+        stage_of("alignment", item_x, item_codes, (items, items, every), config.alignment_epochs, config.batch),
+        stage_of("query", query_x, item_codes, (pair_query, pair_item, pair_weight), config.query_epochs, config.batch),
     ]
     total = sum(stage.steps for stage in stages)
     model = CompactGenerator.initialise(sizes, item_x.shape[1], config, seed=seed).to(device).train()
@@ -110,8 +93,8 @@ def train_generator(
     before = 0
     for number, stage in enumerate(stages):
         for step in range(max(done - before, 0), stage.steps):
-            x, codes = _examples(stages, number, step, config, seed=seed)
-            lr = config.lr * _schedule(step, stage.steps)
+            x, codes = draw(stages, number, step, config, seed=seed)
+            lr = config.lr * schedule(step, stage.steps)
             training.step(stage.name, torch.from_numpy(x).to(device), torch.from_numpy(codes).to(device), lr)
             done += 1
             if done % CHECKPOINT_EVERY == 0 or done == total:
@@ -183,74 +166,6 @@ class _Training:
         self.done = state["done"]
         self.history = [tuple(row) for row in state["history"]]
         return self.done
-
-
-def _stage(
-    name: str,
-    x: np.ndarray,
-    item_codes: np.ndarray,
-    interactions: tuple[np.ndarray, np.ndarray, np.ndarray],
-    epochs: float,
-    batch: int,
-) -> Stage:
-    """Group the interactions (input, item, strength) of positive strength by input."""
-    source, item, strength = interactions
-    kept = np.flatnonzero(strength > 0)
-    kept = kept[np.argsort(source[kept], kind="stable")]
-    inputs, counts = np.unique(source[kept], return_counts=True)
-    return Stage(
-        name=name,
-        x=np.ascontiguousarray(x[inputs], dtype=np.float32),
-        codes=np.ascontiguousarray(item_codes[item[kept]], dtype=np.int64),
-        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        cumulative=np.concatenate([[0.0], np.cumsum(strength[kept], dtype=np.float64)]),
-        steps=math.ceil(len(inputs) * epochs / batch),
-    )
-
-
-def _examples(
-    stages: list[Stage], number: int, step: int, config: GeneratorConfig, *, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (B, D) and SIDs (B, L) of a step of stage `number`; after the titles' own stage, titles among them."""
-    n_titles = int(config.title_share * config.batch) if number > 0 else 0
-    own = _batch(stages[number], step, config.batch - n_titles, seed=(seed, number))
-    if n_titles == 0:
-        return own
-    titles = _batch(stages[0], step, n_titles, seed=(seed, len(stages)))
-    return np.concatenate([own[0], titles[0]]), np.concatenate([own[1], titles[1]])
-
-
-def _batch(stage: Stage, step: int, batch: int, *, seed: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (B, D) and SIDs (B, L) of a step: a window of the endless stream of shuffled epochs."""
-    n = len(stage.x)
-    xs, targets = [], []
-    position = step * batch
-    while position < (step + 1) * batch:
-        epoch, offset = divmod(position, n)
-        order, target = _epoch(stage.first, stage.cumulative, (*seed, epoch))
-        window = order[offset : offset + (step + 1) * batch - position]
-        xs.append(stage.x[window])
-        targets.append(stage.codes[target[window]])
-        position += len(window)
-    return np.concatenate(xs), np.concatenate(targets)
-
-
-def _epoch(first: np.ndarray, cumulative: np.ndarray, seed: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The order (M,) of the inputs in an epoch, and for each input (M,) its target, drawn by strength."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(first) - 1)
-    low, high = cumulative[first[:-1]], cumulative[first[1:]]
-    drawn = np.searchsorted(cumulative, low + rng.random(len(low)) * (high - low), side="right") - 1
-    return order, np.clip(drawn, first[:-1], first[1:] - 1)
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Share of the peak learning rate: linear warm-up, then half a cosine down to `FINAL_LR_SHARE`."""
-    warmup = max(1, round(WARMUP_SHARE * steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _signature(stages: list[Stage], sizes: tuple[int, ...], config: GeneratorConfig, seed: int) -> str:

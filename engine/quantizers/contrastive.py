@@ -9,10 +9,7 @@ serves the catalogue and not its popular part.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import pickle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +19,8 @@ import torch
 
 from engine.config import QuantizerConfig
 from engine.progress import Progress, silent
+from engine.quantizers.checkpoint import EVERY, name_of_inputs, read_checkpoint, write_checkpoint
+from engine.quantizers.history import Row, table, use_of_codes, use_of_levels
 from engine.quantizers.losses import commitment, info_nce, reconstruction, rotate, straight_through
 from engine.quantizers.model import ContrastiveQuantizer, load_contrastive
 from engine.quantizers.residual import Residuals
@@ -30,7 +29,6 @@ from engine.quantizers.sampling import PairSampler
 __all__ = ["ContrastiveQuantizer", "QuantizerFit", "load_contrastive", "train_contrastive"]
 
 _LOG_EVERY = 10
-_CHECKPOINT_EVERY = 100
 _WARM_UP = 20
 _FINAL_LR = 0.1
 _WEIGHT_DECAY = 0.01
@@ -68,20 +66,15 @@ def train_contrastive(
     With `checkpoint`, the whole state is written there every 100 steps; a later call with equal arguments goes on
     from it and ends bitwise equal to an uninterrupted one. The file is removed at the end.
     """
-    training = _Training(item_x, query_x, pair_query, pair_item, pair_weight, category_code, config, sizes, seed)
-    done = training.resume(checkpoint) if checkpoint is not None else 0
-    for step in range(done, config.steps):
-        training.step(step)
-        progress(step + 1, config.steps)
-        if checkpoint is not None and (step + 1) % _CHECKPOINT_EVERY == 0:
-            training.save(checkpoint, step + 1)
+    training = Training(item_x, query_x, pair_query, pair_item, pair_weight, category_code, config, sizes, seed)
+    training.run(progress, checkpoint, every=EVERY)
     fit = training.finish()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return fit
 
 
-class _Training:
+class Training:
     """The state of one training: model, optimizer, counts since the last restart, history.
 
     Random draws are functions of (seed, step), so the sampler's state is the number of steps done.
@@ -109,9 +102,32 @@ class _Training:
         self.forced = torch.from_numpy(category_code.astype(np.int64)) if known and category_code is not None else None
         assert self.forced is None or int(self.forced.max()) < sizes[0], "a category code is beyond level 1's size"
         self.model = ContrastiveQuantizer(item_x.shape[1], config.dim, sizes, forced_level=known)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.lr, weight_decay=_WEIGHT_DECAY)
+        self.optimizer = self.optimizer_of({config.lr: list(self.model.parameters())})
         self.hits = [torch.zeros(size, dtype=torch.int64) for size in sizes]
-        self.history: list[tuple[int, str, float]] = []
+        self.history: list[Row] = []
+
+    @staticmethod
+    def optimizer_of(weights: dict[float, list[torch.Tensor]]) -> torch.optim.AdamW:
+        """AdamW over weights by their highest learning rate."""
+        groups = [{"params": params, "lr": lr, "highest_lr": lr} for lr, params in weights.items()]
+        return torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY)
+
+    def items(self, rows: np.ndarray) -> torch.Tensor:
+        """Embeddings (B, D) of these items."""
+        return torch.from_numpy(self.item_x[rows])
+
+    def queries(self, rows: np.ndarray) -> torch.Tensor:
+        """Embeddings (B, D) of these queries."""
+        return torch.from_numpy(self.query_x[rows])
+
+    def run(self, progress: Progress, checkpoint: Path | None, *, every: int) -> None:
+        """All steps, from where `checkpoint` stopped, with a checkpoint each `every` steps."""
+        done = self.resume(checkpoint) if checkpoint is not None else 0
+        for step in range(done, self.config.steps):
+            self.step(step)
+            progress(step + 1, self.config.steps)
+            if checkpoint is not None and (step + 1) % every == 0:
+                self.save(checkpoint, step + 1)
 
     def step(self, step: int) -> None:
         """One optimizer step, then the codebooks' averages and, when due, restarts."""
@@ -122,15 +138,14 @@ class _Training:
         query, item = self.pairs.draw(config.batch, rng)
         n_pairs = len(item)
         rows = np.concatenate([item, rng.integers(len(self.item_x), size=config.batch)])
-        item_x = torch.from_numpy(self.item_x[rows])
-        latent = model.item(item_x)
+        latent = model.item(self.items(rows))
         result = model.codebooks.quantize(latent, None if self.forced is None else self.forced[rows])
         estimate = self._estimate(latent, result)
         catalogue = result.rows(slice(n_pairs, None))
         commitments = [commitment(catalogue)]
         contrastive = torch.zeros(())
         if n_pairs:
-            query_latent = model.query(torch.from_numpy(self.query_x[query]))
+            query_latent = model.query(self.queries(query))
             query_result = model.codebooks.quantize(query_latent)
             commitments += [commitment(result.rows(slice(n_pairs))), commitment(query_result)]
             known = torch.from_numpy(self.pairs.known(query, item))
@@ -138,11 +153,11 @@ class _Training:
         terms = {
             "contrastive": contrastive,
             "commitment": torch.stack(commitments).mean(),
-            "reconstruction": reconstruction(model.decoder(estimate), item_x),
+            "reconstruction": reconstruction(model.decoder(estimate), torch.from_numpy(self.item_x[rows])),
         }
         loss = torch.stack([getattr(config, f"{name}_weight") * value for name, value in terms.items()]).sum()
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * _schedule(step, config.steps)
+            group["lr"] = group["highest_lr"] * schedule(step, config.steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -166,38 +181,44 @@ class _Training:
         model = self.model.eval()
         model.codebooks.fit(model.project(model.item, self.item_x), self.forced, seed=self.seed, warm=True)
         codes = model.encode_items(self.item_x, None if self.forced is None else self.forced.numpy()).codes
-        for level, size in enumerate(model.sizes):
-            self._log_use(self.config.steps, level, np.bincount(codes[:, level], minlength=size))
-        return QuantizerFit(model, pd.DataFrame(self.history, columns=["step", "name", "value"]))
+        self.history += use_of_levels(self.config.steps, codes, model.sizes)
+        return QuantizerFit(model, table(self.history))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that learns, by name."""
+        return self.model.tensors()
+
+    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The inverse of `tensors`."""
+        self.model.load_tensors(tensors)
 
     def save(self, path: Path, steps_done: int) -> None:
         """Writes the whole state to `path`, replacing it at once."""
         state = {
-            "inputs": self._inputs(),
             "steps_done": steps_done,
-            "model": self.model.tensors(),
+            "tensors": self.tensors(),
             "optimizer": self.optimizer.state_dict(),
             "hits": self.hits,
             "history": self.history,
         }
-        temporary = path.with_name(f"{path.name}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        write_checkpoint(path, self.inputs(), state)
 
     def resume(self, path: Path) -> int:
         """Takes up the state in `path`; the steps it had done, 0 when there is none of these inputs."""
-        try:
-            state = torch.load(path, weights_only=True)
-        except (FileNotFoundError, RuntimeError, EOFError, pickle.UnpicklingError):
+        state = read_checkpoint(path, self.inputs())
+        if state is None:
             return 0
-        if state["inputs"] != self._inputs():
-            return 0
-        self.model.load_tensors(state["model"])
+        self.load_tensors(state["tensors"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.hits = state["hits"]
         self.history = state["history"]
         return int(state["steps_done"])
+
+    def inputs(self) -> str:
+        """Names everything this training depends on."""
+        forced = [] if self.forced is None else [self.forced.numpy()]
+        settings = (type(self).__name__, _VERSION, self.config, self.model.sizes, self.seed)
+        return name_of_inputs(settings, [self.item_x, self.query_x, *self.pairs.arrays(), *forced])
 
     def _estimate(self, latent: torch.Tensor, result: Residuals) -> torch.Tensor:
         estimator = rotate if self.config.rotation_trick else straight_through
@@ -206,30 +227,14 @@ class _Training:
     def _restart(self, steps_done: int, catalogue: Residuals, rng: np.random.Generator) -> None:
         """Logs the use of every code since the last restart, and moves those never drawn onto badly served items."""
         for level, hits in enumerate(self.hits):
-            self._log_use(steps_done, level, hits.numpy())
+            self.history += use_of_codes(steps_done, level, hits.numpy())
             if level > 0 or self.forced is None:
                 moved = self.model.codebooks.restart(level, hits == 0, catalogue.residuals[level].detach(), rng)
                 self.history.append((steps_done, f"restarts_{level + 1}", float(moved)))
             hits.zero_()
 
-    def _log_use(self, steps_done: int, level: int, count: np.ndarray) -> None:
-        share = count[count > 0] / count.sum()
-        perplexity = float(np.exp(-(share * np.log(share)).sum()))
-        self.history.append((steps_done, f"usage_{level + 1}", float((count > 0).mean())))
-        self.history.append((steps_done, f"perplexity_{level + 1}", perplexity))
 
-    def _inputs(self) -> str:
-        """Names everything this training depends on, so that no checkpoint of another one is taken up."""
-        digest = hashlib.sha256(repr((_VERSION, self.config, self.model.sizes, self.seed)).encode())
-        for array in (self.item_x, self.query_x, *self.pairs.arrays()):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).data)
-        if self.forced is not None:
-            digest.update(self.forced.numpy().data)
-        return digest.hexdigest()
-
-
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
     """Share of the learning rate: linear warm-up, then a cosine down to a tenth."""
     warm = min(1.0, (step + 1) / _WARM_UP)
     return warm * (_FINAL_LR + (1 - _FINAL_LR) * 0.5 * (1 + math.cos(math.pi * step / steps)))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import faiss
 import numpy as np
+import torch
+
+from engine.quantizers.nearest import half_squares, nearest
 
 
 def kmeans(
@@ -41,19 +44,18 @@ def balance(x: np.ndarray, centroids: np.ndarray, *, seed: int, iterations: int 
     rows = x if len(x) <= 256 * k else x[np.random.default_rng(seed).choice(len(x), size=256 * k, replace=False)]
     found = np.array(centroids, dtype=np.float32)
     payment = np.zeros(k, dtype=np.float32)
-    mean_square = float(np.square(rows).sum(axis=1).mean(dtype=np.float64))
+    x_rows = torch.from_numpy(rows)
     scale = 0.0
     for iteration in range(iterations):
-        score = rows @ found.T - np.square(found).sum(axis=1) / 2
-        cell = (score - payment).argmax(axis=1)
+        cells = torch.from_numpy(found)
+        cell = nearest(x_rows, cells, half_squares(cells) - torch.from_numpy(payment)).numpy()
         if iteration == 0:
-            scale = rate * (mean_square - 2 * float(score.max(axis=1).mean(dtype=np.float64)))
+            scale = rate * float(np.square(rows - found[cell]).sum(axis=1).mean(dtype=np.float64))
         count = np.bincount(cell, minlength=k)
         uneven = np.log(np.maximum(count, 0.5) * k / len(rows))
         # Half of the old payment is kept: cells that swap their rows every round would never settle.
         payment = (0.5 * payment + 0.5 * scale * uneven).astype(np.float32)
-        used = np.flatnonzero(count)
-        starts = (np.cumsum(count) - count)[used]
-        sums = np.add.reduceat(rows[np.argsort(cell, kind="stable")], starts, axis=0)
-        found[used] = sums / count[used, None].astype(np.float32)
+        sums = torch.zeros(k, rows.shape[1]).index_add_(0, torch.from_numpy(cell), x_rows).numpy()
+        used = count > 0
+        found[used] = sums[used] / count[used, None].astype(np.float32)
     return found

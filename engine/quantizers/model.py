@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from engine.errors import ModelError
+from engine.quantizers import storage
 from engine.quantizers.protocol import Quantized
 from engine.quantizers.residual import ResidualCodebooks
 
-_WEIGHTS = "quantizer.safetensors"
-_SETTINGS = "quantizer.json"
-_FORMAT = 1
+KIND = "contrastive"
 _CHUNK = 8192
 
 
@@ -81,21 +76,7 @@ class ContrastiveQuantizer(nn.Module):
         return self._encode(self.query, x, None)
 
     def _encode(self, side: Projection, x: np.ndarray, forced: torch.Tensor | None) -> Quantized:
-        latent = self.project(side, np.ascontiguousarray(x, dtype=np.float32))
-        codes, norms, quantized = [], [], []
-        for at in range(0, len(latent), _CHUNK):
-            part = slice(at, at + _CHUNK)
-            result = self.codebooks.quantize(latent[part], None if forced is None else forced[part])
-            codes.append(result.codes.numpy())
-            norms.append(result.residuals.norm(dim=2).T.numpy())
-            quantized.append(result.quantized.numpy())
-        levels = len(self.sizes)
-        return Quantized(
-            codes=np.concatenate([np.empty((0, levels), dtype=np.int64), *codes]),
-            residual_norms=np.concatenate([np.empty((0, levels + 1), dtype=np.float32), *norms]),
-            latent=latent.numpy(),
-            quantized=np.concatenate([np.empty((0, self.dim), dtype=np.float32), *quantized]),
-        )
+        return self.codebooks.encode(self.project(side, np.ascontiguousarray(x, dtype=np.float32)), forced)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Weights and codebooks by name."""
@@ -111,17 +92,13 @@ class ContrastiveQuantizer(nn.Module):
 
     def save(self, path: Path) -> None:
         """Writes weights and settings into the folder `path`."""
-        path.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.contiguous() for name, t in self.tensors().items()}, path / _WEIGHTS)
         settings = {
-            "format": _FORMAT,
-            "kind": "contrastive",
             "in_dim": self.in_dim,
             "dim": self.dim,
             "sizes": list(self.sizes),
             "forced_level": self.forced_level,
         }
-        (path / _SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True), encoding="utf-8")
+        storage.write(path, KIND, settings, self.tensors())
 
 
 def load_contrastive(path: Path) -> ContrastiveQuantizer:
@@ -130,17 +107,13 @@ def load_contrastive(path: Path) -> ContrastiveQuantizer:
     Raises ModelError when files are missing, damaged, or of another format.
     """
     try:
-        settings = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
-        if settings["format"] != _FORMAT or settings["kind"] != "contrastive":
-            raise ValueError(f"format {settings['format']}, kind {settings['kind']}")
+        settings, tensors = storage.read(path, KIND)
         quantizer = ContrastiveQuantizer(
             settings["in_dim"], settings["dim"], tuple(settings["sizes"]), forced_level=settings["forced_level"]
         )
-        quantizer.load_tensors(load_file(path / _WEIGHTS))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"no contrastive quantizer of format {_FORMAT} in {path} ({error}); train the run again"
-        ) from error
+        quantizer.load_tensors(tensors)
+    except storage.UNREADABLE as error:
+        raise storage.unreadable(path, KIND, error) from error
     return quantizer.eval()
 
 

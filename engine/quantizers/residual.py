@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from engine.quantizers.kmeans import balance, kmeans
+from engine.quantizers.nearest import half_squares, nearest
+from engine.quantizers.protocol import Quantized
 
-_CHUNK = 8192
+_CHUNK = 1024
 
 
 class Residuals(NamedTuple):
@@ -53,11 +55,7 @@ class ResidualCodebooks:
 
     def nearest(self, level: int, residual: torch.Tensor) -> torch.Tensor:
         """Nearest code (B,) of `residual` (B, d) at the 0-based `level`, by squared distance."""
-        vectors = self.vectors[level]
-        score = residual @ vectors.T - vectors.square().sum(dim=1) / 2
-        if level == 0:
-            score = score.masked_fill(~self.owned, -torch.inf)
-        return score.argmax(dim=1)
+        return nearest(residual, self.vectors[level], self._offset(level))
 
     def quantize(self, latent: torch.Tensor, forced: torch.Tensor | None = None) -> Residuals:
         """Quantizes `latent` (B, d); `forced` (B,) int64 gives level 1 where it is not -1."""
@@ -73,6 +71,28 @@ class ResidualCodebooks:
             chosen.append(vector)
             residuals.append(residual)
         return Residuals(torch.stack(codes, dim=1), torch.stack(residuals), torch.stack(chosen))
+
+    @torch.inference_mode()
+    def encode(self, latent: torch.Tensor, forced: torch.Tensor | None = None) -> Quantized:
+        """Quantizes all of `latent` (N, d) as `quantize` does, a part at a time and without gradient."""
+        n, levels = len(latent), len(self.sizes)
+        codes = torch.empty(n, levels, dtype=torch.int64)
+        norms = torch.empty(n, levels + 1)
+        quantized = torch.empty(n, self.dim)
+        offsets = [self._offset(level) for level in range(levels)]
+        for at in range(0, n, _CHUNK):
+            part = slice(at, at + _CHUNK)
+            residual = latent[part].clone()
+            torch.linalg.vector_norm(residual, dim=1, out=norms[part, 0])
+            for level, (vectors, offset) in enumerate(zip(self.vectors, offsets, strict=True)):
+                code = nearest(residual, vectors, offset)
+                if level == 0 and forced is not None:
+                    code = torch.where(forced[part] >= 0, forced[part], code)
+                residual -= vectors.index_select(0, code)
+                codes[part, level] = code
+                torch.linalg.vector_norm(residual, dim=1, out=norms[part, level + 1])
+            torch.sub(latent[part], residual, out=quantized[part])
+        return Quantized(codes.numpy(), norms.numpy(), latent.numpy(), quantized.numpy())
 
     def fit(self, latent: torch.Tensor, forced: torch.Tensor | None, *, seed: int, warm: bool = False) -> None:
         """Sets every level from the whole catalogue's latents (N, d): balanced k-means on the residuals of the level above.
@@ -158,6 +178,11 @@ class ResidualCodebooks:
         self.owned = count > 0
         self.vectors[0] = total / count.clamp_min(1)[:, None]
 
+    def _offset(self, level: int) -> torch.Tensor:
+        """What `nearest` adds to each code's product; a level-1 code that does not exist is out of reach."""
+        offset = half_squares(self.vectors[level])
+        return offset.masked_fill_(~self.owned, -torch.inf) if level == 0 else offset
+
     def _assign(self, level: int, residual: torch.Tensor, forced: torch.Tensor | None) -> torch.Tensor:
-        code = torch.cat([self.nearest(level, part) for part in residual.split(_CHUNK)])
+        code = self.nearest(level, residual)
         return torch.where(forced >= 0, forced, code) if level == 0 and forced is not None else code

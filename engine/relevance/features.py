@@ -16,10 +16,23 @@ from scipy import optimize
 from engine.relevance.attribution import GROUPS
 from engine.relevance.lexical import LEXICAL, LexicalIndex
 
-__all__ = ["DENSE", "GROUPS", "LEXICAL", "CategoryClassifier", "LexicalIndex", "cosine", "multimodal"]
+__all__ = [
+    "CENTRED",
+    "DENSE",
+    "GROUPS",
+    "LEXICAL",
+    "CategoryClassifier",
+    "LexicalIndex",
+    "centre",
+    "cosine",
+    "multimodal",
+]
 
 DENSE = ("dm", "mm_dm", "mm_missing", "ct", *LEXICAL)
 """Column order of the dense block."""
+
+CENTRED = tuple(f"{name}_centred" for name in DENSE if name != "mm_missing")
+"""Columns of `centre`: the trick that a baseline ranker gets too."""
 
 _CHUNK = 65_536
 
@@ -58,6 +71,26 @@ def multimodal(
         pair_item[both],
     )
     out[both, 1] = 0.0
+    return out
+
+
+def centre(dense: np.ndarray, query: np.ndarray, listed: np.ndarray, n_queries: int) -> np.ndarray:
+    """(M, len(CENTRED)) float64: `dense` (M, F) less its mean over the query's listed pairs.
+
+    `listed` (M,) bool: the pairs that first-stage retrieval found, for judged ones may be others. The mean of `mm_dm` is
+    over the pairs that have it; a pair that lacks it gets 0, as does every pair of a query without a list.
+    """
+    dense = np.asarray(dense, dtype=np.float64)
+    missing = dense[:, DENSE.index("mm_missing")] > 0
+    out = np.empty((len(dense), len(CENTRED)))
+    for column, name in enumerate(CENTRED):
+        value = dense[:, DENSE.index(name.removesuffix("_centred"))]
+        has = ~missing if name == "mm_dm_centred" else np.ones(len(dense), dtype=bool)
+        counted = np.flatnonzero(listed & has)
+        count = np.bincount(query[counted], minlength=n_queries)
+        total = np.bincount(query[counted], weights=value[counted], minlength=n_queries)
+        known = has & (count[query] > 0)
+        out[:, column] = np.where(known, value - (total / np.maximum(count, 1))[query], 0.0)
     return out
 
 

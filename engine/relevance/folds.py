@@ -7,6 +7,7 @@ cannot be built otherwise, and `train_ranker` takes nothing else.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -133,8 +134,10 @@ class CrossFitted:
 
     dense: (M, F) float64, columns named by `columns`; match_level: (M,) int64 0..L, None without SIDs;
     query: (M,) int64; producer: (M,) int64, the stack that made the row; seen: (stacks, Q) bool, the queries that
-    each stack learnt from. Raises LeakageError when a producer had seen its row's query. Arrays are copied and
-    frozen, so that a proven row stays proven.
+    each stack learnt from; reads: for features that leave a query's own feedback out when they are measured, (Q, k)
+    int64 positions of the queries whose feedback they rest on, -1 pads. Raises LeakageError when a producer had seen
+    its row's query, or a row rests on its own query's feedback. Arrays are copied and frozen, so that a proven row
+    stays proven.
     """
 
     columns: tuple[str, ...]
@@ -143,6 +146,7 @@ class CrossFitted:
     query: np.ndarray
     producer: np.ndarray
     seen: np.ndarray
+    reads: tuple[np.ndarray, ...] = ()
     naive: bool = field(default=False, init=False)
     """Made by `naive_for_comparison_only`: rows may leak; such a ranker is never served."""
 
@@ -158,8 +162,11 @@ class CrossFitted:
 
     @property
     def leaks(self) -> np.ndarray:
-        """(M,) bool: rows whose producer learnt from their query; all False unless `naive`."""
-        return self.seen[self.producer, self.query]
+        """(M,) bool: rows that rest on their own query's feedback; all False unless `naive`."""
+        leaks = self.seen[self.producer, self.query]
+        for read in self.reads:
+            leaks = leaks | (read[self.query] == self.query[:, None]).any(axis=1)
+        return leaks
 
     def _freeze(self) -> None:
         kinds = {
@@ -176,6 +183,10 @@ class CrossFitted:
             copy: np.ndarray = np.array(value, dtype=kind)
             copy.setflags(write=False)
             object.__setattr__(self, name, copy)
+        frozen = tuple(np.array(read, dtype=np.int64) for read in self.reads)
+        for read in frozen:
+            read.setflags(write=False)
+        object.__setattr__(self, "reads", frozen)
         rows = len(self.query)
         assert self.dense.shape == (rows, len(self.columns))
         assert self.producer.shape == (rows,)
@@ -192,12 +203,13 @@ class CrossFitted:
         query: np.ndarray,
         producer: np.ndarray,
         seen: np.ndarray,
+        reads: tuple[np.ndarray, ...] = (),
     ) -> CrossFitted:
         """Rows that may leak, for the benchmark that shows what leaking costs; nothing trained on them is served."""
         rows = object.__new__(cls)
-        names = ("columns", "dense", "match_level", "query", "producer", "seen", "naive")
-        for name, value in zip(names, (tuple(columns), dense, match_level, query, producer, seen, True), strict=True):
-            object.__setattr__(rows, name, value)
+        values = (tuple(columns), dense, match_level, query, producer, seen, reads, True)
+        for each, value in zip(dataclasses.fields(cls), values, strict=True):
+            object.__setattr__(rows, each.name, value)
         rows._freeze()
         return rows
 
@@ -205,11 +217,6 @@ class CrossFitted:
         """The rows of a mask or of positions, e.g. the training side of a cross-validation fold."""
         level = None if self.match_level is None else self.match_level[rows]
         build = CrossFitted.naive_for_comparison_only if self.naive else CrossFitted
-        return build(self.columns, self.dense[rows], level, self.query[rows], self.producer[rows], self.seen)
-
-    def narrow(self, columns: Sequence[str], *, match: bool) -> CrossFitted:
-        """The same rows with fewer dense columns, with or without their match level: what a baseline ranker sees."""
-        dense = self.dense[:, [self.columns.index(name) for name in columns]]
-        level = self.match_level if match else None
-        build = CrossFitted.naive_for_comparison_only if self.naive else CrossFitted
-        return build(tuple(columns), dense, level, self.query, self.producer, self.seen)
+        return build(
+            self.columns, self.dense[rows], level, self.query[rows], self.producer[rows], self.seen, self.reads
+        )

@@ -9,15 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.config import codebook_sizes
+from engine.config import GeneratorConfig, codebook_sizes
 from engine.datasets.contract import Catalogue
-from engine.generator.beam import Beams, beam_search
+from engine.encoders import trainable_top
+from engine.generator.beam import Beams, Decoder, beam_search
+from engine.generator.model import load_generator
 from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
-from engine.generator.training import train_generator
+from engine.generator.training import GeneratorFit, train_generator
 from engine.generator.trie import SidTrie
 from engine.progress import Progress
-from engine.quantizers.contrastive import train_contrastive
 from engine.quantizers.taxonomy import roll_up
+from engine.quantizers.tokenizer import Texts, train_tokenizer
 from engine.relevance.features import cosine
 from engine.relevance.prefix import match_pairs
 from engine.runs import Run, write_table
@@ -85,13 +87,14 @@ def tokenize(run: Run, catalogue: Catalogue, vectors: Vectors, division: Divisio
     @one_thread()
     def body(folder: Path, progress: Progress) -> None:
         sizes, category_code, mapping = _first_level(catalogue, run)
+        texts = _texts(catalogue, run) if config.dynamic_steps else None
         n = len(division.seen)
         for stack in range(n):
             own = folder / f"stack{stack}"
             if (own / "codes.safetensors").is_file():
                 continue
             own.mkdir(exist_ok=True)
-            fit = train_contrastive(
+            fit = train_tokenizer(
                 vectors.items,
                 vectors.queries,
                 *division.pairs(stack),
@@ -99,11 +102,12 @@ def tokenize(run: Run, catalogue: Catalogue, vectors: Vectors, division: Divisio
                 config,
                 sizes,
                 seed=100 * run.config.seed + stack,
+                texts=texts,
                 progress=_part(progress, stack, n),
                 checkpoint=own / "checkpoint",
             )
-            items = fit.quantizer.encode_items(vectors.items, category_code)
-            queries = fit.quantizer.encode_queries(vectors.queries)
+            items = fit.quantizer.encode_items(fit.item_x, category_code)
+            queries = fit.quantizer.encode_queries(fit.query_x)
             fit.quantizer.save(own / "quantizer")
             fit.history.to_parquet(own / "history.parquet")
             save_arrays(
@@ -132,7 +136,7 @@ def generate(
     """Train the generator of every stack and search its beams; (Q, K, L) for each, empty where not needed."""
     config = run.config.generator
 
-    @one_thread()
+    @one_thread(config.kind == "compact")  # a language model needs every core
     def body(folder: Path, progress: Progress) -> None:
         n = len(division.seen)
         query_ids = catalogue.queries["query_id"].to_numpy()
@@ -141,36 +145,86 @@ def generate(
             if (own / "beams.safetensors").is_file():
                 continue
             own.mkdir(exist_ok=True)
-            codes = identifiers.stacks[stack].codes
             trie = identifiers.trie(stack)
-            fit = train_generator(
-                vectors.items,
-                codes,
-                vectors.queries,
-                *division.pairs(stack),
-                identifiers.sizes,
-                config,
-                seed=100 * run.config.seed + stack,
-                progress=_part(progress, stack, n),
-                checkpoint=own / "checkpoint",
+            fit = _fit_generator(
+                run, catalogue, vectors, division, identifiers, stack, _part(progress, stack, n), own / "checkpoint"
             )
             fit.model.save(own / "model", trie.fingerprint)
             fit.history.to_parquet(own / "history.parquet")
-            found = beam_search(fit.model, vectors.queries, trie, width=config.beam_width).beams
+            prompts = generator_input(config, vectors.queries, catalogue.queries["text"].tolist())
+            found = beam_search(fit.model, prompts, trie, width=config.beam_width).beams
+            kept = found.log_prob > -np.inf
+            assert (trie.find(found.codes[kept]) >= 0).all(), "a constrained beam is no SID of the catalogue"
             if stack == 0:
                 beams_table(found, trie, query_ids).to_parquet(folder / "beams.parquet")
                 asked = asked_queries(catalogue)
-                x, ids = vectors.queries[asked], query_ids[asked]
+                x, ids = prompts[asked], query_ids[asked]
                 nodes = beam_search(fit.model, x, trie, width=config.beam_width, kept_nodes=config.kept_nodes).nodes
                 assert nodes is not None
                 beam_nodes_table(nodes, trie, ids).to_parquet(folder / "beam_nodes.parquet")
                 free = beam_search(fit.model, x, trie, width=config.beam_width, constrained=False).beams
                 free_beams_table(free, trie, ids).to_parquet(folder / "free_beams.parquet")
             save_arrays(own / "beams.safetensors", **found._asdict())
+            (own / "checkpoint").unlink(missing_ok=True)
 
     folder = run.stage("generate", "Learning to predict SIDs from queries", body)
     run.offer_tables(folder, "beams", "beam_nodes", "free_beams")
     return [Beams(**load_arrays(folder / f"stack{s}" / "beams.safetensors")) for s in range(len(division.seen))]
+
+
+def generator_input(config: GeneratorConfig, query_x: np.ndarray, texts: list[str]) -> np.ndarray:
+    """What a generator is prompted with, a row a query: embeddings (Q, D), or the texts (Q,) for a language model."""
+    return query_x if config.kind == "compact" else np.array(texts, dtype=object)
+
+
+def load_decoder(config: GeneratorConfig, folder: Path, trie: SidTrie) -> Decoder:
+    """The trained generator in `folder`. Raises ModelError where it does not belong to `trie`."""
+    if config.kind == "compact":
+        return load_generator(folder, trie)
+    from engine.generator.full import load_full_generator  # transformers takes seconds to import
+
+    return load_full_generator(folder, trie)
+
+
+def _fit_generator(
+    run: Run,
+    catalogue: Catalogue,
+    vectors: Vectors,
+    division: Division,
+    identifiers: Identifiers,
+    stack: int,
+    progress: Progress,
+    checkpoint: Path,
+) -> GeneratorFit:
+    config, own = run.config.generator, identifiers.stacks[stack]
+    seed = 100 * run.config.seed + stack
+    if config.kind == "compact":
+        return train_generator(
+            vectors.items, own.codes, vectors.queries, *division.pairs(stack), identifiers.sizes, config, seed=seed,
+            progress=progress, checkpoint=checkpoint,
+        )  # fmt: skip
+    from engine.generator.full_training import train_full_generator
+
+    return train_full_generator(
+        catalogue.items["title"].tolist(), own.codes, catalogue.queries["text"].tolist(), *division.pairs(stack),
+        identifiers.sizes, code_vectors(own, identifiers.sizes), config, seed=seed,
+        progress=progress, checkpoint=checkpoint,
+    )  # fmt: skip
+
+
+def code_vectors(stack: Stack, sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """L arrays (K_l, d) float32: what each code stands for, whatever made the SIDs: the mean of its items' latents, less
+    what the codes above it explain; 0 for an unused code."""
+    left = stack.latent.astype(np.float64)
+    vectors = []
+    for level, size in enumerate(sizes):
+        code = stack.codes[:, level]
+        total = np.zeros((size, left.shape[1]))
+        np.add.at(total, code, left)
+        mean = total / np.maximum(np.bincount(code, minlength=size), 1)[:, None]
+        left = left - mean[code]
+        vectors.append(mean.astype(np.float32))
+    return vectors
 
 
 def match(run: Run, division: Division, pairs: Pairs, identifiers: Identifiers, beams: list[Beams]) -> Matches:
@@ -201,15 +255,24 @@ def _first_level(catalogue: Catalogue, run: Run) -> tuple[tuple[int, ...], np.nd
     """Codes per level, the forced level-1 code of every item (None without categories), and the mapping."""
     config = run.config.quantizer
     categories = [c if isinstance(c, str) else None for c in catalogue.items["category"]]
-    used = len({c for c in categories if c is not None}) if config.category_level else 0
-    sizes = config.sizes or codebook_sizes(len(categories), min(used, MOST_CATEGORIES))
-    if not used:
+    used = len({c for c in categories if c is not None})
+    # Every method gets the sizes that the catalogue's categories ask for: only then do their SIDs compare.
+    sizes = config.sizes or codebook_sizes(
+        len(categories), min(used, MOST_CATEGORIES), config.levels, config.size_factor
+    )
+    if not (used and config.category_level):
         empty = pd.DataFrame({"category": [], "code_1": [], "code_name": [], "merged": []})
         kinds = {"category": str, "code_1": int, "code_name": str, "merged": bool}
         return sizes, None, empty.astype(kinds)
     separator = catalogue.settings.category_separator
     mapped = roll_up(categories, max_codes=sizes[0], separator=separator)
     return sizes, mapped.code, mapped.table
+
+
+def _texts(catalogue: Catalogue, run: Run) -> Texts:
+    """What dynamic encoding reads: the raw texts, and the encoder whose last layer learns along."""
+    top = trainable_top(run.config.encoder.model, max_tokens=run.config.encoder.max_tokens)
+    return Texts(catalogue.items["title"].tolist(), catalogue.queries["text"].tolist(), top)
 
 
 def _part(progress: Progress, stack: int, n: int) -> Progress:

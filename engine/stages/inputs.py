@@ -150,10 +150,10 @@ def divide(run: Run, catalogue: Catalogue) -> Division:
         judged,
         queries["query_id"].map(given).tolist(),
         run.config.split,
-        seed=run.config.seed,
+        seed=run.config.split.seed,
         groups=[" ".join(text.casefold().split()) for text in queries["text"]],
     )
-    led_to = _interactions(catalogue)
+    led_to = interactions(catalogue, run.config.split.until)
     if led_to.empty and split.mode == "holdout":  # no logs: training judgments act as interactions, by fold
         train = set(queries["query_id"][split.split == "train"])
         relevant = judgments[
@@ -231,7 +231,7 @@ def measure(run: Run, catalogue: Catalogue, vectors: Vectors, pairs: Pairs, divi
             progress(stack, len(division.seen))
             query, item, weight = division.pairs(stack)
             classifier = CategoryClassifier.fit(
-                vectors.queries, item_category[item], weight, max(len(found), 1), run.config.seed, query=query
+                vectors.queries, item_category[item], weight, max(len(found), 1), run.config.split.seed, query=query
             )
             rows = division.producer[pairs.query] == stack
             made = classifier.agreement(vectors.queries, pairs.query, pairs.item, item_category)
@@ -243,7 +243,7 @@ def measure(run: Run, catalogue: Catalogue, vectors: Vectors, pairs: Pairs, divi
 
     key = (*encoder_key(run), run.config.retrieval.top)
     dense = run.shared("dense", "Dense features", key, base)
-    ct = run.shared("category", "Category agreement", (*key, run.config.seed, division.key()), category)
+    ct = run.shared("category", "Category agreement", (*key, run.config.split.seed, division.key()), category)
     agreement = load_arrays(ct / "category.safetensors")
     return Features(load_arrays(dense / "base.safetensors")["base"], agreement["served"], agreement["fit"])
 
@@ -253,9 +253,14 @@ def asked_queries(catalogue: Catalogue) -> np.ndarray:
     return np.flatnonzero((catalogue.queries["source"] != "synthetic").to_numpy())
 
 
-def _interactions(catalogue: Catalogue) -> pd.DataFrame:
-    """query_id, item_id, weight of the pairs with a click or a purchase (or any row, where neither is recorded)."""
+def interactions(catalogue: Catalogue, until: str | None) -> pd.DataFrame:
+    """query_id, item_id, weight of the pairs with a click or a purchase (or any row, where neither is recorded).
+
+    Rows dated after `until` are left out, and with it those without a date.
+    """
     log = catalogue.interactions
+    if until is not None:
+        log = log[log["date"] < pd.Timestamp(until) + pd.Timedelta(days=1)]
     if log.empty:
         return pd.DataFrame({"query_id": [], "item_id": [], "weight": []})
     if log[["clicks", "purchases"]].isna().all(axis=None):

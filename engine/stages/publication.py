@@ -10,10 +10,14 @@ import pandas as pd
 
 from engine.audit.tiers import categories_table, category_tiers, query_tiers, sellers_table
 from engine.audit.wording import counted
+from engine.config import Config
 from engine.datasets.contract import Catalogue
+from engine.relevance.features import CENTRED
 from engine.runs import Run, peak_memory_mb, write_table
 from engine.stages.identifiers import Identifiers
 from engine.stages.inputs import Division
+from engine.stages.ranking import baseline_ranker, main_ranker
+from engine.stages.signals import SignalTables
 
 ITEM_COLUMNS = ["item_id", "title", "category", "seller", "brand", "price", "currency", "description", "attributes",
                 "created_at", "popularity", "tier"]  # fmt: skip
@@ -65,7 +69,13 @@ def queries_table(catalogue: Catalogue, division: Division) -> pd.DataFrame:
     )
 
 
-def finish(run: Run, catalogue: Catalogue, division: Division, identifiers: Identifiers | None) -> None:
+def finish(
+    run: Run,
+    catalogue: Catalogue,
+    division: Division,
+    identifiers: Identifiers | None,
+    signals: SignalTables | None,
+) -> None:
     """Write the run's own tables, the catalogue's as this run divides it, and last the manifest."""
     shared, tables = run.folder / "catalogue", run.folder / "tables"
     shared.mkdir(exist_ok=True)
@@ -87,7 +97,7 @@ def finish(run: Run, catalogue: Catalogue, division: Division, identifiers: Iden
         "n_stacks": len(division.seen),
         "notes": _notes(catalogue, division, identifiers),
     }
-    _write_run(run, manifest, division, identifiers)
+    _write_run(run, manifest, division, identifiers, signals)
     run.finish(manifest)
 
 
@@ -115,7 +125,13 @@ def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
     }
 
 
-def _write_run(run: Run, manifest: dict[str, Any], division: Division, identifiers: Identifiers | None) -> None:
+def _write_run(
+    run: Run,
+    manifest: dict[str, Any],
+    division: Division,
+    identifiers: Identifiers | None,
+    signals: SignalTables | None,
+) -> None:
     config, levels = run.config, identifiers.levels if identifiers else None
     stages = pd.DataFrame(manifest["stages"])
     stages["position"] = np.arange(len(stages))
@@ -135,6 +151,10 @@ def _write_run(run: Run, manifest: dict[str, Any], division: Division, identifie
         "levels": levels,
         "sizes": list(identifiers.sizes) if identifiers else None,
         "level1": None if identifiers is None else "category" if forced else "kmeans",
+        "ranker": main_ranker(config),
+        "baseline": baseline_ranker(config),
+        "signal_columns": json.dumps(_signal_columns(config, signals)),
+        "generator": config.generator.kind if identifiers else None,
         "beam_width": config.generator.beam_width if identifiers else None,
         "trie_fingerprint": identifiers.trie().fingerprint if identifiers else None,
         "evaluation": division.split.mode,
@@ -142,6 +162,20 @@ def _write_run(run: Run, manifest: dict[str, Any], division: Division, identifie
         "notes": json.dumps(manifest["notes"]),
     }
     write_table(run.folder / "tables", "runs", pd.DataFrame([row]))
+
+
+def _signal_columns(config: Config, signals: SignalTables | None) -> list[dict[str, Any]]:
+    """What the list `scores.signals` holds: name, signal (None for a list-centred dense feature), level."""
+    if config.ranker.kind == "mlp":
+        return []
+    columns = [{"name": name, "signal": None, "level": 0} for name in CENTRED]
+    if signals is not None:
+        columns += [
+            {"name": name, "signal": signal, "level": level}
+            for name, signal, level in zip(*signals.sid_columns, strict=True)
+            if signal in config.signals.served
+        ]
+    return columns
 
 
 def _histories(run: Run) -> pd.DataFrame:

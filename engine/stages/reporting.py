@@ -13,6 +13,7 @@ from engine.audit.exposure import concentration_table, exposure_table, item_expo
 from engine.audit.findings import findings_table, stories_table
 from engine.audit.health import health_table
 from engine.audit.tiers import categories_table
+from engine.config import SIGNALS
 from engine.datasets.contract import Catalogue
 from engine.evaluation import (
     beam_diversity,
@@ -33,14 +34,25 @@ from engine.stages.artefacts import load_arrays
 from engine.stages.identifiers import Identifiers, Matches
 from engine.stages.inputs import Division, Pairs, Vectors
 from engine.stages.publication import items_table, queries_table
-from engine.stages.ranking import Rankers, main_ranker
+from engine.stages.ranking import Rankers, baseline_ranker, main_ranker
 
+SCORE_COLUMNS = [
+    "query_id", "item_id", "score", "score_without_sid", "score_sid_off", "expected_grade",
+    "expected_grade_without_sid", "rank", "rank_without_sid", "first_stage_rank", "retrieved", "judged", "match_level",
+    "beam_rank", "matched_prefix",
+]  # fmt: skip
+"""What the audit reads of table `scores`."""
 NEIGHBOUR_SAMPLE = 2_000
 NEIGHBOURS = 10
 COMPARISONS = (
-    ("dsirm", "strong"), ("dsirm", "weak"), ("dsirm", "cosine"), ("dsirm", "control"), ("dsirm", "strong_gbm"),
-    ("control", "strong"), ("placebo", "strong"), ("naive", "strong"), ("dsirm", "naive"),
+    ("sid", "strong"), ("sid", "weak"), ("sid", "cosine"), ("sid", "control"), ("sid", "strong_gbm"),
+    ("control", "strong"), ("placebo", "strong"), ("naive", "strong"), ("sid", "naive"),
     ("strong", "weak"), ("strong", "cosine"), ("strong_gbm", "strong"),
+    ("rich", "strong_gbm"), ("rich", "strong"), ("rich", "sid"), ("rich", "twins"), ("twins", "strong_gbm"),
+    ("rich_twins", "twins"), ("rich_twins", "strong_gbm"), ("rich_placebo", "strong_gbm"),
+    ("rich_naive", "strong_gbm"), ("rich", "rich_naive"),
+    *((f"{name}_{kind}", "strong_gbm") for name in SIGNALS for kind in ("gbm", "twin")),
+    *((f"{name}_gbm", f"{name}_twin") for name in SIGNALS),
 )  # fmt: skip
 """Paired tests (ranker, baseline) that every run prints."""
 
@@ -81,7 +93,7 @@ def evaluate(
             {name: mask[tested] for name, mask in segments.items()},
             relevant_grade=relevant_grade,
             comparisons=ladder,
-            with_without=(main_ranker(run), "strong"),
+            with_without=(main_ranker(run.config), baseline_ranker(run.config)),
             query_ids=catalogue.queries["query_id"].iloc[tested].tolist(),
             operating_points=points,
             **settings,
@@ -159,7 +171,7 @@ def audit(
         tables = run.folder / "tables"
         stack = identifiers.stacks[0]
         items, queries = items_table(catalogue), queries_table(catalogue, division)
-        scores = pd.read_parquet(tables / "scores.parquet")
+        scores = pd.read_parquet(tables / "scores.parquet", columns=SCORE_COLUMNS)
         beams = pd.read_parquet(tables / "beams.parquet")
         made: dict[str, pd.DataFrame] = {}
         made["sids"] = sids_table(items["item_id"], stack.codes, identifiers.forced, stack.residual_norms, stack.latent)

@@ -9,10 +9,10 @@ import torch
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread(wanted: bool = True) -> Iterator[None]:
     """Train on one thread: steps of small models are over before a second thread has woken up (docs/LOG.md)."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1 if wanted else before)
     try:
         yield
     finally:

@@ -28,7 +28,7 @@ CREATE TABLE snapshot (
 CREATE TABLE runs (
     run_id VARCHAR NOT NULL,               -- '<name>-<hash8>', also the run's folder name
     name VARCHAR NOT NULL,
-    method VARCHAR NOT NULL,               -- 'dsirm' | 'none'
+    method VARCHAR NOT NULL,               -- 'dsirm' | 'tiger' | 'dsi' | 'rkmeans' | an ablation, 'dsirm-...' | 'none' | 'imported'
     preset VARCHAR NOT NULL,
     seed INTEGER NOT NULL,
     config JSON NOT NULL,
@@ -40,6 +40,10 @@ CREATE TABLE runs (
     levels INTEGER,                        -- L; NULL for method 'none'
     sizes INTEGER[],                       -- K per level
     level1 VARCHAR,                        -- 'category' (forced) | 'kmeans' (no categories) | NULL
+    ranker VARCHAR,                        -- whose score `scores.score` is: 'rich' (boosted) | 'sid' (the paper's MLP) | 'strong_gbm' | 'strong'
+    baseline VARCHAR,                      -- whose `score_without_sid` is: 'strong_gbm' | 'strong', the same learner without SIDs
+    signal_columns JSON,                   -- [{"name","signal","level"}]: what scores.signals holds; signal null: a list-centred dense feature
+    generator VARCHAR,                     -- 'compact' | 'full'
     beam_width INTEGER,
     trie_fingerprint VARCHAR,
     evaluation VARCHAR,                    -- 'holdout' | 'cross_validation'
@@ -120,7 +124,7 @@ CREATE TABLE health (
 -- ---------------------------------------------------------------- what the generator predicts
 CREATE TABLE beams (
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, rank INTEGER NOT NULL, sid VARCHAR NOT NULL, codes INTEGER[] NOT NULL,
-    log_prob DOUBLE NOT NULL,              -- of the whole sid, renormalised over existing children
+    log_prob DOUBLE,                       -- of the whole sid, renormalised over existing children; NULL: not given (imported)
     level_log_probs FLOAT[],               -- per level, sum = log_prob
     n_items BIGINT                         -- items holding the sid
 );
@@ -135,25 +139,28 @@ CREATE TABLE free_beams (                  -- unconstrained decoding, for compar
 );
 
 -- ---------------------------------------------------------------- relevance
--- score             the run's ranker (its ordinal logit): with SIDs for 'dsirm'
--- score_without_sid the strong no-SID ranker, trained apart: every with / without claim
--- score_sid_off     the run's ranker with match level 0: every explanation
+-- score             of runs.ranker: an MLP's ordinal logit, or the grade that boosted trees predict
+-- score_without_sid of runs.baseline, trained apart: every with / without claim
+-- score_sid_off     of runs.ranker with no match and every other SID signal at its query's mean: every explanation
 CREATE TABLE scores (
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
-    score DOUBLE NOT NULL, score_without_sid DOUBLE NOT NULL, score_sid_off DOUBLE NOT NULL,
+    score DOUBLE NOT NULL, score_without_sid DOUBLE, score_sid_off DOUBLE, -- NULL: not given (imported)
     expected_grade DOUBLE, expected_grade_without_sid DOUBLE,
     rank INTEGER, rank_without_sid INTEGER, first_stage_rank INTEGER, -- NULL where not retrieved
     retrieved BOOLEAN NOT NULL, judged BOOLEAN NOT NULL,
     match_level INTEGER, beam_rank INTEGER,   -- deepest agreement 0..L with any beam; the best-ranked beam with it (1-based)
     matched_prefix VARCHAR,                   -- the agreeing prefix; NULL at level 0
-    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE
+    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE,
+    signals FLOAT[]                           -- values of runs.signal_columns; NULL for an MLP
 );
-CREATE TABLE contributions (               -- exact Shapley; feature: dm, mm_dm, ct, qs, sid_1 ... sid_L
+-- exact Shapley; feature: dm, mm_dm, ct, qs, and sid_1 ... sid_L (MLP) or sid_<level>.<signal> (boosted), e.g. sid_2.memory
+CREATE TABLE contributions (
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, feature VARCHAR NOT NULL, value DOUBLE NOT NULL
 );
 CREATE TABLE reference_points (            -- what contributions are measured from: the query's mean candidate, match level 0
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, score DOUBLE NOT NULL,
-    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE
+    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE,
+    signals FLOAT[]                        -- of runs.signal_columns, as in scores
 );
 CREATE TABLE ranker_weights (              -- float64 weights, so that a score can be evaluated without torch
     run_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, name VARCHAR NOT NULL, shape INTEGER[] NOT NULL, "values" DOUBLE[] NOT NULL
@@ -161,8 +168,8 @@ CREATE TABLE ranker_weights (              -- float64 weights, so that a score c
 
 -- ---------------------------------------------------------------- evaluation (test queries unless the segment says otherwise)
 -- segment: 'all', 'seen', 'new', 'tier=head', 'category_tier=tail', 'split=train' ...
--- metric: 'auc', 'ndcg@10', 'within_query_auc', 'precision', 'recall' with prefix '<ranker>.' (dsirm, strong, weak, cosine, control,
--- placebo, strong_gbm, naive), and 'hit@5.level_1' ..., 'validity', 'recall@200', 'beam_diversity', 'prefix_survival.level_1' ...
+-- metric: 'auc', 'ndcg@10', 'within_query_auc', 'precision', 'recall' with prefix '<ranker>.' (MLPs: weak, strong, control, sid,
+-- placebo, naive; boosted: strong_gbm, <signal>_gbm, <signal>_twin, rich, twins, rich_twins, rich_placebo, rich_naive; cosine), and 'hit@5.level_1' ..., 'validity', 'recall@200', 'beam_diversity', 'prefix_survival.level_1' ...
 CREATE TABLE metrics (run_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT);
 CREATE TABLE comparisons (                 -- paired on the same queries: ranker minus baseline
     run_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, baseline VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL,

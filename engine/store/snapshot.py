@@ -27,7 +27,7 @@ import pandas as pd
 
 from engine.errors import SnapshotError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).with_name("schema.sql")
 KEPT = 3
 """Snapshots kept besides pinned ones and those in use."""

@@ -60,13 +60,31 @@ def test_only_the_comparison_constructor_admits_leaks_and_it_marks_them() -> Non
     assert not _rows(np.array([0]), np.array([1]), seen).naive
 
 
-def test_selecting_and_narrowing_keep_rows_and_provenance() -> None:
+def test_a_row_that_rests_on_its_own_query_is_a_leak() -> None:
     seen = np.zeros((1, 3), dtype=bool)
-    rows = CrossFitted(("a", "b"), np.arange(6.0).reshape(3, 2), np.array([0, 1, 2]), np.arange(3), np.zeros(3), seen)
-    part = rows.select(np.array([True, False, True])).narrow(("b",), match=False)
-    assert part.dense.tolist() == [[1.0], [5.0]]
+    read = np.array([[1, 2], [0, -1], [0, 1]])
+    query = np.array([0, 0, 1, 2])
+
+    def rows(read: np.ndarray) -> CrossFitted:
+        return CrossFitted(("a",), np.zeros((4, 1)), None, query, np.zeros(4), seen, reads=(read,))
+
+    assert not rows(read).leaks.any()
+    own = read.copy()
+    own[2, 1] = 2
+    with pytest.raises(LeakageError, match="query 2"):
+        rows(own)
+
+
+def test_selecting_keeps_rows_and_provenance() -> None:
+    seen = np.zeros((1, 3), dtype=bool)
+    read = np.array([[1], [2], [0]])
+    rows = CrossFitted(
+        ("a", "b"), np.arange(6.0).reshape(3, 2), np.array([0, 1, 2]), np.arange(3), np.zeros(3), seen, (read,)
+    )
+    part = rows.select(np.array([True, False, True]))
+    assert part.dense.tolist() == [[0.0, 1.0], [4.0, 5.0]]
     assert part.query.tolist() == [0, 2]
-    assert part.match_level is None
+    assert part.reads[0].tolist() == read.tolist()
 
 
 @pytest.mark.parametrize("train", [train_ranker, train_boosted])

@@ -14,6 +14,7 @@ from engine.config import GeneratorConfig
 from engine.errors import ModelError
 from engine.generator import training
 from engine.generator.beam import beam_search, sequence_log_probs
+from engine.generator.examples import FINAL_LR_SHARE, draw, schedule, stage_of, window
 from engine.generator.model import CompactGenerator, load_generator
 from engine.generator.training import GeneratorFit, train_generator
 from engine.generator.trie import SidTrie
@@ -207,11 +208,11 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(toy: Toy, tmp_path: Pa
 
 def test_an_epoch_visits_every_query_once_and_draws_by_strength(toy: Toy) -> None:
     pairs = (np.array([4, 7, 4, 9, 4]), np.array([0, 3, 1, 2, 5]), np.array([3.0, 1.0, 1.0, 0.0, 0.0]))
-    stage = training._stage("query", np.eye(12, dtype=np.float32), toy.item_codes, pairs, 1.0, 2)
+    stage = stage_of("query", np.eye(12, dtype=np.float32), toy.item_codes, pairs, 1.0, 2)
     assert stage.x.argmax(1).tolist() == [4, 7], "query 9 has no interaction of positive strength"
     drawn = []
     for step in range(2_000):
-        x, codes = training._batch(stage, step, 2, seed=(0, 1))
+        x, codes = window(stage, step, 2, seed=(0, 1))
         assert sorted(x.argmax(1).tolist()) == [4, 7]
         drawn.append(codes[x.argmax(1) == 4][0].tolist())
         assert codes[x.argmax(1) == 7][0].tolist() == toy.item_codes[3].tolist()
@@ -223,39 +224,39 @@ def test_an_epoch_visits_every_query_once_and_draws_by_strength(toy: Toy) -> Non
 def test_batches_run_over_the_borders_of_epochs() -> None:
     codes = np.arange(5)[:, None]
     items = np.arange(5)
-    stage = training._stage("alignment", np.eye(5, dtype=np.float32), codes, (items, items, np.ones(5)), 3.0, 4)
+    stage = stage_of("alignment", np.eye(5, dtype=np.float32), codes, (items, items, np.ones(5)), 3.0, 4)
     assert stage.steps == 4
-    stream = np.concatenate([training._batch(stage, step, 4, seed=(0, 0))[1][:, 0] for step in range(5)])
+    stream = np.concatenate([window(stage, step, 4, seed=(0, 0))[1][:, 0] for step in range(5)])
     epochs = stream.reshape(4, 5)
     assert (np.sort(epochs, axis=1) == np.arange(5)).all()
     assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
-    wide, _ = training._batch(stage, 1, 13, seed=(0, 0))
+    wide, _ = window(stage, 1, 13, seed=(0, 0))
     assert wide.shape == (13, 5), "a batch may hold several epochs"
 
 
 def test_titles_stay_among_the_examples_of_the_query_stage() -> None:
     items, codes = np.arange(6), np.arange(6)[:, None]
     queries = (np.array([0, 1, 2]), np.array([3, 4, 5]), np.ones(3))
-    titles = training._stage("alignment", np.zeros((6, 2), np.float32), codes, (items, items, np.ones(6)), 1.0, 8)
-    asked = training._stage("query", np.ones((3, 2), np.float32), codes, queries, 4.0, 8)
+    titles = stage_of("alignment", np.zeros((6, 2), np.float32), codes, (items, items, np.ones(6)), 1.0, 8)
+    asked = stage_of("query", np.ones((3, 2), np.float32), codes, queries, 4.0, 8)
     for share, n_titles in ((0.0, 0), (0.25, 2), (0.5, 4)):
         config = GeneratorConfig(batch=8, title_share=share)
-        drawn = [training._examples([titles, asked], 1, step, config, seed=0) for step in range(3)]
+        drawn = [draw([titles, asked], 1, step, config, seed=0) for step in range(3)]
         assert [(x[:, 0] == 0).sum() for x, _ in drawn] == [n_titles] * 3
         spelled = np.concatenate([target[x[:, 0] == 0, 0] for x, target in drawn])
         assert len(set(spelled.tolist())) == min(3 * n_titles, 6), "titles come epoch by epoch too"
         assert all((target[x[:, 0] == 1] >= 3).all() for x, target in drawn)
-        alone, _ = training._examples([titles, asked], 0, 0, config, seed=0)
+        alone, _ = draw([titles, asked], 0, 0, config, seed=0)
         assert (alone == 0).all()
 
 
 def test_the_learning_rate_warms_up_and_decays(fit: GeneratorFit) -> None:
-    shares = [training._schedule(step, 200) for step in range(200)]
+    shares = [schedule(step, 200) for step in range(200)]
     assert shares[:10] == pytest.approx(np.arange(1, 11) / 10)
     assert (np.diff(shares[10:]) < 0).all()
     assert shares[10] == 1.0
-    assert shares[-1] == pytest.approx(training.FINAL_LR_SHARE, abs=1e-3)
-    assert training._schedule(0, 1) == 1.0
+    assert shares[-1] == pytest.approx(FINAL_LR_SHARE, abs=1e-3)
+    assert schedule(0, 1) == 1.0
 
 
 # ------------------------------------------------------------------ keeping

@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 
 from engine.config import RankerConfig
 from engine.errors import DataError, ModelError
-from engine.relevance.boosted import train_boosted
 from engine.relevance.features import DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.ranker import RankerFit, _Ensemble, _Rows, grade_levels, train_ranker
@@ -223,14 +222,3 @@ def test_what_cannot_be_trained_or_scored_is_said(data: Data, fitted: RankerFit)
         fitted.scorer.logit(data.dense)
     with pytest.raises(ModelError, match="takes columns dm"):
         fitted.scorer.logit(data.dense[:, :2], data.level)
-
-
-def test_boosted_trees_on_the_same_rows(data: Data) -> None:
-    held, test = _draw(500, 1), _draw(3_000, 2)
-    made = [
-        train_boosted(data.rows, data.grade, seed=0, use_sid=sid, valid=held.served, valid_grades=held.grade)
-        for sid in (False, True, True)
-    ]
-    scores = [trees.score(test.dense, test.level) for trees in made]
-    assert np.array_equal(scores[1], scores[2])
-    assert roc_auc_score(test.grade >= 2, scores[1]) > roc_auc_score(test.grade >= 2, scores[0]) > 0.8

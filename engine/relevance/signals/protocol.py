@@ -9,10 +9,16 @@ learns from queries never reads the feedback of the query that it measures: `Mea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from scipy import sparse
+
+Learns = Literal["fold", "others", "nothing"]
+"""How a signal learns from feedback. `fold`: from all of the shelf's, or through models that did, so that a training
+row's shelf must leave out the row's own fold. `others`: from that of other groups than the measured query's, by
+construction, so that the shelf may hold all of it. `nothing`: from none. Whatever reads `Shelf.stacks` beside it depends
+on the stack that made the run's own SIDs."""
 
 
 class Column(NamedTuple):
@@ -99,12 +105,23 @@ class Fitted(Protocol):
 
 
 class Signal(Protocol):
-    """One idea. `name` as in the configuration; `twin` names its dense twin (None for a twin itself)."""
+    """One idea."""
 
-    name: str
-    twin: str | None
-    cost: str
-    """What it costs, in words: what is stored, what is done for a pair."""
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+
+    @property
+    def twin(self) -> str | None:
+        """The name of its dense twin; None for a twin."""
+
+    @property
+    def learns(self) -> Learns:
+        """From whose feedback."""
+
+    @property
+    def cost(self) -> str:
+        """What it costs, in words: what is stored, what is done for a pair."""
 
     def columns(self, levels: int) -> tuple[Column, ...]:
         """The columns of a run with `levels` prefix levels."""

@@ -1,0 +1,59 @@
+"""An ablation from its plan to its table: shared stages, the runs, the ladder. Run again, it goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine import pipeline
+from engine.ablation import report
+from engine.ablation.ladder import Tables, ladder_tables
+from engine.ablation.plan import Plan
+from engine.ablation.workers import Outcome
+from engine.config import preset
+from engine.datasets.ingest import load
+from engine.errors import RunError
+from engine.progress import Progress, silent
+from engine.runs import Run, Watcher
+from engine.stages import inputs
+
+
+class Ladder(NamedTuple):
+    """What an ablation ends with; also in its folder."""
+
+    tables: Tables
+    run_ids: list[str]
+    """The finished runs that the tables rest on."""
+
+
+def encode_once(plan: Plan, watcher: Watcher | None = None) -> None:
+    """Compute the embeddings of the catalogue, on every core, before workers of one core each would; nothing where all
+    runs are finished."""
+    if plan.todo:
+        first = plan.todo[0]
+        config = preset(plan.preset, method=first.method, seed=first.seed)
+        run = Run.create(plan.workspace, plan.fingerprint, config, pipeline.versions(config), watcher)
+        inputs.encode(run, load(plan.workspace, plan.fingerprint))
+
+
+def conclude(plan: Plan, outcomes: Sequence[Outcome], progress: Progress = silent) -> Ladder:
+    """Measure every run of the plan that is finished and write the ablation's tables.
+
+    Raises RunError where no run is finished.
+    """
+    finished = [job for job in plan.jobs if (plan.workspace / "runs" / job.run_id / "run.json").is_file()]
+    if not finished:
+        reasons = "; ".join(f"{o.job.run_id}: {o.reason}" for o in outcomes)
+        raise RunError(f"No run of the ablation is finished ({reasons}); the logs are in {plan.folder / 'logs'}.")
+    order = {method: place for place, method in enumerate(plan.methods)}
+    ids = [job.run_id for job in sorted(finished, key=lambda job: (order[job.method], job.seed))]
+    runs = [Run.load(plan.workspace, run_id) for run_id in ids]
+    settings = load(plan.workspace, plan.fingerprint).settings
+    tables = ladder_tables(runs, relevant_grade=settings.relevant_grade, progress=progress)
+    about = {
+        "dataset": settings.name,
+        "relevant_grade": settings.relevant_grade,
+        "evaluation": runs[0].manifest()["evaluation"],
+    }
+    report.save(plan, tables, ids, outcomes, about)
+    return Ladder(tables, ids)

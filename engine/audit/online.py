@@ -1,0 +1,250 @@
+"""Simulated online effect: the logged query mix replayed under both rankings through a position-based click model.
+
+A session asks one query and sees the first `slots` results; slot k is clicked with probability examination(k) x
+attractiveness, independently. UCTR is the share of sessions with a click, UCTCVR with a purchase: proxies, since logs
+without users know sessions only. How attractive a pair is comes from three sources, none of them a ranker's score:
+
+- *judged*: the click rate of its grade in the log, moved by its own clicks;
+- *shown*: its own clicks, corrected for examination;
+- *unmeasured*: what measured pairs placed alike are. Two readings: `neutral` takes "2nd by one, 30th by the other" as one
+  placement, whichever ranker it is, so that neither gains by what was never measured; `alike` takes it as two, as if
+  unmeasured pairs differed like measured ones.
+
+The interval spans the bootstrap intervals of both readings (and of a band of decays where examination is stated). It is
+a simulation: what shoppers would do on pages nobody has seen.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.audit.attractiveness import (
+    METRICS,
+    READINGS,
+    Evidence,
+    Rates,
+    estimate,
+    grade_cells,
+    place_of,
+    rates_table,
+)
+from engine.audit.click_model import (
+    CLICK_MODEL_COLUMNS,
+    FITTED,
+    STATED_BAND,
+    Examination,
+    examination_table,
+    fit_examination,
+    search_log,
+)
+from engine.audit.exposure import resample_counts
+from engine.audit.traffic import traffic_weights
+
+ONLINE_COLUMNS = (
+    *("metric", "scenario", "value", "value_without", "difference", "low", "high", "relative", "relative_low"),
+    *("relative_high", "sessions_per_arm", "sessions_per_arm_cautious", "judged", "shown", "unmeasured"),
+    *("judged_without", "shown_without", "unmeasured_without", "changed", "decay", "examination", "slots"),
+    *("n_queries", "effective_n"),
+)
+SLOTS = 10
+_DECAY_STEP = 0.05
+_Z_TWO_SIDED, _Z_POWER = 1.959964, 0.841621  # 5 % two-sided, 80 % power
+
+
+class OnlineEffect(NamedTuple):
+    """Tables of the schema, less `run_id`."""
+
+    online: pd.DataFrame
+    click_model: pd.DataFrame
+
+
+class _Replay(NamedTuple):
+    """What is replayed, as numbers."""
+
+    pages: np.ndarray
+    """(2, Q, S) pair in each slot with and without SIDs, -1 where the list has ended."""
+    weight: np.ndarray
+    """(Q,) sessions of each query."""
+    evidence: Evidence
+
+
+class _Effect(NamedTuple):
+    """One metric under one scenario: value and bootstrap draws, with and without SIDs."""
+
+    value: np.ndarray
+    """(2,)"""
+    draws: np.ndarray
+    """(2, R)"""
+
+
+def online_effect(
+    scores: pd.DataFrame,
+    queries: pd.DataFrame,
+    interactions: pd.DataFrame,
+    judgments: pd.DataFrame,
+    *,
+    max_grade: float,
+    slots: int = SLOTS,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> OnlineEffect:
+    """Tables `online` and `click_model`; both empty where nothing was ranked or neither log nor judgments say anything.
+
+    Args:
+        scores: query_id, item_id, rank, rank_without_sid (unknown ranks: not retrieved).
+        queries: query_id, frequency (sessions; every query 1 where there is no traffic at all).
+        interactions: query_id, item_id, impressions, clicks, purchases, position. Give only those after the run's
+            training where that can be told apart: what a ranker learnt from speaks well of it.
+        judgments: query_id, item_id, grade.
+        max_grade: highest grade of the scale.
+        slots: results a session sees.
+        resamples, seed: of the bootstrap by query.
+    """
+    replay = _prepare(scores, queries, interactions, judgments, max_grade, slots)
+    if replay is None:
+        return OnlineEffect(pd.DataFrame(columns=list(ONLINE_COLUMNS)), pd.DataFrame(columns=list(CLICK_MODEL_COLUMNS)))
+    n_queries = len(replay.weight)
+    examination = fit_examination(replay.evidence.log, n_queries)
+    counts = resample_counts(n_queries, resamples, seed).astype(np.float32)
+    band = () if examination.source == FITTED else STATED_BAND
+    looks = {"": examination}
+    looks |= {f"decay {decay:g}": examination._replace(decay=decay) for decay in band}
+    effects: dict[str, list[_Effect]] = {}
+    for name, look in looks.items():
+        for reading in READINGS:
+            effects[f"{reading}, {name}" if name else reading] = _effects(replay, look, reading, counts)
+    shared = _coverage(replay, examination) | {
+        "decay": examination.decay, "examination": examination.source, "slots": slots, "n_queries": n_queries,
+        "effective_n": replay.weight.sum() ** 2 / (replay.weight**2).sum(),
+    }  # fmt: skip
+    rows = []
+    for m, metric in enumerate(METRICS):
+        own = {name: found[m] for name, found in effects.items()}
+        rows.append({"metric": metric, "scenario": "estimate"} | _row(own["neutral"], list(own.values())) | shared)
+        for name, effect in own.items():
+            decay = next((look.decay for key, look in looks.items() if key and name.endswith(key)), examination.decay)
+            rows.append({"metric": metric, "scenario": name} | _row(effect, [effect]) | shared | {"decay": decay})
+    return OnlineEffect(
+        pd.DataFrame(rows, columns=list(ONLINE_COLUMNS)),
+        pd.concat([examination_table(replay.evidence.log, examination, slots), rates_table(replay.evidence, examination)]),
+    )
+
+
+def _prepare(
+    scores: pd.DataFrame,
+    queries: pd.DataFrame,
+    interactions: pd.DataFrame,
+    judgments: pd.DataFrame,
+    max_grade: float,
+    slots: int,
+) -> _Replay | None:
+    weight = pd.Series(traffic_weights(queries["frequency"].to_numpy(dtype=np.float64)), index=queries["query_id"])
+    rows = scores[scores["rank"].notna() & scores["rank_without_sid"].notna()]
+    rows = rows[(rows[["rank", "rank_without_sid"]].min(axis=1) <= slots) & (rows["query_id"].map(weight) > 0)]
+    query_ids = pd.Index(np.unique(rows["query_id"].to_numpy(dtype=object)))
+    log = search_log(interactions, query_ids)
+    grades = judgments[["query_id", "item_id", "grade"]].groupby(["query_id", "item_id"], as_index=False).mean()
+    number = log.pairs.assign(logged=np.arange(len(log.pairs)))[["query_id", "item_id", "logged"]]
+    keys = ["query_id", "item_id"]
+    rows = rows[[*keys, "rank", "rank_without_sid"]].merge(grades, how="left", on=keys).merge(number, "left", on=keys)
+    log_grade = log.pairs.merge(grades, how="left", on=keys)["grade"].to_numpy(np.float64)
+    if not len(rows) or (rows["grade"].isna() & rows["logged"].isna()).all():
+        return None
+    query = query_ids.get_indexer(pd.Index(rows["query_id"])).astype(np.int64)
+    ranks = rows[["rank", "rank_without_sid"]].to_numpy(np.int64).T
+    pages = np.full((2, len(query_ids), slots), -1, dtype=np.int64)
+    for page, rank in zip(pages, ranks, strict=True):
+        seen = np.flatnonzero(rank <= slots)
+        page[query[seen], rank[seen] - 1] = seen
+    evidence = Evidence(
+        query,
+        place_of(ranks, slots),
+        rows["logged"].fillna(-1).to_numpy(np.int64),
+        grade_cells(rows["grade"].to_numpy(np.float64), max_grade),
+        log,
+        grade_cells(log_grade, max_grade),
+        int(grade_cells(np.array([max_grade]), max_grade)[0]) + 1,
+        len(query_ids),
+    )
+    return _Replay(pages, weight.loc[query_ids].to_numpy(np.float64), evidence)
+
+
+def _effects(replay: _Replay, examination: Examination, reading: str, counts: np.ndarray) -> list[_Effect]:
+    """UCTR and UCTCVR with draws: queries are resampled, and with them the rates and the decay they teach."""
+    total = counts @ replay.weight
+    again = counts.astype(np.float64) - 1.0
+    moved = again @ examination.influence
+    steps = [examination._replace(decay=examination.decay + sign * _DECAY_STEP) for sign in (1, -1)]
+    nearby = [estimate(replay.evidence, step, reading) for step in steps] if examination.source == FITTED else []
+    effects = []
+    for m, rates in enumerate(estimate(replay.evidence, examination, reading)):
+        drift = again @ rates.influence
+        value, draws = np.empty(2), np.empty((2, len(counts)))
+        for side, page in enumerate(replay.pages):
+            own, gradient = _session(page, rates, examination)
+            value[side] = replay.weight @ own / replay.weight.sum()
+            change = counts @ (replay.weight * own)
+            change += ((counts @ (replay.weight[:, None] * gradient)) * drift).sum(axis=1)
+            if nearby:
+                up, down = (_session(page, near[m], step)[0] for near, step in zip(nearby, steps, strict=True))
+                change += (counts @ (replay.weight * (up - down) / (2 * _DECAY_STEP))) * moved
+            draws[side] = change / total
+        effects.append(_Effect(value, draws))
+    return effects
+
+
+def _session(page: np.ndarray, rates: Rates, examination: Examination) -> tuple[np.ndarray, np.ndarray]:
+    """(Q,) P(at least one event in a session), and its gradient (Q, F) with respect to the parameters of the rates."""
+    look = examination.at(np.arange(1, page.shape[1] + 1))
+    hit = look * np.where(page >= 0, rates.estimate[page], 0.0)
+    none = np.prod(1.0 - hit, axis=1)
+    slope = np.where(page >= 0, none[:, None] * look / np.maximum(1.0 - hit, 1e-9), 0.0)
+    return 1.0 - none, np.einsum("qs,qsf->qf", slope, rates.slope[page])
+
+
+def _coverage(replay: _Replay, examination: Examination) -> dict[str, float]:
+    """Shares of the replayed attention by the source its attractiveness rests on, and on slots that SIDs change."""
+    rates = estimate(replay.evidence, examination, "neutral")[0]
+    judged = rates.judged
+    look = examination.at(np.arange(1, replay.pages.shape[2] + 1)) * replay.weight[:, None]
+    out: dict[str, float] = {}
+    for page, suffix in zip(replay.pages, ("", "_without"), strict=True):
+        attention = np.where(page >= 0, look, 0.0)
+        parts = {"judged": judged * 1.0, "shown": np.where(judged, 0.0, rates.own)}
+        for name, part in parts.items():
+            out[name + suffix] = float((attention * part[page]).sum() / attention.sum())
+        out["unmeasured" + suffix] = 1.0 - out["judged" + suffix] - out["shown" + suffix]
+    unlike = replay.pages[0] != replay.pages[1]
+    return out | {"changed": float((look * unlike).sum() / (look * (replay.pages >= 0).any(axis=0)).sum())}
+
+
+def _row(effect: _Effect, spanned: list[_Effect]) -> dict[str, float]:
+    """One row of `online`: the effect, with the interval that spans those of `spanned`."""
+    value, without = (float(v) for v in effect.value)
+    ends = [np.quantile(e.draws[0] - e.draws[1], [0.025, 0.975]) for e in spanned]
+    low, high = float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = [np.nanquantile(e.draws[0] / e.draws[1] - 1.0, [0.025, 0.975]) for e in spanned]
+    nearest = min(low, high, key=abs) if low * high > 0 else 0.0
+    return {
+        "value": value, "value_without": without, "difference": value - without, "low": low, "high": high,
+        "relative": (value - without) / without if without > 0 else np.nan,
+        "relative_low": float(min(r[0] for r in ratios)), "relative_high": float(max(r[1] for r in ratios)),
+        "sessions_per_arm": sessions_per_arm(without, value),
+        "sessions_per_arm_cautious": sessions_per_arm(without, without + nearest),
+    }  # fmt: skip
+
+
+def sessions_per_arm(share: float, other: float) -> float:
+    """Sessions an A/B test needs in each arm to tell two shares apart (80 % power, 5 % two-sided); NaN where equal.
+
+    n = (z_.975 + z_.8)^2 (p (1 - p) + q (1 - q)) / (p - q)^2, sessions taken as independent; users who come again need
+    more.
+    """
+    if share == other or not np.isfinite(share + other):
+        return float("nan")
+    variance = share * (1 - share) + other * (1 - other)
+    return float(np.ceil((_Z_TWO_SIDED + _Z_POWER) ** 2 * variance / (share - other) ** 2))

@@ -1,0 +1,108 @@
+"""What a generator is shown at each step of its training: which inputs, asked for which items, at what learning rate.
+
+Two stages: titles -> SIDs, then queries -> SIDs of the items they led to, titles among them. An epoch over the queries
+visits every query with interactions once and draws one of its items in proportion to interaction strength. Every
+order and draw derives from (seed, stage, epoch) and nothing else, so a step's number is the whole state of the sampler.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.config import GeneratorConfig
+
+WARMUP_SHARE = 0.05
+FINAL_LR_SHARE = 0.02
+
+
+class Stage(NamedTuple):
+    """Examples of one stage: inputs, and for each the items it may be asked to spell."""
+
+    name: str
+    x: np.ndarray
+    """(M, ...) inputs: embeddings (M, D), or positions (M,) of prompts."""
+    codes: np.ndarray
+    """(P, L) candidate targets, grouped by input."""
+    first: np.ndarray
+    """(M + 1,) offsets: input m's candidates are first[m] .. first[m + 1] - 1."""
+    cumulative: np.ndarray
+    """(P + 1,) float64 cumulative strength of the candidates."""
+    steps: int
+
+
+class Examples(NamedTuple):
+    """One batch."""
+
+    x: np.ndarray
+    """(B, ...) inputs."""
+    codes: np.ndarray
+    """(B, L) the SIDs to spell."""
+
+
+def stage_of(
+    name: str,
+    x: np.ndarray,
+    item_codes: np.ndarray,
+    interactions: tuple[np.ndarray, np.ndarray, np.ndarray],
+    epochs: float,
+    batch: int,
+) -> Stage:
+    """Group the interactions (input, item, strength) of positive strength by input."""
+    source, item, strength = interactions
+    kept = np.flatnonzero(strength > 0)
+    kept = kept[np.argsort(source[kept], kind="stable")]
+    inputs, counts = np.unique(source[kept], return_counts=True)
+    return Stage(
+        name=name,
+        x=np.ascontiguousarray(x[inputs]),
+        codes=np.ascontiguousarray(item_codes[item[kept]], dtype=np.int64),
+        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        cumulative=np.concatenate([[0.0], np.cumsum(strength[kept], dtype=np.float64)]),
+        steps=math.ceil(len(inputs) * epochs / batch),
+    )
+
+
+def draw(stages: list[Stage], number: int, step: int, config: GeneratorConfig, *, seed: int) -> Examples:
+    """The batch of a step of stage `number`; after the titles' own stage, titles are among them."""
+    n_titles = int(config.title_share * config.batch) if number > 0 else 0
+    own = window(stages[number], step, config.batch - n_titles, seed=(seed, number))
+    if n_titles == 0:
+        return own
+    titles = window(stages[0], step, n_titles, seed=(seed, len(stages)))
+    return Examples(np.concatenate([own.x, titles.x]), np.concatenate([own.codes, titles.codes]))
+
+
+def window(stage: Stage, step: int, batch: int, *, seed: tuple[int, int]) -> Examples:
+    """The batch of a step: a window of the endless stream of shuffled epochs."""
+    n = len(stage.x)
+    xs, targets = [], []
+    position = step * batch
+    while position < (step + 1) * batch:
+        epoch, offset = divmod(position, n)
+        order, target = _epoch(stage.first, stage.cumulative, (*seed, epoch))
+        rows = order[offset : offset + (step + 1) * batch - position]
+        xs.append(stage.x[rows])
+        targets.append(stage.codes[target[rows]])
+        position += len(rows)
+    return Examples(np.concatenate(xs), np.concatenate(targets))
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the peak learning rate: linear warm-up, then half a cosine down to `FINAL_LR_SHARE`."""
+    warmup = max(1, round(WARMUP_SHARE * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _epoch(first: np.ndarray, cumulative: np.ndarray, seed: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The order (M,) of the inputs in an epoch, and for each input (M,) its target, drawn by strength."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(first) - 1)
+    low, high = cumulative[first[:-1]], cumulative[first[1:]]
+    drawn = np.searchsorted(cumulative, low + rng.random(len(low)) * (high - low), side="right") - 1
+    return order, np.clip(drawn, first[:-1], first[1:] - 1)

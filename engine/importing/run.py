@@ -1,0 +1,288 @@
+"""Makes a finished run of what another system made.
+
+    python -m engine import FOLDER
+
+`FOLDER` holds the files of `data/README.md`: a catalogue, and beside it one at least of `sids`, `beams`, `scores`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.audit.tiers import categories_table, sellers_table
+from engine.audit.wording import counted
+from engine.config import Config
+from engine.datasets.audit_files import AuditFiles
+from engine.datasets.contract import Catalogue
+from engine.datasets.ingest import IngestedAudit, ingest_audit
+from engine.datasets.report import Report
+from engine.encoders import model_fingerprint
+from engine.errors import DataError
+from engine.importing import tables
+from engine.importing.given import Given, read_given, trie_fingerprint
+from engine.progress import Progress
+from engine.relevance.folds import Split
+from engine.runs import Run, Watcher, peak_memory_mb, write_table
+from engine.stages import inputs
+from engine.stages.inputs import Division
+from engine.stages.publication import items_table, queries_table
+
+METHOD, PRESET = "imported", "files"
+VERSION = 1
+"""Raised when the code changes what an imported run holds."""
+
+
+class Imported(NamedTuple):
+    """What `import_run` gives back."""
+
+    run: Run
+    report: Report
+
+
+def import_run(
+    folder: Path,
+    workspace: Path,
+    *,
+    adapter: str | None = None,
+    max_reject_share: float = 0.05,
+    sizes: tuple[int, ...] | None = None,
+    embed: bool = True,
+    config: Config | None = None,
+    watcher: Watcher | None = None,
+) -> Imported:
+    """Validate and store the catalogue of a folder, and make a finished run of the SIDs, beams and scores beside it.
+
+    Equal files give the same run, and a stopped import goes on where it was. Nothing is trained.
+
+    Args:
+        folder, adapter, max_reject_share: as for `ingest`.
+        workspace: where catalogue and run are kept.
+        sizes: codes per level of the codebook; by default what lies between the smallest and the largest code seen.
+        embed: also embed titles with the frozen encoder, for the map and for the agreement of SIDs with near neighbours.
+        config: how to divide judged queries, evaluate and draw the map; the default preset's way by default.
+        watcher: is told of the stages.
+
+    Raises DataError as `ingest` does, where there is nothing to audit, and where `sizes` does not fit the SIDs.
+    """
+    watcher = watcher or Watcher()
+    progress = watcher.start("read", "Reading and validating")
+    read = ingest_audit(folder, workspace, adapter=adapter, max_reject_share=max_reject_share, progress=progress)
+    base = config or Config()
+    settings = dataclasses.replace(
+        base, method=METHOD, preset=PRESET, quantizer=dataclasses.replace(base.quantizer, sizes=sizes)
+    )
+    encoder = model_fingerprint(settings.encoder.model) if embed else None
+    versions = {"import": VERSION, "files": read.files.fingerprint(), "encoder": encoder}
+    run = Run.create(workspace, read.catalogue.fingerprint, settings, versions, watcher)
+    with run.lock():
+        if not run.finished:
+            _audit(run, read, sizes, embed=embed)
+    return Imported(run, read.report)
+
+
+def _audit(run: Run, read: IngestedAudit, sizes: tuple[int, ...] | None, *, embed: bool) -> None:
+    catalogue, config = read.catalogue, run.config
+    given = read_given(catalogue, read.files)
+    _check_sizes(given, sizes)
+    division = _divide(run, catalogue)
+    items, queries = items_table(catalogue), _queries(catalogue, division)
+    owners = tables.category_codes(given.codes, items, catalogue.settings.category_separator)
+    write_table(run.folder, "rejects", read.rejects)
+
+    def stage(name: str, title: str, make: Callable[[Progress], tables.Tables]) -> tables.Tables:
+        def body(folder: Path, progress: Progress) -> None:
+            for table, frame in make(progress).items():
+                if len(frame):
+                    write_table(folder, table, frame)
+
+        folder = run.stage(name, title, body)
+        run.offer_tables(folder)
+        return {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
+
+    taken = {"beams": given.beams_table, "scores": given.scores, "category_codes": owners}
+    stage("take", "Taking over SIDs, beams, scores", lambda _: taken)
+    measured = stage(
+        "evaluate",
+        "Evaluating on judged queries",
+        lambda _: tables.evaluation_tables(given, catalogue, items, queries, config),
+    )
+    vectors = inputs.encode(run, catalogue).items if embed and given.codes is not None else None
+    stage(
+        "audit",
+        "Auditing codebook, coverage, exposure",
+        lambda progress: tables.audit_tables(
+            given, catalogue, items, queries, measured, owners, sizes, vectors, config, progress
+        ),
+    )
+    if vectors is not None:
+        x = vectors
+        stage("project", "Drawing the map (UMAP)", lambda progress: tables.map_tables(x, items, config, progress))
+    notes = _notes(read, given, queries, sizes, forced=len(owners) > 0, embedded=vectors is not None)
+    _finish(run, catalogue, given, items, queries, sizes, owners, notes, read.files)
+
+
+def _check_sizes(given: Given, sizes: tuple[int, ...] | None) -> None:
+    if sizes is None or given.levels is None:
+        return
+    if len(sizes) != given.levels:
+        raise DataError(f"sizes {sizes} name {len(sizes)} levels, the SIDs have {given.levels}; give one size a level")
+    highest = [x.reshape(-1, given.levels).max(axis=0) for x in (given.codes,) if x is not None]
+    for codes in highest:
+        for level, (code, size) in enumerate(zip(codes.tolist(), sizes, strict=True), start=1):
+            if code >= size:
+                raise DataError(
+                    f"level {level} has code {code}, but its size is {size}: codes count from 0 to {size - 1}"
+                )
+
+
+def _divide(run: Run, catalogue: Catalogue) -> Division:
+    """The division that a run trained on this catalogue would have: the same test queries, so that runs can be compared."""
+    if len(catalogue.judgments):
+        return inputs.divide(run, catalogue)
+    n = len(catalogue.queries)
+    log = inputs.interactions(catalogue, None)
+    position = pd.Index(catalogue.queries["query_id"]).get_indexer(log["query_id"])
+    item = pd.Index(catalogue.items["item_id"]).get_indexer(log["item_id"])
+    split = Split("holdout", np.full(n, "log", dtype=object), np.ones(n, np.int64), np.full((0, n), -1, np.int64))
+    weight = log["weight"].to_numpy(dtype=np.float32)
+    return Division(split, position, item, weight, np.zeros((1, n), dtype=bool))
+
+
+def _queries(catalogue: Catalogue, division: Division) -> pd.DataFrame:
+    """Table `queries`; which of them the other system learned from is not known."""
+    table = queries_table(catalogue, division)
+    return table.assign(seen=pd.array([None] * len(table), "boolean"))
+
+
+def _notes(
+    read: IngestedAudit, given: Given, queries: pd.DataFrame, sizes: tuple[int, ...] | None, *, forced: bool, embedded: bool
+) -> list[str]:  # fmt: skip
+    """What a reader of any figure of this run should know."""
+    codes, scores = given.codes, given.scores
+    held = 0 if codes is None else int((codes[:, 0] >= 0).sum())
+    parts = [
+        f"SIDs of {held:,} of {len(read.catalogue.items):,} items" if codes is not None else None,
+        f"beams of {counted(given.beams_table['query_id'].nunique(), 'query', 'queries')}" if given.beams is not None else None,
+        f"scores of {counted(len(scores), 'pair', 'pairs')}" if len(scores) else None,
+    ]  # fmt: skip
+    notes = [f"Imported: {', '.join(p for p in parts if p)}. Nothing was trained here."]
+    rejected = len(read.rejects) - read.catalogue.n_rejected
+    if rejected > 0:
+        notes.append(
+            f"{counted(rejected, 'row', 'rows')} of these files were rejected; rejects.parquet of the run has them."
+        )
+    if codes is not None:
+        if sizes is None:
+            notes.append(
+                "The sizes of the codebook were not given: codes are counted between the smallest and the largest one seen "
+                "at each level, so unused codes outside cannot be told."
+            )
+        if forced:
+            notes.append(
+                "All items of a category share their first code: level 1 is taken to be given by the category."
+            )
+        notes.append(
+            "The vectors that were quantized are not known, so distances and centres are not either; "
+            + (
+                "the map and the agreement with near neighbours use embeddings of titles."
+                if embedded
+                else "there is no map."
+            )
+        )
+    if given.beams is not None and codes is not None and given.beams_table["n_items"].eq(0).any():
+        notes.append(
+            f"{int(given.beams_table['n_items'].eq(0).sum()):,} of {len(given.beams_table):,} beams are SIDs that no item holds."
+        )
+    if given.beams is not None and given.beams_table["log_prob"].isna().any():
+        notes.append("Beams without a probability are ranked, but say nothing of how sure the generator was.")
+    test = queries["query_id"][queries["split"] == "test"]
+    if len(scores) and len(test):
+        judged = read.catalogue.judgments[read.catalogue.judgments["query_id"].isin(test)]
+        missing = len(judged) - len(judged.merge(scores, on=["query_id", "item_id"]))
+        if missing:
+            notes.append(
+                f"{missing:,} of {len(judged):,} judged pairs of test queries have no score and are left out of every measure of scores."
+            )
+        if scores["judged"].all():
+            notes.append(
+                "Only judged pairs were scored: ranks and exposure are among judged items, not among what searchers saw."
+            )
+    if len(test):
+        notes.append(
+            "Test queries are those of runs trained here; which queries the other system learned from is not known."
+        )
+    return notes
+
+
+def _finish(
+    run: Run,
+    catalogue: Catalogue,
+    given: Given,
+    items: pd.DataFrame,
+    queries: pd.DataFrame,
+    sizes: tuple[int, ...] | None,
+    owners: pd.DataFrame,
+    notes: list[str],
+    files: AuditFiles,
+) -> None:
+    """The catalogue's tables, the run's own row, and last the manifest."""
+    shared = run.folder / "catalogue"
+    shared.mkdir(exist_ok=True)
+    split = dict(zip(queries["query_id"], queries["split"], strict=True))
+    for name, frame in {
+        "items": items,
+        "categories": categories_table(items, catalogue.settings.category_separator),
+        "sellers": sellers_table(items),
+        "queries": queries,
+        "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
+    }.items():
+        write_table(shared, name, frame)
+    known = None if given.codes is None else list(tables.codebook_use(given.codes, sizes)[1])
+    manifest = {
+        **run.describe(), "sizes": known, "evaluation": "given", "n_stacks": 0, "notes": notes,
+        "files": files.fingerprint(),
+    }  # fmt: skip
+    stages = pd.DataFrame(manifest["stages"])
+    stages["position"] = np.arange(len(stages))
+    write_table(run.folder / "tables", "stages", stages)
+    write_table(run.folder / "tables", "runs", pd.DataFrame([_row(run, manifest, given, queries, owners, stages)]))
+    run.finish(manifest)
+
+
+def _row(
+    run: Run, manifest: dict[str, Any], given: Given, queries: pd.DataFrame, owners: pd.DataFrame, stages: pd.DataFrame
+) -> dict[str, Any]:
+    """The row of table `runs`. Of the config only what an import reads."""
+    config = run.config
+    parts = ("split", "evaluation", "projection", "encoder")
+    used = {"method": METHOD, "seed": config.seed} | {p: dataclasses.asdict(getattr(config, p)) for p in parts}
+    return {
+        "name": run.run_id.rsplit("-", 1)[0],
+        "method": METHOD,
+        "preset": PRESET,
+        "seed": config.seed,
+        "config": json.dumps(used, sort_keys=True),
+        "created_at": pd.Timestamp(manifest["created_at"]),
+        "seconds": float(stages["seconds"].sum()),
+        "peak_mb": peak_memory_mb(),
+        "git_commit": manifest["git_commit"],
+        "versions": json.dumps(manifest["versions"]),
+        "levels": given.levels,
+        "sizes": manifest["sizes"],
+        "level1": None if given.codes is None else "category" if len(owners) else None,
+        "ranker": tables.GIVEN if len(given.scores) else None,
+        "baseline": tables.WITHOUT if given.compared else None,
+        "signal_columns": "[]",
+        "beam_width": None if given.beams is None else int(given.beams.shape[1]),
+        "trie_fingerprint": None if given.codes is None else trie_fingerprint(given.codes),
+        "evaluation": manifest["evaluation"],
+        "n_test_queries": int((queries["split"] == "test").sum()),
+        "notes": json.dumps(manifest["notes"]),
+    }

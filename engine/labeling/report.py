@@ -1,0 +1,213 @@
+"""How far a judge agrees with people, and its labels as a judgments file: never the second without the first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from engine.datasets.contract import Catalogue
+from engine.errors import ConfigError
+from engine.labeling.agreement import Agreement, Ceiling, Compared, human_ceiling, measure_agreement
+from engine.labeling.answers import AGREEMENT, SETTINGS, Answers
+from engine.labeling.pairs import LLM, human_judgments, raw_judgments, reserved_pairs
+from engine.labeling.prompt import Prompt
+from engine.runs import write_text
+
+FEWEST_HUMAN_PAIRS = 100
+NEW_QUERIES = "new_queries.csv"
+SYNTHETIC = "synthetic"
+"""`source` of a generated catalogue's own grades, and of queries made from item fields."""
+_COLUMNS = ["query_id", "query", "item_id", "grade", "source", "rater", "split"]
+
+
+class Report(NamedTuple):
+    """Agreement of the judge with people (None where no answered pair was judged by them), and people's own."""
+
+    agreement: Agreement | None
+    ceiling: Ceiling
+    reference_sources: dict[str, int]
+    """`source` of the human judgments -> pairs."""
+    ceiling_on_answered: bool
+    """Whether the ceiling is taken on the pairs that the judge answered, or on all that people rated."""
+
+    @property
+    def human_pairs(self) -> int:
+        """Answered pairs that people judged; generated truth is no person."""
+        return sum(n for source, n in self.reference_sources.items() if source != SYNTHETIC)
+
+    def rows(self, judge: str) -> list[tuple[str, Agreement]]:
+        """The table's rows, the judge first."""
+        against = "people" if self.human_pairs else "generated truth (not people)"
+        own = [(f"{judge} against {against}", self.agreement)] if self.agreement else []
+        return [*own, *((f"{c.first} against {c.second}", c.agreement) for c in _listed(self.ceiling))]
+
+
+class Exported(NamedTuple):
+    """A written judgments file."""
+
+    labels: int
+    held_out: int
+    """Labels left out because people judged queries of theirs that must stay a fair test."""
+    already_judged: int
+    """Labels left out because people judged the pair."""
+    human: int
+    """Human rows written beside them."""
+    new_queries: int
+    """Synthetic queries with labels: a dataset's queries file has no row of them."""
+
+    def sentence(self) -> str:
+        """What was written, and what was left out and why."""
+        text = f"{self.labels:,} labels" + (f" and {self.human:,} human judgments" if self.human else "")
+        left = [
+            (self.already_judged, "whose pair people judged"),
+            (self.held_out, "of queries that people judged and that are not stated to be for training"),
+        ]
+        out = [f"{n:,} {why}" for n, why in left if n]
+        if self.new_queries:
+            text += f" ({self.new_queries:,} synthetic queries stand in {NEW_QUERIES}: add them to a queries file)"
+        return text + (f"; left out: {', '.join(out)}" if out else "")
+
+
+def report(
+    answers: Answers,
+    judgments: pd.DataFrame,
+    ratings: pd.DataFrame,
+    prompt: Prompt,
+    *,
+    relevant_grade: float,
+    seed: int = 0,
+) -> Report:
+    """Agreement with `judgments` (query_id, item_id, grade, source), and of the raters of `ratings` with each other.
+
+    The ceiling is taken on the pairs that the judge answered where they are enough, so that both rows speak of the
+    same pairs; on all rated pairs otherwise.
+    """
+    keys = ["query_id", "item_id"]
+    answered = answers.usable()[[*keys, "grade"]]
+    both = answered.merge(judgments[[*keys, "grade", "source"]], on=keys, suffixes=("_judge", ""))
+    ceiling_of = partial(human_ceiling, grades=prompt.scale, relevant_grade=relevant_grade, seed=seed)
+    agreement = None
+    if len(both):
+        agreement = measure_agreement(
+            both["grade_judge"].to_numpy(),
+            both["grade"].to_numpy(),
+            both["query_id"].to_numpy(),
+            grades=prompt.scale,
+            relevant_grade=relevant_grade,
+            seed=seed,
+        )
+    ceiling = ceiling_of(ratings.merge(answered[keys], on=keys))
+    on_answered = bool(_listed(ceiling))
+    if not on_answered:
+        ceiling = ceiling_of(ratings)
+    sources = both["source"].value_counts().sort_index()
+    return Report(agreement, ceiling, {str(k): int(v) for k, v in sources.items()}, on_answered)
+
+
+def write_agreement(folder: Path, found: Report, answers: Answers) -> Path:
+    """`agreement.json` beside the answers: the numbers, on what, when, and of which judge."""
+    assert found.agreement is not None
+    usable = answers.usable().sort_values(["query_id", "item_id"])
+    content = usable[["query_id", "item_id", "grade"]].to_csv(index=False).encode("utf-8", "surrogatepass")
+    judge = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    stated = {
+        "judge": judge,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "answers": len(usable),
+        "answers_sha256": hashlib.sha256(content).hexdigest(),
+        "reference_sources": found.reference_sources,
+        "human_pairs": found.human_pairs,
+        "agreement": found.agreement.to_dict(),
+        "ceiling_on_answered_pairs": found.ceiling_on_answered,
+        "ceiling": [
+            {"first": c.first, "second": c.second, **c.agreement.to_dict()} for c in _listed(found.ceiling)
+        ],
+    }  # fmt: skip
+    path = folder / AGREEMENT
+    write_text(path, json.dumps(stated, ensure_ascii=False, indent=1))
+    return path
+
+
+def export(
+    folder: Path,
+    target: Path,
+    workspace: Path,
+    catalogue: Catalogue,
+    answers: Answers,
+    *,
+    fewest: int = FEWEST_HUMAN_PAIRS,
+    force: str | None = None,
+    with_human: bool = False,
+) -> Exported:
+    """The judge's labels as a judgments file of the contract (CSV), with `<target>.agreement.json` beside it.
+
+    Left out are pairs that people judged (their grade stays theirs alone) and all pairs of queries that people judged
+    and that are not stated to be for training: a label of a model must not decide a test. `with_human` writes the
+    catalogue's own judgments first, so that the file replaces the dataset's. Synthetic queries with labels are listed in
+    `new_queries.csv` beside it (query_id,text).
+
+    Raises ConfigError unless agreement was measured on `fewest` human pairs or more and is better than chance; `force`
+    is the reason for doing without, and is written into the mark.
+    """
+    path = folder / AGREEMENT
+    measured: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    objection = _objection(measured, fewest)
+    if objection and force is None:
+        raise ConfigError(f"{objection}, or state why its labels are wanted all the same: --force 'the reason'")
+    labels = answers.usable()
+    reserved = reserved_pairs(labels, human_judgments(workspace, catalogue))
+    kept = labels[~(reserved.judged | reserved.held_out)]
+    judge = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    queries = catalogue.queries.set_index("query_id")
+    rows = kept[["query_id", "item_id", "grade"]].assign(source=LLM, rater=judge["model"], split="train")
+    own = raw_judgments(workspace, catalogue) if with_human else None
+    if own is not None:
+        own = own[own["source"] != LLM]
+        rows = pd.concat([own, rows], ignore_index=True)
+    rows = rows.assign(query=rows["query_id"].map(queries["text"]))
+    rows["grade"] = rows["grade"].map("{:g}".format)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, rows[_COLUMNS].to_csv(index=False, lineterminator="\n"))
+    new = queries.loc[kept["query_id"].unique(), ["text", "source"]].query("source == @SYNTHETIC")
+    if len(new):
+        write_text(target.with_name(NEW_QUERIES), new[["text"]].reset_index().to_csv(index=False, lineterminator="\n"))
+    done = Exported(
+        labels=len(kept),
+        held_out=int(reserved.held_out.sum()),
+        already_judged=int(reserved.judged.sum()),
+        human=len(own) if own is not None else 0,
+        new_queries=len(new),
+    )
+    mark = {
+        "file": target.name, **done._asdict(), "objection": objection, "reason": force if objection else None,
+        "measured": measured,
+    }  # fmt: skip
+    write_text(target.with_name(f"{target.name}.agreement.json"), json.dumps(mark, ensure_ascii=False, indent=1))
+    return done
+
+
+def _objection(measured: dict[str, Any] | None, fewest: int) -> str | None:
+    """Why labels may not train, where they may not."""
+    on = int(measured["human_pairs"]) if measured else 0
+    if measured is None or on < fewest:
+        return (
+            f"agreement with people was measured on {on} human pairs and labels may train only after {fewest} or more: "
+            f"judge human pairs first (--pairs judged)"
+        )
+    kappa = measured["agreement"]["binary_kappa"]
+    if kappa["low"] is None or kappa["low"] <= 0:
+        return (
+            f"on {on} human pairs this judge tells relevant from irrelevant no better than chance (kappa "
+            f"{kappa['value']}, 95 % interval from {kappa['low']}): judge more pairs, or use another model"
+        )
+    return None
+
+
+def _listed(ceiling: Ceiling) -> list[Compared]:
+    return [*ceiling.left_out, *ceiling.between]

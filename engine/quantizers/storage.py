@@ -1,0 +1,57 @@
+"""Quantizers on disk: a folder with the weights (safetensors) and, beside them, the settings (JSON) that name the kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from engine.errors import ModelError
+
+FORMAT = 1
+_WEIGHTS = "quantizer.safetensors"
+_SETTINGS = "quantizer.json"
+
+
+class Stored(NamedTuple):
+    """What a folder holds."""
+
+    settings: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+
+def write(path: Path, kind: str, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Writes weights and settings of a quantizer of that kind into the folder `path`."""
+    path.mkdir(parents=True, exist_ok=True)
+    save_file({name: t.contiguous() for name, t in tensors.items()}, path / _WEIGHTS)
+    text = json.dumps({"format": FORMAT, "kind": kind, **settings}, indent=1, sort_keys=True)
+    (path / _SETTINGS).write_text(text, encoding="utf-8")
+
+
+def kind_of(path: Path) -> str:
+    """The kind of quantizer in the folder `path`. Raises ModelError when its settings are missing or damaged."""
+    try:
+        return str(json.loads((path / _SETTINGS).read_text(encoding="utf-8"))["kind"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"no quantizer in {path} ({error!r}); train the run again") from error
+
+
+def read(path: Path, kind: str) -> Stored:
+    """What `write` wrote. Raises one of `UNREADABLE`, for the caller to turn into a ModelError."""
+    settings = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
+    if settings["format"] != FORMAT or settings["kind"] != kind:
+        raise ValueError(f"format {settings['format']}, kind {settings['kind']}")
+    return Stored(settings, load_file(path / _WEIGHTS))
+
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError)
+"""What reading a missing, damaged or foreign quantizer raises."""
+
+
+def unreadable(path: Path, kind: str, error: Exception) -> ModelError:
+    """The error to raise for a folder that holds no usable quantizer of that kind."""
+    return ModelError(f"no {kind} quantizer of format {FORMAT} in {path} ({error}); train the run again")

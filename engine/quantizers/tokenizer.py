@@ -1,0 +1,107 @@
+"""Every tokenizer by its setting: DSIRM's contrastive quantizer, TIGER, DSI, RK-means; training and loading.
+
+All are trained with the same arguments and offer the same `Quantizer`, so that between methods only the SIDs differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.config import QuantizerConfig
+from engine.errors import ModelError
+from engine.progress import Progress, silent
+from engine.quantizers import storage
+from engine.quantizers.clustering import fit_kmeans, load_kmeans
+from engine.quantizers.contrastive import load_contrastive, train_contrastive
+from engine.quantizers.dynamic import Texts, train_encoder
+from engine.quantizers.hierarchical import fit_hierarchical, load_hierarchical
+from engine.quantizers.history import Row, table, use_of_levels
+from engine.quantizers.protocol import Quantizer
+from engine.quantizers.rqvae import load_rqvae, train_rqvae
+
+
+class TokenizerFit(NamedTuple):
+    """A trained tokenizer and how it went."""
+
+    quantizer: Quantizer
+    history: pd.DataFrame
+    """step, name, value; `QuantizerFit.history` names them, and `Reencoded.history` those of dynamic encoding. A
+    tokenizer without steps has its use of codes at step 0."""
+    item_x: np.ndarray
+    """(N, D) the item embeddings that the quantizer reads: the given ones, or with dynamic encoding the new ones."""
+    query_x: np.ndarray
+    """(Q, D) the same of the queries."""
+
+
+def train_tokenizer(
+    item_x: np.ndarray,
+    query_x: np.ndarray,
+    pair_query: np.ndarray,
+    pair_item: np.ndarray,
+    pair_weight: np.ndarray,
+    category_code: np.ndarray | None,
+    config: QuantizerConfig,
+    sizes: tuple[int, ...],
+    *,
+    seed: int,
+    texts: Texts | None = None,
+    progress: Progress = silent,
+    checkpoint: Path | None = None,
+) -> TokenizerFit:
+    """Trains the tokenizer of `config.kind` on items (N, D), queries (Q, D) and weighted pairs (P,) of positions.
+
+    Only `contrastive` looks at queries, pairs and `category_code` (N,): the others are what their papers made them,
+    unsupervised and without a category level. `texts` are what the embeddings are of; dynamic encoding
+    (`config.dynamic_steps`, contrastive only) needs them. `checkpoint` resumes the two that train by steps.
+    """
+    if config.kind == "contrastive":
+        supervision = pair_query, pair_item, pair_weight, category_code
+        first: Path | None = None
+        encoder_history: list[Row] = []
+        if config.dynamic_steps:
+            assert texts is not None, "dynamic encoding reads the texts"
+            first = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}-encoder")
+            item_x, query_x, _, encoder_history = train_encoder(
+                item_x, query_x, *supervision, config, sizes, texts, seed=seed, progress=progress, checkpoint=first
+            )
+        fit = train_contrastive(
+            item_x, query_x, *supervision, config, sizes, seed=seed, progress=progress, checkpoint=checkpoint
+        )
+        if first is not None:
+            first.unlink(missing_ok=True)
+        history = (
+            pd.concat([table(encoder_history), fit.history], ignore_index=True) if encoder_history else fit.history
+        )
+        return TokenizerFit(fit.quantizer, history, item_x, query_x)
+    if config.kind == "rqvae":
+        model, rows = train_rqvae(item_x, config, sizes, seed=seed, progress=progress, checkpoint=checkpoint)
+        return TokenizerFit(model, table(rows), item_x, query_x)
+    quantizer: Quantizer
+    if config.kind == "hierarchical":
+        quantizer = fit_hierarchical(item_x, sizes, seed=seed, progress=progress)
+    else:
+        quantizer = fit_kmeans(item_x, sizes, seed=seed)
+        progress(1, 1)
+    codes = quantizer.encode_items(item_x, None).codes
+    return TokenizerFit(quantizer, table(use_of_levels(0, codes, sizes)), item_x, query_x)
+
+
+_LOADERS: dict[str, Callable[[Path], Quantizer]] = {
+    "contrastive": load_contrastive,
+    "rqvae": load_rqvae,
+    "hierarchical": load_hierarchical,
+    "kmeans": load_kmeans,
+}
+
+
+def load_quantizer(path: Path) -> Quantizer:
+    """The quantizer, of whatever kind, in the folder `path`. Raises ModelError when it is missing, damaged or unknown."""
+    kind = storage.kind_of(path)
+    if kind not in _LOADERS:
+        raise ModelError(f"quantizer of kind '{kind}' in {path}; known: {', '.join(_LOADERS)}")
+    return _LOADERS[kind](path)

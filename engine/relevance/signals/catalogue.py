@@ -1,0 +1,50 @@
+"""Every signal by name, and the dense twin of each."""
+
+from __future__ import annotations
+
+from engine.config import SIGNALS as NAMES
+from engine.config import SignalsConfig
+from engine.relevance.signals.cluster import ClusterLanguageModel, TitlesLanguageModel
+from engine.relevance.signals.contrastive import ContrastiveCosine
+from engine.relevance.signals.listed import ListCosine, ListShare
+from engine.relevance.signals.logp import LogProbability
+from engine.relevance.signals.match import Match
+from engine.relevance.signals.memory import KernelMemory, Memory
+from engine.relevance.signals.protocol import Signal
+from engine.relevance.signals.tower import DenseTower, Tower
+from engine.relevance.signals.words import title_words
+
+__all__ = ["SIGNALS", "TWINS", "signals", "title_words", "twins"]
+
+
+def signals(config: SignalsConfig) -> dict[str, Signal]:
+    """Every SID signal by its name in the configuration."""
+    made: tuple[Signal, ...] = (
+        Match(),
+        LogProbability(),
+        Memory(config.neighbours),
+        ClusterLanguageModel(),
+        ListShare(config.list_depth),
+        Tower(),
+    )
+    return {signal.name: signal for signal in made}
+
+
+def twins(config: SignalsConfig) -> dict[str, Signal]:
+    """The dense twin of every SID signal, by the SID signal's name; `match` and `logp` share theirs."""
+    made: tuple[Signal, ...] = (
+        ContrastiveCosine(),
+        KernelMemory(config.neighbours),
+        TitlesLanguageModel(),
+        ListCosine(config.list_depth),
+        DenseTower(),
+    )
+    by_name = {twin.name: twin for twin in made}
+    return {name: by_name[signal.twin] for name, signal in signals(config).items() if signal.twin is not None}
+
+
+SIGNALS = signals(SignalsConfig())
+"""With the default settings."""
+TWINS = twins(SignalsConfig())
+"""With the default settings."""
+assert set(SIGNALS) == set(NAMES)

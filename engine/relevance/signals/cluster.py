@@ -1,0 +1,174 @@
+"""Cluster language model: how well the query's words fit the titles under the item's prefix; and its dense twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from engine.relevance.signals.nearest import nearest_titles
+from engine.relevance.signals.prefixes import Prefixes, at_level, by_query, prefixes
+from engine.relevance.signals.protocol import Asked, Column, Learns, Measured, Shelf
+from engine.relevance.signals.words import query_words
+
+SMOOTHING = 20.0
+"""mu: tokens of the parent prefix (or of the collection) added to those of a prefix (Dirichlet smoothing)."""
+NEIGHBOURHOODS = (5, 20, 80)
+"""Nearest titles of the twin: as many resolutions as a SID has levels."""
+
+
+class _Level(NamedTuple):
+    """log p(w | prefix) - log p(w | parent) = `base` + `gain` (w): nothing but the words under the prefix is stored."""
+
+    gain: sparse.csc_matrix
+    """(size, V) float32."""
+    base: np.ndarray
+    """(size,) float32 log(mu / (n + mu))."""
+
+
+class _Tree(NamedTuple):
+    stack: Prefixes
+    levels: list[_Level]
+
+
+def _tree(stack: Prefixes, words: sparse.csr_matrix, background: np.ndarray) -> _Tree:
+    """The language models of one stack; `background` (V,) is p(w | collection)."""
+    levels = []
+    n_items, width = words.shape
+    above = sparse.csr_matrix(background[None, :])
+    for number, size, parent in zip(stack.of_item, stack.size, stack.parent, strict=True):
+        member = sparse.csr_matrix((np.ones(n_items), (number, np.arange(n_items))), shape=(size, n_items))
+        counts = (member @ words).tocsr()
+        counts.sort_indices()
+        row = np.repeat(np.arange(size), np.diff(counts.indptr))
+        # A word under a prefix stands under its parent, so that every look-up finds its own cell.
+        stored = np.repeat(np.arange(above.shape[0]), np.diff(above.indptr)) * width + above.indices
+        smooth = SMOOTHING * above.data[np.searchsorted(stored, parent[row] * width + counts.indices)]
+        total = np.bincount(row, weights=counts.data, minlength=size)
+        gain = sparse.csr_matrix(
+            (np.log1p(counts.data / smooth).astype(np.float32), counts.indices, counts.indptr), shape=counts.shape
+        )
+        levels.append(_Level(gain.tocsc(), np.log(SMOOTHING / (total + SMOOTHING)).astype(np.float32)))
+        above = sparse.csr_matrix(
+            ((counts.data + smooth) / (total[row] + SMOOTHING), counts.indices, counts.indptr), shape=counts.shape
+        )
+    return _Tree(stack, levels)
+
+
+def _background(words: sparse.csr_matrix) -> np.ndarray:
+    """(V,) float64 p(w | collection); every word of the vocabulary is in some title."""
+    count = np.asarray(words.sum(axis=0), dtype=np.float64).ravel()
+    return count / max(count.sum(), 1.0)
+
+
+def _shares(texts: list[str], vocabulary: Mapping[str, int]) -> sparse.csr_matrix:
+    """(Q, V) float32: the share of each known word among the query's known words."""
+    counts = query_words(texts, vocabulary)
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    return (sparse.diags((1.0 / np.maximum(total, 1.0)).astype(np.float32)) @ counts).tocsr()
+
+
+@dataclass(frozen=True)
+class _FittedTrees:
+    trees: list[_Tree]
+    vocabulary: Mapping[str, int]
+
+    def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
+        stacks = [tree.stack for tree in self.trees]
+        levels = len(stacks[0].size)
+        having = [len(at_level(stacks, level)) for level in range(levels)]
+        values = np.zeros((len(pair_query), levels), dtype=np.float32)
+        for part in by_query(pair_query, max(max(stack.size) for stack in stacks)):
+            share = _shares([asked.texts[q] for q in part.query], self.vocabulary)
+            used = np.unique(share.indices)
+            share = share[:, used]
+            asks = (np.diff(share.indptr) > 0).astype(np.float32)[part.row]
+            item = pair_item[part.pair]
+            for stack, models in self.trees:
+                so_far = np.zeros(len(item), dtype=np.float32)
+                for level, model in enumerate(models[:levels]):
+                    # Dense rows for the few words asked: contiguous sums are far faster than sparse by sparse.
+                    fit = share @ model.gain[:, used].T.toarray()
+                    number = stack.of_item[level][item]
+                    so_far = so_far + fit[part.row, number] + model.base[number] * asks
+                    values[part.pair, level] += so_far / having[level]
+        return Measured(values, None)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+
+@dataclass(frozen=True)
+class ClusterLanguageModel:
+    """`cluster_l`: mean over the query's words of log p(w | prefix of level l) - log p(w | collection), mean over the
+    stacks. p counts the tokens of the titles under the prefix, Dirichlet-smoothed by the prefix above, so that a deep
+    prefix of few titles inherits from a broad one. Words that no title holds say nothing.
+    """
+
+    name: str = "cluster"
+    twin: str | None = "cluster_titles"
+    learns: Learns = "nothing"
+    cost: str = (
+        "stores one weight a word and prefix; a query adds its words' columns once, a pair is one look-up a prefix"
+    )
+
+    def columns(self, levels: int) -> tuple[Column, ...]:
+        return tuple(Column(f"cluster_{level}", level) for level in range(1, levels + 1))
+
+    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTrees:
+        background = _background(shelf.words)
+        trees = [_tree(prefixes(codes), shelf.words, background) for codes in shelf.stacks]
+        return _FittedTrees(trees, shelf.vocabulary)
+
+
+@dataclass(frozen=True)
+class _FittedTitles:
+    words: sparse.csr_matrix
+    background: np.ndarray
+    near: np.ndarray
+    """(N, k) nearest titles, the item's own first."""
+    vocabulary: Mapping[str, int]
+
+    def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
+        values = np.zeros((len(pair_query), len(NEIGHBOURHOODS)), dtype=np.float32)
+        length = np.asarray(self.words.sum(axis=1), dtype=np.float64).ravel()
+        for part in by_query(pair_query, len(self.words.indptr)):
+            share = _shares([asked.texts[q] for q in part.query], self.vocabulary)
+            for r in range(len(part.query)):
+                pair = part.pair[part.row == r]
+                word = share[r].indices
+                if not len(word):
+                    continue
+                titles = self.near[pair_item[pair]]
+                distinct, at = np.unique(titles, return_inverse=True)
+                counts = self.words[distinct][:, word].toarray()[at.reshape(titles.shape)].cumsum(axis=1)
+                tokens = length[titles].cumsum(axis=1)
+                prior = SMOOTHING * self.background[word]
+                for c, size in enumerate(NEIGHBOURHOODS):
+                    last = min(size, titles.shape[1]) - 1
+                    p = (counts[:, last] + prior) / (tokens[:, last, None] + SMOOTHING)
+                    values[pair, c] = np.log(p / self.background[word]) @ share[r].data
+        return Measured(values, None)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"near": self.near}
+
+
+@dataclass(frozen=True)
+class TitlesLanguageModel:
+    """The same language model over the item's nearest titles, in three neighbourhoods, smoothed by the collection."""
+
+    name: str = "cluster_titles"
+    twin: str | None = None
+    learns: Learns = "nothing"
+    cost: str = "stores 80 neighbours an item, found by N x N cosines; a pair counts the query's words in 80 titles"
+
+    def columns(self, levels: int) -> tuple[Column, ...]:
+        return tuple(Column(f"cluster_titles_{size}", 0) for size in NEIGHBOURHOODS)
+
+    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTitles:
+        near = nearest_titles(shelf.item_x, max(NEIGHBOURHOODS)) if arrays is None else arrays["near"]
+        return _FittedTitles(shelf.words, _background(shelf.words), near, shelf.vocabulary)

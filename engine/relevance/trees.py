@@ -1,0 +1,128 @@
+"""The gradient-boosted ranker without its training library: a forest of plain `<=` splits in float64 numpy.
+
+The pipeline, the dashboard and the attribution (`tree_attribution.py`) evaluate boosted rankers through this module;
+it needs nothing but the rows of table `ranker_weights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from engine.errors import ModelError
+
+_CHUNK = 65_536
+_FEW = 400
+"""Up to this many rows, walking down all trees at once is faster than one tree after the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class TreeScorer:
+    """A sum of regression trees that predicts a grade.
+
+    Node arrays (N,), trees one after another, each in preorder: `feature` int64, the column that a node splits on (-1:
+    a leaf); `threshold`; `left`, `right` int64, the children (-1: none), left where column <= threshold; `value`, what
+    a leaf adds. `root` (T,) int64, the first node of each tree. `low`, `high`: the grades' range.
+    """
+
+    columns: tuple[str, ...]
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+    root: np.ndarray
+    low: float
+    high: float
+
+    @cached_property
+    def cuts(self) -> tuple[np.ndarray, ...]:
+        """Per column, the ascending thresholds at which the forest splits it."""
+        return tuple(np.unique(self.threshold[self.feature == f]) for f in range(len(self.columns)))
+
+    @cached_property
+    def cut(self) -> np.ndarray:
+        """(N,) uint16: which of its column's `cuts` a node splits at; 0 at leaves."""
+        cut = np.zeros(len(self.feature), dtype=np.uint16)
+        for f, thresholds in enumerate(self.cuts):
+            nodes = self.feature == f
+            cut[nodes] = np.searchsorted(thresholds, self.threshold[nodes])
+        return cut
+
+    def cells(self, dense: np.ndarray) -> np.ndarray:
+        """(F, M) uint16: how many of a column's cuts lie below each value of `dense` (M, F).
+
+        All that the forest knows of a row: a node with cut c sends it left exactly where cell <= c.
+        """
+        dense = np.asarray(dense, dtype=np.float64)
+        if dense.ndim != 2 or dense.shape[1] != len(self.columns):
+            raise ModelError(
+                f"the ranker takes columns {', '.join(self.columns)}; the dense block has shape {dense.shape}"
+            )
+        out = np.zeros((len(self.columns), len(dense)), dtype=np.uint16)
+        for f, thresholds in enumerate(self.cuts):
+            if len(thresholds):
+                out[f] = np.searchsorted(thresholds, dense[:, f], side="left")
+        return out
+
+    def score(self, dense: np.ndarray) -> np.ndarray:
+        """(M,) float64 predicted grade, not clipped, of `dense` (M, F); NaN where a column is NaN."""
+        dense = np.asarray(dense, dtype=np.float64)
+        out = np.zeros(len(dense))
+        for start in range(0, len(dense), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            cells = self.cells(dense[part])
+            if cells.shape[1] <= _FEW:
+                out[part] = self._descend(cells)
+                continue
+            for first, last in pairwise([*self.root.tolist(), len(self.feature)]):
+                out[part] += self.value[first:last][self._leaf(cells, first, first, np.min_scalar_type(last - first))]
+        out[np.isnan(dense).any(axis=1)] = np.nan
+        return out
+
+    def _descend(self, cells: np.ndarray) -> np.ndarray:
+        """(M,) sum of the leaves that rows of `cells` reach, all trees at once: fast for few rows."""
+        node = np.repeat(self.root[:, None], cells.shape[1], axis=1)
+        row = np.arange(cells.shape[1])
+        while (splits := (feature := self.feature[node]) >= 0).any():
+            below = np.where(cells[feature, row] <= self.cut[node], self.left[node], self.right[node])
+            node = np.where(splits, below, node)
+        # One after the other, as for many rows: a score does not depend on how many rows are scored with it.
+        return np.cumsum(np.vstack([np.zeros(len(row)), self.value[node]]), axis=0)[-1]
+
+    def _leaf(self, cells: np.ndarray, node: int, first: int, kind: np.dtype) -> np.ndarray:
+        """(M,) or () of dtype `kind`: the leaf that rows of `cells` reach below `node`, counted from the tree's `first`."""
+        f = self.feature[node]
+        if f < 0:
+            return np.asarray(node - first, dtype=kind)
+        left = self._leaf(cells, int(self.left[node]), first, kind)
+        right = self._leaf(cells, int(self.right[node]), first, kind)
+        # Chooses without branches: ten times as fast as np.where.
+        return right ^ ((left ^ right) * (cells[f] <= self.cut[node]))
+
+    def expected_grade(self, score: np.ndarray) -> np.ndarray:
+        """(M,) the score within the range of the grades: trees may add up to a little more."""
+        return np.clip(np.asarray(score, dtype=np.float64), self.low, self.high)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Named float64 arrays (integers too), the rows of `ranker_weights`; with `columns` they restore the scorer."""
+        names = ("feature", "threshold", "left", "right", "value", "root")
+        named = {name: np.asarray(getattr(self, name), dtype=np.float64) for name in names}
+        return {**named, "grade_range": np.array([self.low, self.high])}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, np.ndarray], columns: Sequence[str]) -> TreeScorer:
+        """The inverse of `arrays`. Raises ModelError where an array is missing or the columns do not fit."""
+        try:
+            whole = {name: np.asarray(arrays[name]).astype(np.int64) for name in ("feature", "left", "right", "root")}
+            real = {name: np.asarray(arrays[name], dtype=np.float64) for name in ("threshold", "value", "grade_range")}
+        except KeyError as missing:
+            raise ModelError(f"the ranker's weights lack the array {missing}") from None
+        low, high = real.pop("grade_range").tolist()
+        if whole["feature"].max(initial=-1) >= len(columns):
+            raise ModelError(f"the ranker's trees split more columns than {', '.join(columns)}")
+        return TreeScorer(tuple(columns), **whole, **real, low=low, high=high)

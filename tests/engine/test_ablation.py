@@ -1,0 +1,455 @@
+"""The ladder: its plan, its workers (killed, failing), and every number of its table against a direct computation."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from engine.ablation import report
+from engine.ablation.ladder import LADDER_COLUMNS, Tables, ladder_tables
+from engine.ablation.plan import LADDERS, Cost, Costs, Job, Plan, make_plan, methods_of, run_cost, time_left
+from engine.ablation.workers import THREAD_VARIABLES, Standing, run_jobs, worker_environment
+from engine.config import METHODS, preset
+from engine.errors import ConfigError, RunError
+from engine.evaluation import Estimate, holm, mean_estimate, mean_over_redrawn_runs, resample_queries
+from engine.runs import Run, newest_ablation, write_table
+from engine.stages.artefacts import save_arrays
+
+VERSIONS = {"rank": 1}
+
+
+def plan_of(workspace: Path, methods: tuple[str, ...] = ("none", "dsirm"), seeds: int = 2) -> Plan:
+    return make_plan(workspace, "f" * 16, "tiny", methods, seeds, lambda config: VERSIONS)
+
+
+# ---------------------------------------------------------------- plan
+
+
+def test_the_plan_names_the_runs_that_train_would_make(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    assert [(job.method, job.seed) for job in plan.jobs] == [("none", 0), ("dsirm", 0), ("none", 1), ("dsirm", 1)]
+    assert not (tmp_path / "runs").exists(), "a plan touches nothing"
+    run = Run.create(tmp_path, plan.fingerprint, preset("tiny", method="dsirm", seed=1), VERSIONS)
+    assert run.run_id == plan.jobs[3].run_id
+    run.finish({"stages": []})
+    again = plan_of(tmp_path)
+    assert [job.finished for job in again.jobs] == [False, False, False, True]
+    assert again.folder == plan.folder == plan_of(tmp_path, ("dsirm", "none")).folder
+    assert plan_of(tmp_path, seeds=1).folder != plan.folder
+
+
+def test_methods_are_checked_before_anything_is_spent() -> None:
+    assert methods_of(None, "core") == ("none", "dsirm", "tiger", "dsi", "rkmeans")
+    assert set(LADDERS["all"]) == set(METHODS)
+    assert methods_of("dsirm, none", "core") == ("dsirm", "none")
+    with pytest.raises(ConfigError, match=r"Method 'dsrim' is unknown; allowed: .*dsirm"):
+        methods_of("none,dsrim", "core")
+    with pytest.raises(ConfigError, match="Ladder 'everything' is unknown; allowed: core, all"):
+        methods_of(None, "everything")
+    with pytest.raises(ConfigError, match="needs a method and a seed"):
+        make_plan(Path(), "f", "tiny", [], 3, lambda config: VERSIONS)
+
+
+def test_time_left_is_that_of_workers_who_take_the_next_run() -> None:
+    assert time_left([], [10.0, 20.0, 30.0], 2) == 40.0  # 10 + 30 beside 20
+    assert time_left([5.0, 50.0], [10.0, 20.0], 2) == 50.0
+    assert time_left([], [10.0, None], 2) is None
+    assert time_left([], [], 2) == 0.0
+
+
+def finished_run(workspace: Path, method: str, seed: int, seconds: float) -> Run:
+    """A run folder with a manifest: a shared stage of 1,000 s, and two stages of its own."""
+    run = Run.create(workspace, "f" * 16, preset("tiny", method=method, seed=seed), VERSIONS)
+    (run.folder / "stages" / "vectors.shared").write_text("vectors-0")
+    stages = [("vectors", 1000.0, 900.0), ("tokenize", seconds / 4, 500.0), ("rank", 3 * seconds / 4, 700.0)]
+    run.finish({"stages": [{"stage": s, "seconds": t, "peak_mb": mb, "cached": False} for s, t, mb in stages]})
+    return run
+
+
+def test_estimates_come_from_finished_runs_of_the_catalogue(tmp_path: Path) -> None:
+    assert run_cost(finished_run(tmp_path, "dsirm", 0, 40.0).folder) == Cost(40.0, 700.0)
+    finished_run(tmp_path, "none", 0, 4.0)
+    plan = plan_of(tmp_path, ("none", "dsirm", "tiger"))
+    costs = Costs.read(tmp_path, "f" * 16, "tiny")
+    assert costs.seconds("dsirm") == costs.seconds("tiger") == 52.0  # with 12 s for a start
+    assert costs.seconds("none") == 16.0
+    assert costs.peak_mb() == 700.0
+    assert Costs.read(tmp_path, "another", "tiny").seconds("dsirm") is None
+    rows = {row[0]: row[1:] for row in report.plan_section(plan, costs).rows}
+    assert rows["dsirm"] == ["1", "1", "52 s", "of 1 finished"]
+    assert rows["tiger"] == ["2", "0", "52 s", "like the other methods"]
+    assert report.plan_sentence(plan, costs, 2) == (
+        "4 of 6 runs to do, 2 finished already; about 2 min with 2 workers."  # 52 + 52 beside 16 + 52
+    )
+    assert "time unknown" in report.plan_sentence(plan, Costs(), 1)
+    done = plan._replace(jobs=[job._replace(finished=True) for job in plan.jobs])
+    assert "All 6 runs are finished" in report.plan_sentence(done, costs, 1)
+
+
+# ---------------------------------------------------------------- workers
+
+FAKE = """
+import json, os, sys, time
+from pathlib import Path
+run, seconds, end = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+(run / "stages").mkdir(parents=True, exist_ok=True)
+print("  … Shared inputs", flush=True)
+time.sleep(seconds)
+(run / "stages" / "tokenize.part").mkdir(exist_ok=True)
+print("  … Training the quantizer", flush=True)
+time.sleep(seconds)
+if end == "fails":
+    sys.exit("the codebook collapsed")
+if end == "killed":
+    os.kill(os.getpid(), 9)
+if end == "finishes":
+    stage = {"stage": "tokenize", "seconds": 3.0, "peak_mb": 1.0, "cached": False, "threads": os.environ["OMP_NUM_THREADS"]}
+    (run / "run.json").write_text(json.dumps({"stages": [stage]}))
+"""
+
+
+def fake_command(ends: dict[str, str], seconds: float = 0.15):
+    """Workers that sleep, then end as said of their method ('finishes' unless said)."""
+
+    def command(plan: Plan, job: Job) -> list[str]:
+        folder = plan.workspace / "runs" / job.run_id
+        return [sys.executable, "-S", "-c", FAKE, str(folder), str(seconds), ends.get(job.method, "finishes")]
+
+    return command
+
+
+def test_the_first_run_prepares_alone_then_workers_share_the_rest(tmp_path: Path) -> None:
+    plan, seen = plan_of(tmp_path, seeds=3), list[Standing]()
+    costs = Costs()
+    outcomes = run_jobs(plan, costs, workers=2, watch=seen.append, command=fake_command({}), poll_seconds=0.01)
+    assert sorted(o.job for o in outcomes) == sorted(plan.jobs)
+    assert all(o.ok and not o.reason for o in outcomes)
+    assert max(len(s.running) for s in seen) == 2
+    alone = [s for s in seen if any(w.doing == "Shared inputs" and w.job == plan.jobs[0] for w in s.running)]
+    assert alone
+    assert all(len(s.running) == 1 for s in alone)
+    assert any(w.doing == "Training the quantizer" for s in seen for w in s.running)
+    assert seen[0].left is None
+    assert seen[-1].left is not None, "the first finished run tells how long the others take"
+    assert [c.seconds for c in costs.known["dsirm"]] == [3.0] * 3
+    assert report.standing_lines(alone[0])[0] == "0 of 6 runs finished"
+    assert "none, seed 0: Shared inputs" in report.standing_lines(alone[0])[1]
+    assert not plan_of(tmp_path, seeds=3).todo
+    assert run_jobs(plan_of(tmp_path, seeds=3), costs, workers=2, command=fake_command({"dsirm": "fails"})) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [("fails", "exit code 1"), ("killed", "killed by SIGKILL (out of memory?)"), ("stops", "ended without finishing")],
+)
+def test_a_failed_worker_stops_no_other_and_is_reported(tmp_path: Path, end: str, reason: str) -> None:
+    plan = plan_of(tmp_path, ("dsirm", "none"), seeds=2)
+    command = fake_command({"dsirm": end}, seconds=0.02)
+    outcomes = run_jobs(plan, Costs(), workers=2, command=command, poll_seconds=0.01)
+    assert {o.job.method for o in outcomes if o.ok} == {"none"}
+    failed = [o for o in outcomes if not o.ok]
+    assert [o.job.method for o in failed] == ["dsirm", "dsirm"]
+    assert failed[0].reason.startswith(reason)
+    text = "\n".join(report.failure_lines(failed[0]))
+    assert str(failed[0].log) in text
+    assert "Training the quantizer" in text
+    assert end != "fails" or "the codebook collapsed" in text
+    run_jobs(plan_of(tmp_path, ("dsirm", "none"), seeds=2), Costs(), workers=2, command=command, poll_seconds=0.01)
+    assert failed[0].log.read_text().count("$ ") == 2, "a log keeps every attempt"
+
+
+def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+
+    def interrupted(standing: Standing) -> None:
+        if len(standing.running) == 2:
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(plan, Costs(), workers=2, watch=interrupted, command=fake_command({}, seconds=1.0), poll_seconds=0.01)
+    assert time.monotonic() - began < 8
+    time.sleep(1.2)
+    assert not list((tmp_path / "runs").glob("*/run.json")), "no worker is left to finish its run"
+
+
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.ablation.workers.cores", lambda: 4)
+    assert {worker_environment(2, {})[name] for name in THREAD_VARIABLES} == {"2"}
+    assert worker_environment(8, {})["OMP_NUM_THREADS"] == "1"
+    assert worker_environment(2, {"OMP_NUM_THREADS": "3"})["OMP_NUM_THREADS"] == "3", "the user's own word counts"
+
+
+def test_a_second_worker_waits_where_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.ablation.workers.free_memory_mb", lambda: 1_000.0)
+    seen = list[Standing]()
+    costs = Costs({"dsirm": [Cost(1.0, 900.0)]})
+    outcomes = run_jobs(
+        plan_of(tmp_path), costs, workers=2, watch=seen.append, command=fake_command({}, 0.02), poll_seconds=0.01
+    )
+    assert len(outcomes) == 4
+    assert max(len(s.running) for s in seen) == 1
+
+
+# ---------------------------------------------------------------- statistics
+
+
+def test_holm_by_hand() -> None:
+    # .005 x 4, .01 x 3, .03 x 2, .04 x 1 = .02, .03, .06, .04; the last may not fall below the one before.
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm(np.array([0.6, np.nan, 0.5])), [1.0, np.nan, 1.0])
+    assert len(holm(np.array([]))) == 0
+
+
+def test_redrawn_runs_vary_like_the_mean_of_new_runs() -> None:
+    rng = np.random.default_rng(0)
+    draws = 20_000
+    values = np.array([0.1, 0.4, 0.7, 0.2])
+    estimates = [Estimate(v, v, v, 9, np.full(draws, v)) for v in values]
+    assert np.ptp(mean_estimate(estimates).draws) == 0, "with the runs as they are only queries vary"
+    found = mean_over_redrawn_runs(estimates, rng.integers(4, size=(draws, 4)))
+    assert found.value == pytest.approx(values.mean())
+    assert found.draws.std() == pytest.approx(values.std(ddof=1) / np.sqrt(4), rel=0.02)
+
+
+# ---------------------------------------------------------------- table
+
+QUERIES, ITEMS, TESTED = 40, 12, 25
+
+
+class Made:
+    """Made-up runs: 40 queries of 12 judged items, 25 of them test queries; what each ranker scored."""
+
+    def __init__(self, workspace: Path, methods: tuple[str, ...], seeds: int) -> None:
+        rng = np.random.default_rng(0)
+        self.workspace = workspace
+        self.query = np.repeat(np.arange(QUERIES), ITEMS)
+        self.grade = rng.integers(0, 4, len(self.query)).astype(np.float64)
+        self.relevant = self.grade >= 2
+        self.split = np.array(["test"] * TESTED + ["train"] * (QUERIES - TESTED))[rng.permutation(QUERIES)]
+        self.seen = rng.random(QUERIES) < 0.3
+        self.tail = rng.random(QUERIES) < 0.4
+        self.tested = self.split[self.query] == "test"
+        self.scores: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+        self.level: dict[tuple[str, int], np.ndarray] = {}
+        cache = workspace / "cache" / "pairs-0"
+        cache.mkdir(parents=True)
+        holes = np.full(QUERIES, np.nan)  # a retrieved, unjudged item of every query
+        order = np.argsort(np.r_[self.query, np.arange(QUERIES)], kind="stable")
+        save_arrays(
+            cache / "pairs.safetensors",
+            query=np.r_[self.query, np.arange(QUERIES)][order], grade=np.r_[self.grade, holes][order],
+        )  # fmt: skip
+        self.runs = [self._run(rng, method, seed) for method in methods for seed in range(seeds)]
+
+    def _run(self, rng: np.random.Generator, method: str, seed: int) -> Run:
+        run = finished_run(self.workspace, method, seed, 10.0 + seed)
+        (run.folder / "stages" / "pairs.shared").write_text("pairs-0")
+        noise = np.random.default_rng(100 + seed)  # baselines: one draw a seed, whatever the method
+        names = {"weak": 3.0, "strong": 2.0, "strong_gbm": 1.9}
+        scores = {name: self.grade + noise.normal(0, sd, len(self.grade)) for name, sd in names.items()}
+        if method != "none":
+            own = {"sid": 1.8, "rich": 1.4, "placebo": 2.0, "rich_placebo": 1.9}
+            scores |= {name: self.grade + rng.normal(0, sd, len(self.grade)) for name, sd in own.items()}
+        if method == "dsirm":  # a rung that other methods' runs lack
+            scores["twins"] = scores["strong_gbm"] * 2.0
+            scores["rich_twins"] = scores["rich"] * 2.0
+        self.scores[method, seed] = scores
+        rank = run.stage_folder("rank")
+        rank.mkdir()
+        save_arrays(rank / "judged.safetensors", **scores)
+        tables, catalogue = run.folder / "tables", run.folder / "catalogue"
+        catalogue.mkdir()
+        ids = np.array([f"q{position}" for position in range(QUERIES)])
+        category = np.where(self.tail, "rare", "common")
+        write_table(
+            catalogue, "items", pd.DataFrame({"category": ["rare", "common", None], "tier": ["tail", "head", None]})
+        )
+        columns = {"query_id": ids, "split": self.split, "seen": self.seen, "category": category}
+        write_table(catalogue, "queries", pd.DataFrame(columns))
+        served = "strong_gbm" if method == "none" else "rich"
+        write_table(tables, "runs", pd.DataFrame({"ranker": [served], "levels": [None if method == "none" else 2]}))
+        if method != "none":
+            level = rng.integers(0, 3, len(self.query))
+            self.level[method, seed] = level
+            judged = pd.DataFrame({"query_id": ids[self.query], "match_level": level, "judged": True})
+            other = pd.DataFrame({"query_id": ids, "match_level": 0, "judged": False})
+            write_table(tables, "scores", pd.concat([other, judged], ignore_index=True))
+            health = [(1, "utilisation", 1.0, True), (2, "utilisation", 0.5 + seed / 10, False), (2, "entropy", 3.0, False),
+                      (None, "aliasing", 0.25, False)]  # fmt: skip
+            write_table(tables, "health", pd.DataFrame(health, columns=["level", "metric", "value", "by_construction"]))
+        return run
+
+    def auc(
+        self, method: str, seed: int, ranker: str, mask: np.ndarray | None = None, weights: np.ndarray | None = None
+    ):
+        """Directly, by scikit-learn: over test queries in `mask` (Q,), resampled by `weights` (Q_test,)."""
+        rows = self.tested & (np.ones(QUERIES, dtype=bool) if mask is None else mask)[self.query]
+        of_query = np.zeros(QUERIES)
+        of_query[self.split == "test"] = 1.0 if weights is None else weights
+        counts = of_query[self.query[rows]]
+        return roc_auc_score(self.relevant[rows], self.scores[method, seed][ranker][rows], sample_weight=counts)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("made"), ("none", "dsirm", "tiger", "dsi"), 3)
+
+
+@pytest.fixture(scope="module")
+def tables(made: Made) -> Tables:
+    return ladder_tables(made.runs, relevant_grade=2.0)
+
+
+def row(tables: Tables, **conditions: object) -> pd.Series:
+    chosen = tables.ladder
+    for name, value in conditions.items():
+        chosen = chosen[chosen[name].isna() if value is None else (chosen[name] == value).fillna(False)]
+    assert len(chosen) == 1, conditions
+    return chosen.iloc[0]
+
+
+def test_auc_and_lift_are_means_over_seeds_of_the_test_queries(made: Made, tables: Tables) -> None:
+    assert (tables.n_queries, tables.n_pairs) == (TESTED, TESTED * ITEMS)
+    assert list(tables.ladder.columns) == LADDER_COLUMNS
+    segments = {"all": None, "new": ~made.seen, "seen": made.seen, "category_tier=tail": made.tail}
+    for segment, mask in segments.items():
+        for method, ranker in (("none", "strong_gbm"), ("dsirm", "sid"), ("tiger", "rich"), ("dsi", "rich_placebo")):
+            values = [made.auc(method, seed, ranker, mask) for seed in range(3)]
+            found = row(tables, method=method, measure="auc", ranker=ranker, segment=segment)
+            assert found["value"] == pytest.approx(np.mean(values))
+            assert found["seed_sd"] == pytest.approx(np.std(values, ddof=1))
+            assert found["n_seeds"] == 3
+    lift = row(tables, method="dsirm", measure="auc_lift", ranker="rich", baseline="strong_gbm", segment="all")
+    per_seed = [made.auc("dsirm", s, "rich") - made.auc("dsirm", s, "strong_gbm") for s in range(3)]
+    assert lift["value"] == pytest.approx(np.mean(per_seed))
+    assert lift["seed_sd"] == pytest.approx(np.std(per_seed, ddof=1))
+    assert bool(lift["served"])
+
+
+def draws_of(made: Made, method: str, ranker: str, resamples: int) -> np.ndarray:
+    """(S, R) resampled AUC, one scikit-learn call each."""
+    weights = resample_queries(TESTED, resamples, seed=0)
+    return np.array([[made.auc(method, s, ranker, weights=w) for w in weights] for s in range(3)])
+
+
+def test_intervals_and_tests_follow_from_one_matrix_of_resamples(made: Made, tables: Tables) -> None:
+    resamples = made.runs[0].config.evaluation.resamples
+    sid, strong, other = (
+        draws_of(made, method, ranker, resamples)
+        for method, ranker in (("dsirm", "sid"), ("dsirm", "strong"), ("tiger", "sid"))
+    )
+    found = row(tables, method="dsirm", measure="auc", ranker="sid", segment="all")
+    np.testing.assert_allclose(
+        found[["low", "high"]].astype(float), np.quantile(sid.mean(0), [0.025, 0.975]), atol=1e-6
+    )
+    found = row(tables, method="dsirm", measure="auc_lift", ranker="sid", baseline="strong", segment="all")
+    expected = np.quantile((sid - strong).mean(0), [0.025, 0.975])
+    np.testing.assert_allclose(found[["low", "high"]].astype(float), expected, atol=1e-6)
+
+    tests = tables.comparisons.set_index(["baseline_method", "ranker", "segment"])
+    test = tests.loc[("tiger", "sid", "all")]
+    difference = (sid - other).mean(0)
+    np.testing.assert_allclose(test[["low", "high"]].astype(float), np.quantile(difference, [0.025, 0.975]), atol=1e-6)
+    tail = min((difference <= 0).sum(), (difference >= 0).sum())
+    assert test["p_value"] == pytest.approx(min(1.0, 2 * (tail + 1) / (resamples + 1)))
+    assert test["difference"] == pytest.approx(
+        np.mean([made.auc("dsirm", s, "sid") - made.auc("tiger", s, "sid") for s in range(3)])
+    )
+    assert test["high_seeds"] - test["low_seeds"] > test["high"] - test["low"], "new seeds add their noise"
+
+
+def test_holm_covers_methods_and_rankers_of_a_segment(tables: Tables) -> None:
+    assert set(tables.comparisons["method"]) == {"dsirm"}
+    for _, family in tables.comparisons.groupby("segment"):
+        assert set(zip(family["baseline_method"], family["ranker"], strict=True)) == {
+            (other, ranker) for other in ("tiger", "dsi") for ranker in ("sid", "rich")
+        }
+        for p, corrected in (("p_value", "p_holm"), ("p_seeds", "p_seeds_holm")):
+            running, by_hand = 0.0, {}
+            for place, (at, value) in enumerate(family[p].sort_values(kind="stable").items()):
+                running = max(running, min(1.0, value * (len(family) - place)))
+                by_hand[at] = running
+            for at, value in by_hand.items():
+                assert family.loc[at, corrected] == pytest.approx(value)
+
+
+def test_hits_health_and_cost_by_hand(made: Made, tables: Tables) -> None:
+    for depth in (1, 2):
+        for segment, mask in (("new", ~made.seen), ("seen", made.seen)):
+            per_seed = []
+            for seed in range(3):
+                level = made.level["tiger", seed]
+                hits = []
+                for q in np.flatnonzero((made.split == "test") & mask):
+                    own = (made.query == q) & made.relevant
+                    if own.any():
+                        hits.append(float(level[own].max() >= depth))
+                per_seed.append(np.mean(hits))
+            found = row(tables, method="tiger", measure="hit@5", level=depth, segment=segment)
+            assert found["value"] == pytest.approx(np.mean(per_seed))
+            assert found["low"] <= found["value"] <= found["high"]
+    used = row(tables, method="dsi", measure="utilisation", level=2)
+    assert used["value"] == pytest.approx(0.6)
+    assert used["seed_sd"] == pytest.approx(0.1)
+    assert not used["by_construction"]
+    assert row(tables, method="dsi", measure="utilisation", level=1)["by_construction"]
+    assert row(tables, method="dsi", measure="aliasing")["value"] == 0.25
+    assert row(tables, method="none", measure="seconds")["value"] == pytest.approx(11.0)
+    assert row(tables, method="none", measure="peak_mb")["value"] == 700.0
+
+
+def test_missing_rungs_are_left_blank(tables: Tables) -> None:
+    assert tables.ladder.query("method == 'none' and ranker in ['sid', 'rich', 'placebo']").empty
+    sections = {s.title: s for s in report.sections(tables.ladder, tables.comparisons)}
+    lift = {r[0]: dict(zip(sections["Lift"].columns[1:], r[1:], strict=True)) for r in sections["Lift"].rows}
+    assert "none" not in lift
+    assert lift["tiger"]["rich_twins − twins"] == "–"
+    assert lift["dsirm"]["rich_twins − twins"] != "–"
+    book = {r[0]: r[1:] for r in sections["Codebook"].rows}
+    assert book["dsirm"][0] == "1.000 ±0.000†"
+    assert book["dsirm"][1] == "0.600 ±0.100"
+    assert [r[0] for r in sections["Without SIDs"].rows] == ["weak", "strong", "strong_gbm"]
+    assert [r[0] for r in sections["Relevance"].rows] == ["none", "dsirm", "tiger", "dsi"]
+
+
+def test_one_seed_has_no_spread_and_no_seed_interval(made: Made) -> None:
+    first = ladder_tables([run for run in made.runs if run.config.seed == 0], relevant_grade=2.0)
+    assert first.ladder["seed_sd"].isna().all()
+    assert first.comparisons[["low_seeds", "p_seeds", "p_seeds_holm"]].isna().all(axis=None)
+    assert first.comparisons["p_holm"].notna().all()
+    methods = report.sections(first.ladder, first.comparisons)[-1]
+    assert methods.rows[0][-1] == "–"
+
+
+def test_runs_with_other_test_queries_are_refused(tmp_path: Path) -> None:
+    made = Made(tmp_path, ("dsirm",), 2)
+    path = made.runs[1].folder / "catalogue"
+    queries = pd.read_parquet(path / "queries.parquet")
+    queries.loc[queries["split"].eq("test").idxmax(), "split"] = "train"
+    write_table(path, "queries", queries)
+    with pytest.raises(RunError, match="other queries"):
+        ladder_tables(made.runs, relevant_grade=2.0)
+
+
+def test_a_saved_ablation_reads_back_and_is_found_by_its_runs(made: Made, tables: Tables, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ("none", "dsirm"), seeds=2)
+    ids = [job.run_id for job in plan.jobs]
+    about = {"dataset": "Made up", "relevant_grade": 2.0, "evaluation": "holdout"}
+    report.save(plan, tables, ids, [], about)
+    manifest, ladder, comparisons = report.read(plan.folder)
+    pd.testing.assert_frame_equal(comparisons, tables.comparisons)
+    text = (plan.folder / "ladder.md").read_text()
+    assert text == report.markdown(manifest, ladder, comparisons)
+    assert "25 test queries with 300 judged pairs" in text
+    assert "| dsirm − tiger | sid | all |" in text
+    assert newest_ablation(tmp_path, [*ids, "another"]) == plan.folder
+    assert newest_ablation(tmp_path, ids[1:]) is None
+    with pytest.raises(RunError, match="no finished ablation"):
+        report.read(tmp_path)
