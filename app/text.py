@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.rankers import SIGNAL_NAMES
+
 LEAST_QUERIES = 30
 """Fewer queries than this and an estimate is not shown as a number."""
 TOO_SMALL = "n too small"
@@ -19,17 +21,21 @@ DEFINITIONS = {
     "ndcg@10": "nDCG@10: how well the judged items of a query are ordered in its first ten places (1 = ideal), averaged "
     "over test queries. Interval: bootstrap by query, 95 %.",
     "within_query_auc": "Within-query AUC: the same chance, counting only pairs of the same query.",
-    "lift": "Lift: the ranker with SIDs minus the strong ranker without SIDs (trained apart: same folds, seed and "
-    "architecture), on the same queries. Interval and p value: paired bootstrap by query.",
+    "lift": "Lift: the ranker with SIDs minus the strong ranker without SIDs (trained apart: same learner, folds and "
+    "seed), on the same queries. Interval and p value: paired bootstrap by query.",
     "seen": "Seen: the query itself was among the interactions used in training, as it would be when served. New: it was "
     "not. A memory of past clicks helps the first kind only.",
     "query_tier": "Query tier: queries by falling frequency, cut into thirds of traffic: head, torso, tail.",
     "category_tier": "Category tier by cumulative share of items: head = the largest categories that hold the first half, "
     "torso = the next 30 %, tail = the rest.",
-    "ladder": "Rankers from the simplest to the full method, on the same test queries. cosine: text similarity alone. "
-    "weak: a ranker on text similarity. strong: text, image, category and lexical features. strong_gbm: the same with "
-    "gradient boosting, as a ceiling check. control: strong plus the contrastive cosine, without SIDs. placebo: SIDs "
-    "shuffled among items (its lift must be nil). naive: SID features computed on queries the generator was trained on.",
+    "ladder": "Rankers on the same rows, folds, seed and test queries, in two families. Each is measured against the strong "
+    "ranker of its own family, which has text, image, category and word features and no SID; the boosted one also has them "
+    "less their mean over the query's candidates. A signal's dense twin is the same idea without SIDs: what the twin does "
+    "not reach, the discrete codes add. Shuffled SIDs must add nothing. Naive training reads features made by models that "
+    "saw the query: it shows what leakage would cost. Interval: bootstrap by query, 95 %.",
+    "train_gap": "Hits: queries with a relevant item among the beams, to that depth. Trained on: training queries, by the "
+    "generator that saw their clicks and grades. Out of fold: the same queries, by a generator that did not; the ranker learns "
+    "from these features alone. Seen and new test queries: with and without clicks of their own in the training log.",
     "utilisation": "Utilisation: codes that hold at least one item, as a share of the codes of the level.",
     "perplexity": "Perplexity: the number of equally used codes that would be as even as the actual use (2 to the "
     "entropy). Its ratio to the codebook size is 1 when all codes are used alike.",
@@ -86,20 +92,6 @@ METRIC_NAMES = {
     "recall": "Recall",
     "hhi": "HHI",
     "gini": "Gini",
-}
-
-RANKER_NAMES = {
-    "cosine": "Cosine, no training",
-    "weak": "Weak: text only",
-    "strong": "Strong, no SIDs",
-    "strong_gbm": "Strong, gradient boosting",
-    "control": "Control: contrastive cosine",
-    "placebo": "Placebo: shuffled SIDs",
-    "naive": "DSIRM, naive training",
-    "dsirm": "DSIRM, with SIDs",
-    "given": "Imported, with SIDs",
-    "given_without": "Imported, without SIDs",
-    "oracle": "Ceiling (hidden truth)",
 }
 
 FIELD_NAMES = {
@@ -242,20 +234,26 @@ DEFINITIONS |= {
     "live": "Generate beams, scores and explanations again with the run's model, although this query is stored.",
     "beam": "Beam search: at each level the best prefixes are kept and extended, the others pruned. Only SIDs that exist are "
     "reachable; probabilities are shared out among existing children. From the root = the product of the steps.",
-    "without": "Without SIDs: the strong ranker trained apart without any SID feature (same folds, seed and architecture), "
+    "without": "Without SIDs: the strong ranker trained apart without any SID feature (same learner, folds and seed), "
     "over the same candidates. This is not the SID ranker with its SID switched off.",
     "grade": "Mean grade of the human judgments of this query and item; empty where not judged.",
     "match": "SID match: how many levels of the item's SID agree with the deepest-agreeing beam of the query.",
     "score": "Score: the ranker's ordinal logit, which orders the results. Only differences between items of one query mean "
     "something.",
-    "contributions": "Exact Shapley values of the ranking logit. They start from the reference and add up to the score; the "
-    "SID's part is split by level. They explain the ranker with SIDs and are no comparison with the ranker without.",
-    "reference": "Reference: this query's mean candidate, with no SID match.",
+    "score_boosted": "Score: the grade that the boosted ranker predicts, which orders the results. Trees may add up to a little "
+    "more or less than the scale of grades.",
+    "score_given": "Score: as imported; it orders the results.",
+    "contributions": "Exact Shapley values of the score. They start from the reference and add up to the score; what a list-"
+    "centred feature adds counts with its feature. They explain the ranker with SIDs and are no comparison with the ranker "
+    "without.",
+    "split": "SID levels: what a level's code adds, all signals together. Signals: what a signal adds, all levels together. Level "
+    "and signal: each part apart. All three add up to the same score.",
+    "reference": "Reference: this query's mean candidate, with no match of its SID with a beam.",
     "swap": "Both items start from the same reference, so the differences of their contributions add up to the difference of "
     "their scores. Named are the fewest features that explain four fifths of it.",
     "what_if": "The stored ranker evaluated again with the values set here, all else equal. The other candidates keep their "
     "scores; the rank is counted among them.",
-    "sid_off": "SID switched off: the same ranker with match level 0.",
+    "sid_off": "SID switched off: the same ranker with no match, and every other SID signal at the query's mean candidate.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
     "other items scored higher, mainly through one feature.",
     "own_ndcg": "nDCG@10 of this query: how well its judged items are ordered among themselves. Items that nobody judged "
@@ -265,6 +263,13 @@ DEFINITIONS |= {
     "width": "Beam width that keeps it: found by real searches, doubling and then halving the interval, up to 256.",
     "discount": "How much attention a place gets. log2: 1/log2(1 + rank). top10: equal attention to the first ten places, "
     "none below. click: how likely place r is examined under the position-based click model.",
+    "online": "A simulation: the logged mix of queries replayed under both rankings through a position-based click model. A "
+    "session is one query and its first results. UCTR: share of sessions with a click; UCTCVR: with a purchase. Sessions "
+    "stand in for users, whom the log does not know. How attractive an item is never comes from a ranker's score.",
+    "online_coverage": "Share of the replayed attention by what an item's attractiveness rests on: the click rate of its grade; its "
+    "own clicks; or, unmeasured, what measured items placed alike by the two rankings are.",
+    "online_sample": "Sessions in each arm of an A/B test that would show the estimated difference with 80 % power at 5 %, two-sided; "
+    "cautious: that would show the end of the interval nearer to zero. Sessions are taken as independent.",
     "exposure_change": "Change of exposure share: with SIDs minus without (the strong ranker trained apart), in percentage "
     "points, summed over retrieved results and weighted by how often each query is asked. Over this query log it is "
     "exact; the 95 % interval (bootstrap over queries) speaks of new queries.",
@@ -304,10 +309,15 @@ DIMENSION_NAMES = {
 
 
 def feature_name(feature: str, label: str | None = None) -> str:
-    """A feature as shown: 'Text similarity (dm)', 'SID level 2 (cordless drill)'."""
+    """A feature as shown: 'Text similarity (dm)', 'SID level 2 (cordless drill)', 'SID level 2: Match with a beam',
+    'SID: Match with a beam' for `sid.match`."""
+    head, _, signal = feature.partition(".")
+    signal = SIGNAL_NAMES.get(signal, signal)
     if feature.startswith("sid_"):
-        name = f"SID level {feature.removeprefix('sid_')}"
-        return f"{name} ({label})" if label else name
+        name = f"SID level {head.removeprefix('sid_')}" + (f" ({label})" if label else "")
+        return f"{name}: {signal}" if signal else name
+    if head == "sid" and signal:
+        return f"SID: {signal}"
     return f"{FEATURE_NAMES[feature]} ({feature})" if feature in FEATURE_NAMES else feature
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine import console
-from engine.config import METHODS, PRESETS, preset
+from engine.config import METHODS, PRESETS, override, preset
 from engine.console import machine_line, say, table
 from engine.errors import ConfigError, EngineError
 
@@ -62,6 +62,10 @@ Adapter = Annotated[
 ]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the newest one with SIDs by default.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting of the preset, e.g. --set generator.kind=full; may be repeated."),
+]
 PresetName = Annotated[str, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}.")]
 
 
@@ -170,7 +174,7 @@ def import_(
 
 
 @app.command(
-    epilog="Examples: python -m engine train · python -m engine train --method none · python -m engine train --preset paper --seed 1"
+    epilog="Examples: python -m engine train · python -m engine train --method none · python -m engine train --preset paper --seed 1 · python -m engine train --set generator.kind=full --set generator.model=./Qwen3-0.6B"
 )
 def train(
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -183,10 +187,11 @@ def train(
         str | None, typer.Option(help="Fingerprint (or its start) of the catalogue; the newest by default.")
     ] = None,
     project: Annotated[bool, typer.Option("--map/--no-map", help="Compute the UMAP map as the last stage.")] = True,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Train a method on an ingested catalogue; a stopped run goes on where it was."""
-    config = preset(preset_name, method=method, seed=seed)
+    config = override(preset(preset_name, method=method, seed=seed), settings or [])
     fingerprint = _catalogue(workspace, catalogue)
     with resumable(), console.ConsoleWatcher() as watcher:
         run_id = _train(workspace, fingerprint, config, watcher, project=project)
@@ -272,7 +277,7 @@ def ablate(
         typer.Option(
             min=1,
             show_default="2, or 1 on one core",
-            help="Runs trained at once. Two on one thread each beat one on two threads; each more needs its own memory.",
+            help="Runs trained at once. Training takes one thread, so one run leaves a core idle; each needs its memory.",
         ),
     ] = None,
     publish: Annotated[bool, typer.Option(help="Publish the runs and the table at the end.")] = True,

@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -370,6 +370,44 @@ def preset(name: str, *, method: str = "dsirm", seed: int = 0) -> Config:
     _check(name in PRESETS, f"preset '{name}' is unknown; allowed: {', '.join(PRESETS)}")
     _check(method in METHODS, f"method '{method}' is unknown; allowed: {', '.join(METHODS)}")
     return dataclasses.replace(METHODS[method](PRESETS[name]()), method=method, seed=seed)
+
+
+def override(config: Config, settings: Sequence[str]) -> Config:
+    """`config` with `settings` like 'generator.kind=full' or 'quantizer.sizes=216,512,512' changed.
+
+    Raises ConfigError for a setting that does not exist, or a value of the wrong type or outside what is allowed.
+    """
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        section, dot, key = name.strip().partition(".")
+        part = getattr(config, section, None)
+        names = {f.name: str(f.type) for f in dataclasses.fields(part)} if dataclasses.is_dataclass(part) else {}
+        if not (equals and dot and key in names):
+            sections = [f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(getattr(config, f.name))]
+            known = ", ".join(f"{section}.{n}" for n in names) or ", ".join(f"{s}.<name>" for s in sections)
+            raise ConfigError(f"setting '{setting}' is unknown; write name=value, with one of: {known}")
+        assert dataclasses.is_dataclass(part)
+        assert not isinstance(part, type)
+        changed: dict[str, Any] = {section: dataclasses.replace(part, **{key: _parse(text.strip(), names[key], name)})}
+        config = dataclasses.replace(config, **changed)
+    return config
+
+
+def _parse(text: str, kind: str, name: str) -> Any:
+    """The value that `text` spells for a field of type `kind`."""
+    optional, kind = kind.endswith(" | None"), kind.removesuffix(" | None")
+    if optional and text.lower() in ("none", ""):
+        return None
+    try:
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        if kind.startswith("tuple"):
+            parse = int if "int" in kind else str
+            return tuple(parse(part.strip()) for part in text.split(",") if part.strip())
+        return {"int": int, "float": float, "str": str}[kind](text)
+    except (KeyError, ValueError):
+        allowed = {"bool": "true or false", "int": "a whole number", "float": "a number"}
+        raise ConfigError(f"{name}='{text}'; allowed: {allowed.get(kind, 'values with commas between')}") from None
 
 
 def codebook_sizes(n_items: int, n_categories: int, levels: int = 3, factor: float = 1.0) -> tuple[int, ...]:

@@ -32,6 +32,8 @@ _MINILM_POSITIONS = 512
 _MINILM_LAYERS = 6
 _MINILM_HEADS = 12
 _LAYER_NORM_EPS = 1e-12
+_FEW_TOKENS = 8
+"""Tokens of a usual query, which the reordered matrices are laid out for."""
 
 _CACHE_VERSION = 1
 """Raise it when an encoder's arithmetic changes: it is part of every cache key."""
@@ -124,6 +126,15 @@ class MiniLMEncoder:
             for part in ("weight", "bias"):
                 parts = [self._weights.pop(f"{prefix}{name}.{part}") for name in ("query", "key", "value")]
                 self._weights[f"{prefix}qkv.{part}"] = torch.cat(parts)
+        # oneDNN multiplies few rows by a matrix in its own order two to three times as fast as the plain kernel does.
+        self._packed = {
+            name.removesuffix(".weight"): torch.ops.mkldnn._reorder_linear_weight(weight, _FEW_TOKENS)
+            for name, weight in self._weights.items()
+            if name.startswith("encoder.")
+            and weight.ndim == 2
+            and not weight.is_cuda
+            and torch.backends.mkldnn.is_available()
+        }
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(min(max_tokens, _MINILM_POSITIONS))
         self._tokenizer.no_padding()
@@ -190,9 +201,9 @@ class MiniLMEncoder:
 
         w = self._weights
         rows, width = ids_BT.shape
-        real_BT = torch.from_numpy(np.arange(width) < lengths[:, None]).to(self._device)
-        # Without padding no mask is passed, which lets torch choose its faster attention kernel.
-        mask = None if bool(lengths.min() == width) else real_BT[:, None, None, :]
+        mask = None  # without padding: it lets torch choose its faster attention kernel
+        if lengths.min() < width:
+            mask = torch.from_numpy(np.arange(width) < lengths[:, None]).to(self._device)[:, None, None, :]
         x = w["embeddings.word_embeddings.weight"][torch.from_numpy(ids_BT).to(self._device)]
         x = x + w["embeddings.position_embeddings.weight"][:width] + w["embeddings.token_type_embeddings.weight"][0]
         x = self._norm(x, "embeddings.LayerNorm")
@@ -208,8 +219,12 @@ class MiniLMEncoder:
         return x
 
     def _linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        import torch
         from torch.nn import functional
 
+        if len(x) == 1 and name in self._packed:
+            bias = self._weights[f"{name}.bias"]
+            return torch.ops.mkldnn._linear_pointwise(x, self._packed[name], bias, "none", [], "")
         return functional.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
 
     def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:

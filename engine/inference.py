@@ -292,8 +292,8 @@ def _normal(text: str) -> str:
 
 
 def newest_run(workspace: Path) -> str:
-    """The newest finished run with SIDs. Raises RunError when there is none."""
+    """The newest finished run with SIDs that was trained here. Raises RunError when there is none."""
     for info in list_runs(workspace):
-        if info.finished and info.method != "none":
+        if info.finished and info.method not in ("none", "imported"):
             return info.run_id
     raise RunError(f"No finished run with SIDs in {workspace / 'runs'}: train one with 'python -m engine train'.")

@@ -83,12 +83,18 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
             "Name runs of one catalogue with --run."
         )
     catalogue = load(workspace, fingerprints.pop())
+    ablation = runs.newest_ablation(workspace, chosen)
     shown = next((run for run in found if run.config.method != "none"), found[0])
     return snapshot.publish(
         workspace,
         snapshot=publication.snapshot_row(catalogue, shown),
         catalogue=shown.folder / "catalogue",
         runs=[RunTables(run.run_id, run.folder / "tables") for run in found],
+        ablation=ablation
+        and {
+            "ladder": ablation / "ladder.parquet",
+            "method_comparisons": ablation / "comparisons.parquet",
+        },
         pin=pin,
     )
 

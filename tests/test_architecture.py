@@ -27,14 +27,17 @@ ALLOWED = {
     "importing": BASE | PARTS | {"runs", "stages", "importing"},
     "ablation": BASE | PARTS | {"runs", "stages", "pipeline", "ablation"},
     "console": BASE | {"runs"},
-    "cli": BASE | PARTS | {"runs", "labeling", "stages", "pipeline", "importing", "ablation", "inference", "console", "cli"},
+    "cli": BASE
+    | PARTS
+    | {"runs", "labeling", "stages", "pipeline", "importing", "ablation", "inference", "console", "cli"},
     "__main__": {"cli"},
     "__init__": set(),
 }
 """For each part of the engine, the parts it may import."""
 
 APP_MAY_IMPORT = ("engine.store", "engine.errors", "engine.audit", "engine.inference",
-                  "engine.relevance.attribution", "engine.relevance.scorer", "engine.relevance.prefix")  # fmt: skip
+                  "engine.relevance.attribution", "engine.relevance.scorer", "engine.relevance.prefix",
+                  "engine.relevance.trees", "engine.relevance.tree_attribution")  # fmt: skip
 DUCKDB_HOMES = ("engine/store/", "engine/datasets/", "app/queries/", "app/fetch.py")
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "umap", "faiss", "lightgbm", "scipy.stats")
 

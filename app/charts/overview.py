@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
-from app import text
+from app import rankers, text
 from app.charts.theme import ACCENT, GAIN, LOSS, NEUTRAL, style
 
 SEGMENT_NAMES = {
@@ -73,37 +76,136 @@ def lift(rows: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def ladder(rows: pd.DataFrame, *, metric_name: str, ceiling: float | None = None) -> go.Figure:
-    """Each ranker's metric with its 95 % interval, simplest first; the ceiling as a dashed line.
+KINDS = {
+    "SIDs": ("with SIDs", ACCENT, "circle"),
+    "twin": ("dense twin: the same idea without SIDs", LOSS, "diamond-open"),
+    "baseline": ("baseline: everything but SIDs", NEUTRAL, "square"),
+    "check": ("check: shuffled SIDs, naive training", NEUTRAL, "x-thin-open"),
+    "other": ("simpler", NEUTRAL, "circle-open"),
+}
+"""Marks of the ladder: name, colour, symbol."""
 
-    `rows`: ranker, value, low, high.
+
+def ladder(rows: pd.DataFrame, *, metric_name: str, ceiling: float | None = None, own: str | None = None) -> go.Figure:
+    """Each ranker's metric with its 95 % interval, in two families, a signal and its dense twin on one line; on the right
+    the paired difference from the baseline of the family, whose value is the dotted line; the ceiling is dashed.
+
+    `rows`: ranker, family, value, low, high, difference, in the order of the ladder. `own` is the run's own ranker.
     """
-    rows = rows.iloc[::-1].reset_index(drop=True)
-    labels = [text.RANKER_NAMES[r] for r in rows["ranker"]]
-    figure = go.Figure()
-    for label, row in zip(labels, rows.to_dict("records"), strict=True):
-        colour = ACCENT if row["ranker"] == "dsirm" else NEUTRAL
+    figure, height = go.Figure(), 0
+    ticks: dict[int, str] = {}
+    marks: dict[str, list[dict[Hashable, Any]]] = {name: [] for name in KINDS}
+    for family, group in rows.groupby(rows["family"].fillna("").replace("", _before(rows)), sort=False):
+        ticks[height] = f"<b>{rankers.LEARNER_NAMES.get(family, 'Other rankers')}</b>"
+        first = height = height - 1
+        for name, members in group.groupby(group["ranker"].map(rankers.line), sort=False):
+            ticks[height] = _line_name(str(name), members, own)
+            for row in members.to_dict("records"):
+                kind = rankers.kind(row["ranker"])
+                aside = 0.0 if len(members) == 1 else 0.17 if kind == "SIDs" else -0.17
+                marks[kind].append({**row, "y": height + aside})
+            _difference(figure, members, height)
+            height -= 1
+        baseline = group.loc[group["ranker"].map(rankers.kind) == "baseline", "value"]
+        if len(baseline):
+            figure.add_shape(
+                type="line", x0=baseline.iloc[0], x1=baseline.iloc[0], y0=first + 0.5, y1=height + 0.5, layer="below",
+                line={"color": NEUTRAL, "width": 1, "dash": "dot"},
+            )  # fmt: skip
+    for name, found in marks.items():
+        if not found:
+            continue
+        part, (label, colour, symbol) = pd.DataFrame(found), KINDS[name]
         figure.add_scatter(
-            x=[row["value"]], y=[label], mode="markers",
-            marker={"color": colour, "size": 11, "symbol": "square" if row["ranker"] == "strong" else "circle"},
-            error_x={
-                "type": "data", "symmetric": False, "array": [row["high"] - row["value"]],
-                "arrayminus": [row["value"] - row["low"]], "thickness": 2, "width": 4, "color": colour,
-            },
-            hovertemplate="%{y}<br>%{x:.3f}<extra></extra>",
+            x=part["value"], y=part["y"], mode="markers", name=label,
+            marker={"color": colour, "size": 10, "symbol": symbol, "line": {"width": 2, "color": colour}},
+            error_x=_errors(part["value"], part["low"], part["high"]) | {"color": colour, "width": 3},
+            customdata=part["ranker"], text=[_hover(row) for row in part.to_dict("records")],
+            hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     if ceiling is not None:
         figure.add_vline(x=ceiling, line={"color": LOSS, "width": 1.5, "dash": "dash"})
         figure.add_annotation(
-            x=ceiling,
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            text=f"ceiling {ceiling:.3f}",
-            showarrow=False,
-            xanchor="right",
-        )
-    style(figure, height=90 + 32 * len(rows), x=metric_name)
-    figure.update_layout(margin={"t": 28})
-    figure.update_yaxes(categoryorder="array", categoryarray=labels, showgrid=False)
+            x=ceiling, y=height + 0.6, text=f"ceiling {ceiling:.3f}", showarrow=False, xanchor="right", xshift=-4,
+        )  # fmt: skip
+    style(figure, height=110 + 27 * len(ticks), x=metric_name, legend=True)
+    figure.update_layout(margin={"r": 190})
+    figure.add_annotation(
+        text="minus the baseline", x=1, xref="paper", xanchor="left", xshift=8, y=0, showarrow=False,
+        font={"size": 12, "color": NEUTRAL},
+    )  # fmt: skip
+    figure.update_yaxes(
+        tickvals=list(ticks), ticktext=list(ticks.values()), range=[height + 0.2, 0.7], showgrid=False, zeroline=False
+    )
+    return figure
+
+
+def _before(rows: pd.DataFrame) -> str:
+    """The family that rankers without a learner are drawn with: the first one."""
+    known = rows["family"].dropna()
+    return str(known.iloc[0]) if len(known) else "other"
+
+
+def _line_name(name: str, members: pd.DataFrame, own: str | None) -> str:
+    signal = name.removesuffix("_gbm")
+    words = rankers.SIGNAL_NAMES.get(signal, rankers.ranker_name(name))
+    if len(members) == 1:
+        words = rankers.ranker_name(str(members["ranker"].iloc[0]))
+    return f"{words}  ●" if own in set(members["ranker"]) else words
+
+
+def _difference(figure: go.Figure, members: pd.DataFrame, y: float) -> None:
+    """The difference from the baseline in figures, beside the line."""
+    known = members[members["difference"].notna()]
+    parts = [
+        f"{'twin ' if len(members) > 1 and rankers.kind(r) == 'twin' else ''}{text.number(d, 'points')}"
+        for r, d in zip(known["ranker"], known["difference"], strict=True)
+    ]
+    figure.add_annotation(
+        text=" · ".join(parts) or ("baseline" if members["ranker"].map(rankers.kind).eq("baseline").any() else ""),
+        x=1, xref="paper", xanchor="left", xshift=8, y=y, showarrow=False, font={"size": 12},
+    )  # fmt: skip
+
+
+def _hover(row: Mapping[Hashable, Any]) -> str:
+    said = f"{rankers.ranker_name(str(row['ranker']))}<br>{text.number(row['value'])} {text.interval(row['low'], row['high'])}"
+    if pd.isna(row["difference"]):
+        return said
+    return (
+        f"{said}<br>{text.number(row['difference'], 'points')} "
+        f"{text.interval(row['difference_low'], row['difference_high'], 'points')} against the baseline"
+    )
+
+
+HIT_NAMES = {
+    "split=train": ("training queries, as trained on", LOSS, "diamond"),
+    "split=train, out of fold": ("training queries, out of fold", LOSS, "diamond-open"),
+    "seen": ("test queries with clicks in the log", ACCENT, "circle-open"),
+    "new": ("test queries that are new", ACCENT, "square-open"),
+    "all": ("test queries, all", ACCENT, "circle"),
+}
+
+
+def hits(rows: pd.DataFrame) -> go.Figure:
+    """Share of queries with a relevant item among the beams, by depth, for queries that the generator saw more or less of.
+
+    `rows`: level, segment, value, low, high, n; segments with too few queries are left out.
+    """
+    figure = go.Figure()
+    shown = [s for s in HIT_NAMES if s in set(rows["segment"])]
+    for i, segment in enumerate(shown):
+        name, colour, symbol = HIT_NAMES[segment]
+        part = rows[(rows["segment"] == segment) & (rows["n"] >= text.LEAST_QUERIES)]
+        percent = 100 * part[["value", "low", "high"]].astype(float)
+        figure.add_scatter(
+            x=part["level"] + 0.07 * (i - (len(shown) - 1) / 2), y=percent["value"], mode="markers", name=name,
+            marker={"color": colour, "size": 9, "symbol": symbol, "line": {"width": 2, "color": colour}},
+            error_y=_errors(percent["value"], percent["low"], percent["high"]) | {"color": colour, "width": 3},
+            text=[f"{name}<br>{v:.1f} % of {int(n):,} queries" for v, n in zip(percent["value"], part["n"], strict=True)],
+            hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    style(figure, height=330, x="Depth of the match (levels)", y="Queries with a hit, %", legend=True)
+    levels = sorted(set(rows["level"]))
+    figure.update_xaxes(tickvals=levels, ticktext=[f"level {level}" for level in levels], showgrid=False)
+    figure.update_yaxes(rangemode="tozero")
     return figure

@@ -1,7 +1,12 @@
-"""Exact contributions of any scored pair: stored ones as they are, others computed with the run's stored weights."""
+"""Exact contributions of any scored pair: stored ones as they are, others computed with the run's stored weights.
+
+Serves whatever ranker a run has: the paper's MLP, whose SID is one match level, or boosted trees, which read several SID
+signals a level.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,15 +17,21 @@ from app.components.answer import Answer
 from app.fetch import current, fetch
 from app.queries import explain as queries
 from app.queries import snapshot as snapshot_queries
+from app.queries.snapshot import RunRow
+from app.rankers import BOOSTED, learner
 from engine.errors import RunError
-from engine.relevance.attribution import GROUPS, shapley
+from engine.relevance.attribution import GROUPS, Attribution, boosted_players, shapley
 from engine.relevance.scorer import Scorer
+from engine.relevance.tree_attribution import tree_shapley
+from engine.relevance.trees import TreeScorer
 
 DENSE = tuple(column for columns in GROUPS.values() for column in columns)
+CENTRED = "_centred"
+"""Ending of a dense column less its mean over the query's candidates."""
 
 
 class Explanation(NamedTuple):
-    """`values` (in logits) of `features` lead from `reference` to `score`, the ranker's own; `origin` in words."""
+    """`values` (in the score's unit) of `features` lead from `reference` to `score`, the ranker's own; `origin` in words."""
 
     features: tuple[str, ...]
     values: np.ndarray
@@ -30,48 +41,96 @@ class Explanation(NamedTuple):
 
 
 class Ranker(NamedTuple):
-    """The run's ranker as numpy, and the reference of one query: its dense features (F,) and its score."""
+    """The run's ranker as numpy, and the reference of one query: what it reads there (F,) and its score."""
 
-    scorer: Scorer
+    scorer: Scorer | TreeScorer
+    run: RunRow
     point: np.ndarray
     score: float
 
-    def dense(self, rows: pd.DataFrame) -> np.ndarray:
-        """(M, F) dense features of scored rows in the scorer's order; an absent image value is 0, with its flag."""
-        block = rows[list(self.scorer.columns)].to_numpy(dtype=np.float64, na_value=np.nan).copy()
-        if {"mm_dm", "mm_missing"} <= set(self.scorer.columns):
-            value, flag = self.scorer.columns.index("mm_dm"), self.scorer.columns.index("mm_missing")
-            block[np.isnan(block[:, value]) & (block[:, flag] == 1), value] = 0.0
-        return block
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The F columns that it reads, match level aside."""
+        return tuple(self.scorer.columns)
+
+    @property
+    def match_levels(self) -> int:
+        """The deepest match level that it can be told of; 0 where it reads none."""
+        if isinstance(self.scorer, TreeScorer):
+            return max((c.level for c in self.run.columns if c.signal == "match"), default=0)
+        return self.scorer.levels or 0
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """SID signals that it reads beside the match."""
+        return tuple(dict.fromkeys(c.signal for c in self.run.columns if c.signal and c.signal != "match"))
+
+    def values(self, rows: pd.DataFrame) -> np.ndarray:
+        """(M, F) what it reads of scored rows. An absent image value is 0, with its flag. Raises RunError where the rows
+        hold no SID signals."""
+        block = rows[list(DENSE)].to_numpy(dtype=np.float64, na_value=np.nan).copy()
+        value, flag = DENSE.index("mm_dm"), DENSE.index("mm_missing")
+        block[np.isnan(block[:, value]) & (block[:, flag] == 1), value] = 0.0
+        return _beside(block, rows.get("signals"), self.run)[:, : len(self.columns)]
+
+    def predict(self, values: np.ndarray, match_level: np.ndarray) -> np.ndarray:
+        """(M,) scores of `values` (M, F); an MLP also reads the `match_level` (M,)."""
+        if isinstance(self.scorer, TreeScorer):
+            return self.scorer.score(values)
+        return self.scorer.logit(values, None if self.scorer.levels is None else match_level)
+
+    def attribute(self, values: np.ndarray, match_level: np.ndarray) -> Attribution:
+        """Exact contributions of `values` (M, F) and `match_level` (M,), measured from the query's reference."""
+        point = np.broadcast_to(self.point, values.shape)
+        if isinstance(self.scorer, TreeScorer):
+            sid = tuple((c.name, c.signal, c.level) for c in self.run.columns if c.signal is not None)
+            return tree_shapley(self.scorer, values, point, boosted_players(self.columns, sid, CENTRED))
+        return shapley(self.scorer, values, None if self.scorer.levels is None else match_level, point)
 
 
-def method() -> str:
-    """The method of the current run: also the name of its ranker."""
-    runs = fetch(snapshot_queries.runs)
-    return str(runs.loc[runs["run_id"] == current().run_id, "method"].iloc[0])
+def shown_run() -> RunRow:
+    """The run that the page shows."""
+    return fetch(snapshot_queries.run, current().run_id)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _scorer(snapshot_id: str, run_id: str, ranker: str, _weights: pd.DataFrame) -> Scorer:
+def _scorer(
+    snapshot_id: str, run_id: str, ranker: str, columns: tuple[str, ...], _weights: pd.DataFrame
+) -> Scorer | TreeScorer:
     arrays = {
         str(name): np.asarray(numbers, dtype=np.float64).reshape([int(n) for n in shape])
         for name, shape, numbers in zip(_weights["name"], _weights["shape"], _weights["values"], strict=True)
     }
+    if learner(ranker.split(".")[0]) == BOOSTED:
+        return TreeScorer.from_arrays(arrays, columns)
     return Scorer.from_arrays(arrays, DENSE)
 
 
 def load_ranker(reference: pd.Series | None) -> Ranker:
-    """The current run's ranker. Raises RunError where weights or the reference were not stored, ModelError where the
-    weights do not fit."""
+    """The ranker that scored the query of the reference. Raises RunError where weights or the reference were not stored,
+    ModelError where the weights do not fit."""
     if reference is None:
         raise RunError("no reference point was stored for this query")
-    where = current()
-    weights = fetch(queries.ranker_weights, where.run_id, method())
+    where, run = current(), shown_run()
+    name = str(reference.get("ranker", run.ranker))  # a live reference is of the run's own ranker
+    weights = fetch(queries.ranker_weights, where.run_id, name)
     if weights.empty:
         raise RunError("this snapshot holds no weights of the run's ranker")
-    scorer = _scorer(where.snapshot_id, where.run_id, method(), weights)
-    point = reference[list(scorer.columns)].to_numpy(dtype=np.float64)
-    return Ranker(scorer, point, float(reference["score"]))
+    columns = (*DENSE, *(c.name for c in run.columns))
+    scorer = _scorer(where.snapshot_id, where.run_id, name, columns, weights)
+    dense = reference[list(DENSE)].to_numpy(dtype=np.float64)[None]
+    signals = pd.Series([reference["signals"]]) if "signals" in reference else None
+    point = _beside(dense, signals, run)[0, : len(scorer.columns)]
+    return Ranker(scorer, run, point, float(reference["score"]))
+
+
+def _beside(dense: np.ndarray, signals: pd.Series | None, run: RunRow) -> np.ndarray:
+    """(M, F) the dense block with the lists of SID signals (of a boosted ranker) to its right."""
+    if not run.columns:
+        return dense
+    if signals is None or signals.isna().any():
+        raise RunError("the SID signals that the ranker read of this query are not known")
+    return np.hstack([dense, np.stack([np.asarray(row, dtype=np.float64) for row in signals])])
 
 
 def explain(ranker: Ranker, given: Answer, row: pd.Series) -> Explanation:
@@ -84,29 +143,57 @@ def explain(ranker: Ranker, given: Answer, row: pd.Series) -> Explanation:
         stored = fetch(queries.contributions, current().run_id, given.query_id, item)
         origin = "stored in the snapshot"
     if not stored.empty:
-        order = [
-            *GROUPS,
-            *sorted((f for f in stored["feature"] if f not in GROUPS), key=lambda f: int(f.split("_")[1])),
-        ]
+        order = [*GROUPS, *sorted((f for f in stored["feature"] if f not in GROUPS), key=_by_level)]
         values = stored.set_index("feature")["value"].reindex(order).fillna(0.0).to_numpy(dtype=np.float64)
         return Explanation(tuple(order), values, ranker.score, float(row["score"]), origin)
-    level = None if ranker.scorer.levels is None else np.array([int(row["match_level"] or 0)])
-    made = shapley(ranker.scorer, ranker.dense(pd.DataFrame([row])), level, ranker.point[None])
+    made = ranker.attribute(ranker.values(pd.DataFrame([row])), _depth(pd.DataFrame([row])))
     return Explanation(
         made.features, made.values[0], float(made.reference_score[0]), float(row["score"]), "computed just now"
     )
 
 
 def explain_all(ranker: Ranker, rows: pd.DataFrame) -> pd.DataFrame:
-    """item_id, feature, value of every given scored row, all measured from the query's reference."""
-    levels = None if ranker.scorer.levels is None else rows["match_level"].to_numpy(dtype=np.int64)
-    made = shapley(
-        ranker.scorer, ranker.dense(rows), levels, np.broadcast_to(ranker.point, (len(rows), len(ranker.point)))
-    )
-    return pd.DataFrame(
+    """item_id, feature (dense groups and SID levels), value of every given scored row, all from the query's reference."""
+    made = ranker.attribute(ranker.values(rows), _depth(rows))
+    told = pd.DataFrame(
         {
             "item_id": np.repeat(rows["item_id"].to_numpy(), len(made.features)),
             "feature": np.tile(made.features, len(rows)),
             "value": made.values.ravel(),
         }
     )
+    told["feature"] = told["feature"].map(sid_level)
+    return told.groupby(["item_id", "feature"], sort=False)[["value"]].sum().reset_index()
+
+
+def _depth(rows: pd.DataFrame) -> np.ndarray:
+    return rows["match_level"].fillna(0).to_numpy(dtype=np.int64)
+
+
+def _by_level(feature: str) -> tuple[int, str]:
+    head, _, signal = feature.partition(".")
+    return int(head.removeprefix("sid_")), signal
+
+
+def sid_level(feature: str) -> str:
+    """`sid_2.memory` -> `sid_2`; any other feature as it is."""
+    return feature.split(".")[0]
+
+
+def sid_signal(feature: str) -> str:
+    """`sid_2.memory` -> `sid.memory`; any other feature as it is."""
+    _, dot, signal = feature.partition(".")
+    return f"sid.{signal}" if dot else feature
+
+
+SPLITS: Mapping[str, Callable[[str], str]] = {"SID levels": sid_level, "signals": sid_signal, "level and signal": str}
+"""How finely the SID's part is split."""
+
+
+def split(made: Explanation, by: str) -> Explanation:
+    """The explanation with the SID's part summed as a key of SPLITS says, in order of first appearance."""
+    name = SPLITS[by]
+    summed: dict[str, float] = {}
+    for feature, value in zip(made.features, made.values, strict=True):
+        summed[name(feature)] = summed.get(name(feature), 0.0) + float(value)
+    return made._replace(features=tuple(summed), values=np.array(list(summed.values())))

@@ -10,13 +10,15 @@ from app import text
 from app.charts import waterfall as charts
 from app.components import items, live
 from app.components.answer import Answer, reference
-from app.components.explanation import explain_all, load_ranker
+from app.components.explanation import explain_all, load_ranker, shown_run
 from app.components.figure import figure, table
 from app.components.links import address, link
 from app.components.states import imported, nothing
 from app.fetch import current, fetch
 from app.queries import explain as queries
+from app.rankers import unit
 from engine.audit.lost import FOUND, LOST_IN_BEAM, NOT_RETRIEVED, OUTRANKED, Lost, lost_target
+from engine.errors import RunError
 
 
 def lost(given: Answer) -> None:
@@ -37,7 +39,10 @@ def lost(given: Answer) -> None:
     own = rows[rows["item_id"] == id]
     told = pd.DataFrame({"item_id": [], "feature": [], "value": []})
     if not own.empty and pd.notna(own["rank"].iloc[0]) and (point := reference(given)) is not None:
-        told = explain_all(load_ranker(point), rows[rows["rank"] <= own["rank"].iloc[0]])
+        try:
+            told = explain_all(load_ranker(point), rows[rows["rank"] <= own["rank"].iloc[0]])
+        except RunError as error:
+            st.caption(f"Through which feature it is outranked cannot be told: {text.escape(error)}.")
     verdict = lost_target(id, codes, rows, given.nodes, told)
     st.text(str(full["title"]))
     _verdict(verdict, id, full, given)
@@ -46,7 +51,7 @@ def lost(given: Answer) -> None:
     if verdict.verdict == OUTRANKED and len(verdict.gaps):
         gaps = verdict.gaps.assign(name=verdict.gaps["feature"].map(text.feature_name), value=verdict.gaps["gap"])
         figure(
-            charts.swap(gaps, "the target", "those above"),
+            charts.swap(gaps, "the target", "those above", unit(shown_run().ranker).difference),
             title="Target against the mean of the items above it",
             key="gaps",
             data=gaps,

@@ -17,6 +17,7 @@ from app.components.states import unfilled
 from app.fetch import current, fetch
 from app.queries import query as queries
 from app.queries import snapshot as snapshot_queries
+from app.rankers import unit
 
 SIDE = 10
 """Places shown of each ranking side by side."""
@@ -28,21 +29,16 @@ def rows(given: Answer) -> pd.DataFrame:
     facts = fetch(queries.item_facts, run, given.query_id, tuple(sorted(set(given.scores["item_id"]))))
     out = given.scores.merge(facts, on="item_id", how="left").sort_values(["rank", "item_id"], na_position="last")
     out["move"] = [text.move(a, b) for a, b in zip(out["rank"], out["rank_without_sid"], strict=True)]
-    levels = levels_of(run)
+    levels = fetch(snapshot_queries.run, run).levels
     out["match"] = [text.match(m, levels, p) for m, p in zip(out["match_level"], out["matched_prefix"], strict=True)]
     out["depth"] = [text.match(m, levels, None) for m in out["match_level"]]
     out["explain"] = out["item_id"].map(lambda i: address("explain", {"q": given.query_id or given.text, "item": i}))
     return out.reset_index(drop=True)
 
 
-def levels_of(run_id: str) -> int:
-    """L of the run."""
-    runs = fetch(snapshot_queries.runs)
-    return int(runs.loc[runs["run_id"] == run_id, "levels"].fillna(0).iloc[0])
-
-
 def columns() -> dict[str, object]:
     """Column headers of a ranking, with units."""
+    counted = unit(fetch(snapshot_queries.run, current().run_id).ranker)
     return {
         "rank": st.column_config.NumberColumn("Rank with SIDs"),
         "rank_without_sid": st.column_config.NumberColumn("Rank without", help=text.DEFINITIONS["without"]),
@@ -52,13 +48,20 @@ def columns() -> dict[str, object]:
         "match": st.column_config.TextColumn("SID match", help=text.DEFINITIONS["match"]),
         "seller": "Seller",
         "category": "Category",
-        "score": st.column_config.NumberColumn("Score, logit", format="%.3f", help=text.DEFINITIONS["score"]),
-        "score_without_sid": st.column_config.NumberColumn("Score without, logit", format="%.3f"),
+        "score": st.column_config.NumberColumn(
+            f"Score, {counted.column}", format="%.3f", help=text.DEFINITIONS[counted.define]
+        ),
+        "score_without_sid": st.column_config.NumberColumn(f"Score without, {counted.column}", format="%.3f"),
         "expected_grade": st.column_config.NumberColumn("Expected grade", format="%.2f"),
         "first_stage_rank": st.column_config.NumberColumn("First-stage rank"),
         "explain": st.column_config.LinkColumn("Why", display_text="explain"),
         "item_id": "Item",
     }
+
+
+def _score() -> str:
+    """Key of the definition of the run's score."""
+    return unit(fetch(snapshot_queries.run, current().run_id).ranker).define
 
 
 def show(given: Answer) -> None:
@@ -96,7 +99,7 @@ def _side_by_side(given: Answer, retrieved: pd.DataFrame) -> None:
                 title=name,
                 key=f"first-{by}",
                 n=f"first {len(first)} of {len(retrieved)} candidates",
-                define="without" if by == "rank_without_sid" else "score",
+                define="without" if by == "rank_without_sid" else _score(),
                 filters={"query": given.text},
                 show=[by, *(["move"] if by == "rank" else []), "title", "grade", "depth", "seller", "explain"],
                 columns=columns()
@@ -125,7 +128,7 @@ def _everything(given: Answer, ranked: pd.DataFrame, retrieved: pd.DataFrame) ->
         key="ranking",
         n=f"{len(retrieved)} candidates, all, and {text.plural(lost, 'judged item', 'judged items')} not retrieved; "
         f"{judged} judged in all",
-        define="score",
+        define=_score(),
         filters={"query": given.text},
         show=["rank", "rank_without_sid", "move", "title", "grade", "match", "seller", "explain", "category", "score",
               "score_without_sid", "expected_grade", "first_stage_rank", "item_id"],

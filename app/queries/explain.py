@@ -18,11 +18,14 @@ def contributions(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str,
 
 
 def reference(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> pd.DataFrame:
-    """What the run's own ranker is explained from: the query's mean candidate, match level 0; zero or one row."""
+    """What the run's own ranker is explained from: the query's mean candidate, no match; zero or one row.
+
+    `ranker` names the weights that scored the query: under cross-validation those that never saw its fold.
+    """
     return cursor.execute(
         """
         SELECT p.* EXCLUDE (run_id, query_id) FROM reference_points p JOIN runs r USING (run_id)
-        WHERE p.run_id = ? AND p.query_id = ? AND p.ranker = r.method
+        WHERE p.run_id = ? AND p.query_id = ? AND (p.ranker = r.ranker OR starts_with(p.ranker, r.ranker || '.cv'))
         """,
         [run_id, query_id],
     ).df()

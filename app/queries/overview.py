@@ -8,10 +8,17 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 
-BASELINE = "strong"
-"""What 'without SIDs' means in every claim: the strong ranker without SIDs, trained apart."""
-RANKER = "dsirm"
-LADDER = ("cosine", "weak", "strong", "strong_gbm", "control", "placebo", "naive", "dsirm", "given_without", "given")
+from app.rankers import MLP, STRONGEST, learner
+
+LADDER = (
+    "cosine", "weak", "strong", "control", "placebo", "naive", "sid",
+    "strong_gbm", "match_gbm", "match_twin", "logp_gbm", "logp_twin", "memory_gbm", "memory_twin", "cluster_gbm",
+    "cluster_twin", "list_gbm", "list_twin", "tower_gbm", "tower_twin",
+    "rich_placebo", "rich_naive", "rich", "twins", "rich_twins", "given_without", "given",
+)  # fmt: skip
+"""The order of the rungs: the paper's MLP, then gradient boosting, then imported scores."""
+HELD_OUT = ("all", "seen", "new", "split=train, out of fold", "split=train")
+"""Segments of the generator's hits, from test queries to those that it was trained on."""
 SEGMENTS = (
     "all", "seen", "new", "tier=head", "tier=torso", "tier=tail",
     "category_tier=head", "category_tier=torso", "category_tier=tail",
@@ -31,7 +38,7 @@ class Light(NamedTuple):
 
 
 def headline(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
-    """With, without and difference per metric and segment.
+    """With, without and difference per metric and segment: the run's own ranker and its baseline by the same learner.
 
     Columns: metric, segment, with_value/with_low/with_high, without_value/without_low/without_high, n, difference,
     low, high, p_value; segments in their order of SEGMENTS.
@@ -45,10 +52,10 @@ def headline(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
         FROM comparisons c
         LEFT JOIN metrics w ON w.run_id = c.run_id AND w.segment = c.segment AND w.metric = c.ranker || '.' || c.metric
         LEFT JOIN metrics o ON o.run_id = c.run_id AND o.segment = c.segment AND o.metric = c.baseline || '.' || c.metric
-        JOIN runs r ON r.run_id = c.run_id AND c.ranker = coalesce(r.ranker, ?) AND c.baseline = coalesce(r.baseline, ?)
+        JOIN runs r ON r.run_id = c.run_id AND c.ranker = r.ranker AND c.baseline = r.baseline
         WHERE c.run_id = ?
         """,
-        [RANKER, BASELINE, run_id],
+        [run_id],
     ).df()
     order = {segment: i for i, segment in enumerate(SEGMENTS)}
     rows = rows[rows["segment"].isin(order)]
@@ -58,24 +65,58 @@ def headline(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
 
 
 def ladder(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str, segment: str) -> pd.DataFrame:
-    """Every ranker's value of one metric on one segment, with its paired difference from the strong baseline.
+    """Every ranker's value of one metric on one segment, with its paired difference from the baseline of its learner.
 
-    Columns: ranker, value, low, high, n, difference, difference_low, difference_high, p_value.
+    Columns: ranker, family ('mlp' | 'boosted' | None: no training, or imported), value, low, high, n, baseline (None for
+    a baseline itself and where there is none), difference, difference_low, difference_high, p_value. Rungs that this
+    dashboard has no place for come last.
     """
     rows = cursor.execute(
         """
-        SELECT split_part(m.metric, '.', 1) AS ranker, m.value, m.low, m.high, m.n,
-               c.difference, c.low AS difference_low, c.high AS difference_high, c.p_value
-        FROM metrics m
-        JOIN runs r ON r.run_id = m.run_id
-        LEFT JOIN comparisons c ON c.run_id = m.run_id AND c.segment = m.segment AND c.baseline = coalesce(r.baseline, ?)
-             AND c.ranker = split_part(m.metric, '.', 1) AND c.metric = ?
-        WHERE m.run_id = ? AND m.segment = ? AND m.metric = split_part(m.metric, '.', 1) || '.' || ?
+        SELECT split_part(metric, '.', 1) AS ranker, value, low, high, n FROM metrics
+        WHERE run_id = ? AND segment = ? AND metric = split_part(metric, '.', 1) || '.' || ?
         """,
-        [BASELINE, metric, run_id, segment, metric],
+        [run_id, segment, metric],
     ).df()
-    rows = rows[rows["ranker"].isin(LADDER)]
-    return rows.sort_values("ranker", key=lambda names: names.map(LADDER.index)).reset_index(drop=True)
+    rows["family"] = pd.Series([learner(ranker) for ranker in rows["ranker"]], dtype=object)
+    # What no learner trained is held against the paper's baseline; imported scores against the imported ones.
+    others = {"cosine": STRONGEST[MLP], "given": "given_without"}
+    against = [(r, others.get(r, STRONGEST.get(f))) for r, f in zip(rows["ranker"], rows["family"], strict=True)]
+    rows["baseline"] = pd.Series([None if r == baseline else baseline for r, baseline in against], dtype=object)
+    tests = cursor.execute(
+        """
+        WITH own AS (FROM comparisons WHERE run_id = ? AND segment = ? AND metric = ?)
+        SELECT ranker, baseline, difference, low AS difference_low, high AS difference_high, p_value FROM own
+        UNION ALL BY NAME  -- a test says the same of the two the other way round
+        SELECT baseline AS ranker, ranker AS baseline, -difference AS difference, -high AS difference_low,
+               -low AS difference_high, p_value FROM own
+        """,
+        [run_id, segment, metric],
+    ).df()
+    rows = rows.merge(tests.drop_duplicates(["ranker", "baseline"]), on=["ranker", "baseline"], how="left")
+    place = {ranker: i for i, ranker in enumerate(LADDER)}
+    return rows.sort_values(
+        "ranker", key=lambda names: names.map(lambda r: place.get(r, len(place))), kind="stable"
+    ).reset_index(drop=True)
+
+
+def hits(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """How often the beams hold a relevant item, by depth, on queries that the generator saw less and more of.
+
+    Columns: level, segment (of HELD_OUT, in that order), value, low, high, n.
+    """
+    rows = cursor.execute(
+        """
+        SELECT regexp_extract(metric, 'level_(\\d+)$', 1)::INTEGER AS level, segment, value, low, high, n
+        FROM metrics WHERE run_id = ? AND regexp_matches(metric, '^hit@\\d+\\.level_\\d+$')
+        """,
+        [run_id],
+    ).df()
+    order = {segment: i for i, segment in enumerate(HELD_OUT)}
+    rows = rows[rows["segment"].isin(order)]
+    return rows.sort_values(["level", "segment"], key=lambda s: s.map(order) if s.name == "segment" else s).reset_index(
+        drop=True
+    )
 
 
 def generation(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:

@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, NamedTuple
 
 import duckdb
 import pandas as pd
+
+
+class SignalColumn(NamedTuple):
+    """A column that a boosted ranker reads beside the dense ones."""
+
+    name: str
+    signal: str | None
+    """None: a dense feature less its mean over the query's candidates."""
+    level: int
+    """Prefix level; 0 without one."""
+
+
+class RunRow(NamedTuple):
+    """What pages ask of a run."""
+
+    run_id: str
+    method: str
+    levels: int
+    """0 where the run has no SIDs."""
+    ranker: str | None
+    """Whose `score` is stored; None where there are no scores."""
+    baseline: str | None
+    """Whose `score_without_sid` is."""
+    columns: tuple[SignalColumn, ...]
+    """What the lists `signals` hold, in order."""
 
 
 def info(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
@@ -20,6 +46,17 @@ def info(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 def runs(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Every run, oldest first; `config`, `versions` and `notes` are JSON text."""
     return cursor.execute("SELECT * FROM runs ORDER BY created_at, run_id").df()
+
+
+def run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> RunRow:
+    """One run of the snapshot."""
+    row = cursor.execute(
+        "SELECT method, coalesce(levels, 0), ranker, baseline, signal_columns FROM runs WHERE run_id = ?", [run_id]
+    ).fetchone()
+    assert row is not None, "pages show only runs that the snapshot holds"
+    method, levels, ranker, baseline, columns = row
+    listed = tuple(SignalColumn(c["name"], c["signal"], int(c["level"])) for c in json.loads(columns or "[]"))
+    return RunRow(run_id, method, int(levels), ranker, baseline, listed)
 
 
 def missing_files(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, ...] | None:

@@ -8,18 +8,19 @@ from app import text
 from app.charts import waterfall as charts
 from app.components import items, live, ranking
 from app.components.answer import Answer, answer, origin, reference
-from app.components.explanation import Explanation, Ranker, explain, load_ranker
+from app.components.explanation import SPLITS, Explanation, Ranker, explain, load_ranker, shown_run, split
 from app.components.figure import chosen_row, figure, table
 from app.components.links import button, choose, link
 from app.components.metric import metric_card
 from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
+from app.components.what_if import reset, what_if
 from app.fetch import current, fetch
 from app.queries import explain as queries
+from app.rankers import BOOSTED, SIGNAL_MEANINGS, SIGNAL_NAMES, learner, unit
 from engine.errors import EngineError
 from engine.relevance.attribution import minimal_swap
 
 TOLERANCE = 1e-6  # what contributions may miss the score by
-DENSE_WIDGETS = ("dm", "mm_dm", "ct", "qs", "qs_coverage", "qs_numbers")
 
 
 def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
@@ -67,7 +68,12 @@ def scores(row: pd.Series, n: int) -> None:
     """The three scores of the pair, each named for what it serves."""
     first, second, third = st.columns(3)
     with first:
-        metric_card("Score with SIDs", row["score"], define="score", note=_place(row["rank"], row["retrieved"], n))
+        metric_card(
+            "Score with SIDs",
+            row["score"],
+            define=unit(shown_run().ranker).define,
+            note=_place(row["rank"], row["retrieved"], n),
+        )
     with second:
         metric_card(
             "SID switched off", row["score_sid_off"], define="sid_off", note="the same ranker: serves explanations"
@@ -89,13 +95,39 @@ def named(made: Explanation, item: pd.Series, *, no_image: bool) -> pd.DataFrame
     if pd.notna(item["sid"]):
         rows = fetch(queries.prefix_labels, current().run_id, str(item["sid"]))
         labels = {int(r["level"]): r["label"] for r in rows.to_dict("records") if isinstance(r["label"], str)}
-    names = [
-        text.feature_name(f, labels.get(int(f.removeprefix("sid_")))) if f.startswith("sid_") else text.feature_name(f)
-        for f in made.features
-    ]
+    names = [text.feature_name(f, labels.get(_level(f))) for f in made.features]
     if no_image and "mm_dm" in made.features:
         names[made.features.index("mm_dm")] = "No image (mm_dm)"
     return pd.DataFrame({"feature": made.features, "name": names, "value": made.values})
+
+
+def _level(feature: str) -> int:
+    """Prefix level of a SID's part; 0 for any other feature."""
+    return int(feature.split(".")[0].removeprefix("sid_")) if feature.startswith("sid_") else 0
+
+
+def how_split(made: Explanation) -> str:
+    """How the SID's part is shown, chosen on the page where there is more than one way."""
+    names = list(SPLITS)
+    if not any("." in feature for feature in made.features):
+        return names[0]
+    asked = st.query_params.get("split")
+    if asked and asked not in names:
+        bad_parameter("split", asked, f"Shown instead: {names[0]}.")
+    by = st.segmented_control(
+        "Split the SID's part by", names, default=names[0], required=True, key="split", bind="query-params",
+        help=text.DEFINITIONS["split"],
+    )  # fmt: skip
+    return by or names[0]
+
+
+def signals_in_words(made: Explanation) -> None:
+    """What each SID signal of the explanation measures."""
+    shown = dict.fromkeys(f.partition(".")[2] for f in made.features if "." in f)
+    told = [f"{SIGNAL_NAMES[s]}: {SIGNAL_MEANINGS[s]}." for s in shown if s in SIGNAL_NAMES]
+    if told:
+        with st.expander("What the SID signals measure", icon=":material/help:"):
+            st.markdown("\n".join(f"- {text.escape(line)}" for line in told))
 
 
 def contributions(made: Explanation, parts: pd.DataFrame, given: Answer, item: pd.Series) -> None:
@@ -103,11 +135,11 @@ def contributions(made: Explanation, parts: pd.DataFrame, given: Answer, item: p
     total = made.reference + float(made.values.sum())
     largest = parts.iloc[int(parts["value"].abs().to_numpy().argmax())]
     figure(
-        charts.waterfall(parts, made.reference, made.score),
+        charts.waterfall(parts, made.reference, made.score, unit(shown_run().ranker).axis),
         title="From the reference to the score",
         key="waterfall",
         data=parts,
-        n=f"1 pair, {2 ** (len([f for f in made.features if not f.startswith('sid_')]) + 1)} coalitions, exact; {made.origin}",
+        n=f"1 pair, exact over all coalitions; {made.origin}",
         alt=f"Waterfall from {made.reference:.2f} to {made.score:.2f}; the largest step is {largest['name']} "
         f"with {largest['value']:+.3f}",
         define="contributions",
@@ -130,8 +162,8 @@ def contributions(made: Explanation, parts: pd.DataFrame, given: Answer, item: p
         )
 
 
-def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, row: pd.Series) -> None:
-    """What puts this item above or below another one."""
+def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, row: pd.Series, by: str) -> None:
+    """What puts this item above or below another one, the SID's part split `by` a key of SPLITS."""
     ranked = rows[rows["rank"].notna()]
     others = _neighbours(ranked, row)
     if not others:
@@ -146,7 +178,7 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
         help="The neighbours in the ranking first, then every candidate.",
     )  # fmt: skip
     other = ranked[ranked["item_id"] == other_id].iloc[0]
-    theirs = explain(ranker, given, other)
+    made, theirs = split(made, by), split(explain(ranker, given, other), by)
     upper, lower = (made, theirs) if made.score >= theirs.score else (theirs, made)
     found = minimal_swap(upper.values, lower.values, upper.features)
     this_above = upper is made
@@ -158,11 +190,11 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
     else:
         st.markdown(
             f"This item is **{'above' if this_above else 'below'}** “{text.escape(text_short(other['title']))}” by "
-            f"**{found.gap:.2f}**: {text.escape(reasons + rest)}."
+            f"**{found.gap:.2f}**{_counted()}: {text.escape(reasons + rest)}."
         )
     parts = pd.DataFrame({"name": [text.feature_name(f) for f in made.features], "value": made.values - theirs.values})
     figure(
-        charts.swap(parts, "this item", "the other"),
+        charts.swap(parts, "this item", "the other", unit(shown_run().ranker).difference),
         title="This item against the other",
         key="swap",
         data=parts,
@@ -172,6 +204,12 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
         filters={"query": given.text, "item": str(row["item_id"]), "other": str(other_id)},
     )
     button("Explain the other item", "item", str(other_id), id="explain-other", icon=":material/balance:")
+
+
+def _counted() -> str:
+    """What a gap between two scores is counted in, after the number."""
+    family = learner(shown_run().ranker)
+    return " points of predicted grade" if family == BOOSTED else " logits" if family else ""
 
 
 def _neighbours(ranked: pd.DataFrame, row: pd.Series) -> list[tuple[str, str]]:
@@ -195,60 +233,6 @@ def text_short(title: object, width: int = 60) -> str:
     """A title for a sentence or a menu."""
     flat = " ".join(str(title).split())
     return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
-
-
-def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
-    """Set the match level or a dense feature: the exact new score, and the rank among the same candidates."""
-    candidates = rows[rows["retrieved"]]
-    st.caption(text.DEFINITIONS["what_if"])
-    levels = ranker.scorer.levels or 0
-    left, right = st.columns([3, 2])
-    own = ranker.dense(pd.DataFrame([row]))[0]
-    new = own.copy()
-    with left:
-        level = st.select_slider(
-            "SID match level", list(range(levels + 1)), value=int(row["match_level"] or 0), key="match",
-            bind="query-params", help=text.DEFINITIONS["match"],
-        )  # fmt: skip
-        columns = st.columns(2)
-        shown = [name for name in DENSE_WIDGETS if name in ranker.scorer.columns]
-        missing = "mm_missing" in ranker.scorer.columns and bool(own[ranker.scorer.columns.index("mm_missing")])
-        for i, name in enumerate(shown):
-            k = ranker.scorer.columns.index(name)
-            if name == "mm_dm" and missing:
-                columns[i % 2].caption(f"{text.feature_name(name)}: no image embedding, nothing to set")
-                continue
-            values = ranker.dense(candidates)[:, k] if len(candidates) else own[k : k + 1]
-            low, high = float(min(values.min(), own[k])), float(max(values.max(), own[k]))
-            if high - low < 1e-9:
-                columns[i % 2].caption(f"{text.feature_name(name)}: {own[k]:.3f} for every candidate, nothing to set")
-                continue
-            with columns[i % 2]:
-                new[k] = st.slider(
-                    text.feature_name(name), low, high, float(own[k]), step=(high - low) / 200, format="%.3f",
-                    key=f"set_{name}", bind="query-params", help="From the lowest to the highest among this query's candidates.",
-                )  # fmt: skip
-        st.button("Back to its own values", icon=":material/undo:", on_click=_reset, type="tertiary")
-    score = float(ranker.scorer.logit(new[None], np.array([int(level)]))[0])
-    others = candidates.loc[candidates["item_id"] != row["item_id"], "score"].to_numpy(dtype=float)
-    rank = int((others > score).sum()) + 1
-    change = score - float(row["score"])
-    with right:
-        grade = float(ranker.scorer.expected_grade(np.array([score]))[0])
-        metric_card(
-            "New score", score, define="score",
-            note=f"{charts.arrow(change)} {change:+.3f} against its own {row['score']:.3f}; expected grade {grade:.2f}",
-        )  # fmt: skip
-        before = int(row["rank"]) if pd.notna(row["rank"]) else None
-        metric_card(
-            "New rank", rank, form="count", n=len(others) + 1, unit="items ranked", least=1,
-            note=text.move(rank, before) if before else "but it was not retrieved: it would need the first stage",
-        )  # fmt: skip
-
-
-def _reset() -> None:
-    for name in ("match", "other", *(f"set_{d}" for d in DENSE_WIDGETS)):
-        st.session_state.pop(name, None)
 
 
 def unscored(given: Answer, item: pd.Series) -> None:
@@ -285,6 +269,7 @@ def unscored(given: Answer, item: pd.Series) -> None:
             told.score,
             "computed live, image match unknown",
         )
+        made = split(made, how_split(made))
         contributions(made, named(made, item, no_image=False), given, item)
 
 
@@ -308,10 +293,13 @@ def pair(given: Answer, item: pd.Series) -> None:
         nothing(f"The exact contributions of this pair cannot be shown: {text.escape(why)}.")
         return
     with panel("Contributions", height=360):
-        contributions(made, named(made, full, no_image=row["mm_missing"] == 1), given, full)
+        by = how_split(made)
+        part = split(made, by)
+        contributions(part, named(part, full, no_image=row["mm_missing"] == 1), given, full)
+        signals_in_words(made)
     with panel("Against another item", height=300):
         st.subheader("Why above or below?", anchor=False, help=text.DEFINITIONS["swap"])
-        swap(ranker, given, made, rows, row)
+        swap(ranker, given, made, rows, row, by)
     with panel("What if", height=300):
         st.subheader("What if?", anchor=False, help=text.DEFINITIONS["what_if"])
         what_if(ranker, rows, row)
@@ -342,7 +330,9 @@ def start() -> None:
             "text": st.column_config.TextColumn("Query", width="medium"),
             "title": st.column_config.TextColumn("Item", width=260),
             "grade": st.column_config.NumberColumn("Grade", format="%.1f"),
-            "sid": st.column_config.NumberColumn("Contribution of the SID, logits", format="%+.3f"),
+            "sid": st.column_config.NumberColumn(
+                f"Contribution of the SID, {unit(shown_run().ranker).column}", format="%+.3f"
+            ),
             "rank": "Rank with SIDs",
             "rank_without_sid": "Rank without",
         },
@@ -369,7 +359,7 @@ if has_run():
             start()
     pair_key = (q, None if chosen is None else str(chosen["item_id"]))
     if st.session_state.get("_explained", pair_key) != pair_key:
-        _reset()  # another pair has other values to start from
+        reset()  # another pair has other values to start from
     st.session_state["_explained"] = pair_key
     if given is not None and chosen is not None:
         pair(given, chosen)

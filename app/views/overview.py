@@ -4,9 +4,10 @@ import json
 from collections.abc import Hashable
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
-from app import text
+from app import rankers, text
 from app.charts import overview as charts
 from app.components.figure import figure, table
 from app.components.links import link
@@ -50,9 +51,9 @@ def identity() -> None:
     took = f", {made} in {run['seconds'] / 60:.1f} minutes" if run["seconds"] == run["seconds"] else ""
     first = {"category": "level 1 belongs to categories", "kmeans": "level 1 is k-means cells (no categories)"}
     st.markdown(
-        f"Run **{escape(run_id)}**: method {escape(str(run['method']).upper())}, preset {escape(run['preset'])}, seed "
+        f"Run **{escape(run_id)}**: {escape(rankers.method_name(run['method']))}, preset {escape(run['preset'])}, seed "
         f"{int(run['seed'])}{escape(took)}. Codes per level {escape(sizes)}"
-        f"{escape('; ' + first[run['level1']]) if run['level1'] in first else ''}."
+        f"{escape('; ' + first[run['level1']]) if run['level1'] in first else ''}. {ranked(run)}"
     )
     said_above = tuple(
         kind for kind, names in (("Derived", info["derived"]), ("Simulated", info["simulated"])) if names
@@ -66,6 +67,19 @@ def identity() -> None:
     ) as made:
         if made.open:
             details(info, run)
+
+
+def ranked(run: dict[Hashable, Any]) -> str:
+    """Which ranker made the scores of the run, in a sentence."""
+    family = rankers.learner(run["ranker"])
+    if family is None:
+        return ""
+    reads = (
+        "with the SID signals " + text.listed([rankers.SIGNAL_NAMES.get(s, s).lower() for s in signals])
+        if (signals := dict.fromkeys(c.signal for c in fetch(snapshot.run, run["run_id"]).columns if c.signal))
+        else "with the depth of the SID match"
+    )
+    return f"Results are ranked by {rankers.LEARNER_NAMES[family][:1].lower()}{rankers.LEARNER_NAMES[family][1:]}, {reads}."
 
 
 def details(info: dict[str, Any], run: dict[Hashable, Any]) -> None:
@@ -148,51 +162,123 @@ def alone() -> None:
 
 
 def comparisons() -> None:
-    """Lift by segment beside the ladder of rankers, for one metric."""
+    """Lift by segment beside the gap between training and test queries, then the ladder of rankers."""
     rows = fetch(queries.headline, current().run_id)
     known = [m for m in text.METRIC_NAMES if m in set(rows["metric"])]
-    if not known:
-        return
-    metric = st.segmented_control(
-        "Metric", known, default=known[0], required=True, format_func=lambda m: text.METRIC_NAMES[m], key="metric",
-        bind="query-params",
-    )  # fmt: skip
-    metric = metric or known[0]
-    name = text.METRIC_NAMES[metric]
-    mine = rows[rows["metric"] == metric]
+    metric = None
+    if known:
+        metric = st.segmented_control(
+            "Metric", known, default=known[0], required=True, format_func=lambda m: text.METRIC_NAMES[m], key="metric",
+            bind="query-params",
+        )  # fmt: skip
+        metric = metric or known[0]
     left, right = st.columns(2, gap="large")
-    with left, panel("Lift by segment", height=360):
-        clear = mine[(mine["low"] > 0) & (mine["n"] >= text.LEAST_QUERIES)]
-        figure(
-            charts.lift(mine),
-            title=f"Where SIDs help: {name} by segment",
-            subtitle="With SIDs minus the strong ranker without, 95 % intervals, paired by query",
-            data=mine,
-            n=f"{len(mine)} segments, all test queries",
-            define="lift",
-            filters={"metric": metric},
-            key="lift",
-            alt=f"{name} lift per segment; the interval is clear of zero and positive in {len(clear)} of {len(mine)} segments.",
+    if metric:
+        with left, panel("Lift by segment", height=360):
+            lift(rows[rows["metric"] == metric], metric)
+    with right if metric else left, panel("Trained on and held out", height=360):
+        gap()
+    if metric:
+        with panel("Ladder of rankers", height=420):
+            ladder(metric)
+
+
+def lift(mine: pd.DataFrame, metric: str) -> None:
+    """Where SIDs help and where not."""
+    name = text.METRIC_NAMES[metric]
+    clear = mine[(mine["low"] > 0) & (mine["n"] >= text.LEAST_QUERIES)]
+    figure(
+        charts.lift(mine),
+        title=f"Where SIDs help: {name} by segment",
+        subtitle="With SIDs minus the strong ranker without, 95 % intervals, paired by query",
+        data=mine,
+        n=f"{len(mine)} segments, all test queries",
+        define="lift",
+        filters={"metric": metric},
+        key="lift",
+        alt=f"{name} lift per segment; the interval is clear of zero and positive in {len(clear)} of {len(mine)} segments.",
+    )
+
+
+def gap() -> None:
+    """How much better the beams aim at queries that the generator was trained on."""
+    rows = fetch(queries.hits, current().run_id)
+    enough = rows[rows["n"] >= text.LEAST_QUERIES]
+    if enough.empty:
+        st.subheader("Trained on and held out", anchor=False, help=text.DEFINITIONS["train_gap"])
+        unfilled(
+            "How often the beams hold a relevant item was not measured on enough test queries.", needs=("SIDs", "beams")
         )
-    with right, panel("Ladder of rankers", height=360):
-        steps = fetch(queries.ladder, current().run_id, metric, "all")
-        if steps.empty or steps["n"].max() < text.LEAST_QUERIES:
-            st.subheader(f"Ladder of rankers: {escape(name)}", anchor=False, help=text.DEFINITIONS["ladder"])
-            nothing(f"{text.TOO_SMALL}: fewer than {text.LEAST_QUERIES} test queries.")
-            return
-        ceiling = fetch(snapshot.info)["oracle_auc"] if metric == "auc" else None
-        best = str(steps["ranker"].iloc[int(steps["value"].argmax())])
-        figure(
-            charts.ladder(steps, metric_name=name, ceiling=ceiling),
-            title=f"Ladder of rankers: {name}",
-            subtitle="From text similarity alone to the full method, on the same test queries",
-            data=steps,
-            n=f"{text.number(steps['n'].max(), 'count')} test queries, all",
-            define="ladder",
-            filters={"metric": metric},
-            key="ladder",
-            alt=f"{name} of {len(steps)} rankers; the highest is {text.RANKER_NAMES.get(best, 'none')}.",
-        )
+        return
+    told = gap_in_words(enough)
+    figure(
+        charts.hits(rows),
+        title="Trained on and held out: hits of the beams",
+        subtitle="Queries with a relevant item among the beams, by depth",
+        data=rows,
+        n=f"{len(set(rows['segment']))} groups of queries, all",
+        define="train_gap",
+        key="hits",
+        alt=told,
+    )
+    st.markdown(escape(told))
+
+
+def gap_in_words(rows: pd.DataFrame) -> str:
+    """The gap at the deepest level in a sentence, and what it means."""
+    deepest = rows[rows["level"] == rows["level"].max()].set_index("segment")["value"]
+    level = int(rows["level"].max())
+    if not {"all", "split=train"} <= set(deepest.index):
+        return "This run has no training queries with judgments to compare the test queries with."
+    memory = deepest["split=train"] - deepest["all"]
+    fold = deepest.get("split=train, out of fold")
+    fair = (
+        "" if fold is None else f"; {text.number(fold, 'percent')} of the former by a generator that did not see them"
+    )
+    meaning = (
+        "What training queries gain is memory, not skill: a ranker taught with it would trust SIDs too much, so it learns "
+        "from out-of-fold features alone."
+        if memory > 0
+        else "Training queries gain nothing here; the ranker learns from out-of-fold features all the same."
+    )
+    return (
+        f"At level {level} the beams hit {text.number(deepest['split=train'], 'percent')} of the queries that the generator was "
+        f"trained on, {text.number(deepest['all'], 'percent')} of the test queries ({text.number(memory, 'points')}){fair}. {meaning}"
+    )
+
+
+def ladder(metric: str) -> None:
+    """Every ranker of the run on one metric."""
+    name = text.METRIC_NAMES[metric]
+    steps = fetch(queries.ladder, current().run_id, metric, "all")
+    if steps.empty or steps["n"].max() < text.LEAST_QUERIES:
+        st.subheader(f"Ladder of rankers: {escape(name)}", anchor=False, help=text.DEFINITIONS["ladder"])
+        nothing(f"{text.TOO_SMALL}: fewer than {text.LEAST_QUERIES} test queries.")
+        return
+    run = fetch(snapshot.run, current().run_id)
+    main = steps[steps["ranker"].isin((*rankers.MAIN, run.ranker, run.baseline))]
+    shown = steps
+    if len(main) < len(steps) and not st.toggle(
+        f"All {len(steps)} rankers: every SID signal beside its dense twin", key="rungs", bind="query-params"
+    ):
+        shown = main
+    best = rankers.ranker_name(str(steps["ranker"].iloc[int(steps["value"].argmax())]))
+    figure(
+        charts.ladder(
+            shown,
+            metric_name=name,
+            own=run.ranker,
+            ceiling=fetch(snapshot.info)["oracle_auc"] if metric == "auc" else None,
+        ),
+        title=f"Ladder of rankers: {name}",
+        subtitle="From text similarity alone to everything, on the same test queries; ● ranks the results of this run",
+        data=steps.assign(name=steps["ranker"].map(rankers.ranker_name)),
+        n=f"{len(shown)} of {len(steps)} rankers, {text.number(steps['n'].max(), 'count')} test queries, all",
+        define="ladder",
+        filters={"metric": metric},
+        key="ladder",
+        alt=f"{name} of {len(shown)} rankers; the highest of all is: {best}.",
+    )
 
 
 def generator() -> None:

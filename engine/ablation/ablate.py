@@ -53,6 +53,7 @@ def conclude(plan: Plan, outcomes: Sequence[Outcome], progress: Progress = silen
     about = {
         "dataset": settings.name,
         "relevant_grade": settings.relevant_grade,
+        "resamples": runs[0].config.evaluation.resamples,
         "evaluation": runs[0].manifest()["evaluation"],
     }
     report.save(plan, tables, ids, outcomes, about)

@@ -32,13 +32,16 @@ from engine.progress import Progress, silent
 from engine.runs import Run
 from engine.stages.artefacts import load_arrays
 
-RANKERS = ("weak", "strong", "strong_gbm", "sid", "rich", "twins", "rich_twins", "placebo", "rich_placebo")
+RANKERS = (
+    "weak", "strong", "strong_gbm", "control", "sid", "rich", "twins", "rich_twins", "placebo", "rich_placebo",
+)  # fmt: skip
 """Whose AUC is measured."""
 LIFTS = (
-    ("sid", "weak"), ("sid", "strong"), ("rich", "weak"), ("rich", "strong"), ("rich", "strong_gbm"),
-    ("rich_twins", "twins"), ("placebo", "strong"), ("rich_placebo", "strong_gbm"),
+    ("sid", "weak"), ("sid", "strong"), ("control", "strong"), ("placebo", "strong"),
+    ("rich", "strong_gbm"), ("twins", "strong_gbm"), ("rich_twins", "twins"), ("rich_placebo", "strong_gbm"),
 )  # fmt: skip
-"""(ranker, baseline): the paper's scalar, the served signals, SIDs beside all dense twins, and shuffled SIDs."""
+"""(ranker, baseline) of the same learner: the paper's scalar, the dense cosine before quantization, shuffled SIDs; the
+served signals, their dense twins, SIDs beside all twins, shuffled SIDs."""
 TESTED = ("sid", "rich")
 """Rankers by which methods are tested against each other."""
 SEGMENTS = ("all", "new", "seen", "category_tier=tail")

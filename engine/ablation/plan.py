@@ -102,8 +102,9 @@ def cores() -> int:
 
 
 def default_workers() -> int:
-    """Two where there are two cores: single-threaded workers beat one worker on two threads, because steps of small
-    models are over before a second thread has woken up; more would each need their own gigabyte or two."""
+    """Two where there are two cores: training takes one thread whatever there is (steps of small models are over before
+    a second one has woken up; `engine.stages.threads`), so a lone worker leaves a core idle. Each more needs its own
+    gigabyte or two."""
     return min(2, cores())
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from engine.ablation.ladder import Tables
+from engine.ablation.ladder import LIFTS, Tables
 from engine.ablation.plan import Costs, Plan, time_left
 from engine.ablation.workers import Outcome, Standing
 from engine.errors import RunError
@@ -25,7 +25,9 @@ SEED_INTERVALS = (
 NOTES = {
     "Relevance": SEED_INTERVALS + " The served ranker is the one whose score the dashboard shows; `sid` is the paper's "
     "scalar match level.",
-    "Lift": "Points of AUC, ranker minus baseline on the same queries and seeds. Shuffled SIDs (placebo) must show none.",
+    "Lift": "Points of AUC, ranker minus baseline of the same learner on the same queries and seeds. Control: a cosine "
+    "from the quantizer before it quantizes. Twins: every signal's idea without SIDs. Shuffled SIDs (placebo) must show "
+    "no lift.",
     "Lift by kind of query": "Points of AUC. New: the query itself supervised nothing. Tail: its category is of the tail.",
     "Hits": "Share of queries with a relevant item whose prefix is among the five beams.",
     "Codebook": f"{DAGGER} true by construction (level 1 belongs to categories): compared with nothing.",
@@ -80,9 +82,9 @@ def plan_sentence(plan: Plan, costs: Costs, workers: int) -> str:
     if not todo:
         return f"All {len(plan.jobs)} runs are finished: only the table is made."
     left = time_left([], [costs.seconds(job.method) for job in plan.todo], workers)
-    when = f"about {duration(left)}" if left is not None else "time unknown until a run of each kind is finished"
     side = f"{workers} workers" if workers > 1 else "one worker"
-    return f"{todo} of {len(plan.jobs)} runs to do, {len(plan.jobs) - todo} finished already; {when} with {side}."
+    when = "unknown until a run of each kind is finished" if left is None else f"about {duration(left)}"
+    return f"{todo} of {len(plan.jobs)} runs to do, {len(plan.jobs) - todo} finished already; time with {side}: {when}."
 
 
 def standing_lines(standing: Standing) -> list[str]:
@@ -145,7 +147,8 @@ def heading(manifest: Mapping[str, Any]) -> str:
     text = (
         f"{manifest['dataset']} ({manifest['fingerprint'][:12]}), preset {manifest['preset']}, "
         f"seeds {', '.join(map(str, manifest['seeds']))}; {manifest['n_queries']:,} test queries with "
-        f"{manifest['n_pairs']:,} judged pairs, relevant at grade {manifest['relevant_grade']:g}"
+        f"{manifest['n_pairs']:,} judged pairs, relevant at grade {manifest['relevant_grade']:g}; "
+        f"{manifest['resamples']:,} resamples"
     )
     if manifest["evaluation"] == "cross_validation":
         text += "; cross-validated by query: every judged query is a test query, scored out of fold"
@@ -239,11 +242,9 @@ def _relevance(ladder: pd.DataFrame) -> Section:
 
 
 def _lift(ladder: pd.DataFrame) -> Section:
-    pairs = [("sid", "weak"), ("sid", "strong"), ("rich", "strong"), ("rich", "strong_gbm"), ("rich_twins", "twins"),
-             ("placebo", "strong"), ("rich_placebo", "strong_gbm")]  # fmt: skip
     columns = {
         f"{ranker} − {baseline}": {"measure": "auc_lift", "ranker": ranker, "baseline": baseline, "segment": "all"}
-        for ranker, baseline in pairs
+        for ranker, baseline in LIFTS
     }
     return _table(ladder, "Lift", columns, _points)
 

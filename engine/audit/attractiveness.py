@@ -45,6 +45,8 @@ class Evidence(NamedTuple):
     log: SearchLog
     log_grade: np.ndarray
     """(pairs of the log,) their grade cells."""
+    regular: np.ndarray
+    """(pairs of the log,) bool: shown as a rule (`regulars`)."""
     n_grades: int
     n_queries: int
 
@@ -127,7 +129,7 @@ def _attractiveness(evidence: Evidence, shown: _Shown, stated: np.ndarray, readi
     if by_log:
         for ours, theirs in ((events, shown.clicks), (examined, shown.examined), (twice, shown.twice)):
             ours[in_log] = theirs[at]
-        kind[in_log] = np.where(_regular(evidence)[at], REGULAR, TRIED)
+        kind[in_log] = np.where(evidence.regular[at], REGULAR, TRIED)
         level, level_influence = _grade_rates(evidence, shown.clicks, shown.examined)
         judged &= speaks[evidence.grade]  # a grade speaks only where the log shows how it is clicked
 
@@ -251,12 +253,16 @@ def _own_weight(events: np.ndarray, examined: np.ndarray, twice: np.ndarray, rat
     return cv2 * mean**2 / (cv2 * mean**2 + chance)
 
 
-def _regular(evidence: Evidence) -> np.ndarray:
-    """(pairs of the log,) bool. A query's sessions are the impressions of its busiest position."""
-    log = evidence.log
-    at = pd.DataFrame({"query": log.query, "position": log.position, "impressions": log.impressions})
-    busiest = at.groupby(["query", "position"])["impressions"].sum().groupby("query").max()
-    sessions = busiest.reindex(range(evidence.n_queries), fill_value=0.0).to_numpy(np.float64)
+def regulars(log: SearchLog, n_queries: int) -> np.ndarray:
+    """(pairs of the log,) bool: shown in more than half of its query's sessions, so the old page and not a trial; a
+    query's sessions are the impressions of its busiest position."""
+    cell, row = np.unique(log.query * (log.position.max(initial=0) + 1) + log.position, return_inverse=True)
+    sessions = np.zeros(n_queries)
+    np.maximum.at(
+        sessions,
+        cell // (log.position.max(initial=0) + 1),
+        np.bincount(row, weights=log.impressions, minlength=len(cell)),
+    )
     return by_pair(log, log.impressions) > 0.5 * sessions[log.pairs["query"].to_numpy(np.int64)]
 
 
@@ -277,29 +283,26 @@ def by_pair(log: SearchLog, value: np.ndarray) -> np.ndarray:
     return np.bincount(log.pair, weights=value, minlength=len(log.pairs))
 
 
-def rates_table(evidence: Evidence, examination: Examination) -> pd.DataFrame:
-    """`click_model` rows: attractiveness and conversion by grade, and the attractiveness that unmeasured pairs are given
-    by where the two rankings place them (mean over those pairs)."""
-    clicks, purchases = estimate(evidence, examination, "neutral")
+def rates_table(evidence: Evidence, examination: Examination, readings: dict[str, tuple[Rates, Rates]]) -> pd.DataFrame:
+    """`click_model` rows: attractiveness and conversion by grade, and under each reading the mean attractiveness given
+    to pairs that were neither judged nor shown, by where the two rankings place them."""
+    clicks, purchases = next(iter(readings.values()))
     examined = by_pair(evidence.log, evidence.log.impressions * examination.at(evidence.log.position))
     known = evidence.log_grade >= 0
     seen = np.bincount(evidence.log_grade[known], weights=examined[known], minlength=evidence.n_grades)
-    fitted = (seen >= MIN_EXAMINED) & clicks.by_log
-    recorded = not np.isnan(evidence.log.purchases).all()
+    fitted = grades_in_log(evidence, examined) & clicks.by_log
+    bought = fitted & purchases_recorded(evidence)
     rows: list[dict[str, object]] = []
     for g in range(evidence.n_grades):
-        attractive = float(clicks.parameter[g])
-        rows.append(
-            _parameter("attractiveness", f"grade {g}", attractive, clicks.influence[:, g], seen[g], bool(fitted[g]))
-        )
-        conversion = float(purchases.parameter[g]) / attractive if attractive > 0 else float("nan")
-        influence = (purchases.influence[:, g] - conversion * clicks.influence[:, g]) / max(attractive, 1e-12)
-        n = seen[g] * attractive if fitted[g] else 0
-        rows.append(_parameter("conversion", f"grade {g}", conversion, influence, n, bool(fitted[g] and recorded)))
-    for reading in READINGS:
-        rates = estimate(evidence, examination, reading)[0]
-        unmeasured = ~rates.judged & (rates.own == 0)
-        found = pd.DataFrame({"key": _place_names(evidence.places, reading), "value": rates.estimate})[unmeasured]
+        attractive, n_clicks = float(clicks.parameter[g]), float(seen[g] * clicks.parameter[g])
+        rows.append(_parameter("attractiveness", g, attractive, clicks.influence[:, g], seen[g], bool(fitted[g])))
+        at = clicks.influence.shape[1] + g
+        conversion = float(purchases.parameter[at])
+        influence = purchases.influence[:, at]
+        rows.append(_parameter("conversion", g, conversion, influence, n_clicks if bought[g] else 0, bool(bought[g])))
+    for reading, (rates, _) in readings.items():
+        unknown = ~rates.judged & (evidence.logged < 0)
+        found = pd.DataFrame({"key": _place_names(evidence.places, reading), "value": rates.estimate})[unknown]
         for key, values in found.groupby("key")["value"]:
             source = FITTED if clicks.by_log else STATED
             rows.append({"parameter": f"unmeasured_{reading}", "key": key, "value": float(values.mean()),
@@ -308,13 +311,14 @@ def rates_table(evidence: Evidence, examination: Examination) -> pd.DataFrame:
 
 
 def _place_names(places: np.ndarray, reading: str) -> np.ndarray:
+    """(P,) 'first 3; page': where either ranking puts a pair, with SIDs first where the reading tells them apart."""
     names = np.array([f"first {TOP}", "page", "off the page", "off the page", "off the page"], dtype=object)
     first, second = places if reading == "alike" else (places.min(axis=0), places.max(axis=0))
     return names[first] + "; " + names[second]
 
 
-def _parameter(name: str, key: str, value: float, influence: np.ndarray, n: float, fitted: bool) -> dict[str, object]:
+def _parameter(name: str, grade: int, value: float, influence: np.ndarray, n: float, fitted: bool) -> dict[str, object]:
     error = 1.96 * float(np.sqrt((influence**2).sum()))
     ends = {"low": max(value - error, 0.0), "high": min(value + error, 1.0)} if fitted else {}
     source = FITTED if fitted else STATED
-    return {"parameter": name, "key": key, "value": value, "n": int(n), "source": source} | ends
+    return {"parameter": name, "key": f"grade {grade}", "value": value, "n": int(n), "source": source} | ends

@@ -78,7 +78,7 @@ def search_log(interactions: pd.DataFrame, query_ids: pd.Index) -> SearchLog:
     keys = ["query_id", "item_id", "position"]
     summed = rows.groupby(keys, sort=True)[["impressions", "clicks", "purchases"]].sum(min_count=1).reset_index()
     pair = summed.groupby(["query_id", "item_id"], sort=True).ngroup().to_numpy(np.int64)
-    pairs = summed[["query_id", "item_id"]].drop_duplicates(ignore_index=True)
+    pairs = summed[["query_id", "item_id"]].drop_duplicates(ignore_index=True).astype(str)
     pairs["query"] = query_ids.get_indexer(pd.Index(pairs["query_id"]))
     impressions = summed["impressions"].to_numpy(np.float64)
     clicks = np.minimum(summed["clicks"].to_numpy(np.float64), impressions)

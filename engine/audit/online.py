@@ -6,12 +6,12 @@ without users know sessions only. How attractive a pair is comes from three sour
 
 - *judged*: the click rate of its grade in the log, moved by its own clicks;
 - *shown*: its own clicks, corrected for examination;
-- *unmeasured*: what measured pairs placed alike are. Two readings: `neutral` takes "2nd by one, 30th by the other" as one
+- *unmeasured*: what measured pairs placed alike are. The reading `neutral` takes "2nd by one, 30th by the other" as one
   placement, whichever ranker it is, so that neither gains by what was never measured; `alike` takes it as two, as if
-  unmeasured pairs differed like measured ones.
+  unmeasured pairs differed like measured ones; `beyond` goes as far again, for the old ranker chose what is measured.
 
-The interval spans the bootstrap intervals of both readings (and of a band of decays where examination is stated). It is
-a simulation: what shoppers would do on pages nobody has seen.
+The point estimate is neutral's; the interval spans the bootstrap intervals of all three readings (and of a band of decays
+where examination is stated). It is a simulation: what shoppers would do on pages that nobody has seen.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from engine.audit.attractiveness import (
     grade_cells,
     place_of,
     rates_table,
+    regulars,
 )
 from engine.audit.click_model import (
     CLICK_MODEL_COLUMNS,
     FITTED,
+    STATED,
     STATED_BAND,
     Examination,
     examination_table,
@@ -44,12 +46,14 @@ from engine.audit.exposure import resample_counts
 from engine.audit.traffic import traffic_weights
 
 ONLINE_COLUMNS = (
-    *("metric", "scenario", "value", "value_without", "difference", "low", "high", "relative", "relative_low"),
-    *("relative_high", "sessions_per_arm", "sessions_per_arm_cautious", "judged", "shown", "unmeasured"),
-    *("judged_without", "shown_without", "unmeasured_without", "changed", "decay", "examination", "slots"),
-    *("n_queries", "effective_n"),
+    *("metric", "scenario", "decay", "value", "value_without", "difference", "low", "high"),
+    *("relative", "relative_low", "relative_high", "sessions_per_arm", "sessions_per_arm_cautious"),
+    *("judged", "shown", "unmeasured", "judged_without", "shown_without", "unmeasured_without", "changed"),
+    *("examination", "attractiveness", "slots", "n_queries", "effective_n"),
 )
 SLOTS = 10
+BEYOND = 1.0
+"""How much further than 'alike' the reading 'beyond' goes, in steps from 'neutral' to 'alike'."""
 _DECAY_STEP = 0.05
 _Z_TWO_SIDED, _Z_POWER = 1.959964, 0.841621  # 5 % two-sided, 80 % power
 
@@ -106,31 +110,39 @@ def online_effect(
     replay = _prepare(scores, queries, interactions, judgments, max_grade, slots)
     if replay is None:
         return OnlineEffect(pd.DataFrame(columns=list(ONLINE_COLUMNS)), pd.DataFrame(columns=list(CLICK_MODEL_COLUMNS)))
-    n_queries = len(replay.weight)
-    examination = fit_examination(replay.evidence.log, n_queries)
-    counts = resample_counts(n_queries, resamples, seed).astype(np.float32)
-    band = () if examination.source == FITTED else STATED_BAND
-    looks = {"": examination}
-    looks |= {f"decay {decay:g}": examination._replace(decay=decay) for decay in band}
-    effects: dict[str, list[_Effect]] = {}
-    for name, look in looks.items():
-        for reading in READINGS:
-            effects[f"{reading}, {name}" if name else reading] = _effects(replay, look, reading, counts)
-    shared = _coverage(replay, examination) | {
-        "decay": examination.decay, "examination": examination.source, "slots": slots, "n_queries": n_queries,
-        "effective_n": replay.weight.sum() ** 2 / (replay.weight**2).sum(),
+    evidence = replay.evidence
+    examination = fit_examination(evidence.log, evidence.n_queries)
+    counts = resample_counts(evidence.n_queries, resamples, seed).astype(np.float32)
+    fitted = {reading: estimate(evidence, examination, reading) for reading in READINGS}
+    clicks = fitted[READINGS[0]][0]
+    shared = _coverage(replay, clicks, examination) | {
+        "examination": examination.source, "attractiveness": FITTED if clicks.by_log else STATED, "slots": slots,
+        "n_queries": evidence.n_queries, "effective_n": replay.weight.sum() ** 2 / (replay.weight**2).sum(),
     }  # fmt: skip
+    looks = [examination]
+    if examination.source == STATED:
+        looks += [examination._replace(decay=decay) for decay in STATED_BAND]
+    scenarios = [(look.decay, name, both) for look in looks for name, both in _readings(replay, look, counts).items()]
     rows = []
     for m, metric in enumerate(METRICS):
-        own = {name: found[m] for name, found in effects.items()}
-        rows.append({"metric": metric, "scenario": "estimate"} | _row(own["neutral"], list(own.values())) | shared)
-        for name, effect in own.items():
-            decay = next((look.decay for key, look in looks.items() if key and name.endswith(key)), examination.decay)
-            rows.append({"metric": metric, "scenario": name} | _row(effect, [effect]) | shared | {"decay": decay})
-    return OnlineEffect(
-        pd.DataFrame(rows, columns=list(ONLINE_COLUMNS)),
-        pd.concat([examination_table(replay.evidence.log, examination, slots), rates_table(replay.evidence, examination)]),
-    )
+        span = _row(scenarios[0][2][m], [both[m] for _, _, both in scenarios])
+        rows.append({"metric": metric, "scenario": "estimate", "decay": examination.decay} | span | shared)
+        rows += [
+            {"metric": metric, "scenario": name, "decay": decay} | _row(both[m], [both[m]]) | shared
+            for decay, name, both in scenarios
+        ]
+    parameters = [examination_table(evidence.log, examination, slots), rates_table(evidence, examination, fitted)]
+    return OnlineEffect(pd.DataFrame(rows, columns=list(ONLINE_COLUMNS)), pd.concat(parameters, ignore_index=True))
+
+
+def _readings(replay: _Replay, examination: Examination, counts: np.ndarray) -> dict[str, list[_Effect]]:
+    """Both metrics under every reading of what was never measured."""
+    neutral, alike = (_effects(replay, examination, reading, counts) for reading in READINGS)
+    beyond = [
+        _Effect(far.value + BEYOND * (far.value - near.value), far.draws + BEYOND * (far.draws - near.draws))
+        for near, far in zip(neutral, alike, strict=True)
+    ]
+    return {"neutral": neutral, "alike": alike, "beyond": beyond}
 
 
 def _prepare(
@@ -141,16 +153,17 @@ def _prepare(
     max_grade: float,
     slots: int,
 ) -> _Replay | None:
+    keys = ["query_id", "item_id"]
     weight = pd.Series(traffic_weights(queries["frequency"].to_numpy(dtype=np.float64)), index=queries["query_id"])
     rows = scores[scores["rank"].notna() & scores["rank_without_sid"].notna()]
     rows = rows[(rows[["rank", "rank_without_sid"]].min(axis=1) <= slots) & (rows["query_id"].map(weight) > 0)]
+    rows = _named(rows[[*keys, "rank", "rank_without_sid"]])
     query_ids = pd.Index(np.unique(rows["query_id"].to_numpy(dtype=object)))
-    log = search_log(interactions, query_ids)
-    grades = judgments[["query_id", "item_id", "grade"]].groupby(["query_id", "item_id"], as_index=False).mean()
-    number = log.pairs.assign(logged=np.arange(len(log.pairs)))[["query_id", "item_id", "logged"]]
-    keys = ["query_id", "item_id"]
-    rows = rows[[*keys, "rank", "rank_without_sid"]].merge(grades, how="left", on=keys).merge(number, "left", on=keys)
-    log_grade = log.pairs.merge(grades, how="left", on=keys)["grade"].to_numpy(np.float64)
+    log = search_log(_named(interactions), query_ids)
+    grades = _named(judgments.groupby(keys, as_index=False)["grade"].mean())
+    number = log.pairs.assign(logged=np.arange(len(log.pairs)))[[*keys, "logged"]]
+    rows = rows.merge(grades, "left", keys).merge(number, "left", keys)
+    log_grade = log.pairs.merge(grades, "left", keys)["grade"].to_numpy(np.float64)
     if not len(rows) or (rows["grade"].isna() & rows["logged"].isna()).all():
         return None
     query = query_ids.get_indexer(pd.Index(rows["query_id"])).astype(np.int64)
@@ -166,10 +179,16 @@ def _prepare(
         grade_cells(rows["grade"].to_numpy(np.float64), max_grade),
         log,
         grade_cells(log_grade, max_grade),
+        regulars(log, len(query_ids)),
         int(grade_cells(np.array([max_grade]), max_grade)[0]) + 1,
         len(query_ids),
     )
     return _Replay(pages, weight.loc[query_ids].to_numpy(np.float64), evidence)
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """Ids as text: an empty table has columns of no type."""
+    return table.assign(query_id=table["query_id"].astype(str), item_id=table["item_id"].astype(str))
 
 
 def _effects(replay: _Replay, examination: Examination, reading: str, counts: np.ndarray) -> list[_Effect]:
@@ -205,15 +224,13 @@ def _session(page: np.ndarray, rates: Rates, examination: Examination) -> tuple[
     return 1.0 - none, np.einsum("qs,qsf->qf", slope, rates.slope[page])
 
 
-def _coverage(replay: _Replay, examination: Examination) -> dict[str, float]:
+def _coverage(replay: _Replay, rates: Rates, examination: Examination) -> dict[str, float]:
     """Shares of the replayed attention by the source its attractiveness rests on, and on slots that SIDs change."""
-    rates = estimate(replay.evidence, examination, "neutral")[0]
-    judged = rates.judged
     look = examination.at(np.arange(1, replay.pages.shape[2] + 1)) * replay.weight[:, None]
     out: dict[str, float] = {}
     for page, suffix in zip(replay.pages, ("", "_without"), strict=True):
         attention = np.where(page >= 0, look, 0.0)
-        parts = {"judged": judged * 1.0, "shown": np.where(judged, 0.0, rates.own)}
+        parts = {"judged": rates.judged * 1.0, "shown": np.where(rates.judged, 0.0, rates.own)}
         for name, part in parts.items():
             out[name + suffix] = float((attention * part[page]).sum() / attention.sum())
         out["unmeasured" + suffix] = 1.0 - out["judged" + suffix] - out["shown" + suffix]

@@ -180,10 +180,12 @@ def _teacher_forced(model: Decoder, queries: Any, trie: SidTrie, query: np.ndarr
                 break
             codes = np.where(nodes < 0, 0, trie.code[level - 2][nodes])
             logits = model.step(cache, codes, rows.parent)
-        normaliser = _log_normaliser(_child_logits(logits, trie.children(level, nodes.ravel())))
+        children = trie.children(level, nodes.ravel())
+        row = np.repeat(np.arange(nodes.size), np.diff(children.first))
+        normaliser = _log_normaliser(_child_logits(logits, children, row), children, row).reshape(nodes.shape)
         known = np.flatnonzero(path[:, level] >= 0)
         q, w, code = query[known], column[known], trie.code[level - 1][path[known, level]]
-        result[known, level - 1] = logits[q, w, code] - normaliser[q, w, 0]
+        result[known, level - 1] = logits[q, w, code] - normaliser[q, w]
     return result
 
 
@@ -231,20 +233,19 @@ def _search(
         if level > 1:
             logits = model.step(cache, codes[..., -1], parent)
         children = trie.children(level, node.ravel()) if constrained else _all_codes(trie.sizes[level - 1], node)
-        fan_out = children.code.shape[1]
-        scores = _child_logits(logits, children)
-        step = scores - _log_normaliser(scores)
-        total = (log_prob[..., None] + step).reshape(n, -1)
-        best = _top(total, max(width, kept_nodes))
-        ranked = _pick(total, best)
-        step_ranked = _pick(step.reshape(n, -1), best)
-        code = _pick(children.code.reshape(n, -1), best)
-        origin = best // fan_out
+        beam = np.repeat(np.arange(node.size), np.diff(children.first))
+        scores = _child_logits(logits, children, beam)
+        step = scores - _log_normaliser(scores, children, beam)[beam]
+        total = log_prob.ravel()[beam] + step
+        best = _top(total, children.first[:: node.shape[1]], max(width, kept_nodes))
+        ranked = np.where(best >= 0, total[best], np.float32(-np.inf))
+        step_ranked = step[best]
+        code = children.code[best]
+        origin = beam[best] % node.shape[1]
         if kept_nodes:
             seen.append(_level_nodes(level, trie.levels, codes, origin, code, ranked, step_ranked, width, kept_nodes))
         parent, log_prob = origin[:, :width], ranked[:, :width]
-        exists = log_prob > -np.inf
-        node = np.where(exists, _pick(children.node.reshape(n, -1), best[:, :width]), -1)
+        node = np.where(log_prob > -np.inf, children.node[best[:, :width]], -1)
         codes = _extend(codes, parent, code[:, :width])
         step_log_probs = _extend(step_log_probs, parent, step_ranked[:, :width])
 
@@ -256,41 +257,53 @@ def _search(
     return beams, seen
 
 
-def _child_logits(logits: np.ndarray, children: Children) -> np.ndarray:
-    """(Q, W, F): the logits (Q, W, K) of the children of Q x W prefixes; -inf pads."""
-    n, width, n_codes = logits.shape
-    scores = _pick(logits.reshape(-1, n_codes), children.code)
-    return np.where(children.exists, scores, np.float32(-np.inf)).reshape(n, width, -1)
+def _child_logits(logits: np.ndarray, children: Children, beam: np.ndarray) -> np.ndarray:
+    """(C,): the logits (Q, W, K) of the children of Q x W prefixes; child c belongs to prefix beam[c]."""
+    return logits.ravel()[beam * logits.shape[-1] + children.code]
 
 
-def _log_normaliser(scores: np.ndarray) -> np.ndarray:
-    """(Q, W, 1): log of the softmax denominator of (Q, W, F); 0 for a prefix without children."""
-    top = scores.max(axis=-1, keepdims=True)
+def _log_normaliser(scores: np.ndarray, children: Children, beam: np.ndarray) -> np.ndarray:
+    """(R,): log of the softmax denominator over each prefix's children, from their logits (C,); 0 without children."""
+    n_beams = len(children.first) - 1
+    padded = _padded(scores, children.first, beam)
+    top = padded.max(axis=1, keepdims=True, initial=-np.inf)
     top[top == -np.inf] = 0.0
-    total = np.exp(scores - top).sum(axis=-1, keepdims=True)
+    padded -= top
+    total = np.exp(padded, out=padded).sum(axis=1)
     total[total == 0.0] = 1.0
-    return top + np.log(total)
+    return (top[:, 0] + np.log(total)).reshape(n_beams)
+
+
+def _padded(values: np.ndarray, first: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """(R, F): runs of `values` (C,), where run r is first[r] .. first[r + 1] - 1 and `row` names each one's; -inf pads."""
+    fan_out = int(np.diff(first).max(initial=0))
+    out = np.full((len(first) - 1, fan_out), -np.inf, dtype=np.float32)
+    out.ravel()[np.arange(len(values)) + (np.arange(len(first) - 1) * fan_out - first[:-1])[row]] = values
+    return out
 
 
 def _all_codes(size: int, node: np.ndarray) -> Children:
     """Every code of a level as a child of every beam that exists."""
-    alive = np.broadcast_to(node.reshape(-1, 1) >= 0, (node.size, size))
-    code = np.broadcast_to(np.arange(size), alive.shape)
-    return Children(code, np.zeros(alive.shape, dtype=np.int64), alive)
+    alive = node.ravel() >= 0
+    first = np.concatenate([[0], np.cumsum(alive * size)])
+    code = np.tile(np.arange(size), int(alive.sum()))
+    return Children(first, code, np.zeros_like(code))
 
 
-def _top(values: np.ndarray, count: int) -> np.ndarray:
-    """(Q, min(count, M)) positions of the greatest values of each row of (Q, M), greatest first."""
-    if count < values.shape[1]:
-        best = np.argpartition(-values, count - 1, axis=1)[:, :count]
-        order = np.argsort(-_pick(values, best), axis=1, kind="stable")
-        return _pick(best, order)
-    return np.argsort(-values, axis=1, kind="stable")
+def _top(values: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
+    """(Q, T) positions of the `count` greatest of each run of `values` (C,), greatest first; -1 where it has fewer.
 
-
-def _pick(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """values[r, columns[r, t]]: `np.take_along_axis` without its overhead, which shows at batch 1."""
-    return values[np.arange(len(values))[:, None], columns]
+    Run q is first[q] .. first[q + 1] - 1; T is `count`, or the length of the longest run.
+    """
+    row = np.repeat(np.arange(len(first) - 1), np.diff(first))
+    wide = -_padded(values, first, row)
+    rows = np.arange(len(wide))[:, None]
+    if count < wide.shape[1]:
+        best = np.argpartition(wide, count - 1, axis=1)[:, :count]
+        best = best[rows, np.argsort(wide[rows, best], axis=1, kind="stable")]
+    else:
+        best = np.argsort(wide, axis=1, kind="stable")
+    return np.where(wide[rows, best] < np.inf, first[:-1, None] + best, -1)
 
 
 def _extend(history: np.ndarray, parent: np.ndarray, newest: np.ndarray) -> np.ndarray:

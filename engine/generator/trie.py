@@ -16,14 +16,14 @@ import numpy as np
 
 
 class Children(NamedTuple):
-    """Children of R nodes, padded to the widest of them."""
+    """The C children of R nodes, one node's after the other's."""
 
+    first: np.ndarray
+    """(R + 1,) int64: node r has the children first[r] .. first[r + 1] - 1."""
     code: np.ndarray
-    """(R, F) int64: code of each child at its level (0 where absent)."""
+    """(C,) int64: code of each child at its level."""
     node: np.ndarray
-    """(R, F) int64: number of each child among the nodes of its depth (0 where absent)."""
-    exists: np.ndarray
-    """(R, F) bool."""
+    """(C,) int64: number of each child among the nodes of its depth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +99,10 @@ class SidTrie:
         offsets = self.first_child[level - 1]
         start = offsets[nodes]
         fan_out = np.where(nodes < 0, 0, offsets[nodes + 1] - start)
-        step = np.arange(max(int(fan_out.max(initial=0)), 1))
-        exists = step < fan_out[:, None]
-        node = np.where(exists, start[:, None] + step, 0)
-        return Children(np.where(exists, self.code[level - 1][node], 0), node, exists)
+        first = np.zeros(len(nodes) + 1, dtype=np.int64)
+        np.cumsum(fan_out, out=first[1:])
+        node = np.arange(first[-1]) + np.repeat(start - first[:-1], fan_out)
+        return Children(first, self.code[level - 1][node], node)
 
     def descend(self, level: int, nodes: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """The child at `level` (1-based) with `codes` (R,) of each of `nodes` (R,); -1 where there is none."""

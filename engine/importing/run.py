@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from engine.importing import tables
 from engine.importing.given import Given, read_given, trie_fingerprint
 from engine.progress import Progress
 from engine.relevance.folds import Split
-from engine.runs import Run, Watcher, peak_memory_mb, write_table
+from engine.runs import Run, StageMark, Watcher, peak_memory_mb, write_table
 from engine.stages import inputs
 from engine.stages.inputs import Division
 from engine.stages.publication import items_table, queries_table
@@ -72,8 +73,10 @@ def import_run(
     Raises DataError as `ingest` does, where there is nothing to audit, and where `sizes` does not fit the SIDs.
     """
     watcher = watcher or Watcher()
+    began = time.perf_counter()
     progress = watcher.start("read", "Reading and validating")
     read = ingest_audit(folder, workspace, adapter=adapter, max_reject_share=max_reject_share, progress=progress)
+    watcher.finish(StageMark("read", round(time.perf_counter() - began, 3), peak_memory_mb(), False))
     base = config or Config()
     settings = dataclasses.replace(
         base, method=METHOD, preset=PRESET, quantizer=dataclasses.replace(base.quantizer, sizes=sizes)

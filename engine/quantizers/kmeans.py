@@ -12,9 +12,9 @@ from engine.quantizers.nearest import half_squares, nearest
 def kmeans(
     x: np.ndarray, k: int, *, seed: int, iterations: int = 20, start: np.ndarray | None = None, redo: int = 1
 ) -> np.ndarray:
-    """Centroids (k, d) float32 of the rows `x` (N, d), by Lloyd's algorithm.
+    """Centroids (k, d) float32 of the rows `x` (N, d), by Lloyd's algorithm from k-means++ starts.
 
-    `start` (k, d) are the centroids to begin from, in place of random rows. Empty cells are split off large ones by
+    `start` (k, d) are the centroids to begin from, in place of drawn rows. Empty cells are split off large ones by
     faiss; with fewer rows than cells, rows are repeated and moved apart a little, so that k centroids always exist.
     At most 256 rows a cell are used (drawn by `seed`): more does not move a centroid.
     """
@@ -26,7 +26,10 @@ def kmeans(
         jitter = rng.normal(scale=scale, size=(len(extra), x.shape[1])).astype(np.float32)
         return np.concatenate([x, x[extra] + jitter])
     # faiss seeds with a C int.
-    model = faiss.Kmeans(x.shape[1], k, niter=iterations, seed=seed % 2**31, nredo=redo, min_points_per_centroid=1)
+    model = faiss.Kmeans(
+        x.shape[1], k, niter=iterations, seed=seed % 2**31, nredo=redo, min_points_per_centroid=1,
+        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
+    )  # fmt: skip
     model.train(x, init_centroids=None if start is None else np.ascontiguousarray(start, dtype=np.float32))
     return np.array(model.centroids, dtype=np.float32)
 

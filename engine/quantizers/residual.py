@@ -12,10 +12,8 @@ import numpy as np
 import torch
 
 from engine.quantizers.kmeans import balance, kmeans
-from engine.quantizers.nearest import half_squares, nearest
+from engine.quantizers.nearest import CHUNK, best, half_squares, nearest
 from engine.quantizers.protocol import Quantized
-
-_CHUNK = 1024
 
 
 class Residuals(NamedTuple):
@@ -73,23 +71,36 @@ class ResidualCodebooks:
         return Residuals(torch.stack(codes, dim=1), torch.stack(residuals), torch.stack(chosen))
 
     @torch.inference_mode()
-    def encode(self, latent: torch.Tensor, forced: torch.Tensor | None = None) -> Quantized:
-        """Quantizes all of `latent` (N, d) as `quantize` does, a part at a time and without gradient."""
+    def assign(self, latent: torch.Tensor, forced: torch.Tensor | None = None) -> torch.Tensor:
+        """The codes (N, L) int64 of all of `latent` (N, d), as `quantize` gives them, a part at a time."""
         n, levels = len(latent), len(self.sizes)
         codes = torch.empty(n, levels, dtype=torch.int64)
-        norms = torch.empty(n, levels + 1)
-        quantized = torch.empty(n, self.dim)
         offsets = [self._offset(level) for level in range(levels)]
-        for at in range(0, n, _CHUNK):
-            part = slice(at, at + _CHUNK)
-            residual = latent[part].clone()
-            torch.linalg.vector_norm(residual, dim=1, out=norms[part, 0])
-            for level, (vectors, offset) in enumerate(zip(self.vectors, offsets, strict=True)):
-                code = nearest(residual, vectors, offset)
+        scores = [torch.empty(min(n, CHUNK), size) for size in self.sizes]
+        for at in range(0, n, CHUNK):
+            part = slice(at, at + CHUNK)
+            residual = latent[part]
+            for level, vectors in enumerate(self.vectors):
+                code = best(residual, vectors, offsets[level], scores[level])
                 if level == 0 and forced is not None:
                     code = torch.where(forced[part] >= 0, forced[part], code)
-                residual -= vectors.index_select(0, code)
                 codes[part, level] = code
+                if level < levels - 1:
+                    residual = residual - vectors.index_select(0, code)
+        return codes
+
+    @torch.inference_mode()
+    def encode(self, latent: torch.Tensor, forced: torch.Tensor | None = None) -> Quantized:
+        """Quantizes all of `latent` (N, d): codes, norms on the way, and the sum of the chosen vectors."""
+        codes = self.assign(latent, forced)
+        norms = torch.empty(len(latent), len(self.sizes) + 1)
+        quantized = torch.empty(len(latent), self.dim)
+        for at in range(0, len(latent), CHUNK):
+            part = slice(at, at + CHUNK)
+            residual = latent[part].clone()
+            torch.linalg.vector_norm(residual, dim=1, out=norms[part, 0])
+            for level, vectors in enumerate(self.vectors):
+                residual -= vectors.index_select(0, codes[part, level])
                 torch.linalg.vector_norm(residual, dim=1, out=norms[part, level + 1])
             torch.sub(latent[part], residual, out=quantized[part])
         return Quantized(codes.numpy(), norms.numpy(), latent.numpy(), quantized.numpy())

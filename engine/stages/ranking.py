@@ -27,8 +27,6 @@ from engine.stages.threads import one_thread
 
 CONTROL = "contrastive_control"
 """Column: cosine of query and item in the quantizer's space before anything is quantized."""
-RISING = ("dm", "qs_coverage")
-"""Columns in which a boosted ranker's score may only rise, beside those of SID signals."""
 
 
 class Rung(NamedTuple):
@@ -224,8 +222,10 @@ def _train(
             held_grades = grade[valid]
         seed = run.config.seed
         if rung.learner == "boosted":
-            names = () if signals is None else signals.sid_columns.name
-            rising = tuple(name for name in rung.columns if name in RISING or name in names)
+            # The more a SID signal says, the better: dense columns are free, because beside its list-centred twin a
+            # higher one only says that the whole list is closer.
+            sid = () if signals is None else signals.sid_columns.name
+            rising = tuple(name for name in rung.columns if name in sid)
             trees = train_boosted(
                 rows.select(train), grade[train], seed=seed, rising=rising, valid=held, valid_grades=held_grades
             )

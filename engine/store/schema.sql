@@ -175,6 +175,23 @@ CREATE TABLE comparisons (                 -- paired on the same queries: ranker
     run_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, baseline VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL,
     difference DOUBLE, low DOUBLE, high DOUBLE, p_value DOUBLE, n BIGINT
 );
+-- The newest ablation whose runs are all in this snapshot: means over seeds, [low, high] over test queries. Empty without one.
+CREATE TABLE ladder (
+    method VARCHAR NOT NULL,
+    measure VARCHAR NOT NULL,              -- 'auc', 'auc_lift' (ranker minus baseline), 'ndcg@10', 'hit@5', 'utilisation', 'perplexity_ratio', 'aliasing', 'harmful_share', 'seconds', 'peak_mb'
+    ranker VARCHAR, baseline VARCHAR, segment VARCHAR, level INTEGER, -- NULL where they do not apply
+    value DOUBLE, low DOUBLE, high DOUBLE,
+    seed_sd DOUBLE,                        -- standard deviation over seeds
+    n_seeds INTEGER, n BIGINT,
+    by_construction BOOLEAN, served BOOLEAN -- served: the ranker is the run's own
+);
+CREATE TABLE method_comparisons (          -- AUC of method minus baseline_method, mean over seeds, paired by query and seed
+    method VARCHAR NOT NULL, baseline_method VARCHAR NOT NULL, ranker VARCHAR NOT NULL, segment VARCHAR NOT NULL,
+    difference DOUBLE, low DOUBLE, high DOUBLE, p_value DOUBLE,
+    p_holm DOUBLE,                         -- Holm over all rows of the segment
+    low_seeds DOUBLE, high_seeds DOUBLE, p_seeds DOUBLE, p_seeds_holm DOUBLE, -- queries and seeds redrawn; NULL with one seed
+    n_seeds INTEGER, n BIGINT
+);
 CREATE TABLE query_metrics (               -- per judged query, with and without SIDs
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, value DOUBLE, value_without DOUBLE, difference DOUBLE
 );

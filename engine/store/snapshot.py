@@ -138,14 +138,21 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
 
 
 def publish(
-    workspace: Path, *, snapshot: Mapping[str, Any], catalogue: Path, runs: Sequence[RunTables], pin: bool = False
+    workspace: Path,
+    *,
+    snapshot: Mapping[str, Any],
+    catalogue: Path,
+    runs: Sequence[RunTables],
+    ablation: Mapping[str, Path] | None = None,
+    pin: bool = False,
 ) -> str:
     """Build a snapshot from finished runs and make it current; returns its id.
 
     `snapshot`: the row of table `snapshot` less id, version and time. `catalogue`: a folder of `<table>.parquet`
-    for the tables without `run_id`. Equal inputs give an equal id. Raises SnapshotError when the disk is full.
+    for the tables without `run_id`; `ablation`: files of those that speak of several runs. Equal inputs give an equal id. Raises SnapshotError when the disk is full.
     """
-    snapshot_id = f"snap-{_content_hash(snapshot, catalogue, runs)}"
+    shared = {path.stem: path for path in sorted(catalogue.glob("*.parquet"))} | dict(ablation or {})
+    snapshot_id = f"snap-{_content_hash(snapshot, shared, runs)}"
     folder = workspace / "snapshots"
     path = folder / f"{snapshot_id}.duckdb"
     building = folder / f"{snapshot_id}.duckdb.{os.getpid()}.tmp"
@@ -153,7 +160,7 @@ def publish(
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             with _removed_on_failure(building):
-                _build(building, {**snapshot, "snapshot_id": snapshot_id}, catalogue, runs)
+                _build(building, {**snapshot, "snapshot_id": snapshot_id}, shared, runs)
                 os.replace(building, path)
         if pin:
             path.with_suffix(".pinned").touch()
@@ -213,7 +220,7 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
         raise
 
 
-def _build(path: Path, snapshot: Mapping[str, Any], catalogue: Path, runs: Sequence[RunTables]) -> None:
+def _build(path: Path, snapshot: Mapping[str, Any], shared: Mapping[str, Path], runs: Sequence[RunTables]) -> None:
     columns = table_columns()
     path.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as connection:
@@ -226,7 +233,8 @@ def _build(path: Path, snapshot: Mapping[str, Any], catalogue: Path, runs: Seque
             if table == "snapshot":
                 continue
             if "run_id" not in columns[table]:
-                _insert(connection, table, columns[table], catalogue / f"{table}.parquet", None)
+                if table in shared:
+                    _insert(connection, table, columns[table], shared[table], None)
                 continue
             for run in runs:
                 _insert(connection, table, columns[table], run.folder / f"{table}.parquet", run.run_id)
@@ -252,12 +260,13 @@ def _insert(
         )
 
 
-def _content_hash(snapshot: Mapping[str, Any], catalogue: Path, runs: Sequence[RunTables]) -> str:
+def _content_hash(snapshot: Mapping[str, Any], shared: Mapping[str, Path], runs: Sequence[RunTables]) -> str:
     digest = hashlib.sha256(SCHEMA.read_bytes())
     digest.update(repr(sorted((k, str(v)) for k, v in snapshot.items())).encode())
-    for name, folder in [("catalogue", catalogue), *runs]:
-        for file in sorted(folder.glob("*.parquet")):
-            digest.update(f"{name}/{file.name}".encode())
-            with file.open("rb") as handle:
-                digest.update(hashlib.file_digest(handle, "sha256").digest())
+    files = [("shared", table, shared[table]) for table in sorted(shared)]
+    files += [(run.run_id, path.stem, path) for run in runs for path in sorted(run.folder.glob("*.parquet"))]
+    for owner, table, path in files:
+        digest.update(f"{owner}/{table}".encode())
+        with path.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()[:12]

@@ -24,8 +24,22 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def boosted_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `workspace`, ranked by boosted trees. Read-only."""
+    folder = tmp_path_factory.mktemp("boosted")
+    write_exact_ranker(write_snapshot(folder, runs=(OTHER_RUN,)))
+    return folder
+
+
+@pytest.fixture(params=["mlp", "boosted"])
+def ranked_workspace(request: pytest.FixtureRequest) -> Path:
+    """`workspace`, then `boosted_workspace`: what must hold whatever the ranker is."""
+    return request.getfixturevalue("workspace" if request.param == "mlp" else "boosted_workspace")
+
+
+@pytest.fixture(scope="session")
 def two_runs_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs with SIDs. Read-only."""
+    """A run ranked by an MLP and one ranked by boosted trees. Read-only."""
     folder = tmp_path_factory.mktemp("two")
     write_exact_ranker(write_snapshot(folder, runs=(RUN, OTHER_RUN)))
     return folder

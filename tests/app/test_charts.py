@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from filled_snapshot import HOSTILE, RUN, N
+from filled_snapshot import HOSTILE, OTHER_RUN, RUN, N
 
 from app import text
 from app.charts import codebook, coverage, overview
@@ -46,9 +49,49 @@ class TestOverview:
 
     def test_ladder_has_every_ranker_and_the_ceiling(self, cursor: object) -> None:
         rows = overview_queries.ladder(cursor, RUN, "auc", "all")
-        figure = overview.ladder(rows, metric_name="AUC", ceiling=0.95)
-        assert len(figure.data) == len(rows)
-        assert "0.950" in figure.layout.annotations[0].text
+        figure = overview.ladder(rows, metric_name="AUC", ceiling=0.95, own="sid")
+        assert sorted(np.concatenate([t.customdata for t in figure.data])) == sorted(rows["ranker"])
+        assert any("0.950" in a.text for a in figure.layout.annotations)
+        names = list(figure.layout.yaxis.ticktext)
+        assert [n for n in names if n.startswith("<b>")] == [
+            "<b>The paper's ordinal MLP</b>",
+            "<b>Gradient boosting</b>",
+        ]
+        assert [n for n in names if n.endswith("●")] == ["Strong + SID match (the paper)  ●"]
+        assert "a_new_ranker" in names
+
+    def test_ladder_has_a_signal_beside_its_twin_and_says_the_difference(self, two_runs_workspace: Path) -> None:
+        (path,) = (two_runs_workspace / "snapshots").glob("*.duckdb")
+        with duckdb.connect(str(path), read_only=True) as connection:
+            rows = overview_queries.ladder(connection, OTHER_RUN, "auc", "all")
+        figure = overview.ladder(rows, metric_name="AUC", own="rich")
+        lines = dict(zip(figure.layout.yaxis.ticktext, figure.layout.yaxis.tickvals, strict=True))
+        where = {ranker: y for t in figure.data for ranker, y in zip(t.customdata, t.y, strict=True)}
+        for name, pair in (
+            ("Memory of past queries", ("memory_gbm", "memory_twin")),
+            ("All SID signals  ●", ("rich", "twins")),
+        ):
+            assert all(abs(where[ranker] - lines[name]) < 0.5 for ranker in pair)
+            assert where[pair[0]] != where[pair[1]]
+        said = {a.y: a.text for a in figure.layout.annotations}
+        assert said[lines["Memory of past queries"]] == "+2.00 pp · twin +1.00 pp"
+        assert said[lines["Strong, no SIDs"]] == "baseline"
+        assert min(lines.values()) > min(figure.layout.yaxis.range)
+
+    def test_ladder_of_imported_scores(self) -> None:
+        given = pd.DataFrame(
+            {"ranker": ["given_without", "given"], "family": [None, None], "value": [0.7, 0.8], "low": [0.6, 0.7],
+             "high": [0.8, 0.9], "difference": [np.nan, 0.1], "difference_low": [np.nan, 0.0], "difference_high": [np.nan, 0.2]}
+        )  # fmt: skip
+        names = overview.ladder(given, metric_name="AUC", own="given").layout.yaxis.ticktext
+        assert list(names) == ["<b>Other rankers</b>", "Imported, without SIDs", "Imported, with SIDs  ●"]
+
+    def test_hits_leave_out_what_rests_on_too_few_queries(self, cursor: object) -> None:
+        rows = overview_queries.hits(cursor, RUN)
+        figure = overview.hits(rows.assign(n=rows["n"].where(rows["segment"] != "new", 5)))
+        sizes = {t.name: len(t.x) for t in figure.data}
+        assert sizes["test queries that are new"] == 0
+        assert sizes["training queries, as trained on"] == 2
 
 
 class TestMap:

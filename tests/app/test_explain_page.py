@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from exact_ranker import only_snapshot
 from streamlit.testing.v1 import AppTest
@@ -29,9 +32,9 @@ def metric(page: AppTest, label: str) -> str:
     return next(m.value for m in page.metric if m.label == label)
 
 
-def test_stored_contributions_sum_to_the_score(open_page: Open, workspace: Path) -> None:
-    pair = one_pair(workspace, "s.rank = 2 AND s.match_level > 0")
-    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+def test_stored_contributions_sum_to_the_score(open_page: Open, ranked_workspace: Path) -> None:
+    pair = one_pair(ranked_workspace, "s.rank = 2 AND s.match_level > 0")
+    page = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"])
     assert not page.exception
     assert not page.error
     (line,) = [c.value for c in page.caption if "they differ by" in c.value]
@@ -41,9 +44,9 @@ def test_stored_contributions_sum_to_the_score(open_page: Open, workspace: Path)
     assert any("stored in the snapshot" in c.value for c in page.caption)
 
 
-def test_contributions_that_were_not_stored_are_computed_and_sum_too(open_page: Open, workspace: Path) -> None:
-    pair = one_pair(workspace, "s.rank = 12")
-    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+def test_contributions_that_were_not_stored_are_computed_and_sum_too(open_page: Open, ranked_workspace: Path) -> None:
+    pair = one_pair(ranked_workspace, "s.rank = 12")
+    page = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"])
     assert not page.exception
     assert not page.error
     assert any("computed just now" in c.value for c in page.caption)
@@ -80,33 +83,35 @@ def test_what_if_gives_the_exact_score_and_rank(open_page: Open, workspace: Path
     assert int(metric(page, "New rank")) == above[0] + 1
 
 
-def test_another_pair_starts_from_its_own_values(open_page: Open, workspace: Path) -> None:
-    first = one_pair(workspace, "s.rank = 2 AND s.match_level > 0")
-    page = open_page("explain", workspace, q=first["query_id"], item=first["item_id"])
+def test_another_pair_starts_from_its_own_values(open_page: Open, ranked_workspace: Path) -> None:
+    first = one_pair(ranked_workspace, "s.rank = 2 AND s.match_level > 0")
+    page = open_page("explain", ranked_workspace, q=first["query_id"], item=first["item_id"])
     next(s for s in page.select_slider if s.label == "SID match level").set_value(0).run()
-    other = one_pair(workspace, f"s.query_id = '{first['query_id']}' AND s.rank = 4")
+    other = one_pair(ranked_workspace, f"s.query_id = '{first['query_id']}' AND s.rank = 4")
     next(t for t in page.text_input if t.label == "Item").set_value(other["item_id"]).run()
     assert float(metric(page, "New score")) == pytest.approx(other["score"], abs=5e-4)
 
 
-def test_the_swap_names_the_gap_to_the_item_above(open_page: Open, workspace: Path) -> None:
-    pair = one_pair(workspace, "s.rank = 3")
-    above = one_pair(workspace, f"s.query_id = '{pair['query_id']}' AND s.rank = 2")
-    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+def test_the_swap_names_the_gap_to_the_item_above(open_page: Open, ranked_workspace: Path) -> None:
+    pair = one_pair(ranked_workspace, "s.rank = 3")
+    above = one_pair(ranked_workspace, f"s.query_id = '{pair['query_id']}' AND s.rank = 2")
+    page = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"])
     (sentence,) = [m.value for m in page.markdown if m.value.startswith("This item is **")]
     assert "**below**" in sentence
     assert f"**{above['score'] - pair['score']:.2f}**" in sentence  # type: ignore[operator]
 
 
-def test_bad_links_leave_a_usable_page(open_page: Open, workspace: Path) -> None:
-    pair = one_pair(workspace, "s.rank = 1")
-    unknown_item = open_page("explain", workspace, q=pair["query_id"], item="nothing like this")
+def test_bad_links_leave_a_usable_page(open_page: Open, ranked_workspace: Path) -> None:
+    pair = one_pair(ranked_workspace, "s.rank = 1")
+    unknown_item = open_page("explain", ranked_workspace, q=pair["query_id"], item="nothing like this")
     assert not unknown_item.exception
     assert "nothing like this" in unknown_item.warning[0].value
-    unknown_other = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"], other="zzz")
+    unknown_other = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"], other="zzz")
     assert not unknown_other.exception
     assert any("zzz" in w.value for w in unknown_other.warning)
-    out_of_range = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"], match="9", set_dm="1e9")
+    out_of_range = open_page(
+        "explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"], match="9", set_dm="1e9"
+    )
     assert not out_of_range.exception
     assert float(metric(out_of_range, "New score")) == pytest.approx(pair["score"], abs=5e-4)
 
@@ -122,29 +127,33 @@ def test_without_weights_the_page_says_what_is_missing(open_page: Open, workspac
     assert any("no weights" in i.value for i in page.info)
 
 
-def test_a_judged_item_that_was_not_retrieved_is_explained_without_a_rank(open_page: Open, workspace: Path) -> None:
-    pair = one_pair(workspace, "NOT s.retrieved")
-    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+def test_a_judged_item_that_was_not_retrieved_is_explained_without_a_rank(
+    open_page: Open, ranked_workspace: Path
+) -> None:
+    pair = one_pair(ranked_workspace, "NOT s.retrieved")
+    page = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"])
     assert not page.exception
     assert not page.error
     assert any("not retrieved" in c.value for c in page.caption)
     assert any("they differ by" in c.value for c in page.caption)
 
 
-def test_an_item_without_image_is_not_said_to_match_one(open_page: Open, workspace: Path) -> None:
+def test_an_item_without_image_is_not_said_to_match_one(open_page: Open, ranked_workspace: Path) -> None:
     for condition, name in (("s.mm_missing = 1", "No image (mm_dm)"), ("s.mm_missing = 0", "Image match (mm_dm)")):
-        pair = one_pair(workspace, f"{condition} AND s.rank < 10")
-        page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+        pair = one_pair(ranked_workspace, f"{condition} AND s.rank < 10")
+        page = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"])
         assert not page.exception
         names = page.get("plotly_chart")[0].proto.spec
         assert name in names
 
 
-def test_an_unretrieved_item_is_compared_with_where_its_score_would_put_it(open_page: Open, workspace: Path) -> None:
-    pair = one_pair(workspace, "NOT s.retrieved")
-    page = open_page("explain", workspace, q=pair["query_id"], item=pair["item_id"])
+def test_an_unretrieved_item_is_compared_with_where_its_score_would_put_it(
+    open_page: Open, ranked_workspace: Path
+) -> None:
+    pair = one_pair(ranked_workspace, "NOT s.retrieved")
+    page = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"])
     assert not page.exception
-    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+    with duckdb.connect(str(only_snapshot(ranked_workspace)), read_only=True) as connection:
         above = connection.execute(
             "SELECT max(rank) FROM scores WHERE run_id = ? AND query_id = ? AND retrieved AND score > ?",
             [pair["run_id"], pair["query_id"], pair["score"]],
@@ -152,3 +161,76 @@ def test_an_unretrieved_item_is_compared_with_where_its_score_would_put_it(open_
     shown = next(s for s in page.selectbox if s.key == "other").options[0]
     assert f"rank {above}," in shown if above else shown.startswith("the one below: rank 1,")
     assert "not retrieved of" not in " ".join(c.value for c in page.caption)
+
+
+def test_what_if_without_any_sid_signal_is_the_score_with_the_sid_off(open_page: Open, boosted_workspace: Path) -> None:
+    pair = one_pair(
+        boosted_workspace, "s.rank BETWEEN 2 AND 8 AND s.match_level > 0 AND abs(s.score_sid_off - s.score) > 0.05"
+    )
+    page = open_page("explain", boosted_workspace, q=pair["query_id"], item=pair["item_id"])
+    assert float(metric(page, "New score")) == pytest.approx(pair["score"], abs=5e-4)
+    next(s for s in page.select_slider if s.label == "SID match level").set_value(0).run()
+    next(p for p in page.pills if p.label == "SID signals at their own value").set_value([]).run()
+    assert not page.exception
+    assert float(metric(page, "New score")) == pytest.approx(pair["score_sid_off"], abs=5e-4)
+
+
+def bars(page: AppTest) -> dict[str, float]:
+    """The steps of the waterfall by name."""
+    trace = json.loads(page.get("plotly_chart")[0].proto.spec)["data"][0]
+    return dict(zip(trace["y"], values_of(trace["x"]), strict=True))
+
+
+def values_of(numbers: object) -> list[float]:
+    """A trace's numbers, also where plotly packs them."""
+    if isinstance(numbers, dict):
+        return np.frombuffer(base64.b64decode(numbers["bdata"]), dtype=numbers["dtype"]).tolist()
+    return list(numbers)  # type: ignore[call-overload]
+
+
+def test_every_split_of_a_boosted_explanation_sums_to_the_score(open_page: Open, boosted_workspace: Path) -> None:
+    pair = one_pair(boosted_workspace, "s.rank = 2")
+    expected = {
+        "SID levels": {"SID level 1", "SID level 2", "SID level 3"},
+        "signals": {"SID:<br>Match with a beam", "SID:<br>Generator's probability", "SID:<br>Memory of past queries"},
+    }
+    for by in ("SID levels", "signals", "level and signal"):
+        page = open_page("explain", boosted_workspace, q=pair["query_id"], item=pair["item_id"], split=by)
+        assert not page.exception
+        steps = bars(page)
+        reference, score = steps.pop("reference"), steps.pop("score")
+        assert reference + sum(steps.values()) == pytest.approx(score, abs=1e-6)
+        assert score == pytest.approx(pair["score"], abs=1e-9)
+        sid = {name.split(" (")[0] for name in steps if name.startswith("SID")}
+        assert sid == expected[by] if by in expected else len([n for n in steps if n.startswith("SID")]) == 9
+    assert (
+        "split"
+        in open_page("explain", boosted_workspace, q=pair["query_id"], item=pair["item_id"], split="x").warning[0].value
+    )
+
+
+def test_scores_are_counted_in_the_unit_of_their_ranker(
+    open_page: Open, workspace: Path, boosted_workspace: Path
+) -> None:
+    for folder, axis, other in (
+        (workspace, "ranking logit", "predicted grade"),
+        (boosted_workspace, "predicted grade", "logit"),
+    ):
+        pair = one_pair(folder, "s.rank = 2")
+        page = open_page("explain", folder, q=pair["query_id"], item=pair["item_id"])
+        assert axis in page.get("plotly_chart")[0].proto.spec
+        (sentence,) = [m.value for m in page.markdown if m.value.startswith("This item is **")]
+        assert ("points of predicted grade" in sentence) == (folder == boosted_workspace)
+        told = [*(c.value for c in page.caption), sentence, page.get("plotly_chart")[1].proto.spec]
+        assert not [t for t in told if other in t]
+
+
+def test_cross_validated_weights_explain_the_queries_that_they_scored(open_page: Open, own_workspace: Path) -> None:
+    pair = one_pair(own_workspace, "s.rank = 12")
+    with duckdb.connect(str(only_snapshot(own_workspace))) as connection:
+        connection.execute("UPDATE reference_points SET ranker = 'sid.cv3'")
+        connection.execute("UPDATE ranker_weights SET ranker = 'sid.cv3' WHERE ranker = 'sid'")
+    page = open_page("explain", own_workspace, q=pair["query_id"], item=pair["item_id"])
+    assert not page.exception
+    assert any("computed just now" in c.value for c in page.caption)
+    assert any("they differ by" in c.value for c in page.caption)

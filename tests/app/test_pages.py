@@ -102,8 +102,11 @@ def test_run_picker_only_with_a_choice(open_page: Open, workspace: Path, two_run
     assert "Run" not in [s.label for s in open_page("overview", workspace).selectbox]
     page = healthy(open_page("overview", two_runs_workspace))
     (picker,) = [s for s in page.selectbox if s.label == "Run"]
-    assert picker.options == [RUN, OTHER_RUN]
-    assert f"Run {OTHER_RUN}" in unescaped(healthy(picker.set_value(OTHER_RUN).run()))
+    assert picker.options == [f"DSIRM (contrastive codes, level 1 from categories) · {run}" for run in (RUN, OTHER_RUN)]
+    page = healthy(picker.set_value(OTHER_RUN).run())
+    assert f"Run {OTHER_RUN}" in unescaped(page)
+    assert page.query_params["run"] in (OTHER_RUN, [OTHER_RUN])
+    assert f"Run {OTHER_RUN}" in unescaped(healthy(open_page("overview", two_runs_workspace, run=OTHER_RUN)))
 
 
 class TestOverview:
@@ -113,6 +116,29 @@ class TestOverview:
         assert metrics == [("with SIDs", "0.850"), ("without SIDs", "0.800"), ("difference", "+5.00 pp")]
         assert "95 % interval [0.830, 0.870] · n = 400 queries" in unescaped(page)
         assert "AUC: better, interval clear of zero (paired by query, p < 0.001)." in unescaped(page)
+
+    def test_headline_is_of_the_runs_own_ranker_and_its_baseline(
+        self, open_page: Open, boosted_workspace: Path
+    ) -> None:
+        page = healthy(open_page("overview", boosted_workspace))
+        metrics = [(m.label, m.value) for m in page.metric][:3]
+        assert metrics == [("with SIDs", "0.860"), ("without SIDs", "0.810"), ("difference", "+5.00 pp")]
+        said = unescaped(page)
+        assert (
+            "ranked by gradient boosting, with the SID signals match with a beam, generator's probability and memory"
+            in said
+        )
+        assert "11 of 20 rankers" in said
+        (toggle,) = [t for t in page.toggle if t.key == "rungs"]
+        assert "20 of 20 rankers" in unescaped(healthy(toggle.set_value(True).run()))
+
+    def test_the_gap_between_trained_on_and_held_out_is_said(self, open_page: Open, workspace: Path) -> None:
+        said = unescaped(open_page("overview", workspace))
+        assert (
+            "At level 2 the beams hit 90.0 % of the queries that the generator was trained on, 40.0 % of the test"
+            in said
+        )
+        assert "(+50.00 pp); 42.0 % of the former by a generator that did not see them" in said
 
     def test_flags_are_said_in_words(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(open_page("overview", workspace))

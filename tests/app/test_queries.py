@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from filled_snapshot import CATEGORIES, COUNTS, RUN, N
+from filled_snapshot import CATEGORIES, COUNTS, OTHER_RUN, RUN, N
 
 from app.queries import codebook, coverage, overview, snapshot
 from app.queries import map as maps
@@ -35,12 +37,46 @@ class TestOverview:
 
     def test_ladder_is_in_order_and_names_its_differences(self, cursor: Cursor) -> None:
         rows = overview.ladder(cursor, RUN, "ndcg@10", "all").set_index("ranker")
-        assert list(rows.index) == ["cosine", "weak", "strong", "strong_gbm", "control", "placebo", "dsirm"]
+        assert list(rows.index) == [
+            "cosine", "weak", "strong", "control", "placebo", "naive", "sid", "strong_gbm", "a_new_ranker",
+        ]  # fmt: skip
         assert rows.loc["placebo", "difference"] == pytest.approx(0.0)
         assert np.isnan(rows.loc["strong", "difference"])
 
+    def test_ladder_holds_each_ranker_against_the_baseline_of_its_learner(self, two_runs_workspace: Path) -> None:
+        (path,) = (two_runs_workspace / "snapshots").glob("*.duckdb")
+        with duckdb.connect(str(path), read_only=True) as connection:
+            rows = overview.ladder(connection, OTHER_RUN, "auc", "all").set_index("ranker")
+            headline = overview.headline(connection, OTHER_RUN).iloc[0]
+        assert rows["baseline"].dropna().to_dict() == {
+            **dict.fromkeys(("cosine", "weak", "control", "placebo", "naive", "sid"), "strong"),
+            **dict.fromkeys(
+                ("match_gbm", "match_twin", "logp_gbm", "logp_twin", "memory_gbm", "memory_twin", "rich_placebo", "rich_naive",
+                 "rich", "twins", "rich_twins"), "strong_gbm",
+            ),
+        }  # fmt: skip
+        assert rows.loc["sid", "difference"] == pytest.approx(0.85 - 0.8)
+        assert rows.loc["rich", "difference"] == pytest.approx(0.86 - 0.81)
+        # stored the other way round: strong less weak
+        assert rows.loc["weak", ["difference", "difference_low", "difference_high"]].tolist() == pytest.approx(
+            [-0.1, -0.13, -0.07]
+        )
+        assert rows.loc[["strong", "strong_gbm", "a_new_ranker"], "difference"].isna().all()
+        assert (headline["with_value"], headline["without_value"]) == (0.86, 0.81)
+
+    def test_hits_go_from_test_queries_to_those_trained_on(self, cursor: Cursor) -> None:
+        rows = overview.hits(cursor, RUN)
+        assert list(rows.loc[rows["level"] == 2, "segment"]) == [
+            "all",
+            "new",
+            "split=train, out of fold",
+            "split=train",
+        ]
+        assert list(rows.loc[rows["level"] == 2, "value"]) == [0.4, 0.38, 0.42, 0.9]
+
     def test_metric_names_with_dots_are_not_rankers(self, cursor: Cursor) -> None:
-        assert set(overview.generation(cursor, RUN)["metric"]) == {
+        rows = overview.generation(cursor, RUN)
+        assert set(rows["metric"]) == {
             "validity",
             "hit@5.level_1",
             "hit@5.level_2",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app import text
+from app import rankers, text
+from app.queries import overview
 from app.queries.query import normalise
+from engine.config import METHODS, SIGNALS
+from engine.stages.reporting import COMPARISONS
 
 
 @pytest.mark.parametrize(
@@ -25,7 +28,7 @@ def test_moves_are_told_in_words(rank: float | None, without: float | None, word
 def test_match_is_told_in_words() -> None:
     assert text.match(0, 3, None) == "no match"
     assert text.match(2, 3, "17-203") == "2 of 3 (17-203)"
-    assert text.match(float("nan"), 3, None) == "no match"
+    assert text.match(float("nan"), 3, None) == text.UNKNOWN
 
 
 def test_direction_needs_a_judged_query() -> None:
@@ -37,7 +40,20 @@ def test_direction_needs_a_judged_query() -> None:
 def test_feature_names_know_every_feature() -> None:
     assert text.feature_name("dm") == "Text similarity (dm)"
     assert text.feature_name("sid_2", "lamp") == "SID level 2 (lamp)"
+    assert text.feature_name("sid_2.memory", "lamp") == "SID level 2 (lamp): Memory of past queries"
+    assert text.feature_name("sid.list") == "SID: Share of the result list"
+    assert text.feature_name("sid_1.new_one") == "SID level 1: new_one"
     assert text.feature_name("new_one") == "new_one"
+
+
+def test_every_method_and_ranker_of_the_engine_has_a_name() -> None:
+    assert set(METHODS) - {"none"} <= set(rankers.METHOD_NAMES)
+    rungs = {name for pair in COMPARISONS for name in pair}
+    assert rungs <= set(overview.LADDER)
+    assert not [r for r in rungs if rankers.ranker_name(r) == r]
+    assert set(SIGNALS) == set(rankers.SIGNAL_NAMES) == set(rankers.SIGNAL_MEANINGS)
+    assert {r for r in rungs if rankers.learner(r) is None} == {"cosine"}
+    assert (rankers.ranker_name("new"), rankers.method_name("new"), rankers.learner("new")) == ("new", "new", None)
 
 
 def test_normalise_ignores_case_spaces_and_composition() -> None:

@@ -9,6 +9,7 @@ COMMANDS = (
     ["tests.bench.report_run"],
     ["tests.bench.bench_live"],
     ["tests.bench.bench_beams"],
+    ["tests.bench.bench_quantizer"],
     ["tests.bench.bench_first_page"],
 )
 

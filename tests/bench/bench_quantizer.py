@@ -26,7 +26,6 @@ from torch import nn
 from vector_quantize_pytorch import ResidualVQ
 
 from engine.quantizers.losses import commitment, reconstruction, straight_through
-from engine.quantizers.nearest import nearest
 from engine.quantizers.residual import ResidualCodebooks
 
 SIZES = (216, 512, 512)
@@ -235,11 +234,6 @@ def agreement(found: np.ndarray, codebooks: ResidualCodebooks, x: torch.Tensor) 
     return float(same.mean()), float(gap.max(initial=0.0))
 
 
-def codes_alone(codebooks: ResidualCodebooks, x: torch.Tensor) -> Callable[[], object]:
-    """Our codes without norms and quantized vectors: what the faiss rivals compute."""
-    return lambda: codebooks.encode(x).codes
-
-
 @torch.inference_mode()
 def assignment(x: torch.Tensor, rounds: int) -> None:
     """Print the time of all rivals on the same codebooks, and whether they agree."""
@@ -247,7 +241,8 @@ def assignment(x: torch.Tensor, rounds: int) -> None:
     codebooks.fit(x[:20_000].clone(), None, seed=0)
     theirs = library(codebooks).eval()
     rivals: dict[str, Callable[[], object]] = {
-        "ours (codes, norms, quantized)": lambda: codebooks.encode(x).codes,
+        "ours": lambda: codebooks.assign(x).numpy(),
+        "ours, with norms and quantized vectors": lambda: codebooks.encode(x).codes,
         "vector-quantize-pytorch, eval": lambda: theirs(x[None])[1][0].numpy(),
         "faiss, exact index a level": faiss_flat(codebooks, x.numpy()),
         "faiss ResidualQuantizer, beam 1": faiss_residual(codebooks, x.numpy()),

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +17,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from engine import pipeline
 from engine.ablation import report
 from engine.ablation.ladder import LADDER_COLUMNS, Tables, ladder_tables
 from engine.ablation.plan import LADDERS, Cost, Costs, Job, Plan, make_plan, methods_of, run_cost, time_left
@@ -20,6 +27,7 @@ from engine.errors import ConfigError, RunError
 from engine.evaluation import Estimate, holm, mean_estimate, mean_over_redrawn_runs, resample_queries
 from engine.runs import Run, newest_ablation, write_table
 from engine.stages.artefacts import save_arrays
+from tests.conftest import ROOT, Trained
 
 VERSIONS = {"rank": 1}
 
@@ -63,9 +71,11 @@ def test_time_left_is_that_of_workers_who_take_the_next_run() -> None:
     assert time_left([], [], 2) == 0.0
 
 
-def finished_run(workspace: Path, method: str, seed: int, seconds: float) -> Run:
+def finished_run(workspace: Path, method: str, seed: int, seconds: float, *, resamples: int = 200) -> Run:
     """A run folder with a manifest: a shared stage of 1,000 s, and two stages of its own."""
-    run = Run.create(workspace, "f" * 16, preset("tiny", method=method, seed=seed), VERSIONS)
+    config = preset("tiny", method=method, seed=seed)
+    config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, resamples=resamples))
+    run = Run.create(workspace, "f" * 16, config, VERSIONS)
     (run.folder / "stages" / "vectors.shared").write_text("vectors-0")
     stages = [("vectors", 1000.0, 900.0), ("tokenize", seconds / 4, 500.0), ("rank", 3 * seconds / 4, 700.0)]
     run.finish({"stages": [{"stage": s, "seconds": t, "peak_mb": mb, "cached": False} for s, t, mb in stages]})
@@ -85,9 +95,9 @@ def test_estimates_come_from_finished_runs_of_the_catalogue(tmp_path: Path) -> N
     assert rows["dsirm"] == ["1", "1", "52 s", "of 1 finished"]
     assert rows["tiger"] == ["2", "0", "52 s", "like the other methods"]
     assert report.plan_sentence(plan, costs, 2) == (
-        "4 of 6 runs to do, 2 finished already; about 2 min with 2 workers."  # 52 + 52 beside 16 + 52
+        "4 of 6 runs to do, 2 finished already; time with 2 workers: about 2 min."  # 52 + 52 beside 16 + 52
     )
-    assert "time unknown" in report.plan_sentence(plan, Costs(), 1)
+    assert "unknown until a run of each kind" in report.plan_sentence(plan, Costs(), 1)
     done = plan._replace(jobs=[job._replace(finished=True) for job in plan.jobs])
     assert "All 6 runs are finished" in report.plan_sentence(done, costs, 1)
 
@@ -249,7 +259,7 @@ class Made:
         self.runs = [self._run(rng, method, seed) for method in methods for seed in range(seeds)]
 
     def _run(self, rng: np.random.Generator, method: str, seed: int) -> Run:
-        run = finished_run(self.workspace, method, seed, 10.0 + seed)
+        run = finished_run(self.workspace, method, seed, 10.0 + seed, resamples=60)
         (run.folder / "stages" / "pairs.shared").write_text("pairs-0")
         noise = np.random.default_rng(100 + seed)  # baselines: one draw a seed, whatever the method
         names = {"weak": 3.0, "strong": 2.0, "strong_gbm": 1.9}
@@ -441,7 +451,7 @@ def test_runs_with_other_test_queries_are_refused(tmp_path: Path) -> None:
 def test_a_saved_ablation_reads_back_and_is_found_by_its_runs(made: Made, tables: Tables, tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ("none", "dsirm"), seeds=2)
     ids = [job.run_id for job in plan.jobs]
-    about = {"dataset": "Made up", "relevant_grade": 2.0, "evaluation": "holdout"}
+    about = {"dataset": "Made up", "relevant_grade": 2.0, "evaluation": "holdout", "resamples": 200}
     report.save(plan, tables, ids, [], about)
     manifest, ladder, comparisons = report.read(plan.folder)
     pd.testing.assert_frame_equal(comparisons, tables.comparisons)
@@ -453,3 +463,97 @@ def test_a_saved_ablation_reads_back_and_is_found_by_its_runs(made: Made, tables
     assert newest_ablation(tmp_path, ids[1:]) is None
     with pytest.raises(RunError, match="no finished ablation"):
         report.read(tmp_path)
+
+
+# ---------------------------------------------------------------- the command, on real runs
+
+
+@pytest.fixture(scope="module")
+def workspace(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the trained workspace: both methods are finished at seed 0."""
+    target = tmp_path_factory.mktemp("ablated")
+    for name in ("catalogues", "cache", "runs"):
+        shutil.copytree(trained.workspace / name, target / name)
+    return target
+
+
+def ablate(workspace: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "engine", "ablate", "--preset", "tiny", "--workspace", str(workspace), "--json"]
+    return subprocess.Popen(
+        [*command, *words], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def test_finished_runs_are_compared_and_published_as_they_are(trained: Trained, workspace: Path) -> None:
+    process = ablate(workspace, "--methods", "none,dsirm", "--seeds", "1")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "All 2 runs are finished" in out
+    said = json.loads(out.strip().splitlines()[-1])
+    assert said["runs"] == [trained.none_run, trained.dsirm_run]
+    assert said["snapshot_id"].startswith("snap-")
+    assert newest_ablation(workspace, said["runs"]) == Path(said["folder"])
+    ladder = pd.read_parquet(Path(said["folder"]) / "ladder.parquet")
+    assert len(said["ladder"]) == len(ladder)
+    metrics = pd.read_parquet(workspace / "runs" / trained.dsirm_run / "tables" / "metrics.parquet")
+    known = {(m.metric, m.segment): m.value for m in metrics.itertuples()}
+    compared = 0
+    for row in ladder[ladder["method"] == "dsirm"].itertuples():
+        name = f"{row.ranker}.{row.measure}" if isinstance(row.ranker, str) else f"hit@5.level_{row.level}"
+        if row.measure in ("auc", "ndcg@10", "hit@5"):
+            assert row.value == pytest.approx(known[name, row.segment], nan_ok=True), name
+            compared += 1
+    assert compared > 20
+
+
+def test_killed_ablations_go_on_even_two_at_once(workspace: Path) -> None:
+    """kill -9 of the command and its workers, then the same command twice at the same time."""
+    words = ("--methods", "none", "--seeds", "3", "--no-publish", "--workers", "2")
+    plan = make_plan(workspace, _fingerprint(workspace), "tiny", ["none"], 3, pipeline.versions)
+    assert [job.seed for job in plan.todo] == [1, 2]
+    process = ablate(workspace, *words)
+    stages = workspace / "runs" / plan.todo[0].run_id / "stages"
+    deadline = time.monotonic() + 120
+    while not (stages / "rank.part").is_dir() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    again = make_plan(workspace, _fingerprint(workspace), "tiny", ["none"], 3, pipeline.versions)
+    assert len(again.todo) == 2, "the command ended before it could be killed"
+    both = [ablate(workspace, *words) for _ in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, out + err
+        assert "2 of 3 runs to do, 1 finished already" in out
+    assert not make_plan(workspace, _fingerprint(workspace), "tiny", ["none"], 3, pipeline.versions).todo
+    ladder = pd.read_parquet(plan.folder / "ladder.parquet")
+    assert set(ladder["n_seeds"]) == {3}
+    assert sorted(path.name for path in plan.folder.iterdir()) == [
+        "ablation.json", "comparisons.parquet", "ladder.md", "ladder.parquet", "logs",
+    ]  # fmt: skip
+
+
+def test_a_run_that_cannot_be_trained_is_reported_and_the_rest_compared(trained: Trained, workspace: Path) -> None:
+    shutil.copytree(workspace / "runs" / trained.none_run, workspace / "kept")
+    try:
+        broken = workspace / "runs" / trained.none_run
+        (broken / "run.json").unlink()
+        (broken / "stages" / "rank" / "judged.safetensors").write_bytes(b"no arrays")
+        process = ablate(workspace, "--methods", "none,dsirm", "--seeds", "1")
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 1, out + err
+        said = json.loads(out.strip().splitlines()[-1])
+        assert [f["run_id"] for f in said["failed"]] == [trained.none_run]
+        assert said["snapshot_id"] is None
+        assert said["runs"] == [trained.dsirm_run]
+        assert "none, seed 0 failed: exit code 1" in err
+        assert said["failed"][0]["log"] in err
+        assert "Safetensor" in err, "the log's last lines name the error"
+        assert "Traceback" in Path(said["failed"][0]["log"]).read_text()
+    finally:
+        shutil.rmtree(broken)
+        shutil.move(workspace / "kept", broken)
+
+
+def _fingerprint(workspace: Path) -> str:
+    return next(path.name for path in (workspace / "catalogues").iterdir() if path.is_dir())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from engine.config import Config, QuantizerConfig, codebook_sizes, preset
+from engine.config import Config, QuantizerConfig, codebook_sizes, override, preset
 from engine.errors import ConfigError
 
 
@@ -32,3 +34,37 @@ def test_what_is_not_allowed_says_what_is() -> None:
         preset("huge")
     with pytest.raises(ConfigError, match="at least 2"):
         QuantizerConfig(sizes=(216, 1))
+
+
+def test_settings_override_a_preset() -> None:
+    changed = override(
+        preset("tiny"),
+        ["quantizer.sizes=216,512,512", "generator.lora_rank=16", "signals.tower=true", "split.until=2025-05-01",
+         "signals.served=match,memory", "ranker.lr=1e-3", "quantizer.sizes = 8, 4"],
+    )  # fmt: skip
+    assert changed.quantizer.sizes == (8, 4)
+    assert changed.generator.lora_rank == 16
+    assert changed.signals.tower is True
+    assert changed.signals.served == ("match", "memory")
+    assert changed.split.until == "2025-05-01"
+    assert changed.ranker.lr == 1e-3
+    assert override(changed, ["quantizer.sizes=none"]).quantizer.sizes is None
+    assert Config.from_json(changed.to_json()) == changed
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("generator.kind", "name=value"),
+        ("generator.kynd=full", "generator.lora_rank"),
+        ("method=dsirm", "quantizer.<name>"),
+        ("generator.kind=huge", "allowed: compact, full"),
+        ("generator.lora_rank=many", "a whole number"),
+        ("signals.tower=perhaps", "true or false"),
+        ("signals.served=tower", "signals.tower=true"),
+        ("split.until=yesterday", "a date like"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_allowed(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        override(preset("tiny"), [setting])

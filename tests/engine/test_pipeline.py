@@ -52,7 +52,8 @@ def same_tables(left: Path, right: Path) -> None:
 
 def test_every_table_is_filled(trained: Trained) -> None:
     empty = {table for table in table_columns() if query(trained, f'SELECT count(*) AS n FROM "{table}"')["n"][0] == 0}
-    assert empty <= {"sid_sharing"}, "a tiny catalogue may have no two items with one SID; all else is filled"
+    may_be = {"sid_sharing", "ladder", "method_comparisons"}  # no two items with one SID; no ablation
+    assert empty <= may_be
 
 
 def test_contributions_sum_to_score_minus_reference(trained: Trained) -> None:

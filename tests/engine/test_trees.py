@@ -284,6 +284,30 @@ def test_every_column_needs_one_player() -> None:
         tree_shapley(scorer, dense, dense, {**GROUPS, "again": ("b",)})
 
 
+def test_up_to_64_players() -> None:
+    """One stump a column: nothing interacts, a player gets the difference of its own stump."""
+    rng = np.random.default_rng(18)
+    n = 64
+    columns = tuple(f"c{i}" for i in range(n))
+    root, nothing = 3 * np.arange(n), np.full(n, -1)
+    scorer = TreeScorer(
+        columns,
+        np.column_stack([np.arange(n), nothing, nothing]).ravel(),
+        np.zeros(3 * n),
+        np.column_stack([root + 1, nothing, nothing]).ravel(),
+        np.column_stack([root + 2, nothing, nothing]).ravel(),
+        np.column_stack([np.zeros(n), -np.arange(n), np.arange(n)]).ravel().astype(float),
+        root,
+        low=0.0,
+        high=3.0,
+    )
+    own, other = _rows(rng, 20, n), _rows(rng, 20, n)
+    made = tree_shapley(scorer, own, other, {c: (c,) for c in columns})
+    np.testing.assert_allclose(made.values, 2 * np.arange(n) * ((own > 0).astype(float) - (other > 0)), atol=1e-12)
+    with pytest.raises(ModelError, match="at most 64"):
+        tree_shapley(scorer, own, other, {**{c: (c,) for c in columns}, "one more": ()})
+
+
 def test_progress_reaches_its_end() -> None:
     rng = np.random.default_rng(16)
     scorer, dense = _forest(rng), _rows(rng, 20)

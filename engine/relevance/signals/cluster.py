@@ -14,8 +14,9 @@ from engine.relevance.signals.prefixes import Prefixes, at_level, by_query, pref
 from engine.relevance.signals.protocol import Asked, Column, Learns, Measured, Shelf
 from engine.relevance.signals.words import query_words
 
-SMOOTHING = 20.0
-"""mu: tokens of the parent prefix (or of the collection) added to those of a prefix (Dirichlet smoothing)."""
+SMOOTHING = 10.0
+"""mu: tokens of the parent prefix (or of the collection) added to those of a prefix (Dirichlet smoothing); about the
+length of a title. 3 to 30 did equally well on the marketplace's development queries."""
 NEIGHBOURHOODS = (5, 20, 80)
 """Nearest titles of the twin: as many resolutions as a SID has levels."""
 
@@ -80,7 +81,9 @@ class _FittedTrees:
         stacks = [tree.stack for tree in self.trees]
         levels = len(stacks[0].size)
         having = [len(at_level(stacks, level)) for level in range(levels)]
-        values = np.zeros((len(pair_query), levels), dtype=np.float32)
+        values = np.zeros((len(pair_query), 2 * levels), dtype=np.float32)
+        mean, best = values[:, :levels], values[:, levels:]
+        best[:] = -np.inf
         for part in by_query(pair_query, max(max(stack.size) for stack in stacks)):
             share = _shares([asked.texts[q] for q in part.query], self.vocabulary)
             used = np.unique(share.indices)
@@ -94,7 +97,8 @@ class _FittedTrees:
                     fit = share @ model.gain[:, used].T.toarray()
                     number = stack.of_item[level][item]
                     so_far = so_far + fit[part.row, number] + model.base[number] * asks
-                    values[part.pair, level] += so_far / having[level]
+                    mean[part.pair, level] += so_far / having[level]
+                    best[part.pair, level] = np.maximum(best[part.pair, level], so_far)
         return Measured(values, None)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -104,8 +108,9 @@ class _FittedTrees:
 @dataclass(frozen=True)
 class ClusterLanguageModel:
     """`cluster_l`: mean over the query's words of log p(w | prefix of level l) - log p(w | collection), mean over the
-    stacks. p counts the tokens of the titles under the prefix, Dirichlet-smoothed by the prefix above, so that a deep
-    prefix of few titles inherits from a broad one. Words that no title holds say nothing.
+    stacks; `best_l`: the highest among the stacks, since one neighbourhood that speaks the query's words says more than
+    several that half do. p counts the tokens of the titles under the prefix, Dirichlet-smoothed by the prefix above, so
+    that a deep prefix of few titles inherits from a broad one. Words that no title holds say nothing.
     """
 
     name: str = "cluster"
@@ -116,7 +121,7 @@ class ClusterLanguageModel:
     )
 
     def columns(self, levels: int) -> tuple[Column, ...]:
-        return tuple(Column(f"cluster_{level}", level) for level in range(1, levels + 1))
+        return tuple(Column(f"{kind}_{level}", level) for kind in ("cluster", "best") for level in range(1, levels + 1))
 
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTrees:
         background = _background(shelf.words)
