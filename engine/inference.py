@@ -21,17 +21,18 @@ from engine.generator.beam import BeamSearch, beam_search
 from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
 from engine.generator.trie import SidTrie
 from engine.relevance.attribution import Attribution
-from engine.relevance.features import CENTRED, DENSE, CategoryClassifier, LexicalIndex, centre, cosine, multimodal
+from engine.relevance.features import DENSE, CategoryClassifier, LexicalIndex, centre, cosine, multimodal
 from engine.relevance.prefix import match_pairs
 from engine.relevance.retrieval import retrieve
 from engine.relevance.signals.catalogue import title_words
+from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.protocol import Asked
 from engine.runs import Run, list_runs
 from engine.stages import inputs, signals
 from engine.stages.artefacts import image_matrix, load_arrays
 from engine.stages.identifiers import Stack, generator_input, load_decoder
 from engine.stages.inputs import Vectors
-from engine.stages.ranking import baseline_ranker, load_scorers, main_ranker
+from engine.stages.ranking import PLAIN, baseline_ranker, load_scorers, main_ranker
 from engine.stages.scoring import (
     Table,
     attribute,
@@ -202,6 +203,7 @@ class LiveRun:
         feedback = signals.collect_feedback(run, catalogue, vectors, inputs.divide(run, catalogue))
         titles = signals.load_stacks(run.shared_folder("stacks")) if run.config.signals.stacks else []
         shelf = signals.shelf_of(self._item_x, title_words(self._titles), own, titles, feedback)
+        self._own = OwnItem(run.config.signals.neighbours).fit(shelf, seed=0)
         self._fitted = signals.load_fitted(run, shelf)
         groups = signals.query_groups(catalogue)
         self._group = dict(zip(map(signals.spelling, catalogue.queries["text"]), groups.tolist(), strict=True))
@@ -275,11 +277,11 @@ class LiveRun:
             x, [text], group, listed, np.zeros((1, 1), dtype=np.float32),
             signals.log_prob(self._generator, prompts, self.trie), beams,
         )  # fmt: skip
-        made = [fitted.measure(asked, query, item).values for fitted in self._fitted.values()]
+        made = [fitted.measure(asked, query, item).values for fitted in (self._own, *self._fitted.values())]
         served = self._signal_columns.of(tuple(self._fitted))
         centred = centre(table.values, query, first > 0, 1)
         values = [part.astype(np.float32) for part in (table.values, centred, *made)]
-        return Table((*DENSE, *CENTRED, *served), np.concatenate(values, axis=1), table.level)
+        return Table((*PLAIN, *served), np.concatenate(values, axis=1), table.level)
 
     def _attribute(self, scored: _Scored, rows: np.ndarray) -> Attribution:
         reference = np.broadcast_to(scored.reference, (len(rows), scored.reference.shape[1]))

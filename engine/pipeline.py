@@ -18,7 +18,7 @@ from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
-    "vectors": 1, "division": 2, "pairs": 1, "dense": 1, "category": 1, "stacks": 1, "tokenize": 2, "generate": 1,
+    "vectors": 1, "division": 2, "pairs": 1, "dense": 1, "category": 1, "stacks": 1, "own": 1, "tokenize": 2, "generate": 1,
     "match": 1, "signals": 1, "rank": 2, "score": 2, "evaluate": 2, "audit": 1, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
@@ -43,15 +43,16 @@ def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | 
         division = inputs.divide(run, catalogue)  # who may learn from what: splits, folds, supervision
         pairs = inputs.collect(run, catalogue, vectors)  # BM25 + dense candidates, and the judged pairs
         features = inputs.measure(run, catalogue, vectors, pairs, division)  # dm, mm_dm, ct, qs
+        own = signals.own_item(run, catalogue, vectors, division, pairs)  # what feedback and words say of one item
         sids = beams = matches = richer = None
         if config.method != "none":
             sids = identifiers.tokenize(run, catalogue, vectors, division)  # section 1: items to SIDs
             beams = identifiers.generate(run, catalogue, vectors, division, sids)  # section 2: query -> K SIDs
             matches = identifiers.match(run, division, pairs, sids, beams)  # section 3: deepest common prefix
             richer = signals.signal(run, catalogue, vectors, division, pairs, sids, beams)  # and what else SIDs tell
-        rankers = ranking.rank(run, division, pairs, features, sids, matches, richer)  # cross-fitted ladder
+        rankers = ranking.rank(run, division, pairs, features, own, sids, matches, richer)  # cross-fitted ladder
         scoring.score(
-            run, catalogue, division, pairs, features, sids, matches, richer, rankers
+            run, catalogue, division, pairs, features, own, sids, matches, richer, rankers
         )  # section 5: exact Shapley
         reporting.evaluate(
             run, catalogue, division, pairs, sids, beams, matches, rankers
@@ -83,18 +84,18 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
             "Name runs of one catalogue with --run."
         )
     catalogue = load(workspace, fingerprints.pop())
-    ablation = runs.newest_ablation(workspace, chosen)
-    shown = next((run for run in found if run.config.method != "none"), found[0])
+    shown = min(
+        found,
+        key=lambda run: (
+            ("none", "imported").index(run.config.method) + 1 if run.config.method in ("none", "imported") else 0
+        ),
+    )
     return snapshot.publish(
         workspace,
         snapshot=publication.snapshot_row(catalogue, shown),
         catalogue=shown.folder / "catalogue",
         runs=[RunTables(run.run_id, run.folder / "tables") for run in found],
-        ablation=ablation
-        and {
-            "ladder": ablation / "ladder.parquet",
-            "method_comparisons": ablation / "comparisons.parquet",
-        },
+        ablation=runs.ablation_tables(workspace, chosen),
         pin=pin,
     )
 

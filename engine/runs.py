@@ -202,6 +202,14 @@ def newest_ablation(workspace: Path, run_ids: Iterable[str]) -> Path | None:
     return max(found)[1] if found else None
 
 
+def ablation_tables(workspace: Path, run_ids: Iterable[str]) -> dict[str, Path]:
+    """Files of a snapshot's tables by `newest_ablation`; empty where there is none."""
+    newest = newest_ablation(workspace, run_ids)
+    if newest is None:
+        return {}
+    return {"ladder": newest / "ladder.parquet", "method_comparisons": newest / "comparisons.parquet"}
+
+
 class RunInfo(NamedTuple):
     """A run on disk."""
 

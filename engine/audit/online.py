@@ -160,7 +160,7 @@ def _prepare(
     rows = _named(rows[[*keys, "rank", "rank_without_sid"]])
     query_ids = pd.Index(np.unique(rows["query_id"].to_numpy(dtype=object)))
     log = search_log(_named(interactions), query_ids)
-    grades = _named(judgments.groupby(keys, as_index=False)["grade"].mean())
+    grades = _named(judgments[[*keys, "grade"]].groupby(keys, as_index=False).mean())
     number = log.pairs.assign(logged=np.arange(len(log.pairs)))[[*keys, "logged"]]
     rows = rows.merge(grades, "left", keys).merge(number, "left", keys)
     log_grade = log.pairs.merge(grades, "left", keys)["grade"].to_numpy(np.float64)

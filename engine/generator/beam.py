@@ -181,8 +181,7 @@ def _teacher_forced(model: Decoder, queries: Any, trie: SidTrie, query: np.ndarr
             codes = np.where(nodes < 0, 0, trie.code[level - 2][nodes])
             logits = model.step(cache, codes, rows.parent)
         children = trie.children(level, nodes.ravel())
-        row = np.repeat(np.arange(nodes.size), np.diff(children.first))
-        normaliser = _log_normaliser(_child_logits(logits, children, row), children, row).reshape(nodes.shape)
+        normaliser = _log_normaliser(_child_logits(logits, children), children.first).reshape(nodes.shape)
         known = np.flatnonzero(path[:, level] >= 0)
         q, w, code = query[known], column[known], trie.code[level - 1][path[known, level]]
         result[known, level - 1] = logits[q, w, code] - normaliser[q, w]
@@ -233,15 +232,14 @@ def _search(
         if level > 1:
             logits = model.step(cache, codes[..., -1], parent)
         children = trie.children(level, node.ravel()) if constrained else _all_codes(trie.sizes[level - 1], node)
-        beam = np.repeat(np.arange(node.size), np.diff(children.first))
-        scores = _child_logits(logits, children, beam)
-        step = scores - _log_normaliser(scores, children, beam)[beam]
-        total = log_prob.ravel()[beam] + step
+        scores = _child_logits(logits, children)
+        step = scores - _log_normaliser(scores, children.first)[children.row]
+        total = log_prob.ravel()[children.row] + step
         best = _top(total, children.first[:: node.shape[1]], max(width, kept_nodes))
         ranked = np.where(best >= 0, total[best], np.float32(-np.inf))
         step_ranked = step[best]
         code = children.code[best]
-        origin = beam[best] % node.shape[1]
+        origin = children.row[best] % node.shape[1]
         if kept_nodes:
             seen.append(_level_nodes(level, trie.levels, codes, origin, code, ranked, step_ranked, width, kept_nodes))
         parent, log_prob = origin[:, :width], ranked[:, :width]
@@ -257,37 +255,39 @@ def _search(
     return beams, seen
 
 
-def _child_logits(logits: np.ndarray, children: Children, beam: np.ndarray) -> np.ndarray:
-    """(C,): the logits (Q, W, K) of the children of Q x W prefixes; child c belongs to prefix beam[c]."""
-    return logits.ravel()[beam * logits.shape[-1] + children.code]
+def _child_logits(logits: np.ndarray, children: Children) -> np.ndarray:
+    """(C,): the logits (Q, W, K) of the children of Q x W prefixes."""
+    return logits.ravel()[children.row * logits.shape[-1] + children.code]
 
 
-def _log_normaliser(scores: np.ndarray, children: Children, beam: np.ndarray) -> np.ndarray:
-    """(R,): log of the softmax denominator over each prefix's children, from their logits (C,); 0 without children."""
-    n_beams = len(children.first) - 1
-    padded = _padded(scores, children.first, beam)
-    top = padded.max(axis=1, keepdims=True, initial=-np.inf)
+def _log_normaliser(scores: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """(R,): log of the softmax denominator over each run of the logits `scores` (C,); 0 for an empty run."""
+    padded = _padded(scores, first)
+    top = padded.max(axis=1, initial=-np.inf)
     top[top == -np.inf] = 0.0
-    padded -= top
-    total = np.exp(padded, out=padded).sum(axis=1)
+    share = padded - top[:, None]
+    total = np.exp(share, out=share).sum(axis=1)
     total[total == 0.0] = 1.0
-    return (top[:, 0] + np.log(total)).reshape(n_beams)
+    return top + np.log(total)
 
 
-def _padded(values: np.ndarray, first: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """(R, F): runs of `values` (C,), where run r is first[r] .. first[r + 1] - 1 and `row` names each one's; -inf pads."""
-    fan_out = int(np.diff(first).max(initial=0))
-    out = np.full((len(first) - 1, fan_out), -np.inf, dtype=np.float32)
-    out.ravel()[np.arange(len(values)) + (np.arange(len(first) - 1) * fan_out - first[:-1])[row]] = values
+def _padded(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """(R, F): the runs first[r] .. first[r + 1] - 1 of `values` (C,) as rows; -inf pads."""
+    length = np.diff(first)
+    rows, width = len(length), int(length.max(initial=0))
+    if len(values) == rows * width:
+        return values.reshape(rows, width)
+    out = np.full((rows, width), -np.inf, dtype=np.float32)
+    out.ravel()[np.arange(len(values)) + np.repeat(np.arange(rows) * width - first[:-1], length)] = values
     return out
 
 
 def _all_codes(size: int, node: np.ndarray) -> Children:
     """Every code of a level as a child of every beam that exists."""
     alive = node.ravel() >= 0
-    first = np.concatenate([[0], np.cumsum(alive * size)])
-    code = np.tile(np.arange(size), int(alive.sum()))
-    return Children(first, code, np.zeros_like(code))
+    row = np.repeat(np.flatnonzero(alive), size)
+    code = np.tile(np.arange(size), len(row) // size)
+    return Children(np.append(0, np.cumsum(alive * size)), row, code, np.zeros_like(code))
 
 
 def _top(values: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
@@ -295,11 +295,10 @@ def _top(values: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
 
     Run q is first[q] .. first[q + 1] - 1; T is `count`, or the length of the longest run.
     """
-    row = np.repeat(np.arange(len(first) - 1), np.diff(first))
-    wide = -_padded(values, first, row)
+    wide = -_padded(values, first)
     rows = np.arange(len(wide))[:, None]
     if count < wide.shape[1]:
-        best = np.argpartition(wide, count - 1, axis=1)[:, :count]
+        best = np.sort(np.argpartition(wide, count - 1, axis=1)[:, :count], axis=1)  # equal values: the first first
         best = best[rows, np.argsort(wide[rows, best], axis=1, kind="stable")]
     else:
         best = np.argsort(wide, axis=1, kind="stable")

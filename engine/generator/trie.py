@@ -20,6 +20,8 @@ class Children(NamedTuple):
 
     first: np.ndarray
     """(R + 1,) int64: node r has the children first[r] .. first[r + 1] - 1."""
+    row: np.ndarray
+    """(C,) int64: r of each child."""
     code: np.ndarray
     """(C,) int64: code of each child at its level."""
     node: np.ndarray
@@ -101,8 +103,9 @@ class SidTrie:
         fan_out = np.where(nodes < 0, 0, offsets[nodes + 1] - start)
         first = np.zeros(len(nodes) + 1, dtype=np.int64)
         np.cumsum(fan_out, out=first[1:])
-        node = np.arange(first[-1]) + np.repeat(start - first[:-1], fan_out)
-        return Children(first, self.code[level - 1][node], node)
+        row = np.repeat(np.arange(len(nodes)), fan_out)
+        node = np.arange(first[-1]) + (start - first[:-1])[row]
+        return Children(first, row, self.code[level - 1][node], node)
 
     def descend(self, level: int, nodes: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """The child at `level` (1-based) with `codes` (R,) of each of `nodes` (R,); -1 where there is none."""

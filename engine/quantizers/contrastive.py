@@ -32,7 +32,7 @@ _LOG_EVERY = 10
 _WARM_UP = 20
 _FINAL_LR = 0.1
 _WEIGHT_DECAY = 0.01
-_VERSION = 1
+_VERSION = 2
 """Raise it when a checkpoint of this code could not be continued by the next."""
 
 

@@ -18,7 +18,7 @@ from engine.progress import Progress, silent
 from engine.quantizers import storage
 from engine.quantizers.clustering import fit_kmeans, load_kmeans
 from engine.quantizers.contrastive import load_contrastive, train_contrastive
-from engine.quantizers.dynamic import Texts, train_encoder
+from engine.quantizers.dynamic import STEP_COST, Texts, train_encoder
 from engine.quantizers.hierarchical import fit_hierarchical, load_hierarchical
 from engine.quantizers.history import Row, table, use_of_levels
 from engine.quantizers.protocol import Quantizer
@@ -63,15 +63,19 @@ def train_tokenizer(
         supervision = pair_query, pair_item, pair_weight, category_code
         first: Path | None = None
         encoder_history: list[Row] = []
+        ahead = STEP_COST * config.dynamic_steps
+        whole = ahead + config.steps
         if config.dynamic_steps:
             assert texts is not None, "dynamic encoding reads the texts"
             first = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}-encoder")
             item_x, query_x, _, encoder_history = train_encoder(
-                item_x, query_x, *supervision, config, sizes, texts, seed=seed, progress=progress, checkpoint=first
-            )
+                item_x, query_x, *supervision, config, sizes, texts, seed=seed, checkpoint=first,
+                progress=lambda done, total: progress(STEP_COST * done, whole),
+            )  # fmt: skip
         fit = train_contrastive(
-            item_x, query_x, *supervision, config, sizes, seed=seed, progress=progress, checkpoint=checkpoint
-        )
+            item_x, query_x, *supervision, config, sizes, seed=seed, checkpoint=checkpoint,
+            progress=lambda done, total: progress(ahead + done, whole),
+        )  # fmt: skip
         if first is not None:
             first.unlink(missing_ok=True)
         history = (

@@ -19,29 +19,37 @@ class MatchResult(NamedTuple):
 
 def match_level(item_codes: np.ndarray, beam_codes: np.ndarray) -> MatchResult:
     """Deepest common prefix of `item_codes` (M, L) with `beam_codes` (M, K, L); -1 pads and never matches."""
-    assert item_codes.ndim == 2
-    assert beam_codes.ndim == 3
-    assert item_codes.shape == (beam_codes.shape[0], beam_codes.shape[2])
-    if beam_codes.shape[1] == 0:
-        none = np.zeros(len(item_codes), dtype=np.int64)
-        return MatchResult(none, none.copy())
-    item_M1L = item_codes[:, None, :]
-    agrees_MKL = (item_M1L == beam_codes) & (item_M1L >= 0)
-    depth_MK = np.logical_and.accumulate(agrees_MKL, axis=2).sum(axis=2, dtype=np.int64)
-    first = depth_MK.argmax(axis=1)
-    level = depth_MK[np.arange(len(first)), first]
-    return MatchResult(level, np.where(level > 0, first + 1, 0).astype(np.int64))
+    row = np.arange(len(item_codes))
+    return match_pairs(item_codes, beam_codes, row, row)
 
 
 def match_pairs(
     item_codes: np.ndarray, beam_codes: np.ndarray, pair_query: np.ndarray, pair_item: np.ndarray
 ) -> MatchResult:
     """`match_level` of pairs (M,): `item_codes` (N, L) of the catalogue, `beam_codes` (Q, K, L) of the queries."""
-    level = np.empty(len(pair_query), dtype=np.int64)
-    beam_rank = np.empty(len(pair_query), dtype=np.int64)
+    assert item_codes.ndim == 2
+    assert beam_codes.ndim == 3
+    assert item_codes.shape[1] == beam_codes.shape[2]
+    # One column of codes at a time, in half the bytes: whole vectors are compared, not runs of L codes.
+    of_item = np.ascontiguousarray(item_codes.T, dtype=np.int32)
+    of_query = np.ascontiguousarray(beam_codes.transpose(1, 2, 0), dtype=np.int32)
+    of_query[of_query < 0] = -2  # a code that is missing on both sides agrees with nothing
+    level = np.zeros(len(pair_query), dtype=np.int64)
+    beam_rank = np.zeros(len(pair_query), dtype=np.int64)
     for start in range(0, len(pair_query), _CHUNK):
         part = slice(start, start + _CHUNK)
-        level[part], beam_rank[part] = match_level(item_codes[pair_item[part]], beam_codes[pair_query[part]])
+        query, item = pair_query[part], pair_item[part]
+        own = [codes.take(item) for codes in of_item]
+        deepest = np.zeros(len(query), dtype=np.uint8)
+        for rank, beam in enumerate(of_query, start=1):
+            agrees = np.ones(len(query), dtype=bool)
+            depth = np.zeros(len(query), dtype=np.uint8)
+            for codes, other in zip(own, beam, strict=True):
+                agrees &= codes == other.take(query)
+                depth += agrees
+            np.copyto(beam_rank[part], rank, where=depth > deepest)
+            np.maximum(deepest, depth, out=deepest)
+        level[part] = deepest
     return MatchResult(level, beam_rank)
 
 

@@ -154,12 +154,14 @@ def divide(run: Run, catalogue: Catalogue) -> Division:
         groups=[" ".join(text.casefold().split()) for text in queries["text"]],
     )
     led_to = interactions(catalogue, run.config.split.until)
-    if led_to.empty and split.mode == "holdout":  # no logs: training judgments act as interactions, by fold
+    logged = catalogue.interactions["source"].ne("synthetic").any()
+    if not logged and split.mode == "holdout":  # no logs: training judgments act as interactions, by fold
         train = set(queries["query_id"][split.split == "train"])
         relevant = judgments[
             judgments["query_id"].isin(train) & (judgments["grade"] >= catalogue.settings.relevant_grade)
         ]
-        led_to = relevant.assign(weight=relevant["grade"])[["query_id", "item_id", "weight"]]
+        judged_as = relevant.assign(weight=relevant["grade"])[["query_id", "item_id", "weight"]]
+        led_to = pd.concat([judged_as, led_to], ignore_index=True)
     pair_query = position[led_to["query_id"]].to_numpy(dtype=np.int64)
     supervising = np.zeros(len(queries), dtype=bool)
     supervising[pair_query] = True

@@ -12,11 +12,11 @@ from engine.audit.tiers import categories_table, category_tiers, query_tiers, se
 from engine.audit.wording import counted
 from engine.config import Config
 from engine.datasets.contract import Catalogue
-from engine.relevance.features import CENTRED
+from engine.relevance.features import DENSE
 from engine.runs import Run, peak_memory_mb, write_table
 from engine.stages.identifiers import Identifiers
 from engine.stages.inputs import Division
-from engine.stages.ranking import baseline_ranker, main_ranker
+from engine.stages.ranking import PLAIN, baseline_ranker, main_ranker
 from engine.stages.signals import SignalTables
 
 ITEM_COLUMNS = ["item_id", "title", "category", "seller", "brand", "price", "currency", "description", "attributes",
@@ -165,10 +165,10 @@ def _write_run(
 
 
 def _signal_columns(config: Config, signals: SignalTables | None) -> list[dict[str, Any]]:
-    """What the list `scores.signals` holds: name, signal (None for a list-centred dense feature), level."""
+    """What the list `scores.signals` holds: name, signal (None where no SID is read), level."""
     if config.ranker.kind == "mlp":
         return []
-    columns = [{"name": name, "signal": None, "level": 0} for name in CENTRED]
+    columns = [{"name": name, "signal": None, "level": 0} for name in PLAIN[len(DENSE) :]]
     if signals is not None:
         columns += [
             {"name": name, "signal": signal, "level": level}

@@ -17,16 +17,22 @@ from engine.relevance.features import CENTRED, DENSE, centre
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.ranker import grade_levels, train_ranker
 from engine.relevance.scorer import Scorer
+from engine.relevance.signals.own import OWN
 from engine.relevance.trees import TreeScorer
 from engine.runs import Run
 from engine.stages.artefacts import load_arrays, save_arrays
 from engine.stages.identifiers import Identifiers, Matches
 from engine.stages.inputs import Division, Features, Pairs
-from engine.stages.signals import Columns, SignalTables
+from engine.stages.signals import Columns, Own, SignalTables
 from engine.stages.threads import one_thread
 
 CONTROL = "contrastive_control"
 """Column: cosine of query and item in the quantizer's space before anything is quantized."""
+PLAIN = (*DENSE, *CENTRED, *OWN)
+"""What every boosted ranker reads: the dense features, list-centred too, and what is known of the single item."""
+RISING = ("qs_coverage",)
+"""Columns in which a boosted score may only rise. Not those of SID signals: beside what is known of the very item, its
+neighbours may speak against it (docs/LOG.md)."""
 
 
 class Rung(NamedTuple):
@@ -76,8 +82,12 @@ def baseline_ranker(config: Config) -> str:
 
 def ladder(config: Config, sid: Columns | None, twin: Columns | None, twin_of: Mapping[str, str]) -> dict[str, Rung]:
     """Every rung; without SIDs (None) the baselines alone. `twin_of`: the dense twin of each signal."""
-    plain = (*DENSE, *CENTRED)
-    rungs = {"weak": Rung("mlp", ("dm",)), "strong": Rung("mlp", DENSE), "strong_gbm": Rung("boosted", plain)}
+    rungs = {
+        "weak": Rung("mlp", ("dm",)),
+        "strong": Rung("mlp", DENSE),
+        "plain_gbm": Rung("boosted", (*DENSE, *CENTRED)),
+        "strong_gbm": Rung("boosted", PLAIN),
+    }
     if sid is None or twin is None:
         return rungs
     served = sid.of(config.signals.served)
@@ -88,14 +98,14 @@ def ladder(config: Config, sid: Columns | None, twin: Columns | None, twin_of: M
         "naive": Rung("mlp", DENSE, match=True, rows="naive"),
     }
     for name in dict.fromkeys(sid.signal):
-        rungs[f"{name}_gbm"] = Rung("boosted", (*plain, *sid.of((name,))))
-        rungs[f"{name}_twin"] = Rung("boosted", (*plain, *twin.of((twin_of[name],))))
+        rungs[f"{name}_gbm"] = Rung("boosted", (*PLAIN, *sid.of((name,))))
+        rungs[f"{name}_twin"] = Rung("boosted", (*PLAIN, *twin.of((twin_of[name],))))
     return rungs | {
-        "rich": Rung("boosted", (*plain, *served)),
-        "twins": Rung("boosted", (*plain, *twin.name)),
-        "rich_twins": Rung("boosted", (*plain, *twin.name, *served)),
-        "rich_placebo": Rung("boosted", (*plain, *served), rows="placebo"),
-        "rich_naive": Rung("boosted", (*plain, *served), rows="naive"),
+        "rich": Rung("boosted", (*PLAIN, *served)),
+        "twins": Rung("boosted", (*PLAIN, *twin.name)),
+        "rich_twins": Rung("boosted", (*PLAIN, *twin.name, *served)),
+        "rich_placebo": Rung("boosted", (*PLAIN, *served), rows="placebo"),
+        "rich_naive": Rung("boosted", (*PLAIN, *served), rows="naive"),
     }
 
 
@@ -104,6 +114,7 @@ def rank(
     division: Division,
     pairs: Pairs,
     features: Features,
+    own: Own,
     identifiers: Identifiers | None,
     matches: Matches | None,
     signals: SignalTables | None,
@@ -116,14 +127,14 @@ def rank(
             rungs = ladder(run.config, None, None, {})
         else:
             rungs = ladder(run.config, signals.sid_columns, signals.twin_columns, signals.twin_of)
-        blocks = _blocks(pairs, features, matches, signals)
+        blocks = _blocks(pairs, features, own, matches, signals)
         kept = {main_ranker(run.config), baseline_ranker(run.config)}
         judged: dict[str, np.ndarray] = {"cosine": blocks["fit"].served[:, 0].copy()}
         history = []
         columns = {}
         for step, (name, rung) in enumerate(rungs.items()):
             progress(step, len(rungs))
-            made = _train(run, division, pairs, blocks, rung, identifiers, signals)
+            made = _train(run, division, pairs, blocks, rung, identifiers, own, signals)
             judged[name] = made.scores
             history.append(made.history.assign(name=f"{name}." + made.history["name"].astype(str)))
             if name in kept:
@@ -156,14 +167,14 @@ def centred(features: Features, pairs: Pairs, n_queries: int, *, fit: bool = Fal
 
 
 def _blocks(
-    pairs: Pairs, features: Features, matches: Matches | None, signals: SignalTables | None
+    pairs: Pairs, features: Features, own: Own, matches: Matches | None, signals: SignalTables | None
 ) -> dict[str, _Rows]:
     """Feature rows of the judged pairs by kind of row ('fit', 'placebo'; 'naive' reads those of 'fit' as served)."""
     at = np.flatnonzero(pairs.judged)
     n_queries = int(pairs.query.max(initial=-1)) + 1
-    served = [features.dense()[at], centred(features, pairs, n_queries)[at]]
-    fit = [features.dense(fit=True)[at], centred(features, pairs, n_queries, fit=True)[at]]
-    columns = (*DENSE, *CENTRED)
+    served = [features.dense()[at], centred(features, pairs, n_queries)[at], own.values[at]]
+    fit = [features.dense(fit=True)[at], centred(features, pairs, n_queries, fit=True)[at], own.values[at]]
+    columns = PLAIN
     if matches is None or signals is None:
         return {"fit": _Rows(columns, np.column_stack(served), np.column_stack(fit), None, None)}
     columns = (*columns, CONTROL, *signals.twin_columns.name, *signals.sid_columns.name)
@@ -196,6 +207,7 @@ def _train(
     blocks: Mapping[str, _Rows],
     rung: Rung,
     identifiers: Identifiers | None,
+    own: Own,
     signals: SignalTables | None,
 ) -> _Trained:
     at = np.flatnonzero(pairs.judged)
@@ -206,7 +218,7 @@ def _train(
     served = block.served[:, take]
     level = block.level if rung.match else None
     seen = division.seen if signals is None else division.seen | signals.seen
-    reads = () if signals is None else signals.reads
+    reads = (own.read,) if signals is None else (own.read, *signals.reads)
     if naive:
         producer = np.zeros_like(query)
         rows = CrossFitted.naive_for_comparison_only(rung.columns, served, level, query, producer, seen, reads)
@@ -222,10 +234,7 @@ def _train(
             held_grades = grade[valid]
         seed = run.config.seed
         if rung.learner == "boosted":
-            # The more a SID signal says, the better: dense columns are free, because beside its list-centred twin a
-            # higher one only says that the whole list is closer.
-            sid = () if signals is None else signals.sid_columns.name
-            rising = tuple(name for name in rung.columns if name in sid)
+            rising = tuple(name for name in rung.columns if name in RISING)
             trees = train_boosted(
                 rows.select(train), grade[train], seed=seed, rising=rising, valid=held, valid_grades=held_grades
             )

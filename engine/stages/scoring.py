@@ -12,7 +12,7 @@ import pyarrow as pa
 from engine.datasets.contract import Catalogue
 from engine.progress import Progress
 from engine.relevance.attribution import Attribution, boosted_players, query_reference, shapley
-from engine.relevance.features import CENTRED, DENSE
+from engine.relevance.features import DENSE
 from engine.relevance.prefix import prefix_text
 from engine.relevance.scorer import Scorer
 from engine.relevance.tree_attribution import tree_shapley
@@ -20,8 +20,8 @@ from engine.relevance.trees import TreeScorer
 from engine.runs import Run, write_arrow, write_table
 from engine.stages.identifiers import Identifiers, Matches
 from engine.stages.inputs import Division, Features, Pairs
-from engine.stages.ranking import Rankers, baseline_ranker, centred, main_ranker
-from engine.stages.signals import Columns, SignalTables
+from engine.stages.ranking import PLAIN, Rankers, baseline_ranker, centred, main_ranker
+from engine.stages.signals import Columns, Own, SignalTables
 
 _CHUNK = 131_072
 
@@ -30,7 +30,7 @@ class Table(NamedTuple):
     """What rankers read of pairs (M,)."""
 
     columns: tuple[str, ...]
-    """DENSE, then, for a boosted ranker, CENTRED and the columns of the served SID signals."""
+    """DENSE; for a boosted ranker PLAIN and the columns of the served SID signals."""
     values: np.ndarray
     """(M, F) float64 dense features, or float32 with the rest."""
     level: np.ndarray | None
@@ -47,6 +47,7 @@ def score(
     division: Division,
     pairs: Pairs,
     features: Features,
+    own: Own,
     identifiers: Identifiers | None,
     matches: Matches | None,
     signals: SignalTables | None,
@@ -59,16 +60,16 @@ def score(
 
     def body(folder: Path, progress: Progress) -> None:
         progress(0, 4)
-        table = _table(run, pairs, features, matches, signals, len(query_ids))
+        table = _table(run, pairs, features, own, matches, signals, len(query_ids))
         retrieved = pairs.rank > 0
         reference = reference_points(table.values[retrieved], pairs.query[retrieved], len(query_ids), table.columns)
         suffix = _suffixes(division)
         with_sid = np.empty(len(pairs.query))
         without, off, expected, expected_without = (np.empty_like(with_sid) for _ in range(4))
-        own = suffix[pairs.query]
-        for part in np.unique(own):
+        scorer_of = suffix[pairs.query]
+        for part in np.unique(scorer_of):
             ranker, plain = rankers.scorers[f"{main}{part}"], rankers.scorers[f"{baseline}{part}"]
-            chosen = np.flatnonzero(own == part)
+            chosen = np.flatnonzero(scorer_of == part)
             for rows in np.split(chosen, range(_CHUNK, len(chosen), _CHUNK)):
                 here = table.take(rows)
                 with_sid[rows], without[rows] = predict(ranker, here), predict(plain, here)
@@ -109,7 +110,7 @@ def score(
             mine = np.flatnonzero((suffix == part) & np.isfinite(reference[:, 0]))
             level = None if table.level is None else np.zeros(len(mine), dtype=np.int64)
             reference_score[mine] = predict(ranker, Table(table.columns, reference[mine], level))
-            rows = explained[own[explained] == part]
+            rows = explained[scorer_of[explained] == part]
             made = attribute(ranker, table.take(rows), reference[pairs.query[rows]], columns)
             contributions.append(contributions_table(made, query_ids[pairs.query[rows]], item_ids[pairs.item[rows]]))
         write_table(folder, "contributions", pd.concat(contributions, ignore_index=True))
@@ -133,8 +134,7 @@ def predict(ranker: Scorer | TreeScorer, table: Table) -> np.ndarray:
 def switched_off(table: Table, reference: np.ndarray) -> Table:
     """The same pairs with every SID column at the reference (M, F) of its query, the match level at 0."""
     values = table.values.copy()
-    first = len(DENSE) + len(CENTRED)
-    values[:, first:] = reference[:, first:]
+    values[:, len(PLAIN) :] = reference[:, len(PLAIN) :]
     return table._replace(values=values, level=None if table.level is None else np.zeros_like(table.level))
 
 
@@ -238,6 +238,7 @@ def _table(
     run: Run,
     pairs: Pairs,
     features: Features,
+    own: Own,
     matches: Matches | None,
     signals: SignalTables | None,
     n_queries: int,
@@ -245,8 +246,8 @@ def _table(
     level = None if matches is None else matches.level
     if run.config.ranker.kind == "mlp":
         return Table(DENSE, features.dense(), level)
-    columns = (*DENSE, *CENTRED)
-    values = [features.dense().astype(np.float32), centred(features, pairs, n_queries)]
+    columns = PLAIN
+    values = [features.dense().astype(np.float32), centred(features, pairs, n_queries), own.values]
     if signals is not None:
         columns = (*columns, *signals.sid_columns.of(run.config.signals.served))
         values.append(signals.served)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine.generator.trie import SidTrie
 from engine.progress import Progress
 from engine.quantizers.clustering import title_stacks
 from engine.relevance.signals.catalogue import signals, title_words, twins
+from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.protocol import Asked, Feedback, Fitted, Shelf, Signal
 from engine.runs import Run
 from engine.stages.artefacts import load_arrays, save_arrays
@@ -64,11 +66,13 @@ class SignalTables(NamedTuple):
     """The dense twin of each SID signal."""
 
 
-class View(NamedTuple):
-    """One stack's signals' input."""
+class Own(NamedTuple):
+    """Columns `engine.relevance.signals.own.OWN` of every pair."""
 
-    shelf: Shelf
-    asked: Asked
+    values: np.ndarray
+    """(P, 4) float32; each query's own feedback left out, so the same for training and serving."""
+    read: np.ndarray
+    """(Q, k) int64 proof for `CrossFitted`."""
 
 
 def stacks_of_titles(run: Run, vectors: Vectors) -> list[np.ndarray]:
@@ -89,6 +93,40 @@ def load_stacks(folder: Path) -> list[np.ndarray]:
     """What `stacks_of_titles` stored."""
     found = load_arrays(folder / "stacks.safetensors")
     return [found[f"stack{i}"] for i in range(len(found))]
+
+
+def own_item(run: Run, catalogue: Catalogue, vectors: Vectors, division: Division, pairs: Pairs) -> Own:
+    """What no SID is needed for: feedback on the very item, its own words; once for every run of a division."""
+    settings = run.config.signals
+
+    @one_thread()
+    def body(folder: Path, progress: Progress) -> None:
+        shelf, asked = plain_view(run, catalogue, vectors, division, pairs)
+        measured = OwnItem(settings.neighbours).fit(shelf, seed=0).measure(asked, pairs.query, pairs.item)
+        assert measured.read is not None
+        save_arrays(folder / "own.safetensors", values=measured.values, read=measured.read)
+
+    key = (*encoder_key(run), run.config.retrieval.top, settings.neighbours, *dataclasses.astuple(run.config.split))
+    return Own(**load_arrays(run.shared("own", "Feedback on single items", key, body) / "own.safetensors"))
+
+
+def plain_view(
+    run: Run, catalogue: Catalogue, vectors: Vectors, division: Division, pairs: Pairs
+) -> tuple[Shelf, Asked]:
+    """The input of signals that read no SID."""
+    n_items, n_queries = len(catalogue.items), len(catalogue.queries)
+    none = Stack(
+        np.zeros((n_items, 0), dtype=np.int64), np.zeros((n_items, 1), dtype=np.float32),
+        np.zeros((n_items, 1), dtype=np.float32), np.zeros((n_queries, 1), dtype=np.float32),
+    )  # fmt: skip
+    feedback = collect_feedback(run, catalogue, vectors, division)
+    shelf = shelf_of(vectors.items, title_words(catalogue.items["title"].tolist()), none, [], feedback)
+    asked = Asked(
+        vectors.queries, catalogue.queries["text"].tolist(), query_groups(catalogue),
+        listed_candidates(pairs, n_queries, run.config.signals.list_depth), none.query_latent, None,
+        np.zeros((n_queries, 0, 0), dtype=np.int64),
+    )  # fmt: skip
+    return shelf, asked
 
 
 def signal(

@@ -42,7 +42,7 @@ CREATE TABLE runs (
     level1 VARCHAR,                        -- 'category' (forced) | 'kmeans' (no categories) | NULL
     ranker VARCHAR,                        -- whose score `scores.score` is: 'rich' (boosted) | 'sid' (the paper's MLP) | 'strong_gbm' | 'strong'
     baseline VARCHAR,                      -- whose `score_without_sid` is: 'strong_gbm' | 'strong', the same learner without SIDs
-    signal_columns JSON,                   -- [{"name","signal","level"}]: what scores.signals holds; signal null: a list-centred dense feature
+    signal_columns JSON,                   -- [{"name","signal","level"}]: what scores.signals holds; signal null: no SID is read
     generator VARCHAR,                     -- 'compact' | 'full'
     beam_width INTEGER,
     trie_fingerprint VARCHAR,
@@ -153,7 +153,7 @@ CREATE TABLE scores (
     dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE,
     signals FLOAT[]                           -- values of runs.signal_columns; NULL for an MLP
 );
--- exact Shapley; feature: dm, mm_dm, ct, qs, and sid_1 ... sid_L (MLP) or sid_<level>.<signal> (boosted), e.g. sid_2.memory
+-- exact Shapley; feature: dm, mm_dm, ct, qs, own (boosted: feedback on the very item, its own words), and sid_1 ... sid_L (MLP) or sid_<level>.<signal> (boosted), e.g. sid_2.memory
 CREATE TABLE contributions (
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, feature VARCHAR NOT NULL, value DOUBLE NOT NULL
 );
@@ -169,7 +169,7 @@ CREATE TABLE ranker_weights (              -- float64 weights, so that a score c
 -- ---------------------------------------------------------------- evaluation (test queries unless the segment says otherwise)
 -- segment: 'all', 'seen', 'new', 'tier=head', 'category_tier=tail', 'split=train' ...
 -- metric: 'auc', 'ndcg@10', 'within_query_auc', 'precision', 'recall' with prefix '<ranker>.' (MLPs: weak, strong, control, sid,
--- placebo, naive; boosted: strong_gbm, <signal>_gbm, <signal>_twin, rich, twins, rich_twins, rich_placebo, rich_naive; cosine), and 'hit@5.level_1' ..., 'validity', 'recall@200', 'beam_diversity', 'prefix_survival.level_1' ...
+-- placebo, naive; boosted: plain_gbm, strong_gbm, <signal>_gbm, <signal>_twin, rich, twins, rich_twins, rich_placebo, rich_naive; cosine), and 'hit@5.level_1' ..., 'validity', 'recall@200', 'beam_diversity', 'prefix_survival.level_1' ...
 CREATE TABLE metrics (run_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT);
 CREATE TABLE comparisons (                 -- paired on the same queries: ranker minus baseline
     run_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, baseline VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL,

@@ -65,7 +65,8 @@ def load_market(folder: Path, n_items: int, seed: int, config: Config) -> Market
     categories = items["category"].tolist()
     sizes = codebook_sizes(len(items), len(set(categories)))
     rng = np.random.default_rng([seed, 30])
-    week = ((log["date"] - log["date"].min()).dt.days // 7).to_numpy(np.int64)
+    date = pd.to_datetime(log["date"])
+    week = ((date - date.min()).dt.days // 7).to_numpy(np.int64)
     n_weeks = int(week.max()) + 1
     listed = np.where(rng.random(len(items)) < LISTED_LATER, rng.integers(0, n_weeks, len(items)), -1)
     clicks = pd.DataFrame(

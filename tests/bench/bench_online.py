@@ -1,6 +1,6 @@
 """How often the simulated online effect's 95 % interval holds the truth, on generated marketplaces where it is known.
 
-    python -m tests.bench.bench_online [--draws 200] [--items 1000] [--queries 250]
+    python -m tests.bench.bench_online [--draws 100] [--items 1000] [--queries 250]
 
 Every draw takes other queries from one population, gives them a log of their own (the legacy ranker with exploration,
 position-biased clicks) and grades with label noise for a part of them, and estimates UCTR and UCTCVR of two rankings.
@@ -48,6 +48,8 @@ CASES = {
     "a little better": Rivals(0.25, 0.3),
     "equally good": Rivals(0.3, 0.3),
 }
+WORLDS = ((16, 0.4), (120, 0.4), (16, 0.0))
+"""Mean sessions a query, and share of the queries of which half the candidates are judged."""
 
 
 class World(NamedTuple):
@@ -205,10 +207,10 @@ def coverage(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--items", type=int, default=1_000)
     parser.add_argument("--queries", type=int, default=250, help="in each draw, of a population ten times as large")
-    parser.add_argument("--resamples", type=int, default=2_000)
+    parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--seed", type=int, default=2, help="of the marketplace; settled on 0 and 1")
     given = parser.parse_args()
     began = time.perf_counter()
@@ -217,7 +219,7 @@ def main() -> None:
     print("| rankings | sessions a query | judged | unmeasured | metric | truth | estimate (sd) | width | misses: estimate "
           "| neutral | alike | allowed |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
-    for sessions, judged_share in ((16, 0.4), (120, 0.4)):
+    for sessions, judged_share in WORLDS:
         world = build_world(given.items, 10 * given.queries, sessions, seed=given.seed)
         for name, rivals in CASES.items():
             for c in coverage(

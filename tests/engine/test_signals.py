@@ -434,12 +434,20 @@ def test_no_list_and_no_generator_are_neutral():
 @pytest.mark.parametrize("signal", [Tower(), DenseTower()])
 def test_tower_learns_what_feedback_says(signal: Signal, graded: bool):
     shelf, asked, pair_query, pair_item = planted(graded=graded)
+    noise = 0.3 * np.random.default_rng(1).normal(size=(len(shelf.item_x), 6))
+    said = shelf.feedback
+    shelf = shelf._replace(
+        item_x=unit(3 * np.eye(6)[(shelf.stacks[0][:, 0] + 1) % 4] + noise),  # titles alone point to another kind
+        feedback=said._replace(
+            **{name: np.tile(getattr(said, name), 10) for name in ("query", "item", "value", "graded")}
+        ),
+    )
     before = signal.fit(shelf._replace(feedback=no_feedback(6)), seed=0).measure(asked, pair_query, pair_item).values
     fitted = signal.fit(shelf, seed=0)
     after = fitted.measure(asked, pair_query, pair_item).values
     relevant = wanted(asked, pair_query) == shelf.stacks[0][pair_item, 0]
     gap = [v[relevant, -1].mean() - v[~relevant, -1].mean() for v in (before, after)]
-    assert gap[1] > gap[0] + 0.5
+    assert gap[0] < 0.5 < gap[1] - 0.5
 
 
 @pytest.mark.parametrize("signal", [Tower(), DenseTower()])

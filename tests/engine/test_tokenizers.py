@@ -19,7 +19,7 @@ from engine.encoders import load_encoder, trainable_top
 from engine.errors import ModelError
 from engine.progress import Progress, silent
 from engine.quantizers.clustering import fit_kmeans, stack_sizes, title_stacks
-from engine.quantizers.dynamic import Texts, train_encoder
+from engine.quantizers.dynamic import STEP_COST, Texts, train_encoder
 from engine.quantizers.hierarchical import fit_hierarchical
 from engine.quantizers.nearest import CHUNK
 from engine.quantizers.protocol import Quantizer
@@ -542,9 +542,11 @@ def test_without_steps_encoding_again_changes_nothing() -> None:
 
 
 @pytest.mark.usefixtures("fast_layer")
-@pytest.mark.parametrize("killed", [(50, 60), (15, 30)], ids=["the encoder learns", "the quantizer learns"])
-def test_dynamic_encoding_interrupted_resumes_to_the_same_bits(killed: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("while_learning", ["encoder", "quantizer"])
+def test_dynamic_encoding_interrupted_resumes_to_the_same_bits(while_learning: str, tmp_path: Path) -> None:
     data = spoken()
+    whole_cost = STEP_COST * 60 + 30
+    killed = {"encoder": STEP_COST * 50, "quantizer": STEP_COST * 60 + 15}[while_learning]
 
     def run(progress: Progress, checkpoint: Path | None) -> TokenizerFit:
         return train_tokenizer(
@@ -555,10 +557,12 @@ def test_dynamic_encoding_interrupted_resumes_to_the_same_bits(killed: tuple[int
     whole = run(silent, None)
     checkpoint = tmp_path / "checkpoint"
     with pytest.raises(Killed):
-        run(killed_at(*killed), checkpoint)
-    steps: list[tuple[int, int]] = []
-    resumed = run(lambda done, total: steps.append((done, total)), checkpoint)
-    assert steps[0] == ((41, 60) if killed == (50, 60) else (1, 30))
+        run(killed_at(killed, whole_cost), checkpoint)
+    steps: list[int] = []
+    resumed = run(lambda done, total: steps.append(done), checkpoint)
+    assert steps[0] == {"encoder": STEP_COST * 41, "quantizer": STEP_COST * 60 + 1}[while_learning]
+    assert steps == sorted(steps)
+    assert steps[-1] == whole_cost
     np.testing.assert_array_equal(resumed.item_x, whole.item_x)
     assert equal_codes(resumed.quantizer, whole.quantizer, whole.item_x)
     assert resumed.history.equals(whole.history)

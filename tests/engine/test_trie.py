@@ -50,11 +50,13 @@ def test_children_are_the_codes_that_follow_a_prefix(catalogue: tuple[np.ndarray
         parents = [()] if level == 1 else [tuple(row) for row in trie.prefixes(level - 1).tolist()]
         nodes = np.append(np.arange(len(parents)), -1)
         children = trie.children(level, nodes)
-        assert not children.exists[-1].any(), "a beam that does not exist has no children"
-        for parent, code, node, exists in zip(parents, children.code, children.node, children.exists, strict=False):
+        assert children.first[-2] == children.first[-1], "a beam that does not exist has no children"
+        for r, parent in enumerate(parents):
+            own = slice(children.first[r], children.first[r + 1])
             expected = sorted({row[level - 1] for row in rows if row[: level - 1] == parent})
-            assert code[exists].tolist() == expected
-            assert trie.find(np.array([[*parent, c] for c in expected])).tolist() == node[exists].tolist()
+            assert children.code[own].tolist() == expected
+            assert trie.find(np.array([[*parent, c] for c in expected])).tolist() == children.node[own].tolist()
+            assert set(children.row[own].tolist()) == {r}
 
 
 @CASES

@@ -52,9 +52,7 @@ class Bank:
         self.ends = np.searchsorted(query, np.arange(len(self.past) + 1))
         self.item = feedback.item[rows]
         self.value = feedback.value[rows].astype(np.float64)
-        if graded:
-            self.mean = float(self.value.mean()) if len(self.value) else 0.0
-        else:
+        if not graded:
             total = np.bincount(query, weights=self.value, minlength=len(self.past))
             self.value = self.value / np.maximum(total[query], 1e-9)
 
@@ -89,9 +87,10 @@ class _Fitted:
         return np.concatenate([self.grades.read(graders), self.clicks.read(clickers)], axis=1)
 
     def _neighbours_mean(self, said: Pieces, n_rows: int) -> np.ndarray:
-        """(R,) weighted mean grade of each query's neighbours, shrunk to the mean of all."""
+        """(R,) weighted mean grade of each query's neighbours; one half where none says anything. The mean of all
+        feedback would hold the query's own."""
         weight, value = _by_row(said, np.ones(len(said.row)), n_rows), _by_row(said, said.value, n_rows)
-        return (value + PSEUDO_COUNT * self.grades.mean) / (weight + PSEUDO_COUNT)
+        return np.where(weight > 0, value / np.maximum(weight, 1e-9), 0.5)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {}
