@@ -18,8 +18,8 @@ from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
-    "vectors": 1, "division": 2, "pairs": 1, "dense": 1, "category": 1, "stacks": 1, "own": 1, "tokenize": 2, "generate": 1,
-    "match": 1, "signals": 1, "rank": 2, "score": 2, "evaluate": 2, "audit": 1, "project": 1,
+    "vectors": 1, "division": 2, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 1, "tokenize": 3, "generate": 1,
+    "match": 1, "signals": 1, "rank": 2, "score": 2, "evaluate": 2, "audit": 2, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 

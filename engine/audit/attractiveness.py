@@ -136,12 +136,13 @@ def _attractiveness(evidence: Evidence, shown: _Shown, stated: np.ndarray, readi
     # What was never shown is known by grades alone; what was shown, by its clicks.
     of_grade = np.where(judged, level[evidence.grade], 0.0)
     rate = np.where(examined > 0, events / np.maximum(examined, 1e-12), of_grade)
-    mean = max(float(rate[(examined > 0) | judged].mean()), 1e-6)
+    known = (examined > 0) | judged
+    mean = max(float(rate[known].mean()), 1e-6) if known.any() else float(level.mean())
     # Pairs differ by about their mean: beyond 1 / mean examined impressions, more of them teach nothing more.
     trust = np.where(examined > 0, examined / (examined + 1.0 / mean), judged * 1.0)
     x = _placement(evidence.places, kind, reading)
     b, influence = _logistic(x, rate, trust, evidence.query, n_queries)
-    placed = _sigmoid(x @ b)
+    placed = _sigmoid(x @ b) if known.any() else np.full(len(rate), mean)
 
     start = np.where(judged, of_grade, placed)
     own = np.zeros(len(start))

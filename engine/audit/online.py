@@ -35,6 +35,7 @@ from engine.audit.attractiveness import (
 from engine.audit.click_model import (
     CLICK_MODEL_COLUMNS,
     FITTED,
+    MIN_EXAMINED,
     STATED,
     STATED_BAND,
     Examination,
@@ -164,7 +165,8 @@ def _prepare(
     number = log.pairs.assign(logged=np.arange(len(log.pairs)))[[*keys, "logged"]]
     rows = rows.merge(grades, "left", keys).merge(number, "left", keys)
     log_grade = log.pairs.merge(grades, "left", keys)["grade"].to_numpy(np.float64)
-    if not len(rows) or (rows["grade"].isna() & rows["logged"].isna()).all():
+    shown = log.impressions[np.isin(log.pair, rows["logged"].dropna())].sum()
+    if not len(rows) or (rows["grade"].isna().all() and shown < MIN_EXAMINED):
         return None
     query = query_ids.get_indexer(pd.Index(rows["query_id"])).astype(np.int64)
     ranks = rows[["rank", "rank_without_sid"]].to_numpy(np.int64).T

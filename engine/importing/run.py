@@ -32,8 +32,8 @@ from engine.progress import Progress
 from engine.relevance.folds import Split
 from engine.runs import Run, StageMark, Watcher, peak_memory_mb, write_table
 from engine.stages import inputs
+from engine.stages.catalogue import items_table, queries_table
 from engine.stages.inputs import Division
-from engine.stages.publication import items_table, queries_table
 
 METHOD, PRESET = "imported", "files"
 VERSION = 1

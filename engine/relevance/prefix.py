@@ -30,26 +30,34 @@ def match_pairs(
     assert item_codes.ndim == 2
     assert beam_codes.ndim == 3
     assert item_codes.shape[1] == beam_codes.shape[2]
+    _, n_beams, levels = beam_codes.shape
     # One column of codes at a time, in half the bytes: whole vectors are compared, not runs of L codes.
     of_item = np.ascontiguousarray(item_codes.T, dtype=np.int32)
     of_query = np.ascontiguousarray(beam_codes.transpose(1, 2, 0), dtype=np.int32)
     of_query[of_query < 0] = -2  # a code that is missing on both sides agrees with nothing
+    # A beam's worth is its depth, then its rank: one number, so that the best of all beams is a plain maximum.
+    worth = np.arange((levels + 1) * n_beams)
+    kind = np.min_scalar_type((levels + 1) * n_beams)
+    level_of = worth // max(n_beams, 1)
+    rank_of = np.where(level_of > 0, n_beams - worth % max(n_beams, 1), 0)
     level = np.zeros(len(pair_query), dtype=np.int64)
     beam_rank = np.zeros(len(pair_query), dtype=np.int64)
-    for start in range(0, len(pair_query), _CHUNK):
+    for start in range(0, len(pair_query) if n_beams else 0, _CHUNK):
         part = slice(start, start + _CHUNK)
         query, item = pair_query[part], pair_item[part]
         own = [codes.take(item) for codes in of_item]
-        deepest = np.zeros(len(query), dtype=np.uint8)
-        for rank, beam in enumerate(of_query, start=1):
-            agrees = np.ones(len(query), dtype=bool)
-            depth = np.zeros(len(query), dtype=np.uint8)
-            for codes, other in zip(own, beam, strict=True):
+        best = np.zeros(len(query), dtype=kind)
+        for rank, beam in enumerate(of_query):
+            agrees = own[0] == beam[0].take(query)
+            depth = agrees.astype(kind)
+            for codes, other in zip(own[1:], beam[1:], strict=True):
                 agrees &= codes == other.take(query)
-                depth += agrees
-            np.copyto(beam_rank[part], rank, where=depth > deepest)
-            np.maximum(deepest, depth, out=deepest)
-        level[part] = deepest
+                depth += agrees.view(np.uint8)
+            depth *= kind.type(n_beams)
+            depth += kind.type(n_beams - 1 - rank)
+            np.maximum(best, depth, out=best)
+        level[part] = level_of.take(best)
+        beam_rank[part] = rank_of.take(best)
     return MatchResult(level, beam_rank)
 
 

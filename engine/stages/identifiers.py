@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,6 +93,9 @@ def tokenize(run: Run, catalogue: Catalogue, vectors: Vectors, division: Divisio
         for stack in range(n):
             own = folder / f"stack{stack}"
             if (own / "codes.safetensors").is_file():
+                continue
+            if stack > 0 and config.kind != "contrastive":  # no query teaches it anything: one stack is every fold's
+                shutil.copytree(folder / "stack0", own, dirs_exist_ok=True)
                 continue
             own.mkdir(exist_ok=True)
             fit = train_tokenizer(

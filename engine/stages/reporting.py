@@ -12,6 +12,7 @@ from engine.audit.coverage import coverage_table
 from engine.audit.exposure import concentration_table, exposure_table, item_exposure, ranking
 from engine.audit.findings import findings_table, stories_table
 from engine.audit.health import health_table
+from engine.audit.online import online_effect
 from engine.audit.tiers import categories_table
 from engine.config import SIGNALS
 from engine.datasets.contract import Catalogue
@@ -31,9 +32,9 @@ from engine.progress import Progress
 from engine.projection import project as project_items
 from engine.runs import Run, write_table
 from engine.stages.artefacts import load_arrays
+from engine.stages.catalogue import items_table, queries_table
 from engine.stages.identifiers import Identifiers, Matches
 from engine.stages.inputs import Division, Pairs, Vectors
-from engine.stages.publication import items_table, queries_table
 from engine.stages.ranking import Rankers, baseline_ranker, main_ranker
 
 SCORE_COLUMNS = [
@@ -176,7 +177,7 @@ def audit(
         made: dict[str, pd.DataFrame] = {}
         made["sids"] = sids_table(items["item_id"], stack.codes, identifiers.forced, stack.residual_norms, stack.latent)
         with_sid, without = item_exposure(ranking(scores, items, queries), len(items))
-        progress(1, 9)
+        progress(1, 10)
         owners = identifiers.category_codes.drop_duplicates("code_1")
         names = dict(zip(owners["code_1"].tolist(), owners["code_name"].tolist(), strict=True))
         made["codes"] = codes_table(
@@ -192,7 +193,7 @@ def audit(
             code_names=names,
             separator=settings.category_separator,
         )
-        progress(2, 9)
+        progress(2, 10)
         judgments = catalogue.judgments
         made["sid_sharing"] = sid_sharing_table(items, stack.codes, judgments, relevant_grade=settings.relevant_grade)
         rng = np.random.default_rng(run.config.seed)
@@ -209,7 +210,7 @@ def audit(
             resamples=evaluation.resamples,
             seed=run.config.seed,
         )
-        progress(3, 9)
+        progress(3, 10)
         test = queries["query_id"][queries["split"] == "test"]
         judged = judgments[judgments["query_id"].isin(test)].merge(scores, on=["query_id", "item_id"])
         judged["category"] = judged["query_id"].map(queries.set_index("query_id")["category"])
@@ -226,15 +227,15 @@ def audit(
             resamples=evaluation.resamples,
             seed=run.config.seed,
         )
-        progress(4, 9)
+        progress(4, 10)
         made["exposure"] = exposure_table(
             scores, items, queries, judgments, resamples=evaluation.exposure_resamples, seed=run.config.seed
         )
-        progress(7, 9)
+        progress(7, 10)
         made["exposure_concentration"] = concentration_table(
             scores, items, queries, resamples=evaluation.resamples, seed=run.config.seed
         )
-        progress(8, 9)
+        progress(8, 10)
         query_metrics = pd.read_parquet(tables / "query_metrics.parquet")
         made["findings"] = findings_table(
             health=made["health"],
@@ -254,6 +255,19 @@ def audit(
             codes=made["codes"],
             items=items,
             relevant_grade=settings.relevant_grade,
+        )
+        progress(9, 10)
+        log = catalogue.interactions
+        if run.config.split.until is not None:  # only what the run has not learnt from
+            log = log[log["date"] >= pd.Timestamp(run.config.split.until) + pd.Timedelta(days=1)]
+        made["online"], made["click_model"] = online_effect(
+            scores,
+            queries,
+            log,
+            judgments,
+            max_grade=settings.max_grade,
+            resamples=evaluation.resamples,
+            seed=run.config.seed,
         )
         for name, frame in made.items():
             write_table(folder, name, frame)

@@ -46,7 +46,7 @@ CREATE TABLE runs (
     generator VARCHAR,                     -- 'compact' | 'full'
     beam_width INTEGER,
     trie_fingerprint VARCHAR,
-    evaluation VARCHAR,                    -- 'holdout' | 'cross_validation'
+    evaluation VARCHAR,                    -- 'holdout' | 'cross_validation' | 'given' (imported scores)
     n_test_queries BIGINT,
     notes JSON                             -- [sentence, ...]: pooled leaves, synthetic queries, low power ...
 );
@@ -222,6 +222,33 @@ CREATE TABLE coverage (
     has_sid BIGINT, uniquely_decodable BIGINT, generated BIGINT, in_top_k BIGINT, -- the funnel, in items; top k = 10 of some query
     protected VARCHAR,                     -- 'yes' | 'no' | 'n too small'
     reason VARCHAR
+);
+-- Simulated online effect: the logged query mix replayed under both rankings through a click model. A simulation.
+CREATE TABLE online (
+    run_id VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,               -- 'uctr': share of sessions with a click; 'uctcvr': with a purchase (proxies: no users)
+    scenario VARCHAR NOT NULL,             -- 'estimate' (headline) | 'neutral' | 'alike' | 'beyond'
+    decay DOUBLE,                          -- examination(k) = k^-decay in this row; (metric, scenario, decay) is unique
+    value DOUBLE, value_without DOUBLE,    -- share of sessions, with and without SIDs
+    difference DOUBLE, low DOUBLE, high DOUBLE, -- 'estimate': neutral's difference, interval spanning all scenarios
+    relative DOUBLE, relative_low DOUBLE, relative_high DOUBLE, -- difference / value_without
+    sessions_per_arm DOUBLE,               -- A/B test, 80 % power, 5 %: to see the difference; NULL where it is 0
+    sessions_per_arm_cautious DOUBLE,      -- to see the interval's end nearest 0; NULL where the interval holds 0
+    judged DOUBLE, shown DOUBLE, unmeasured DOUBLE, -- attention (with SIDs) by what attractiveness rests on; sums to 1
+    judged_without DOUBLE, shown_without DOUBLE, unmeasured_without DOUBLE,
+    changed DOUBLE,                        -- share of attention on slots that show another item
+    examination VARCHAR,                   -- 'fitted' | 'stated'
+    attractiveness VARCHAR,                -- 'fitted' | 'stated' (no usable log: only ratios mean something)
+    slots INTEGER, n_queries BIGINT, effective_n DOUBLE
+);
+CREATE TABLE click_model (
+    run_id VARCHAR NOT NULL,
+    parameter VARCHAR NOT NULL,            -- 'decay' | 'examination' (as replayed) | 'examination_free' (each slot its own: a check)
+                                           -- | 'attractiveness' | 'conversion' | 'unmeasured_neutral' | 'unmeasured_alike'
+    key VARCHAR,                           -- slot '1'..; 'grade 2'; 'first 3; off the page' (alike: with SIDs; without)
+    value DOUBLE, low DOUBLE, high DOUBLE,
+    n BIGINT,                              -- clicks on moved pairs | impressions | examined impressions | clicks | unmeasured pairs
+    source VARCHAR                         -- 'fitted' | 'stated'
 );
 CREATE TABLE findings (                    -- 'what should I look at first', worst first
     run_id VARCHAR NOT NULL, position INTEGER NOT NULL, severity VARCHAR NOT NULL, kind VARCHAR, title VARCHAR NOT NULL, detail VARCHAR,

@@ -447,7 +447,8 @@ def test_tower_learns_what_feedback_says(signal: Signal, graded: bool):
     after = fitted.measure(asked, pair_query, pair_item).values
     relevant = wanted(asked, pair_query) == shelf.stacks[0][pair_item, 0]
     gap = [v[relevant, -1].mean() - v[~relevant, -1].mean() for v in (before, after)]
-    assert gap[0] < 0.5 < gap[1] - 0.5
+    assert gap[0] < 0
+    assert gap[1] > 0.4
 
 
 @pytest.mark.parametrize("signal", [Tower(), DenseTower()])
