@@ -225,7 +225,7 @@ class LiveRun:
         query = np.zeros(len(item), dtype=np.int64)
         dense = np.column_stack(
             [
-                cosine(x, self._item_x, query, item),
+                cosine(x, self._item_x[item], query, np.arange(len(item))),
                 multimodal(image_matrix([self._query_image.get(_normal(text))]), self._item_images, query, item),
                 self._classifier.agreement(x, query, item, self._item_category),
                 self._lexical.features([text], query, item),

@@ -176,20 +176,30 @@ def _blocks(
     fit = [features.dense(fit=True)[at], centred(features, pairs, n_queries, fit=True)[at], own.values[at]]
     columns = PLAIN
     if matches is None or signals is None:
-        return {"fit": _Rows(columns, np.column_stack(served), np.column_stack(fit), None, None)}
+        return {"fit": _rows(columns, served, fit, None, None)}
     columns = (*columns, CONTROL, *signals.twin_columns.name, *signals.sid_columns.name)
     served += [matches.control[at], signals.twin]
     fit += [matches.control_fit[at], signals.twin_fit]
 
     def rows(sid: np.ndarray, sid_fit: np.ndarray, level: np.ndarray, level_fit: np.ndarray) -> _Rows:
-        return _Rows(
-            columns, np.column_stack([*served, sid]), np.column_stack([*fit, sid_fit]), level[at], level_fit[at]
-        )
+        return _rows(columns, [*served, sid], [*fit, sid_fit], level[at], level_fit[at])
 
     return {
         "fit": rows(signals.sid, signals.sid_fit, matches.level, matches.level_fit),
         "placebo": rows(signals.placebo, signals.placebo_fit, matches.placebo, matches.placebo_fit),
     }
+
+
+def _rows(
+    columns: tuple[str, ...],
+    served: list[np.ndarray],
+    fit: list[np.ndarray],
+    level: np.ndarray | None,
+    level_fit: np.ndarray | None,
+) -> _Rows:
+    rows = _Rows(columns, np.column_stack(served), np.column_stack(fit), level, level_fit)
+    assert rows.served.shape == rows.fit.shape == (len(served[0]), len(columns))
+    return rows
 
 
 class _Trained(NamedTuple):

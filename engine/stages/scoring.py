@@ -251,7 +251,9 @@ def _table(
     if signals is not None:
         columns = (*columns, *signals.sid_columns.of(run.config.signals.served))
         values.append(signals.served)
-    return Table(columns, np.concatenate(values, axis=1), level)
+    table = Table(columns, np.concatenate(values, axis=1), level)
+    assert table.values.shape[1] == len(columns)
+    return table
 
 
 def _suffixes(division: Division) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Pairs a second of the match level against plain pandas, and of every SID signal of a trained run.
 
-    python -m tests.bench.bench_signals [--pairs 1000000] [--rounds 3] [--workspace data/workspace]
+    python -m tests.bench.bench_signals [--pairs 1000000] [--rounds 5] [--workspace data/workspace]
 
 The match level of a pair is the share 0, 1/4, 1/2 or 1 that its item's SID has in common with the query's five beams.
 `merge` is what an analyst would write: prefixes as text, one row for each, joined and reduced with groupby. `apply`
@@ -133,30 +133,58 @@ def match_rates(pairs: int, rounds: int) -> None:
 
 
 def signal_rates(workspace: Path, run_id: str | None, pairs: int, rounds: int) -> None:
-    """Print pairs a second of every signal that the run's ranker reads, on the run's own pairs."""
-    from engine.inference import newest_run
-    from tests.bench.signals_of_run import measured
+    """Print pairs a second of every signal that the run's ranker reads, on the first of the run's own pairs."""
+    from engine.datasets.ingest import load
+    from engine.inference import LiveRun, newest_run
+    from engine.relevance.signals.protocol import Asked
+    from engine.runs import Run
+    from engine.stages import signals
+    from engine.stages.artefacts import load_arrays
+    from engine.stages.identifiers import Stack, generator_input
+    from engine.stages.inputs import Pairs
 
-    print(f"\n| signal of {run_id or newest_run(workspace)} | pairs/s | pairs |\n|---|---|---|")
-    for name, n, measure in measured(workspace, run_id or newest_run(workspace), pairs):
+    run = Run.load(workspace, run_id or newest_run(workspace))
+    if run.config.ranker.kind != "boosted":
+        print(f"\n{run.run_id} has no signals: its ranker is '{run.config.ranker.kind}'.")
+        return
+    live = LiveRun(run)
+    queries = load(workspace, run.fingerprint).queries
+    scored = Pairs(**load_arrays(run.shared_folder("pairs") / "pairs.safetensors"))
+    x, texts = load_arrays(run.shared_folder("vectors") / "text.safetensors")["queries"], queries["text"].tolist()
+    own = Stack(**load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors"))
+    prompts = generator_input(run.config.generator, x, texts)
+    asked = Asked(
+        x,
+        texts,
+        queries["text"].map(signals.spelling).factorize()[0].astype(np.int64),
+        signals.listed_candidates(scored, len(queries), run.config.signals.list_depth),
+        signals.unit(own.query_latent),
+        signals.log_prob(live._generator, prompts, live.trie),
+        load_arrays(run.stage_folder("generate") / "stack0" / "beams.safetensors")["codes"],
+    )
+    query, item = scored.query[:pairs], scored.item[:pairs]
+    print(f"\n{run.run_id}: {len(query):,} pairs of {len(np.unique(query))} queries, median of {rounds}\n")
+    print("| signal | pairs/s |\n|---|---|")
+    for name, fitted in live._fitted.items():
         seconds = []
         for _ in range(rounds):
             start = time.perf_counter()
-            measure()
+            fitted.measure(asked, query, item)
             seconds.append(time.perf_counter() - start)
-        print(f"| {name} | {n / np.median(seconds):,.0f} | {n:,} |")
+        print(f"| {name} | {len(query) / np.median(seconds):,.0f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workspace", type=Path, default=None)
     parser.add_argument("--run", default=None)
+    parser.add_argument("--run-pairs", type=int, default=50_000, help="pairs of the run that its signals measure")
     arguments = parser.parse_args()
     match_rates(arguments.pairs, arguments.rounds)
     if arguments.workspace is not None:
-        signal_rates(arguments.workspace, arguments.run, arguments.pairs, arguments.rounds)
+        signal_rates(arguments.workspace, arguments.run, arguments.run_pairs, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -175,6 +175,28 @@ def test_a_sid_off_the_trie_has_no_probability() -> None:
     assert forced[2, 1] == 0.0, "an only child takes the whole probability"
 
 
+@pytest.mark.parametrize("width", [3, 40])
+def test_equally_probable_sids_come_in_their_order(width: int) -> None:
+    codes = np.array(list(itertools.product(range(4), range(3))))
+    found = beam_search(
+        TableDecoder((4, 3), seed=0, spread=0.0), _queries(2), SidTrie.build(codes, (4, 3)), width=width
+    )
+    for row in found.beams.codes:
+        kept = [tuple(sid) for sid in row.tolist() if sid[0] >= 0]
+        assert kept == sorted(kept)
+
+
+def test_a_wide_prefix_leaves_the_others_scores_alone() -> None:
+    codes = np.array([[0, code] for code in range(200)] + [[1, 7], [2, 3], [2, 5]])
+    trie, model = SidTrie.build(codes, (3, 200)), TableDecoder((3, 200), seed=4)
+    beams = beam_search(model, _queries(3), trie, width=len(codes)).beams
+    for query in range(3):
+        expected = model.exhaustive(query, trie)
+        found = [tuple(row) for row in beams.codes[query].tolist()]
+        np.testing.assert_allclose(beams.level_log_prob[query], [expected[sid] for sid in found], atol=1e-5)
+        assert beams.level_log_prob[query, found.index((1, 7)), 1] == 0.0, "an only child takes the whole probability"
+
+
 def test_no_queries_and_no_pairs() -> None:
     trie = SidTrie.build(np.array([[0, 0]]), (2, 2))
     model = TableDecoder((2, 2), seed=0)

@@ -146,7 +146,7 @@ def test_unknown_preset_method_run_and_item(run, trained: Trained) -> None:
     workspace = ["--workspace", trained.workspace]
     for command, words in (
         (["train", "--preset", "huge"], "allowed: default, demo, paper, tiny"),
-        (["train", "--method", "magic"], "allowed: dsirm, none"),
+        (["train", "--method", "magic"], "allowed: dsirm, tiger, dsi"),
         (["train", "--catalogue", "zzz"], "is unknown; known:"),
         (["publish", "--run", "dsirm-nope"], trained.dsirm_run),
         (["beams", "lamp", "--run", trained.none_run], "has no SIDs"),

@@ -27,7 +27,10 @@ class _FittedOwn:
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         said = self.memory.measure(asked, pair_query, pair_item)
         words = self.words.measure(asked, pair_query, pair_item)
-        return Measured(np.concatenate([said.values, words.values], axis=1), said.read)
+        # Every prefix is one item: the best of all stacks, the second column of words, is the first again.
+        values = np.column_stack([said.values, words.values[:, 0]])
+        assert values.shape[1] == len(OWN)
+        return Measured(values, said.read)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {}

@@ -1,0 +1,288 @@
+"""Commands that train, compare and publish, and those that list what there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine import console
+from engine.cli.options import (
+    DEFAULT_WORKSPACE,
+    ROOT,
+    Json,
+    PresetName,
+    Seed,
+    Settings,
+    Workspace,
+    app,
+    chosen_catalogue,
+    resumable,
+)
+from engine.config import METHODS, override, preset
+from engine.console import machine_line, say, table
+
+if TYPE_CHECKING:
+    from engine.ablation.report import Section
+
+
+@app.command(
+    epilog="Examples: python -m engine train · python -m engine train --method none · python -m engine train --preset paper --seed 1 · python -m engine train --set generator.kind=full --set generator.model=./Qwen3-0.6B"
+)
+def train(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    method: Annotated[
+        str, typer.Option(help=f"One of: {', '.join(METHODS)} (none = the rankers without SIDs).")
+    ] = "dsirm",
+    preset_name: PresetName = "default",
+    seed: Seed = 0,
+    catalogue: Annotated[
+        str | None, typer.Option(help="Fingerprint (or its start) of the catalogue; the newest by default.")
+    ] = None,
+    project: Annotated[bool, typer.Option("--map/--no-map", help="Compute the UMAP map as the last stage.")] = True,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Train a method on an ingested catalogue; a stopped run goes on where it was."""
+    config = override(preset(preset_name, method=method, seed=seed), settings or [])
+    fingerprint = chosen_catalogue(workspace, catalogue)
+    with resumable(), console.ConsoleWatcher() as watcher:
+        run_id = _train(workspace, fingerprint, config, watcher, project=project)
+    _show_metrics(workspace, run_id)
+    say("Next: [bold]python -m engine publish[/]")
+    machine_line(as_json, run_id=run_id)
+
+
+@app.command(epilog="Example: python -m engine publish && python -m app")
+def publish(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="Run ids; every finished run of the newest catalogue by default.")
+    ] = None,
+    pin: Annotated[bool, typer.Option(help="Never prune this snapshot.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build a snapshot from finished runs and make it the one the dashboard shows."""
+    from engine.pipeline import publish as build
+
+    with console.ConsoleWatcher() as watcher, watcher.step("Building the snapshot"):
+        snapshot_id = build(workspace, run, pin=pin)
+    say(f"Published [bold]{snapshot_id}[/]. See it with: [bold]python -m app[/]")
+    machine_line(as_json, snapshot_id=snapshot_id)
+
+
+@app.command(epilog="Examples: python -m engine demo · python -m engine demo --no-serve --workspace /tmp/demo")
+def demo(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the dashboard at the end.")] = True,
+    items: Annotated[int, typer.Option(min=300, help="Items in the generated marketplace.")] = 6000,
+    seed: Seed = 0,
+    preset_name: PresetName = "demo",
+    port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
+    as_json: Json = False,
+) -> None:
+    """Generate the bundled marketplace, train, publish, and serve the dashboard."""
+    from engine.datasets.ingest import ingest as take
+    from engine.datasets.marketplace import write_marketplace
+
+    # Checked before minutes are spent.
+    configs = [preset(preset_name, method=method, seed=seed) for method in ("none", "dsirm")]
+    source = workspace / "datasets" / f"marketplace-{items}-{seed}"
+    with resumable(), console.ConsoleWatcher() as watcher:
+        if not (source / "dataset.toml").is_file():
+            with watcher.step("Generating the marketplace") as progress:
+                write_marketplace(source, n_items=items, seed=seed, progress=progress)
+        with watcher.step("Reading and validating") as progress:
+            catalogue = take(source, workspace, progress=progress).catalogue
+        runs = [_train(workspace, catalogue.fingerprint, config, watcher, project=False) for config in configs]
+        snapshot_id = _publish(workspace, runs)
+        server = _serve(workspace, port) if serve else None
+        try:
+            _project(workspace, runs[-1], watcher)
+            snapshot_id = _publish(workspace, runs)
+            if server:
+                say(f"The map is published too (snapshot {snapshot_id}). Ctrl-C stops the dashboard.")
+                raise typer.Exit(server.wait())
+        except KeyboardInterrupt:
+            if server is None:
+                raise
+            say("\nDashboard stopped. Start it again with: [bold]make app[/]")
+        finally:
+            if server:
+                server.terminate()
+                server.wait()
+    machine_line(as_json, snapshot_id=snapshot_id, runs=runs)
+
+
+@app.command(
+    epilog="Examples: python -m engine ablate · python -m engine ablate --methods none,dsirm,tiger --seeds 5 · "
+    "python -m engine ablate --ladder all --preset demo --yes"
+)
+def ablate(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    ladder: Annotated[str, typer.Option(help="core (none, dsirm, tiger, dsi, rkmeans) or all methods.")] = "core",
+    methods: Annotated[str | None, typer.Option(help="Methods by name, comma-separated, in place of a ladder.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every method: 0 to this less one.")] = 3,
+    preset_name: PresetName = "default",
+    catalogue: Annotated[str | None, typer.Option(help="Fingerprint (or its start); the newest by default.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="2, or 1 on one core",
+            help="Runs trained at once. Training takes one thread, so one run leaves a core idle; each needs its memory.",
+        ),
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="Publish the runs and the table at the end.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train methods x seeds side by side and compare them in one table; a stopped ablation goes on where it was."""
+    from engine.ablation import plan as planning
+    from engine.ablation import report
+
+    names = planning.methods_of(methods, ladder)
+    fingerprint = chosen_catalogue(workspace, catalogue)
+    with resumable():
+        with console.ConsoleWatcher() as watcher, watcher.step("Loading the libraries (10 s the first time)"):
+            from engine import pipeline
+            from engine.ablation.ablate import conclude, encode_once
+            from engine.ablation.workers import run_jobs
+
+        plan = planning.make_plan(workspace, fingerprint, preset_name, names, seeds, pipeline.versions)
+        costs = planning.Costs.read(workspace, fingerprint, preset_name)
+        count = min(workers or planning.default_workers(), max(len(plan.todo), 1))
+        _show_section(report.plan_section(plan, costs))
+        say(report.plan_sentence(plan, costs, count))
+        if plan.todo and not yes and console.out.is_terminal and sys.stdin.isatty():
+            typer.confirm("Start?", default=True, abort=True)
+        with console.ConsoleWatcher() as watcher:
+            encode_once(plan, watcher)
+        with console.Board() as board:
+            outcomes = run_jobs(
+                plan, costs, workers=count, watch=lambda now: board.show(report.standing_lines(now)), cwd=ROOT
+            )
+        failed = [outcome for outcome in outcomes if not outcome.ok]
+        for outcome in failed:
+            console.fail("\n".join(report.failure_lines(outcome)))
+        with console.ConsoleWatcher() as watcher, watcher.step("Comparing the methods") as progress:
+            done = conclude(plan, outcomes, progress)
+        for section in report.sections(done.tables.ladder, done.tables.comparisons):
+            _show_section(section)
+        say(f"Written to [bold]{console.escape(str(plan.folder))}[/]: ladder.md, ladder.parquet, comparisons.parquet.")
+        snapshot_id = _publish(workspace, done.run_ids) if publish and not failed else None
+        if failed:
+            say("Nothing is published. Run the same command again: only what failed is trained.")
+    machine_line(
+        as_json, folder=plan.folder, runs=done.run_ids, snapshot_id=snapshot_id,
+        failed=[{"run_id": o.job.run_id, "reason": o.reason, "log": o.log} for o in failed],
+        **{name: json.loads(frame.to_json(orient="records")) for name, frame in
+           (("ladder", done.tables.ladder), ("comparisons", done.tables.comparisons))},
+    )  # fmt: skip
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m engine status")
+def status(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+    """What the workspace holds: catalogues, runs, snapshots."""
+    from engine.datasets.ingest import list_catalogues
+    from engine.runs import list_runs
+    from engine.store.snapshot import current_id, list_snapshots
+
+    catalogues = list_catalogues(workspace)
+    snapshots = list_snapshots(workspace)
+    size = sum(f.stat().st_size for f in workspace.rglob("*") if f.is_file()) / 1e6 if workspace.is_dir() else 0.0
+    say(f"Workspace {workspace}: {len(catalogues)} catalogues, {len(list_runs(workspace))} runs, "
+        f"{len(snapshots)} snapshots, {size:,.0f} MB")  # fmt: skip
+    if len(catalogues):
+        counts = ["n_items", "n_queries", "n_judgments", "n_rejected"]
+        names = ["catalogue", "name", "items", "queries", "judged", "rejected"]
+        rows = [
+            (c["fingerprint"][:12], c["name"], *(f"{c[n]:,}" for n in counts)) for c in catalogues.to_dict("records")
+        ]
+        table("Catalogues", names, rows, right=names[2:])
+    if snapshots:
+        table(
+            "Snapshots", ["snapshot", "current", "pinned", "MB"],
+            [(s.snapshot_id, "yes" if s.current else "", "yes" if s.pinned else "", f"{s.path.stat().st_size / 1e6:,.0f}") for s in snapshots],
+            right=["MB"],
+        )  # fmt: skip
+    if not snapshots:
+        say("Nothing is published yet: [bold]python -m engine demo[/]")
+    machine_line(
+        as_json, workspace=str(workspace), current=current_id(workspace), snapshots=[s.snapshot_id for s in snapshots]
+    )
+
+
+@app.command(epilog="Example: python -m engine runs --json")
+def runs(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+    """Runs in the workspace, newest first."""
+    from engine.runs import list_runs
+
+    found = list_runs(workspace)
+    if not found:
+        say("No runs yet: [bold]python -m engine train[/]")
+    else:
+        table(
+            "Runs", ["run", "method", "preset", "seed", "catalogue", "state"],
+            [(r.run_id, r.method, r.preset, r.seed, r.fingerprint[:12], r.created_at if r.finished else "unfinished") for r in found],
+        )  # fmt: skip
+    machine_line(as_json, runs=[r._asdict() for r in found])
+
+
+def _train(workspace: Path, fingerprint: str, config: object, watcher: console.ConsoleWatcher, *, project: bool) -> str:
+    with watcher.step("Loading the libraries (10 s the first time)"):
+        from engine import pipeline
+
+    from engine.config import Config
+
+    assert isinstance(config, Config)
+    say(f"[bold]{config.method}[/] · preset {config.preset} · seed {config.seed}")
+    run = pipeline.train(workspace, fingerprint, config, watcher)
+    say(f"  Run [bold]{run.run_id}[/] is finished.")
+    if project and config.method != "none":
+        pipeline.project(workspace, run.run_id, watcher)
+    return run.run_id
+
+
+def _project(workspace: Path, run_id: str, watcher: console.ConsoleWatcher) -> None:
+    from engine import pipeline
+
+    pipeline.project(workspace, run_id, watcher)
+
+
+def _publish(workspace: Path, run_ids: list[str]) -> str:
+    from engine import pipeline
+
+    snapshot_id = pipeline.publish(workspace, run_ids)
+    say(f"Published [bold]{snapshot_id}[/].")
+    return snapshot_id
+
+
+def _serve(workspace: Path, port: int) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "SIDSCOPE_WORKSPACE": str(workspace.resolve())}
+    return subprocess.Popen([sys.executable, "-m", "app", "--port", str(port)], cwd=ROOT, env=environment)
+
+
+def _show_section(section: Section) -> None:
+    table(section.title, section.columns, section.rows, right=section.columns[1:])
+    if section.note:
+        say(f"[dim]{console.escape(section.note)}[/]")
+    say("")
+
+
+def _show_metrics(workspace: Path, run_id: str) -> None:
+    import pandas as pd
+
+    frame = pd.read_parquet(workspace / "runs" / run_id / "tables" / "metrics.parquet")
+    chosen = frame[(frame["segment"] == "all") & frame["metric"].str.endswith((".auc", ".ndcg@10"))]
+    table(
+        "Test queries", ["metric", "value", "95 % interval", "n"],
+        [(m.metric, m.value, f"[{m.low:.3f}, {m.high:.3f}]", m.n) for m in chosen.itertuples()], right=["value", "n"],
+    )  # fmt: skip
