@@ -12,7 +12,8 @@ RANKER_NAMES = {
     "placebo": "Strong + shuffled SIDs",
     "naive": "Strong + SID match, naive training",
     "sid": "Strong + SID match (the paper)",
-    "strong_gbm": "Strong, no SIDs",
+    "plain_gbm": "The same features, no SIDs",
+    "strong_gbm": "Strong, no SIDs: + what the item itself tells",
     "rich_placebo": "All SID signals, shuffled SIDs",
     "rich_naive": "All SID signals, naive training",
     "rich": "All SID signals",
@@ -87,7 +88,7 @@ def ranker_name(ranker: str) -> str:
 
 
 MAIN = (
-    "cosine", "weak", "strong", "control", "placebo", "sid", "strong_gbm", "rich_placebo", "rich", "twins", "rich_twins",
+    "cosine", "weak", "strong", "control", "placebo", "sid", "plain_gbm", "strong_gbm", "rich_placebo", "rich", "twins", "rich_twins",
     "given", "given_without",
 )  # fmt: skip
 """The rungs that tell the story; the others say how it comes about."""
@@ -101,6 +102,8 @@ def kind(ranker: str) -> str:
         return "check"
     if ranker in ("control", "twins") or ranker.endswith("_twin"):
         return "twin"
+    if ranker == "plain_gbm":
+        return "other"
     return "SIDs" if ranker in ("sid", "rich", "rich_twins", "given") or ranker.endswith("_gbm") else "other"
 
 

@@ -30,7 +30,8 @@ DEFINITIONS = {
     "torso = the next 30 %, tail = the rest.",
     "ladder": "Rankers on the same rows, folds, seed and test queries, in two families. Each is measured against the strong "
     "ranker of its own family, which has text, image, category and word features and no SID; the boosted one also has them "
-    "less their mean over the query's candidates. A signal's dense twin is the same idea without SIDs: what the twin does "
+    "less their mean over the query's candidates, and what past queries and words tell of the very item, which needs no "
+    "code. A signal's dense twin is the same idea without SIDs: what the twin does "
     "not reach, the discrete codes add. Shuffled SIDs must add nothing. Naive training reads features made by models that "
     "saw the query: it shows what leakage would cost. Interval: bootstrap by query, 95 %.",
     "train_gap": "Hits: queries with a relevant item among the beams, to that depth. Trained on: training queries, by the "
@@ -151,7 +152,8 @@ def settings(values: str | Mapping[str, Any]) -> str:
 def number(value: float | None, form: str = "number") -> str:
     """One number: 'number' .812, 'percent' 81.2 %, 'points' +1.25 pp (of a fraction), 'count' 1,234.
 
-    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103.
+    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103;
+    'change' +3.1 % of a relative change.
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
@@ -163,6 +165,8 @@ def number(value: float | None, form: str = "number") -> str:
         return f"{100 * value:.2f} %"
     if form == "share_points":
         return f"{100 * value:+.3f} pp"
+    if form == "change":
+        return f"{100 * value:+.1f} %"
     if form == "fine":
         return f"{value:.4f}"
     if form == "count":
@@ -194,7 +198,7 @@ def interval(low: float | None, high: float | None, form: str = "number") -> str
     """[low, high] in the same form, the unit once."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return UNKNOWN
-    unit = {"percent": " %", "share": " %", "points": " pp", "share_points": " pp"}.get(form, "")
+    unit = {"percent": " %", "share": " %", "change": " %", "points": " pp", "share_points": " pp"}.get(form, "")
     low_text, high_text = number(low, form), number(high, form)
     return f"[{low_text.removesuffix(unit)}, {high_text.removesuffix(unit)}]{unit}"
 
@@ -249,6 +253,7 @@ DEFINITIONS |= {
     "split": "SID levels: what a level's code adds, all signals together. Signals: what a signal adds, all levels together. Level "
     "and signal: each part apart. All three add up to the same score.",
     "reference": "Reference: this query's mean candidate, with no match of its SID with a beam.",
+    "own": "What past queries' clicks and grades, and the words of its own title, tell of this very item: it needs no SID.",
     "swap": "Both items start from the same reference, so the differences of their contributions add up to the difference of "
     "their scores. Named are the fewest features that explain four fifths of it.",
     "what_if": "The stored ranker evaluated again with the values set here, all else equal. The other candidates keep their "
@@ -295,6 +300,7 @@ FEATURE_NAMES = {
     "mm_dm": "Image match",
     "ct": "Category agreement",
     "qs": "Word match",
+    "own": "What the item itself tells",
     "mm_missing": "Image missing",
     "qs_coverage": "Query words covered",
     "qs_numbers": "Numbers and models covered",

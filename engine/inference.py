@@ -42,6 +42,7 @@ from engine.stages.scoring import (
     scores_table,
     switched_off,
 )
+from engine.stages.threads import one_thread
 
 LIVE_ID = "live"
 """query_id of what was not in the snapshot."""
@@ -119,6 +120,7 @@ class LiveRun:
         """Load a finished run. Raises RunError or ModelError."""
         return cls(Run.load(workspace, run_id))
 
+    @one_thread()
     def query(self, text: str, *, width: int | None = None) -> LiveResult:
         """Answer any text. Raises DataError when it is empty."""
         began = time.perf_counter()
@@ -155,6 +157,7 @@ class LiveRun:
             },
         )
 
+    @one_thread()
     def explain(self, text: str, item_id: str) -> Explained:
         """Contributions of any item of the catalogue, retrieved or not. Raises DataError for an unknown item."""
         item = self._item(item_id)
@@ -165,6 +168,7 @@ class LiveRun:
         values = dict(zip(made.features, made.values[0].tolist(), strict=True))
         return Explained(float(made.score[0]), float(made.reference_score[0]), values)
 
+    @one_thread()
     def width_that_keeps(self, text: str, item_id: str, cap: int = 256) -> int | None:
         """The narrowest beam that holds the item's whole SID, found by real searches; None beyond `cap`."""
         wanted = self._codes[self._item(item_id)]

@@ -143,7 +143,7 @@ def explain(ranker: Ranker, given: Answer, row: pd.Series) -> Explanation:
         stored = fetch(queries.contributions, current().run_id, given.query_id, item)
         origin = "stored in the snapshot"
     if not stored.empty:
-        order = [*GROUPS, *sorted((f for f in stored["feature"] if f not in GROUPS), key=_by_level)]
+        order = [*GROUPS, *sorted((f for f in stored["feature"] if f not in GROUPS), key=_place)]
         values = stored.set_index("feature")["value"].reindex(order).fillna(0.0).to_numpy(dtype=np.float64)
         return Explanation(tuple(order), values, ranker.score, float(row["score"]), origin)
     made = ranker.attribute(ranker.values(pd.DataFrame([row])), _depth(pd.DataFrame([row])))
@@ -170,9 +170,10 @@ def _depth(rows: pd.DataFrame) -> np.ndarray:
     return rows["match_level"].fillna(0).to_numpy(dtype=np.int64)
 
 
-def _by_level(feature: str) -> tuple[int, str]:
+def _place(feature: str) -> tuple[int, str]:
+    """Features without a SID first, then SID levels, each by signal."""
     head, _, signal = feature.partition(".")
-    return int(head.removeprefix("sid_")), signal
+    return (int(head.removeprefix("sid_")), signal) if head.startswith("sid_") else (0, feature)
 
 
 def sid_level(feature: str) -> str:

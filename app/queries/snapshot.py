@@ -14,7 +14,7 @@ class SignalColumn(NamedTuple):
 
     name: str
     signal: str | None
-    """None: a dense feature less its mean over the query's candidates."""
+    """None: no SID is read."""
     level: int
     """Prefix level; 0 without one."""
 

@@ -125,6 +125,8 @@ def signals_in_words(made: Explanation) -> None:
     """What each SID signal of the explanation measures."""
     shown = dict.fromkeys(f.partition(".")[2] for f in made.features if "." in f)
     told = [f"{SIGNAL_NAMES[s]}: {SIGNAL_MEANINGS[s]}." for s in shown if s in SIGNAL_NAMES]
+    if "own" in made.features:
+        told.append(f"{text.FEATURE_NAMES['own']}, no SID signal: {text.DEFINITIONS['own']}")
     if told:
         with st.expander("What the SID signals measure", icon=":material/help:"):
             st.markdown("\n".join(f"- {text.escape(line)}" for line in told))

@@ -12,6 +12,7 @@ from app.charts.waterfall import arrow
 from app.components.figure import chosen_point, chosen_row, figure, table
 from app.components.links import address, button, choose, link
 from app.components.metric import metric_card
+from app.components.online import online
 from app.components.states import bad_parameter, has_run, header, nothing, panel, unfilled
 from app.fetch import current, fetch
 from app.queries import sellers as queries
@@ -367,3 +368,6 @@ if has_run():
             everyone(rows, dimension, discount)
         with panel("Exposure against what is due", height=380):
             against_due(rows, dimension, discount)
+    st.header("Simulated online effect", anchor=False, help=text.DEFINITIONS["online"])
+    with panel("Simulated online effect", height=420):
+        online()

@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 
 from engine.audit.exposure import concentration_table, exposure_table
+from engine.audit.online import online_effect
 from engine.relevance.attribution import GROUPS, Attribution, boosted_players, query_reference, shapley
 from engine.relevance.features import centre
 from engine.relevance.scorer import Member, Scorer
+from engine.relevance.signals.own import OWN
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
 
@@ -98,7 +100,7 @@ class _Ranking(NamedTuple):
 
 
 def write_exact_ranker(path: Path, *, seed: int = 0, explained: int = 8) -> None:
-    """Replace scores, exposure, references, contributions and weights of every run with SIDs in the snapshot at `path`.
+    """Replace scores, exposure, online effect, references, contributions and weights of every run with SIDs in the snapshot at `path`.
 
     Contributions are stored for the first `explained` items of a query only, so that others are computed on demand.
     """
@@ -122,6 +124,10 @@ def write_exact_ranker(path: Path, *, seed: int = 0, explained: int = 8) -> None
             scored = tables["scores"]
             tables["exposure"] = exposure_table(scored, items, queries, judgments, resamples=200)
             tables["exposure_concentration"] = concentration_table(scored, items, queries, resamples=200)
+            # The boosted run knows no log: what its simulation assumes is stated.
+            log = _log(rng, scored) if made.ranker == "sid" else _log(rng, scored.head(0))
+            effect = online_effect(scored, queries, log, judgments, max_grade=3.0, resamples=200)
+            tables |= {"online": effect.online, "click_model": effect.click_model}
             for table, rows in tables.items():
                 connection.execute(f'DELETE FROM "{table}" WHERE run_id = ?', [run_id])
                 file = path.with_name(f"{table}.parquet")
@@ -147,7 +153,10 @@ def _boosted(rng: np.random.Generator, scores: pd.DataFrame, listed: list[dict[s
     query = pd.factorize(scores["query_id"])[0]
     retrieved = scores["retrieved"].to_numpy(dtype=bool)
     level = scores["match_level"].to_numpy()
-    blocks = [centre(dense.astype(np.float32), query, retrieved, int(query.max()) + 1)]
+    blocks = [
+        centre(dense.astype(np.float32), query, retrieved, int(query.max()) + 1),
+        rng.random((len(scores), len(OWN))),
+    ]
     sid = tuple((str(c["name"]), str(c["signal"]), int(str(c["level"]))) for c in listed if c["signal"] is not None)
     for _, signal, at in sid:
         drawn = rng.normal(-at, 1.0, len(scores)) + (level >= at)
@@ -175,6 +184,22 @@ def _reference(values: np.ndarray, scores: pd.DataFrame) -> np.ndarray:
     query, names = pd.factorize(scores["query_id"])
     inside = scores["retrieved"].to_numpy(dtype=bool)
     return query_reference(values[inside], query[inside], len(names))
+
+
+def _log(rng: np.random.Generator, scores: pd.DataFrame) -> pd.DataFrame:
+    """Impressions of retrieved items at two places each, the first looked at more often; clicks follow `dm`."""
+    shown = scores[scores["retrieved"]]
+    parts = []
+    for shift in (0, 4):
+        position = shown["rank_without_sid"].to_numpy(dtype=np.float64) % 10 + 1 + shift
+        impressions = np.full(len(shown), 400)
+        clicks = rng.binomial(impressions, np.clip(shown["dm"] * 0.4, 0, 1) / position)
+        parts.append(
+            shown[["query_id", "item_id"]].assign(
+                position=position, impressions=impressions, clicks=clicks, purchases=rng.binomial(clicks, 0.1)
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
 
 
 def _weights(scorer: Scorer | TreeScorer, ranker: str) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from engine.audit.coverage import coverage_table
 from engine.audit.health import health_table
 from engine.audit.tiers import categories_table, query_tiers, sellers_table
 from engine.relevance.features import CENTRED
+from engine.relevance.signals.own import OWN
 from engine.store.snapshot import SCHEMA, SCHEMA_VERSION
 
 RUN, OTHER_RUN, PLAIN_RUN = "dsirm-11111111", "dsirm-22222222", "none-33333333"
@@ -85,9 +86,9 @@ def _run_row(run: str) -> dict[str, Any]:
 
 def signal_columns() -> list[dict[str, Any]]:
     """What the boosted run's trees read beside the dense features."""
-    centred = [{"name": name, "signal": None, "level": 0} for name in CENTRED]
+    plain = [{"name": name, "signal": None, "level": 0} for name in (*CENTRED, *OWN)]
     sid = [{"name": f"{s}_{level}", "signal": s, "level": level} for s in SIGNALS for level in range(1, len(SIZES) + 1)]
-    return centred + sid
+    return plain + sid
 
 
 def _catalogue() -> dict[str, pd.DataFrame]:
@@ -272,7 +273,14 @@ def _evaluation(queries: pd.DataFrame, rng: Any, *, boosted: bool) -> dict[str, 
     }
     if boosted:
         values |= {f"{s}_{kind}": 0.82 + 0.01 * (kind == "gbm") for s in SIGNALS for kind in ("gbm", "twin")}
-        values |= {"rich": 0.86, "twins": 0.83, "rich_twins": 0.865, "rich_placebo": 0.81, "rich_naive": 0.8}
+        values |= {
+            "plain_gbm": 0.8,
+            "rich": 0.86,
+            "twins": 0.83,
+            "rich_twins": 0.865,
+            "rich_placebo": 0.81,
+            "rich_naive": 0.8,
+        }
     values |= {"a_new_ranker": 0.7}
     for segment, n in (("all", 400), ("seen", 200), ("new", 200), ("tier=head", 40), ("tier=tail", 12)):
         for ranker, value in values.items():

@@ -75,7 +75,7 @@ class TestOverview:
             assert where[pair[0]] != where[pair[1]]
         said = {a.y: a.text for a in figure.layout.annotations}
         assert said[lines["Memory of past queries"]] == "+2.00 pp · twin +1.00 pp"
-        assert said[lines["Strong, no SIDs"]] == "baseline"
+        assert said[lines["Strong, no SIDs: + what the item itself tells"]] == "baseline"
         assert min(lines.values()) > min(figure.layout.yaxis.range)
 
     def test_ladder_of_imported_scores(self) -> None:

@@ -128,9 +128,9 @@ class TestOverview:
             "ranked by gradient boosting, with the SID signals match with a beam, generator's probability and memory"
             in said
         )
-        assert "11 of 20 rankers" in said
+        assert "12 of 21 rankers" in said
         (toggle,) = [t for t in page.toggle if t.key == "rungs"]
-        assert "20 of 20 rankers" in unescaped(healthy(toggle.set_value(True).run()))
+        assert "21 of 21 rankers" in unescaped(healthy(toggle.set_value(True).run()))
 
     def test_the_gap_between_trained_on_and_held_out_is_said(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(open_page("overview", workspace))

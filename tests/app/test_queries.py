@@ -52,7 +52,7 @@ class TestOverview:
             **dict.fromkeys(("cosine", "weak", "control", "placebo", "naive", "sid"), "strong"),
             **dict.fromkeys(
                 ("match_gbm", "match_twin", "logp_gbm", "logp_twin", "memory_gbm", "memory_twin", "rich_placebo", "rich_naive",
-                 "rich", "twins", "rich_twins"), "strong_gbm",
+                 "rich", "twins", "rich_twins", "plain_gbm"), "strong_gbm",
             ),
         }  # fmt: skip
         assert rows.loc["sid", "difference"] == pytest.approx(0.85 - 0.8)

@@ -105,3 +105,53 @@ def test_small_changes_keep_their_digits(open_page: Open, workspace: Path) -> No
     page = open_page("sellers", workspace, value=biggest(workspace, "seller"))
     change = next(m.value for m in page.metric if m.label == "Change of exposure")
     assert change == text.TOO_SMALL or len(change.removesuffix(" pp").split(".")[1]) == 3
+
+
+def test_the_simulation_says_what_it_is_and_what_it_rests_on(
+    open_page: Open, own_workspace: Path, boosted_workspace: Path
+) -> None:
+    with duckdb.connect(str(only_snapshot(own_workspace))) as connection:
+        connection.execute("UPDATE online SET effective_n = 300")
+    page = open_page("sellers", own_workspace)
+    assert not page.exception
+    assert not page.error
+    row = stored(own_workspace, "SELECT * FROM online WHERE metric = 'uctr' AND scenario = 'estimate'")
+    said = words(page)
+    assert "A simulation, not a measurement" in said
+    cards = {m.label: m.value for m in page.metric if m.value == f"{100 * row['relative']:+.1f} %"}
+    assert cards == {"relative change": f"{100 * row['relative']:+.1f} %"}
+    assert row["examination"] == "fitted"
+    assert (
+        f"{int(stored(own_workspace, decay('n'))['n']):,} clicks on items that were shown at two places or more" in said
+    )
+    figures = [c.proto.spec for c in page.get("plotly_chart") if "simulation" in c.proto.spec]
+    assert len(figures) == 3, "the effect, its sources, the attention"
+    assert "only the relative change means something" not in said.lower()
+    stated = words(open_page("sellers", boosted_workspace))
+    assert "only the relative change means something" in stated.lower()
+    assert "the interval also spans 0.5 and 1.5" in stated
+    assert "worth 9 equally frequent ones, fewer than 30" in stated
+
+
+def decay(column: str) -> str:
+    return f"SELECT {column} FROM click_model WHERE parameter = 'decay'"
+
+
+def stored(workspace: Path, sql: str) -> dict[str, object]:
+    """The one row of a query on the snapshot."""
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        (row,) = connection.execute(sql).df().to_dict("records")
+    return row
+
+
+def words(page: AppTest) -> str:
+    kinds = ("subheader", "markdown", "caption", "info", "warning", "header")
+    return "\n".join(str(e.value) for kind in kinds for e in page.get(kind)).replace("\\", "")
+
+
+def test_a_run_without_a_simulation_says_so(open_page: Open, own_workspace: Path) -> None:
+    with duckdb.connect(str(only_snapshot(own_workspace))) as connection:
+        connection.execute("DELETE FROM online")
+    page = open_page("sellers", own_workspace)
+    assert not page.exception
+    assert any("No online effect was simulated" in i.value for i in page.info)

@@ -1,4 +1,8 @@
-"""Every benchmark of docs/benchmarks.md on the published demo, one after the other: `make bench`."""
+"""The benchmarks of docs/benchmarks.md on the published demo, one after the other: `make bench`.
+
+Apart from it, because they take long or need other data: `python -m engine ablate` with tests.bench.report_ladder, and
+tests.bench.bench_judge.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,10 @@ COMMANDS = (
     ["tests.bench.bench_live"],
     ["tests.bench.bench_beams"],
     ["tests.bench.bench_quantizer"],
+    ["tests.bench.bench_signals"],
+    ["tests.bench.bench_cost"],
+    ["tests.bench.bench_online"],
+    ["tests.bench.bench_cadence"],
     ["tests.bench.bench_first_page"],
 )
 

@@ -67,7 +67,7 @@ def tables(s: Setting) -> Tables:
 
     def prefixes(codes: np.ndarray) -> pd.DataFrame:
         text = {level: ["-".join(map(str, row[:level])) for row in codes.tolist()] for level in range(1, levels + 1)}
-        return pd.DataFrame(text).assign(sid=list(map(tuple, codes.tolist())))
+        return pd.DataFrame(text).assign(sid=pd.Series(map(tuple, codes.tolist())))
 
     return Tables(
         pd.DataFrame({"pair": np.arange(len(s.query)), "query": s.query, "item": s.item}),

@@ -12,8 +12,6 @@ import pandas as pd
 
 from engine.store.snapshot import open_snapshot
 
-RANKERS = ("cosine", "weak", "strong", "strong_gbm", "control", "placebo", "naive", "dsirm")
-
 
 def interval(row: pd.Series, digits: int = 3) -> str:
     return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
@@ -59,7 +57,8 @@ def main() -> None:
 
     metrics = table("metrics")
     rows = []
-    for ranker in RANKERS:
+    rankers = metrics[metrics["metric"].str.endswith(".auc")]["metric"].str.removesuffix(".auc")
+    for ranker in dict.fromkeys(name for name in rankers if "within_query" not in name):
         own = metrics[metrics["metric"].str.startswith(f"{ranker}.")]
         if own.empty:
             continue
