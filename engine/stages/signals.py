@@ -176,22 +176,27 @@ def signal(
             mine = division.producer[query] == stack
             for step, (kind, name, made) in enumerate(jobs):
                 progress(stack * len(jobs) + step, n * len(jobs))
+                if stack > 0 and kind == "twin" and made.learns != "fold":
+                    continue  # neither stacks nor folds matter to it: what is served is fit to train on
                 source = placebo if kind == "placebo" else shelf
                 if made.learns == "fold":
                     source = source._replace(feedback=only(feedback, seen[stack]))
                 fitted = made.fit(source, seed=100 * run.config.seed + stack)
                 key = f"{kind}.{name}"
                 if stack == 0:
-                    served[key] = fitted.measure(asked, query, item).values
+                    if kind == "sid" and name in settings.served:
+                        measured = fitted.measure(asked, pairs.query, pairs.item)
+                        served[f"all.{name}"] = measured.values
+                        served[key] = measured.values[judged]
+                        save_arrays(folder / f"{name}.weights.safetensors", **fitted.arrays())
+                    else:
+                        measured = fitted.measure(asked, query, item)
+                        served[key] = measured.values
                     fit[key] = served[key].copy()
-                if stack == 0 and kind == "sid" and name in settings.served:
-                    served[f"all.{name}"] = fitted.measure(asked, pairs.query, pairs.item).values
-                    save_arrays(folder / f"{name}.weights.safetensors", **fitted.arrays())
-                measured = fitted.measure(asked, query[mine], item[mine])
-                fit[key][mine] = measured.values
-                if measured.read is not None and kind != "placebo":
-                    own_queries = division.producer == stack
-                    reads.setdefault(key, np.full_like(measured.read, -1))[own_queries] = measured.read[own_queries]
+                    if measured.read is not None:  # of neighbours by frozen embeddings: the same under every stack
+                        reads[key] = measured.read
+                elif mine.any():
+                    fit[key][mine] = fitted.measure(asked, query[mine], item[mine]).values
         columns = {
             "sid": _columns(known, identifiers.levels),
             "twin": _columns(dense, identifiers.levels),

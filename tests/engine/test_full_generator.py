@@ -22,6 +22,7 @@ from engine.generator.full_training import train_full_generator
 from engine.generator.tokens import PROMPT_HEAD, PROMPT_TAIL, initial_rows, prompts, sid_token
 from engine.generator.training import GeneratorFit
 from engine.generator.trie import SidTrie
+from tests.engine.tiny_language_model import write_language_model
 
 SIZES = (4, 5, 3)
 KINDS = ("lamp", "shoe", "drill", "tent")
@@ -68,46 +69,11 @@ def vectors() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def publish(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Writes a language model to a folder as a hub would hold it: random weights, a tokenizer trained on the texts."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+    """Writes a language model to a folder of its own."""
+    texts = [*shop.titles, *shop.queries, *shop.new_queries]
 
-    texts = [f"{PROMPT_HEAD} {text}{PROMPT_TAIL}" for text in [*shop.titles, *shop.queries, *shop.new_queries]]
-
-    def write(*, tied: bool = True, implementation: type | None = None, **settings: Any) -> Path:
-        folder = tmp_path_factory.mktemp("hub") / "tiny-lm"
-        made = Tokenizer(models.BPE(unk_token=None))
-        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        made.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        special = ["<|end|>"]
-        made.train_from_iterator(
-            texts, trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, special_tokens=special)
-        )
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|end|>", pad_token="<|end|>")
-        torch.manual_seed(0)
-        if implementation is None:
-            model = Qwen3ForCausalLM(
-                Qwen3Config(
-                    vocab_size=len(tokenizer) + 5,  # published models pad their vocabulary
-                    hidden_size=48,
-                    intermediate_size=96,
-                    num_hidden_layers=2,
-                    num_attention_heads=4,
-                    num_key_value_heads=2,
-                    head_dim=12,
-                    tie_word_embeddings=tied,
-                    **settings,
-                )
-            )
-        else:
-            model = implementation(implementation.config_class(vocab_size=len(tokenizer), **settings))
-        model.generation_config = GenerationConfig(
-            do_sample=True, temperature=0.6, top_k=20, top_p=0.95, repetition_penalty=1.3, eos_token_id=0
-        )
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return folder
+    def write(**how: Any) -> Path:
+        return write_language_model(tmp_path_factory.mktemp("hub") / "tiny-lm", texts, **how)
 
     return write
 

@@ -129,24 +129,24 @@ def test_equal_inputs_give_equal_numbers(trained: Trained, tmp_path: Path) -> No
     same_tables(again.folder / "tables", trained.workspace / "runs" / trained.dsirm_run / "tables")
 
 
-@pytest.mark.parametrize(
-    "moment", ["tokenize.part/stack1", "generate.part/stack0/checkpoint", "tokenize.json", "rank.part"]
-)
-def test_killed_run_resumes_to_the_same_result(trained: Trained, tmp_path: Path, moment: str) -> None:
-    """kill -9 inside and between stages, then the same command again."""
+def test_killed_run_resumes_to_the_same_result(trained: Trained, tmp_path: Path) -> None:
+    """kill -9 inside and between stages, again and again, then the same command once more."""
     workspace = copy_of_inputs(trained, tmp_path)
     command = [sys.executable, "-m", "engine", "train", "--preset", "tiny", "--no-map", "--workspace", str(workspace)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     stages = workspace / "runs" / trained.dsirm_run / "stages"
-    deadline = time.monotonic() + 180
-    while not list(stages.glob(f"{moment}*")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    run = Run.create(workspace, trained.fingerprint, preset("tiny"), pipeline.versions(preset("tiny")))
-    assert not run.finished
+    for moment in ("tokenize.part/stack1", "tokenize.json", "generate.part/stack0/checkpoint", "rank.part"):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 180
+        while not list(stages.glob(f"{moment}*")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert process.poll() is None, f"the run ended before it could be killed at {moment}"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert list(stages.glob(f"{moment}*")), f"{moment} was never reached"
+        run = Run.create(workspace, trained.fingerprint, preset("tiny"), pipeline.versions(preset("tiny")))
+        assert not run.finished
     resumed = pipeline.train(workspace, trained.fingerprint, preset("tiny"))
+    assert {mark.stage for mark in resumed.marks if mark.cached} >= {"vectors", "tokenize", "generate"}
     reference = trained.workspace / "runs" / trained.dsirm_run / "tables"
     for name in sorted({p.name for p in resumed.folder.glob("tables/*.parquet")} - TIMED):
         pd.testing.assert_frame_equal(
@@ -184,24 +184,32 @@ def test_unknown_and_unfinished_runs_are_sentences(tmp_path: Path) -> None:
 
 
 def test_live_answers_equal_the_snapshot(trained: Trained) -> None:
-    """A logged query asked live gives the stored beams and scores."""
+    """A logged query asked live, and a judged one that no stack saw, give the stored beams and scores."""
     from engine.inference import LiveRun
 
     live = LiveRun.load(trained.workspace, trained.dsirm_run)
-    row = query(trained, "SELECT query_id, text FROM queries ORDER BY frequency DESC LIMIT 1").iloc[0]
-    stored = query(trained, f"SELECT sid, log_prob FROM beams WHERE query_id = '{row.query_id}' ORDER BY rank")
-    result = live.query(row.text)
-    assert result.beams["sid"].tolist() == stored["sid"].tolist()
-    np.testing.assert_allclose(result.beams["log_prob"], stored["log_prob"], atol=1e-4)
-    scores = query(
+    asked = query(
         trained,
-        f"""SELECT item_id, score, score_without_sid, rank FROM scores
-            WHERE run_id = '{trained.dsirm_run}' AND query_id = '{row.query_id}' AND retrieved""",
+        """(SELECT query_id, text FROM queries WHERE source = 'log' ORDER BY frequency DESC, query_id LIMIT 2)
+           UNION ALL (SELECT query_id, text FROM queries WHERE split = 'test' AND NOT seen ORDER BY query_id LIMIT 2)""",
     )
-    both = result.scores.merge(scores, on="item_id", suffixes=("", "_stored"))
-    assert len(both) == len(scores) == len(result.scores)
-    np.testing.assert_allclose(both["score"], both["score_stored"], atol=1e-3)
-    np.testing.assert_allclose(both["score_without_sid"], both["score_without_sid_stored"], atol=1e-3)
+    assert len(asked) == 4
+    of_run = f"run_id = '{trained.dsirm_run}'"
+    for row in asked.itertuples():
+        where = f"{of_run} AND query_id = '{row.query_id}'"
+        stored = query(trained, f"SELECT sid, log_prob FROM beams WHERE {where} ORDER BY rank")
+        result = live.query(row.text)
+        assert result.beams["sid"].tolist() == stored["sid"].tolist()
+        np.testing.assert_allclose(result.beams["log_prob"], stored["log_prob"], atol=1e-4)
+        scores = query(trained, f"SELECT * FROM scores WHERE {where} AND retrieved")
+        both = result.scores.merge(scores, on="item_id", suffixes=("", "_stored"))
+        assert len(both) == len(scores) == len(result.scores)
+        assert np.ptp(both["score"]) > 0.5
+        for column in ("score", "score_without_sid", "score_sid_off"):
+            gap = (both[column] - both[f"{column}_stored"]).abs()
+            # One text encoded alone differs in its last bits: a tree's threshold may, now and then, lie between.
+            assert (gap < 1e-6).mean() > 0.95, column
+            assert gap.max() < 0.2, column
     item = result.scores.sort_values("rank")["item_id"].iloc[0]
     explained = live.explain(row.text, item)
     assert abs(explained.score - explained.reference - sum(explained.contributions.values())) < 1e-6

@@ -1,0 +1,118 @@
+"""Who may learn from what: supervision by fold without a log, training as of a day, one test set for every seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.config import Config, override, preset
+from engine.datasets.contract import Catalogue
+from engine.datasets.ingest import ingest, load
+from engine.runs import Run
+from engine.stages.inputs import PURCHASE_WEIGHT, Division, Vectors, divide
+from engine.stages.signals import collect_feedback
+from tests.conftest import Trained
+
+
+def divided(workspace: Path, catalogue: Catalogue, config: Config) -> Division:
+    return divide(Run.create(workspace, catalogue.fingerprint, config, {}), catalogue)
+
+
+@pytest.fixture(scope="module")
+def without_log(marketplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """The marketplace's items and judgments alone: ingest adds synthetic queries."""
+    folder = tmp_path_factory.mktemp("without-log")
+    shutil.copytree(marketplace, folder / "files")
+    (folder / "files" / "interactions.parquet").unlink()
+    return ingest(folder / "files", folder / "workspace").catalogue
+
+
+@pytest.fixture
+def logged(trained: Trained) -> Catalogue:
+    return load(trained.workspace, trained.fingerprint)
+
+
+def test_without_a_log_judgments_supervise_by_fold_beside_synthetic_queries(
+    without_log: Catalogue, tmp_path: Path
+) -> None:
+    catalogue = without_log
+    assert set(catalogue.interactions["source"]) == {"synthetic"}
+    config = preset("tiny")
+    division = divided(tmp_path, catalogue, config)
+    split, fold = division.split.split, division.split.fold
+    judged = catalogue.judgments.merge(catalogue.queries[["query_id"]].assign(split=split, fold=fold), on="query_id",
+                                       suffixes=("_given", ""))  # fmt: skip
+    relevant = judged[(judged["split"] == "train") & (judged["grade"] >= catalogue.settings.relevant_grade)]
+    assert len(relevant) > 50
+
+    assert len(division.seen) == config.split.folds + 1
+    names = catalogue.queries["query_id"].to_numpy()
+    supervising = set(zip(names[division.pair_query], catalogue.items["item_id"].to_numpy()[division.pair_item],
+                          strict=True))  # fmt: skip
+    expected = {(r.query_id, r.item_id) for r in relevant.itertuples()}
+    synthetic = catalogue.interactions[["query_id", "item_id"]]
+    assert supervising == expected | set(synthetic.itertuples(index=False, name=None))
+
+    for stack in range(len(division.seen)):
+        seen = set(names[division.seen[stack]])
+        mine = set(relevant["query_id"][relevant["fold"] != stack])
+        assert seen & set(judged["query_id"]) == mine, "a stack learns from the training queries of other folds alone"
+        assert set(names[division.pairs(stack)[0]]) == seen
+    assert not division.seen[division.producer, np.arange(len(names))].any(), "no producer saw its query"
+    assert not division.seen[:, np.isin(split, ["valid", "test"])].any()
+
+
+def test_a_log_supervises_in_place_of_judgments(logged: Catalogue, tmp_path: Path) -> None:
+    division = divided(tmp_path, logged, preset("tiny"))
+    log = logged.interactions.fillna({"clicks": 0, "purchases": 0})
+    log = log.assign(weight=log["clicks"] + PURCHASE_WEIGHT * log["purchases"])
+    by_pair = log.groupby(["query_id", "item_id"])["weight"].sum()
+    by_pair = by_pair[by_pair > 0]
+    names, items = logged.queries["query_id"].to_numpy(), logged.items["item_id"].to_numpy()
+    made = pd.Series(
+        division.pair_weight,
+        index=pd.MultiIndex.from_arrays(
+            [names[division.pair_query], items[division.pair_item]], names=["query_id", "item_id"]
+        ),
+    )
+    pd.testing.assert_series_equal(made.sort_index(), by_pair.sort_index(), check_names=False, check_dtype=False)
+
+
+def test_until_leaves_out_what_came_later(logged: Catalogue, tmp_path: Path) -> None:
+    day = "2025-04-15"
+    config = override(preset("tiny"), [f"split.until={day}"])
+    whole, past = (divided(tmp_path, logged, c) for c in (preset("tiny"), config))
+    log = logged.interactions
+    early = log[(log["date"].dt.strftime("%Y-%m-%d") <= day) & (log["clicks"] + log["purchases"] > 0)]
+    assert 0 < len(early) < (log["clicks"] + log["purchases"] > 0).sum()
+    names, items = logged.queries["query_id"].to_numpy(), logged.items["item_id"].to_numpy()
+    found = set(zip(names[past.pair_query], items[past.pair_item], strict=True))
+    assert found == set(early[["query_id", "item_id"]].itertuples(index=False, name=None))
+    assert past.seen[0].sum() < whole.seen[0].sum()
+    np.testing.assert_array_equal(past.split.split, whole.split.split)
+
+    run = Run.create(tmp_path, logged.fingerprint, config, {})
+    x = np.zeros((len(names), 1), dtype=np.float32)
+    feedback = collect_feedback(run, logged, Vectors(x[:0], x, None, None), past)
+    ungraded = ~feedback.graded
+    heard = set(zip(names[feedback.position[feedback.query[ungraded]]], items[feedback.item[ungraded]], strict=True))
+    assert heard == found, "memory forgets what came later too"
+
+
+def test_every_run_seed_meets_the_same_test_queries(without_log: Catalogue, tmp_path: Path) -> None:
+    drawn = dataclasses.replace(without_log, judgments=without_log.judgments.assign(split=None))
+    for catalogue, few in ((drawn, 10), (drawn, 10_000), (without_log, 10)):
+        first, second, other = (
+            divided(tmp_path, catalogue, override(preset("tiny", seed=seed), [f"split.cross_validate_below={few}", *more]))
+            for seed, more in ((0, []), (1, []), (0, ["split.seed=1"]))
+        )  # fmt: skip
+        for name in ("split", "fold", "cv_fold"):
+            np.testing.assert_array_equal(getattr(first.split, name), getattr(second.split, name), err_msg=name)
+        assert (first.split.split == "test").sum() > 20
+        drew_again = (other.split.split != first.split.split).any(), (other.split.cv_fold != first.split.cv_fold).any()
+        assert drew_again == (few == 10 and catalogue is drawn, few == 10_000), "split.seed alone draws anew"
