@@ -42,20 +42,36 @@ SIGNAL_MEANINGS = {
 }
 
 METHOD_NAMES = {
-    "dsirm": "DSIRM (contrastive codes, level 1 from categories)",
-    "tiger": "TIGER (RQ-VAE codes)",
-    "dsi": "DSI (hierarchical clustering)",
+    "dsirm": "DSIRM",
+    "tiger": "TIGER",
+    "dsi": "DSI",
     "rkmeans": "Residual k-means",
     "none": "No SIDs",
     "imported": "Imported",
-    "dsirm-no-contrastive": "DSIRM without contrastive training",
-    "dsirm-no-category": "DSIRM without category codes",
-    "dsirm-rotation": "DSIRM with the rotation trick",
-    "dsirm-dynamic": "DSIRM with dynamic codes",
-    "dsirm-2-levels": "DSIRM with 2 levels",
-    "dsirm-4-levels": "DSIRM with 4 levels",
-    "dsirm-half-k": "DSIRM with half the codes",
-    "dsirm-double-k": "DSIRM with twice the codes",
+    "dsirm-no-contrastive": "DSIRM, no contrastive training",
+    "dsirm-no-category": "DSIRM, no category codes",
+    "dsirm-rotation": "DSIRM, rotation trick",
+    "dsirm-dynamic": "DSIRM, dynamic encoding",
+    "dsirm-2-levels": "DSIRM, 2 levels",
+    "dsirm-4-levels": "DSIRM, 4 levels",
+    "dsirm-half-k": "DSIRM, half the codes",
+    "dsirm-double-k": "DSIRM, twice the codes",
+}
+METHOD_MEANINGS = {
+    "dsirm": "codes trained with queries by contrast, level 1 from categories",
+    "tiger": "codes of a residual-quantizing autoencoder (RQ-VAE)",
+    "dsi": "codes of hierarchical clustering",
+    "rkmeans": "codes of k-means on what the level before left over",
+    "none": "the rankers alone",
+    "imported": "the codes, beams or scores of another system",
+    "dsirm-no-contrastive": "the loss that draws queries to their items switched off",
+    "dsirm-no-category": "level 1 learnt like the others, not taken from categories",
+    "dsirm-rotation": "gradients pass the quantizer rotated, not copied",
+    "dsirm-dynamic": "the text encoder's last layer learns along",
+    "dsirm-2-levels": "two codes an item",
+    "dsirm-4-levels": "four codes an item",
+    "dsirm-half-k": "half as many codes a level",
+    "dsirm-double-k": "twice as many codes a level",
 }
 
 MLP, BOOSTED = "mlp", "boosted"
@@ -65,8 +81,18 @@ STRONGEST = {MLP: "strong", BOOSTED: "strong_gbm"}
 
 
 def method_name(method: str) -> str:
-    """A method in plain words; its own name where it is a new one."""
+    """A method in a few words; its own name where it is a new one."""
     return METHOD_NAMES.get(method, method)
+
+
+def method_in_words(method: str) -> str:
+    """A method with what it is: 'DSI: codes of hierarchical clustering'."""
+    return ": ".join(part for part in (method_name(method), METHOD_MEANINGS.get(method)) if part)
+
+
+def run_name(run_id: str, method: str) -> str:
+    """A run for a menu: 'TIGER · 1a2b3c4d'."""
+    return f"{method_name(method)} · {run_id.removeprefix(f'{method}-')}"
 
 
 def learner(ranker: str | None) -> str | None:

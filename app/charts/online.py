@@ -11,9 +11,9 @@ from app.charts.theme import ACCENT, LOSS, NEUTRAL, WITH_SID, WITHOUT_SID, style
 METRICS = {"uctr": ("UCTR, sessions with a click", ACCENT, "circle"),
            "uctcvr": ("UCTCVR, sessions with a purchase", LOSS, "diamond")}  # fmt: skip
 SOURCES = {
-    "judged": ("judged: click rate of its grade", ACCENT, ""),
-    "shown": ("shown: its own clicks", "#56B4E9", "/"),
-    "unmeasured": ("unmeasured: as measured items placed alike", NEUTRAL, "x"),
+    "judged": ("judged: click rate of its grade", ACCENT),
+    "shown": ("shown: its own clicks", "#56B4E9"),
+    "unmeasured": ("unmeasured: as measured items placed alike", NEUTRAL),
 }
 _READINGS = {
     "estimate": "<b>Estimate</b>",
@@ -32,8 +32,8 @@ def reading_name(scenario: str, decay: float, own: float) -> str:
 def simulation(figure: go.Figure) -> go.Figure:
     """Write 'simulation' into the figure, where a copied picture keeps it."""
     figure.add_annotation(
-        text="simulation", x=1, y=0, xref="paper", yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
-        font={"size": 22, "color": NEUTRAL}, opacity=0.55,
+        text="<b>SIMULATION</b>", x=1, y=1, xref="paper", yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
+        font={"size": 13, "color": NEUTRAL},
     )  # fmt: skip
     return figure
 
@@ -53,7 +53,8 @@ def effect(rows: pd.DataFrame) -> go.Figure:
         percent = 100 * part[["relative", "relative_low", "relative_high"]].astype(float)
         figure.add_scatter(
             x=percent["relative"], y=part["name"].map(place) + aside, mode="markers", name=label,
-            marker={"color": colour, "size": [13 if s == "estimate" else 8 for s in part["scenario"]], "symbol": symbol},
+            marker={"color": colour, "size": [13 if s == "estimate" else 8 for s in part["scenario"]], "symbol": symbol,
+                    "opacity": 1},
             error_x={
                 "type": "data", "symmetric": False, "array": percent["relative_high"] - percent["relative"],
                 "arrayminus": percent["relative"] - percent["relative_low"], "thickness": 2, "width": 3, "color": colour,
@@ -78,18 +79,18 @@ def sources(row: pd.Series) -> go.Figure:
     `row`: judged, shown, unmeasured and the same with the suffix `_without`, shares.
     """
     figure = go.Figure()
-    for name, (label, colour, pattern) in SOURCES.items():
+    for name, (label, colour) in SOURCES.items():
         shares = [100 * float(row[f"{name}_without"]), 100 * float(row[name])]
         figure.add_bar(
             orientation="h", y=["without SIDs", "with SIDs"], x=shares, name=label,
-            marker={"color": colour, "pattern": {"shape": pattern, "size": 5, "solidity": 0.25}},
-            text=[f"{s:.0f} %" if s >= 4 else "" for s in shares], textposition="inside", insidetextanchor="middle",
+            marker={"color": colour}, textangle=0, insidetextfont={"color": "#10181C"},
+            text=[f"{s:.0f} %" if s >= 6 else "" for s in shares], textposition="inside", insidetextanchor="middle",
             hovertemplate=f"{label}<br>%{{y}}: %{{x:.1f}} %<extra></extra>",
         )  # fmt: skip
     style(figure, height=240, x="Share of the replayed attention, % (simulation)", legend=True)
-    figure.update_layout(barmode="stack", legend={"y": 1.05})
+    figure.update_layout(barmode="stack", legend={"y": 1.05, "traceorder": "normal"})
     figure.update_xaxes(range=[0, 100])
-    return figure
+    return simulation(figure)
 
 
 def examination(model: pd.DataFrame) -> go.Figure:
@@ -116,4 +117,4 @@ def examination(model: pd.DataFrame) -> go.Figure:
     style(figure, height=240, x="Place", y="Sessions that look, % (simulation)", legend=True)
     figure.update_xaxes(dtick=1, showgrid=False)
     figure.update_yaxes(rangemode="tozero")
-    return figure
+    return simulation(figure)

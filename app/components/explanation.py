@@ -18,7 +18,7 @@ from app.fetch import current, fetch
 from app.queries import explain as queries
 from app.queries import snapshot as snapshot_queries
 from app.queries.snapshot import RunRow
-from app.rankers import BOOSTED, learner
+from app.rankers import BOOSTED, SIGNAL_NAMES, learner
 from engine.errors import RunError
 from engine.relevance.attribution import GROUPS, Attribution, boosted_players, shapley
 from engine.relevance.scorer import Scorer
@@ -170,10 +170,12 @@ def _depth(rows: pd.DataFrame) -> np.ndarray:
     return rows["match_level"].fillna(0).to_numpy(dtype=np.int64)
 
 
-def _place(feature: str) -> tuple[int, str]:
-    """Features without a SID first, then SID levels, each by signal."""
+def _place(feature: str) -> tuple[int, int, str]:
+    """Features without a SID first, then SID levels, each in the order of the signals."""
     head, _, signal = feature.partition(".")
-    return (int(head.removeprefix("sid_")), signal) if head.startswith("sid_") else (0, feature)
+    known = list(SIGNAL_NAMES)
+    level = int(head.removeprefix("sid_")) if head.startswith("sid_") else 0
+    return level, known.index(signal) if signal in known else len(known), feature
 
 
 def sid_level(feature: str) -> str:

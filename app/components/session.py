@@ -13,7 +13,7 @@ import streamlit as st
 from app.components import states
 from app.fetch import Current, current, fetch, root
 from app.queries import snapshot as queries
-from app.rankers import method_name
+from app.rankers import method_in_words, run_name
 from app.text import escape
 from engine.errors import SnapshotError
 from engine.store.snapshot import current_id
@@ -87,15 +87,13 @@ def _choose_run() -> str:
     asked = st.query_params.get("run")
     if asked and asked not in capable:
         states.bad_parameter("run", asked, f"Shown instead: {escape(first)}.")
-    names = dict(zip(runs["run_id"], runs["method"].map(method_name), strict=True))
+    names = {str(run): run_name(run, method) for run, method in zip(runs["run_id"], runs["method"], strict=True)}
     if len(capable) == 1:
         return first
     # Not bound to the address: a bound menu would write its words there, and links name runs by their id.
     if st.session_state.get("run_menu") not in capable or (asked in capable and asked != st.session_state["run_menu"]):
         st.session_state["run_menu"] = asked if asked in capable else first
-    chosen = st.selectbox(
-        "Run", capable, key="run_menu", format_func=lambda run: f"{names[run]} · {run}", on_change=_turn_to_run
-    )
+    chosen = st.selectbox("Run", capable, key="run_menu", format_func=names.__getitem__, on_change=_turn_to_run)
     if asked != chosen and chosen != first:
         st.query_params["run"] = chosen
     return str(chosen)
@@ -124,5 +122,5 @@ def _about() -> None:
     st.caption(escape(f"{info['dataset']}, {int(info['n_items'] or 0):,} items"))
     st.caption(escape(f"Run {where.run_id or 'none'}"))
     if where.run_id:
-        st.caption(escape(method_name(fetch(queries.run, where.run_id).method)))
+        st.caption(escape(method_in_words(fetch(queries.run, where.run_id).method)))
     st.caption(escape(f"{where.snapshot_id}, published {info['created_at']:%Y-%m-%d %H:%M} UTC"))

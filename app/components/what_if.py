@@ -19,17 +19,20 @@ def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
     """Set the match level or a dense feature: the exact new score, and the rank among the same candidates."""
     candidates = rows[rows["retrieved"]]
     st.caption(text.DEFINITIONS["what_if"])
-    left, right = st.columns([3, 2])
     own = ranker.values(pd.DataFrame([row]))[0]
     new = own.copy()
     level = int(row["match_level"] or 0)
+    _switch_signals(ranker, new)
+    left, right = st.columns([3, 2])
     with left:
         if ranker.match_levels:
             level = st.select_slider(
                 "SID match level", list(range(ranker.match_levels + 1)), value=level, key="match",
                 bind="query-params", help=text.DEFINITIONS["match"],
             )  # fmt: skip
-        _set_sid(ranker, new, int(level))
+        for column in ranker.run.columns:
+            if column.signal == "match":
+                new[ranker.columns.index(column.name)] = float(column.level <= level)
         columns = st.columns(2)
         shown = [name for name in DENSE_WIDGETS if name in ranker.columns]
         missing = "mm_missing" in ranker.columns and bool(own[ranker.columns.index("mm_missing")])
@@ -69,11 +72,8 @@ def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
         )  # fmt: skip
 
 
-def _set_sid(ranker: Ranker, values: np.ndarray, level: int) -> None:
-    """Set what a boosted ranker reads of the SID, in place: the match indicators, and signals taken back to the mean."""
-    for column in ranker.run.columns:
-        if column.signal == "match":
-            values[ranker.columns.index(column.name)] = float(column.level <= level)
+def _switch_signals(ranker: Ranker, values: np.ndarray) -> None:
+    """Take SID signals of a boosted ranker back to the query's mean candidate, in place, as a person switches them off."""
     if not ranker.signals:
         return
     names = [SIGNAL_NAMES.get(s, s) for s in ranker.signals]

@@ -51,7 +51,7 @@ def identity() -> None:
     took = f", {made} in {run['seconds'] / 60:.1f} minutes" if run["seconds"] == run["seconds"] else ""
     first = {"category": "level 1 belongs to categories", "kmeans": "level 1 is k-means cells (no categories)"}
     st.markdown(
-        f"Run **{escape(run_id)}**: {escape(rankers.method_name(run['method']))}, preset {escape(run['preset'])}, seed "
+        f"Run **{escape(run_id)}**: method {escape(rankers.method_name(run['method']))}, preset {escape(run['preset'])}, seed "
         f"{int(run['seed'])}{escape(took)}. Codes per level {escape(sizes)}"
         f"{escape('; ' + first[run['level1']]) if run['level1'] in first else ''}. {ranked(run)}"
     )
@@ -226,25 +226,30 @@ def gap() -> None:
 
 def gap_in_words(rows: pd.DataFrame) -> str:
     """The gap at the deepest level in a sentence, and what it means."""
-    deepest = rows[rows["level"] == rows["level"].max()].set_index("segment")["value"]
     level = int(rows["level"].max())
-    if not {"all", "split=train"} <= set(deepest.index):
-        return "This run has no training queries with judgments to compare the test queries with."
-    memory = deepest["split=train"] - deepest["all"]
-    fold = deepest.get("split=train, out of fold")
-    fair = (
-        "" if fold is None else f"; {text.number(fold, 'percent')} of the former by a generator that did not see them"
+    hit = rows[rows["level"] == level].set_index("segment")["value"].to_dict()
+    if not {"all", "split=train"} <= set(hit):
+        return "There are too few judged training queries to compare the test queries with."
+    said = {name: text.number(value, "percent") for name, value in hit.items()}
+    start = (
+        f"At level {level} the beams of a generator that was trained on a query hit {said['split=train']} of the time, "
     )
+    fair = "split=train, out of fold"
+    if fair in hit:
+        memory = hit["split=train"] - hit[fair]
+        told = (
+            f"{start}those of one that never saw it {said[fair]} ({text.number(memory, 'points')} on the same queries)"
+        )
+    else:
+        memory = hit["split=train"] - hit["all"]
+        told = f"{start}{text.number(memory, 'points')} more often than on test queries"
     meaning = (
-        "What training queries gain is memory, not skill: a ranker taught with it would trust SIDs too much, so it learns "
-        "from out-of-fold features alone."
+        "What is gained by having seen a query is memory, not skill: a ranker taught with it would trust SIDs too much, so "
+        "it learns from out-of-fold features alone."
         if memory > 0
-        else "Training queries gain nothing here; the ranker learns from out-of-fold features all the same."
+        else "Having seen a query gains nothing here; the ranker learns from out-of-fold features all the same."
     )
-    return (
-        f"At level {level} the beams hit {text.number(deepest['split=train'], 'percent')} of the queries that the generator was "
-        f"trained on, {text.number(deepest['all'], 'percent')} of the test queries ({text.number(memory, 'points')}){fair}. {meaning}"
-    )
+    return f"{told}. Test queries: {said['all']}. {meaning}"
 
 
 def ladder(metric: str) -> None:
@@ -330,12 +335,12 @@ def first() -> None:
                 verdict_badge(str(row["severity"]), "Note" if row["severity"] == "info" else None)
             with st.container(gap="xxsmall"):
                 st.markdown(f"**{escape(row['title'])}**")
-                if row["detail"]:
+                if isinstance(row["detail"], str):
                     st.caption(escape(row["detail"]))
             with st.container(width="content"):
                 link(row["page"], "See the evidence", row["params"] or EVIDENCE.get(row["kind"]))
     if len(found) > 8:
-        with st.expander(f"{len(found) - 8} more findings"):
+        with st.expander(text.plural(len(found) - 8, "more finding", "more findings")):
             table(
                 found.drop(columns=["params"]).iloc[8:], title="More findings", heading=False, full=lambda: found,
                 columns={"position": "#", "severity": "Severity", "title": "Finding", "detail": "Detail"},

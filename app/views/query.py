@@ -16,6 +16,7 @@ from app.components.states import bad_parameter, has_run, header, imported, noth
 from app.fetch import current, fetch, uncached
 from app.queries import query as queries
 from app.queries import snapshot as snapshot_queries
+from app.rankers import method_name
 
 ORDERS = {"most frequent": "frequency", "worst regression": "regression", "best gain": "gain", "A to Z": "text"}
 TIERS = ("all", "head", "torso", "tail")
@@ -261,7 +262,8 @@ def other_beams(given: Answer) -> None:
         return
     ours = set(fetch(queries.items_under, run, tuple(given.beams["sid"]))["item_id"])
     items = set(fetch(queries.items_under, base, tuple(theirs["sid"]))["item_id"])
-    _beam_table(theirs[["rank", "sid", "log_prob", "label"]], f"Run {base}", "base", given)
+    method = method_name(fetch(snapshot_queries.run, base).method)
+    _beam_table(theirs[["rank", "sid", "log_prob", "label"]], f"Run {base} ({method})", "base", given)
     st.caption(
         "Codes of two runs have nothing in common, so the runs are compared by the items their beams point at: "
         f"{len(ours & items):,} in both, {len(ours - items):,} only here, {len(items - ours):,} only in {text.escape(base)}."
