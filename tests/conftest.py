@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
+# A busy machine takes its time; that is no failure.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

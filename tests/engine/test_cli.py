@@ -15,7 +15,21 @@ import pytest
 from engine.cli import main
 from tests.conftest import ROOT, Trained
 
-COMMANDS = ("demo", "validate", "ingest", "train", "publish", "runs", "beams", "explain", "score", "status", "ablate", "judge", "import")
+COMMANDS = (
+    "demo",
+    "validate",
+    "ingest",
+    "train",
+    "publish",
+    "runs",
+    "beams",
+    "explain",
+    "score",
+    "status",
+    "ablate",
+    "judge",
+    "import",
+)
 
 
 class Result:
