@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -57,8 +57,8 @@ class LiveResult(NamedTuple):
     scores: pd.DataFrame
     contributions: pd.DataFrame
     """Of the ranked items that a snapshot would explain too (`retrieval.explained`)."""
-    reference: dict[str, float]
-    """Score and dense features that contributions are measured from."""
+    reference: dict[str, Any]
+    """Score and dense features that contributions are measured from; for a boosted ranker its `signals` too."""
     timings_ms: dict[str, float]
     """import (loading once, already spent), encode, beam, score, total (without import)."""
 
@@ -111,7 +111,8 @@ class LiveRun:
         self._generator = load_decoder(config.generator, run.stage_folder("generate") / "stack0" / "model", self.trie)
         scorers = load_scorers(run)
         self._with, self._without = scorers[main_ranker(config)], scorers[baseline_ranker(config)]
-        if config.ranker.kind == "boosted":
+        self._boosted = config.ranker.kind == "boosted"
+        if self._boosted:
             self._prepare_signals(run, catalogue, own)
         self.load_ms = (time.perf_counter() - began) * 1000
 
@@ -147,6 +148,7 @@ class LiveRun:
             {
                 "score": float(made.reference_score[0]),
                 **dict(zip(DENSE, scored.reference[0, : len(DENSE)].tolist(), strict=True)),
+                **({"signals": scored.reference[0, len(DENSE) :].tolist()} if self._boosted else {}),
             },
             {
                 "import": self.load_ms,
@@ -237,7 +239,7 @@ class LiveRun:
         ).astype(np.float64)
         match = match_pairs(self._codes, beams, query, item)
         table = Table(DENSE, dense, match.level)
-        if self.config.ranker.kind == "boosted":
+        if self._boosted:
             table = self._with_signals(table, text, x, beams, query, item, first)
         retrieved = first > 0
         reference = reference_points(table.values[retrieved], query[retrieved], 1, table.columns)
@@ -259,6 +261,8 @@ class LiveRun:
             expected=self._with.expected_grade(score),
             expected_without=self._without.expected_grade(without),
         )
+        if self._boosted:
+            scores["signals"] = list(table.values[:, len(DENSE) :])
         return _Scored(item, table, scores, reference)
 
     def _with_signals(
@@ -289,7 +293,7 @@ class LiveRun:
 
     def _attribute(self, scored: _Scored, rows: np.ndarray) -> Attribution:
         reference = np.broadcast_to(scored.reference, (len(rows), scored.reference.shape[1]))
-        columns = self._signal_columns if self.config.ranker.kind == "boosted" else None
+        columns = self._signal_columns if self._boosted else None
         return attribute(self._with, scored.table.take(rows), reference, columns)
 
 
