@@ -24,9 +24,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; skips where there is none, unless SIDSCOPE_REQUIRE_BROWSER=1."""
+    """A headless Chromium; skips where there is none, unless SIDSCOPE_REQUIRE_BROWSER=1.
+
+    Closed with the package: as long as it is open, its event loop runs in this thread, and no other test could
+    run one of its own.
+    """
     opened = chromium()
     try:
         found = opened.__enter__()
@@ -39,7 +43,7 @@ def browser() -> Iterator[Browser]:
     opened.__exit__(None, None, None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def published(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the trained workspace, so that leases and publications of these tests touch nobody else's."""
     folder = tmp_path_factory.mktemp("published") / "workspace"
@@ -47,7 +51,7 @@ def published(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The dashboard over the trained marketplace."""
     with serve(published, tmp_path_factory.mktemp("log") / "app.log") as running:
@@ -68,7 +72,7 @@ class Snapshot:
         self._open.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def snapshot(published: Path) -> Iterator[Snapshot]:
     """The snapshot that `server` shows first."""
     opened = Snapshot(published)
