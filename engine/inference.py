@@ -5,9 +5,11 @@ The one engine module that the dashboard's views may import, lazily: it loads to
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -44,6 +46,9 @@ from engine.stages.scoring import (
 )
 from engine.stages.threads import one_thread
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 LIVE_ID = "live"
 """query_id of what was not in the snapshot."""
 
@@ -77,6 +82,17 @@ class _Scored(NamedTuple):
     scores: pd.DataFrame
     reference: np.ndarray
     """(1, F)."""
+
+
+def _threads_as_trained(method: Callable[Concatenate[LiveRun, P], R]) -> Callable[Concatenate[LiveRun, P], R]:
+    """Answer on one thread with the compact generator, on every core with a language model."""
+
+    @functools.wraps(method)
+    def answering(self: LiveRun, *args: P.args, **kwargs: P.kwargs) -> R:
+        with one_thread(self.config.generator.kind == "compact"):
+            return method(self, *args, **kwargs)
+
+    return answering
 
 
 class LiveRun:
@@ -121,7 +137,7 @@ class LiveRun:
         """Load a finished run. Raises RunError or ModelError."""
         return cls(Run.load(workspace, run_id))
 
-    @one_thread()
+    @_threads_as_trained
     def query(self, text: str, *, width: int | None = None) -> LiveResult:
         """Answer any text. Raises DataError when it is empty."""
         began = time.perf_counter()
@@ -159,7 +175,7 @@ class LiveRun:
             },
         )
 
-    @one_thread()
+    @_threads_as_trained
     def explain(self, text: str, item_id: str) -> Explained:
         """Contributions of any item of the catalogue, retrieved or not. Raises DataError for an unknown item."""
         item = self._item(item_id)
@@ -170,7 +186,7 @@ class LiveRun:
         values = dict(zip(made.features, made.values[0].tolist(), strict=True))
         return Explained(float(made.score[0]), float(made.reference_score[0]), values)
 
-    @one_thread()
+    @_threads_as_trained
     def width_that_keeps(self, text: str, item_id: str, cap: int = 256) -> int | None:
         """The narrowest beam that holds the item's whole SID, found by real searches; None beyond `cap`."""
         wanted = self._codes[self._item(item_id)]

@@ -18,8 +18,8 @@ from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
-    "vectors": 1, "division": 2, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 1, "tokenize": 3, "generate": 1,
-    "match": 1, "signals": 1, "rank": 2, "score": 2, "evaluate": 2, "audit": 2, "project": 1,
+    "vectors": 1, "division": 2, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 2, "tokenize": 3, "generate": 1,
+    "match": 1, "signals": 1, "rank": 3, "score": 2, "evaluate": 2, "audit": 2, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 
@@ -43,7 +43,9 @@ def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | 
         division = inputs.divide(run, catalogue)  # who may learn from what: splits, folds, supervision
         pairs = inputs.collect(run, catalogue, vectors)  # BM25 + dense candidates, and the judged pairs
         features = inputs.measure(run, catalogue, vectors, pairs, division)  # dm, mm_dm, ct, qs
-        own = signals.own_item(run, catalogue, vectors, division, pairs)  # what feedback and words say of one item
+        own = signals.own_item(
+            run, catalogue, vectors, division, pairs
+        )  # what needs no SID: the item's own feedback and words
         sids = beams = matches = richer = None
         if config.method != "none":
             sids = identifiers.tokenize(run, catalogue, vectors, division)  # section 1: items to SIDs
@@ -84,12 +86,7 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
             "Name runs of one catalogue with --run."
         )
     catalogue = load(workspace, fingerprints.pop())
-    shown = min(
-        found,
-        key=lambda run: (
-            ("none", "imported").index(run.config.method) + 1 if run.config.method in ("none", "imported") else 0
-        ),
-    )
+    shown = min(found, key=lambda run: {"none": 1, "imported": 2}.get(run.config.method, 0))
     return snapshot.publish(
         workspace,
         snapshot=publication.snapshot_row(catalogue, shown),

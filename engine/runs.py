@@ -71,6 +71,8 @@ class Run:
     fingerprint: str
     config: Config
     watcher: Watcher = field(default_factory=Watcher)
+    versions: Mapping[str, object] = field(default_factory=dict)
+    """Of each stage's code, by stage; a loaded run computes no shared stage and has none."""
     marks: list[StageMark] = field(default_factory=list)
 
     @classmethod
@@ -90,7 +92,7 @@ class Run:
         write_text(
             folder / "config.json", json.dumps({"fingerprint": fingerprint, "config": json.loads(config.to_json())})
         )
-        return cls(run_id, folder, workspace, fingerprint, config, watcher or Watcher())
+        return cls(run_id, folder, workspace, fingerprint, config, watcher or Watcher(), versions)
 
     @classmethod
     def load(cls, workspace: Path, run_id: str) -> Run:
@@ -118,8 +120,9 @@ class Run:
         return self._once(name, title, self.stage_folder(name), body)
 
     def shared(self, name: str, title: str, key: Iterable[Any], body: StageBody) -> Path:
-        """The same for a stage that depends on `key` alone and is computed once for all runs."""
-        folder = self.workspace / "cache" / f"{name}-{_hash(self.fingerprint, *map(str, key))[:16]}"
+        """The same for a stage that depends on `key` and its code's version alone and is computed once for all runs."""
+        known = _hash(self.fingerprint, str(self.versions.get(name)), *map(str, key))
+        folder = self.workspace / "cache" / f"{name}-{known[:16]}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.with_suffix(".lock")):
             self._once(name, title, folder, body)

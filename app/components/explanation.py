@@ -26,8 +26,6 @@ from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
 
 DENSE = tuple(column for columns in GROUPS.values() for column in columns)
-CENTRED = "_centred"
-"""Ending of a dense column less its mean over the query's candidates."""
 
 
 class Explanation(NamedTuple):
@@ -84,7 +82,7 @@ class Ranker(NamedTuple):
         point = np.broadcast_to(self.point, values.shape)
         if isinstance(self.scorer, TreeScorer):
             sid = tuple((c.name, c.signal, c.level) for c in self.run.columns if c.signal is not None)
-            return tree_shapley(self.scorer, values, point, boosted_players(self.columns, sid, CENTRED))
+            return tree_shapley(self.scorer, values, point, boosted_players(self.columns, sid))
         return shapley(self.scorer, values, None if self.scorer.levels is None else match_level, point)
 
 

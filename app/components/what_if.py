@@ -8,9 +8,10 @@ import streamlit as st
 
 from app import text
 from app.charts.waterfall import arrow
-from app.components.explanation import CENTRED, Ranker
+from app.components.explanation import Ranker
 from app.components.metric import metric_card
 from app.rankers import SIGNAL_NAMES, unit
+from engine.relevance.attribution import CENTRED_SUFFIX
 
 DENSE_WIDGETS = ("dm", "mm_dm", "ct", "qs", "qs_coverage", "qs_numbers")
 
@@ -52,8 +53,8 @@ def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
                     text.feature_name(name), low, high, float(own[k]), step=(high - low) / 200, format="%.3f",
                     key=f"set_{name}", bind="query-params", help="From the lowest to the highest among this query's candidates.",
                 )  # fmt: skip
-            if name + CENTRED in ranker.columns:  # the query's mean stays where it is
-                new[ranker.columns.index(name + CENTRED)] += new[k] - own[k]
+            if name + CENTRED_SUFFIX in ranker.columns:  # the query's mean stays where it is
+                new[ranker.columns.index(name + CENTRED_SUFFIX)] += new[k] - own[k]
         st.button("Back to its own values", icon=":material/undo:", on_click=reset, type="tertiary")
     score = float(ranker.predict(new[None], np.array([int(level)]))[0])
     others = candidates.loc[candidates["item_id"] != row["item_id"], "score"].to_numpy(dtype=float)

@@ -27,20 +27,20 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Players and their dense columns: a flag moves with its value, all lexical columns move together."""
 
+CENTRED_SUFFIX = "_centred"
+"""Ending of a dense column's name less its mean over the query's candidates."""
+
 _CHUNK = 128
 
 
-def boosted_players(
-    columns: Sequence[str], sid: Sequence[tuple[str, str, int]], centred: str = "_centred"
-) -> dict[str, tuple[str, ...]]:
+def boosted_players(columns: Sequence[str], sid: Sequence[tuple[str, str, int]]) -> dict[str, tuple[str, ...]]:
     """Players of a boosted ranker that reads `columns`: the dense groups, list-centred twins with their columns; `own`,
-    what is known of the very item; then `sid_<level>.<signal>` for each level and signal of `sid` (column, signal,
-    level), by level."""
+    what is known of the very item and of the query (which is the same for the reference, so tells nothing); then
+    `sid_<level>.<signal>` for each level and signal of `sid` (column, signal, level), by level."""
     groups = {
-        name: tuple(c for c in columns if c in group or c.removesuffix(centred) in group)
-        for name, group in GROUPS.items()
+        name: tuple(c for c in columns if c.removesuffix(CENTRED_SUFFIX) in group) for name, group in GROUPS.items()
     }
-    groups["own"] = tuple(c for c in columns if c.startswith("own_"))
+    groups["own"] = tuple(c for c in columns if c.startswith(("own_", "query_")))
     for level in sorted({level for _, _, level in sid}):
         for signal in dict.fromkeys(signal for _, signal, _ in sid):
             own = tuple(c for c, s, at in sid if (s, at) == (signal, level) and c in columns)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from engine.relevance.attribution import GROUPS
+from engine.relevance.attribution import CENTRED_SUFFIX, GROUPS
 from engine.relevance.lexical import LEXICAL, LexicalIndex
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 DENSE = ("dm", "mm_dm", "mm_missing", "ct", *LEXICAL)
 """Column order of the dense block."""
 
-CENTRED = tuple(f"{name}_centred" for name in DENSE if name != "mm_missing")
+CENTRED = tuple(f"{name}{CENTRED_SUFFIX}" for name in DENSE if name != "mm_missing")
 """Columns of `centre`: the trick that a baseline ranker gets too."""
 
 _CHUNK = 65_536
@@ -84,8 +84,8 @@ def centre(dense: np.ndarray, query: np.ndarray, listed: np.ndarray, n_queries: 
     missing = dense[:, DENSE.index("mm_missing")] > 0
     out = np.empty((len(dense), len(CENTRED)))
     for column, name in enumerate(CENTRED):
-        value = dense[:, DENSE.index(name.removesuffix("_centred"))]
-        has = ~missing if name == "mm_dm_centred" else np.ones(len(dense), dtype=bool)
+        value = dense[:, DENSE.index(name.removesuffix(CENTRED_SUFFIX))]
+        has = ~missing if name == f"mm_dm{CENTRED_SUFFIX}" else np.ones(len(dense), dtype=bool)
         counted = np.flatnonzero(listed & has)
         count = np.bincount(query[counted], minlength=n_queries)
         total = np.bincount(query[counted], weights=value[counted], minlength=n_queries)

@@ -173,6 +173,16 @@ def test_code_version_config_seed_and_input_change_the_run(tmp_path: Path) -> No
     assert name() in names
 
 
+def test_a_shared_stage_is_done_anew_when_its_code_changed(tmp_path: Path) -> None:
+    def share(version: int, seed: int) -> Path:
+        run = Run.create(tmp_path, "f", preset("tiny", seed=seed), {"own": version})
+        return run.shared("own", "Anything", ("key",), lambda folder, _: done.append((version, seed)))
+
+    done: list[tuple[int, int]] = []
+    assert share(1, 0) == share(1, 1) != share(2, 1)
+    assert done == [(1, 0), (2, 1)]
+
+
 def test_unknown_and_unfinished_runs_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="No finished run"):
         pipeline.publish(tmp_path)

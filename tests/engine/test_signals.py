@@ -20,6 +20,7 @@ from engine.relevance.signals.logp import FLOOR, LogProbability
 from engine.relevance.signals.match import Match
 from engine.relevance.signals.memory import BANDWIDTHS, PSEUDO_COUNT, SHARPNESS, KernelMemory, Memory
 from engine.relevance.signals.nearest import nearest_titles
+from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.prefixes import by_query, prefixes
 from engine.relevance.signals.protocol import Asked, Feedback, Shelf, Signal
 from engine.relevance.signals.tower import DenseTower, Tower
@@ -372,6 +373,15 @@ def test_cluster_takes_the_best_stack_too():
 def test_a_query_of_unknown_words_says_nothing():
     for signal in (ClusterLanguageModel(), TitlesLanguageModel()):
         assert (signal.fit(small_shelf(), seed=0).measure(ask(["zebra", ""]), *PAIRS).values == 0).all()
+
+
+def test_own_columns_tell_the_rarity_of_the_querys_words():
+    fitted = OwnItem(neighbours=5).fit(small_shelf(), seed=0)
+    texts = ["red red bed zebra", "", "zebra", "sofa"]
+    values = fitted.measure(ask(texts), np.repeat(np.arange(4), 2), np.tile([0, 3], 4)).values[:, 4:]
+    red, bed, sofa = -np.log([0.3, 0.1, 0.2])  # of ten tokens in all titles
+    rows = [[3, (2 * red + bed) / 3, bed, red], [0] * 4, [0] * 4, [1, sofa, sofa, sofa]]
+    np.testing.assert_allclose(values, np.repeat(rows, 2, axis=0), rtol=1e-6)
 
 
 def test_titles_language_model_counts_the_nearest_titles():

@@ -18,6 +18,7 @@ from engine.relevance.lexical import tokenize
 from engine.relevance.prefix import match_pairs
 from engine.relevance.signals.cluster import SMOOTHING
 from engine.relevance.signals.memory import PSEUDO_COUNT, SHARPNESS
+from engine.relevance.signals.own import OWN
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
 from engine.runs import Run
@@ -238,9 +239,15 @@ def own_by_hand(stored: Stored) -> Callable[..., list[float]]:
             np.log1p(weight),
             share[clicks["item_id"] == items[i]].sum() / share.sum(),
             float(np.mean(fits)) if fits else 0.0,
+            *query_by_hand([-np.log(background[w]) for w in asked]),
         ]
 
     return columns
+
+
+def query_by_hand(rarity: list[float]) -> list[float]:
+    """Number, mean, highest, lowest; zeros where no word is known."""
+    return [len(rarity), np.mean(rarity), max(rarity), min(rarity)] if rarity else [0.0] * 4
 
 
 def test_own_columns_never_count_the_querys_own_feedback(stored: Stored) -> None:
@@ -250,7 +257,7 @@ def test_own_columns_never_count_the_querys_own_feedback(stored: Stored) -> None
     of_train = stored.judged[split == "train"]
     both = [row for row in of_train if (pairs.query[row], pairs.item[row]) in clicked]
     chosen = [*of_train[:: len(of_train) // 15], *both[:15], *stored.judged[split == "test"][::97]]
-    at = [stored.named.index(name) for name in ("own_grade", "own_evidence", "own_clicks", "own_words")]
+    at = [stored.named.index(name) for name in OWN]
     leaking = 0
     for row in chosen:
         found = np.asarray(stored.scores["signals"][row])[at]
@@ -311,7 +318,7 @@ def test_contributions_follow_from_the_stored_columns_and_reference(stored: Stor
         for name, group in {"dm": ["dm"], "mm_dm": ["mm_dm", "mm_missing"], "ct": ["ct"],
                             "qs": ["qs", "qs_coverage", "qs_numbers"]}.items()
     }  # fmt: skip
-    players["own"] = ("own_grade", "own_evidence", "own_clicks", "own_words")
+    players["own"] = OWN
     sid = stored.columns["sid"]
     for name, signal, level in zip(*sid, strict=True):
         if signal in stored.run.config.signals.served:

@@ -12,7 +12,7 @@ from scipy import sparse
 from engine.relevance.signals.nearest import nearest_titles
 from engine.relevance.signals.prefixes import Prefixes, at_level, by_query, prefixes
 from engine.relevance.signals.protocol import Asked, Column, Learns, Measured, Shelf
-from engine.relevance.signals.words import query_words
+from engine.relevance.signals.words import collection_model, query_words, word_shares
 
 SMOOTHING = 10.0
 """mu: tokens of the parent prefix (or of the collection) added to those of a prefix (Dirichlet smoothing); about the
@@ -59,19 +59,6 @@ def _tree(stack: Prefixes, words: sparse.csr_matrix, background: np.ndarray) -> 
     return _Tree(stack, levels)
 
 
-def _background(words: sparse.csr_matrix) -> np.ndarray:
-    """(V,) float64 p(w | collection); every word of the vocabulary is in some title."""
-    count = np.asarray(words.sum(axis=0), dtype=np.float64).ravel()
-    return count / max(count.sum(), 1.0)
-
-
-def _shares(texts: list[str], vocabulary: Mapping[str, int]) -> sparse.csr_matrix:
-    """(Q, V) float32: the share of each known word among the query's known words."""
-    counts = query_words(texts, vocabulary)
-    total = np.asarray(counts.sum(axis=1)).ravel()
-    return (sparse.diags((1.0 / np.maximum(total, 1.0)).astype(np.float32)) @ counts).tocsr()
-
-
 @dataclass(frozen=True)
 class _FittedTrees:
     trees: list[_Tree]
@@ -85,7 +72,7 @@ class _FittedTrees:
         mean, best = values[:, :levels], values[:, levels:]
         best[:] = -np.inf
         for part in by_query(pair_query, max(max(stack.size) for stack in stacks)):
-            share = _shares([asked.texts[q] for q in part.query], self.vocabulary)
+            share = word_shares(query_words([asked.texts[q] for q in part.query], self.vocabulary))
             used = np.unique(share.indices)
             share = share[:, used]
             asks = (np.diff(share.indptr) > 0).astype(np.float32)[part.row]
@@ -124,7 +111,7 @@ class ClusterLanguageModel:
         return tuple(Column(f"{kind}_{level}", level) for kind in ("cluster", "best") for level in range(1, levels + 1))
 
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTrees:
-        background = _background(shelf.words)
+        background = collection_model(shelf.words)
         trees = [_tree(prefixes(codes), shelf.words, background) for codes in shelf.stacks]
         return _FittedTrees(trees, shelf.vocabulary)
 
@@ -141,7 +128,7 @@ class _FittedTitles:
         values = np.zeros((len(pair_query), len(NEIGHBOURHOODS)), dtype=np.float32)
         length = np.asarray(self.words.sum(axis=1), dtype=np.float64).ravel()
         for part in by_query(pair_query, len(self.words.indptr)):
-            share = _shares([asked.texts[q] for q in part.query], self.vocabulary)
+            share = word_shares(query_words([asked.texts[q] for q in part.query], self.vocabulary))
             for r in range(len(part.query)):
                 pair = part.pair[part.row == r]
                 word = share[r].indices
@@ -176,4 +163,4 @@ class TitlesLanguageModel:
 
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTitles:
         near = nearest_titles(shelf.item_x, max(NEIGHBOURHOODS)) if arrays is None else arrays["near"]
-        return _FittedTitles(shelf.words, _background(shelf.words), near, shelf.vocabulary)
+        return _FittedTitles(shelf.words, collection_model(shelf.words), near, shelf.vocabulary)

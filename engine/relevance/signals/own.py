@@ -1,21 +1,28 @@
-"""What words and past queries say of the item itself: the limit of prefixes that hold one item, and no SID's merit.
+"""What needs no SID: words and past queries on the very item (the limit of prefixes that hold one item), and the query's
+own words.
 
-Every prefix holds the item that is measured, so that part of what `memory` and `cluster` say would be said without
-any SID. A baseline that lacks these columns flatters SIDs: shuffled ones "gain" as much (docs/LOG.md).
+Every prefix holds the item that is measured, and how well a query's words fit *any* titles tells how rare they are, so
+that a part of what `memory` and `cluster` say would be said without any SID. A baseline that lacks these columns
+flatters SIDs: shuffled ones "gain" as much (docs/LOG.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from engine.relevance.signals.cluster import ClusterLanguageModel
 from engine.relevance.signals.memory import Memory
 from engine.relevance.signals.protocol import Asked, Column, Fitted, Learns, Measured, Shelf
+from engine.relevance.signals.words import collection_model, query_words, word_shares
 
-OWN = ("own_grade", "own_evidence", "own_clicks", "own_words")
+OWN = (
+    "own_grade", "own_evidence", "own_clicks", "own_words",
+    "query_words", "query_rarity", "query_rarest", "query_commonest",
+)  # fmt: skip
 """Columns, in order."""
 
 
@@ -23,14 +30,29 @@ OWN = ("own_grade", "own_evidence", "own_clicks", "own_words")
 class _FittedOwn:
     memory: Fitted
     words: Fitted
+    rarity: np.ndarray
+    """(V,) float32 -log p(w | collection) of each known word."""
+    vocabulary: Mapping[str, int]
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         said = self.memory.measure(asked, pair_query, pair_item)
         words = self.words.measure(asked, pair_query, pair_item)
         # Every prefix is one item: the best of all stacks, the second column of words, is the first again.
-        values = np.column_stack([said.values, words.values[:, 0]])
+        values = np.column_stack([said.values, words.values[:, 0], self._query(asked.texts)[pair_query]])
         assert values.shape[1] == len(OWN)
         return Measured(values, said.read)
+
+    def _query(self, texts: Sequence[str]) -> np.ndarray:
+        """(Q, 4) float32; zeros for a query of unknown words."""
+        counts = query_words(texts, self.vocabulary)
+        rare = sparse.csr_matrix((self.rarity[counts.indices], counts.indices, counts.indptr), shape=counts.shape)
+        some = np.flatnonzero(np.diff(rare.indptr))
+        rarest, commonest = np.zeros(len(texts)), np.zeros(len(texts))
+        if len(some):  # the words of a query stand together: reduce from one beginning to the next
+            rarest[some] = np.maximum.reduceat(rare.data, rare.indptr[some])
+            commonest[some] = np.minimum.reduceat(rare.data, rare.indptr[some])
+        mean = word_shares(counts) @ self.rarity
+        return np.column_stack([counts.sum(axis=1), mean, rarest, commonest]).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {}
@@ -39,7 +61,9 @@ class _FittedOwn:
 @dataclass(frozen=True)
 class OwnItem:
     """`own_grade`, `own_evidence`, `own_clicks`: as `Memory`'s, of the nearest past queries' feedback on this very item;
-    `own_words`: as the cluster language model's, of the item's own title."""
+    `own_words`: as the cluster language model's, of the item's own title. `query_words`: how many of the query's words
+    some title holds; `query_rarity`, `query_rarest`, `query_commonest`: mean, highest and lowest of their
+    -log p(w | collection), the same for every item."""
 
     neighbours: int
     name: str = "own"
@@ -52,4 +76,9 @@ class OwnItem:
 
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedOwn:
         alone = shelf._replace(stacks=[np.arange(len(shelf.item_x))[:, None]])
-        return _FittedOwn(Memory(self.neighbours).fit(alone, seed=seed), ClusterLanguageModel().fit(alone, seed=seed))
+        return _FittedOwn(
+            Memory(self.neighbours).fit(alone, seed=seed),
+            ClusterLanguageModel().fit(alone, seed=seed),
+            -np.log(collection_model(shelf.words)).astype(np.float32),
+            shelf.vocabulary,
+        )

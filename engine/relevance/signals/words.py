@@ -22,6 +22,18 @@ def query_words(texts: Sequence[str], vocabulary: Mapping[str, int]) -> sparse.c
     return _counts([[vocabulary[t] for t in tokenize(text) if t in vocabulary] for text in texts], len(vocabulary))
 
 
+def collection_model(words: sparse.csr_matrix) -> np.ndarray:
+    """(V,) float64 p(w | collection) of titles' counts `words` (N, V); every word of the vocabulary is in some title."""
+    count = np.asarray(words.sum(axis=0), dtype=np.float64).ravel()
+    return count / max(count.sum(), 1.0)
+
+
+def word_shares(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """(Q, V) float32: the share of each known word among the query's known words `counts`."""
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    return (sparse.diags((1.0 / np.maximum(total, 1.0)).astype(np.float32)) @ counts).tocsr()
+
+
 def _counts(rows: Sequence[Sequence[int]], width: int) -> sparse.csr_matrix:
     length = np.array([len(row) for row in rows], dtype=np.int64)
     column = np.fromiter((c for row in rows for c in row), dtype=np.int64, count=int(length.sum()))
