@@ -30,8 +30,8 @@ DEFINITIONS = {
     "torso = the next 30 %, tail = the rest.",
     "ladder": "Rankers on the same rows, folds, seed and test queries, in two families. Each is measured against the strong "
     "ranker of its own family, which has text, image, category and word features and no SID; the boosted one also has them "
-    "less their mean over the query's candidates, and what past queries and words tell of the very item, which needs no "
-    "code. A signal's dense twin is the same idea without SIDs: what the twin does "
+    "less their mean over the query's candidates, what past queries and words tell of the very item, and how rare the "
+    "query's words are: none of it needs a code. A signal's dense twin is the same idea without SIDs: what the twin does "
     "not reach, the discrete codes add. Shuffled SIDs must add nothing. Naive training reads features made by models that "
     "saw the query: it shows what leakage would cost. Interval: bootstrap by query, 95 %.",
     "train_gap": "Hits: queries with a relevant item among the beams, to that depth. Trained on: training queries, by the "
