@@ -136,7 +136,7 @@ class GeneratorConfig:
     lora_rank: int = 0
     """full: rank of LoRA adapters; 0 trains every weight."""
     accumulate: int = 1
-    """full: micro-batches a step is cut into (less memory, same result)."""
+    """full: micro-batches a step is cut into: less memory, the same gradient up to rounding."""
     max_tokens: int = 32
     """full: the query's text is cut after this many tokens."""
     hidden: int = 128
@@ -413,10 +413,11 @@ def _parse(text: str, kind: str, name: str) -> Any:
 def codebook_sizes(n_items: int, n_categories: int, levels: int = 3, factor: float = 1.0) -> tuple[int, ...]:
     """Codes per level for a catalogue: about 5-10 items an occupied prefix (METHOD section 1).
 
-    K1 = categories used, or k-means cells where there are none; each deeper level takes the power of two
+    K1 = categories used, or k-means cells where there are fewer than two; each deeper level takes the power of two
     nearest to what is left divided by 7, clamped to 8..512. `factor` multiplies the sizes that no category sets.
     """
-    first = n_categories or max(2, round(factor * max(8, min(216, round(math.sqrt(n_items / 7))))))
+    cells = max(2, round(factor * max(8, min(216, round(math.sqrt(n_items / 7))))))
+    first = n_categories if n_categories > 1 else cells
     sizes = [first]
     left = n_items / first
     for _ in range(levels - 1):

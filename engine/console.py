@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -138,7 +140,7 @@ class Board:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
     """Print a table; text from data is shown as text, never as markup."""
     drawn = Table(
-        title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        title=escape(title), title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for name in columns:
         drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
@@ -160,7 +162,20 @@ def fail(message: str) -> None:
 def machine_line(as_json: bool, **values: Any) -> None:
     """With --json, the last line of the output: one JSON object."""
     if as_json:
-        out.print(json.dumps(values, default=str), markup=False, soft_wrap=True)
+        out.print(json.dumps(_plain(values), default=str, allow_nan=False), markup=False, soft_wrap=True)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: lists for arrays, null for what is missing."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(name): _plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if value is pd.NA or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
 
 
 def _text(value: Any) -> str:

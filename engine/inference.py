@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from engine.audit.lost import needed_width
-from engine.datasets.contract import Catalogue
+from engine.datasets.contract import Catalogue, normalise_query
 from engine.datasets.ingest import load
-from engine.encoders import TextEncoder, load_encoder
+from engine.encoders.loading import load_encoder
+from engine.encoders.protocol import TextEncoder
 from engine.errors import DataError, RunError
 from engine.generator.beam import BeamSearch, beam_search
 from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
@@ -113,7 +114,7 @@ class LiveRun:
         self._item_images = image_matrix(self.items["image_embedding"].tolist())
         known = catalogue.queries.dropna(subset=["image_space_embedding"])
         # Text cannot be embedded into the images' space here: only queries of the data have that vector.
-        self._query_image = dict(zip(map(_normal, known["text"]), known["image_space_embedding"], strict=True))
+        self._query_image = dict(zip(map(normalise_query, known["text"]), known["image_space_embedding"], strict=True))
         classifier = load_arrays(run.shared_folder("category") / "classifier.safetensors")
         self._item_category = classifier.pop("item_category")
         self._classifier = CategoryClassifier.from_arrays(classifier)
@@ -228,7 +229,7 @@ class LiveRun:
         self._own = OwnItem(run.config.signals.neighbours).fit(shelf, seed=0)
         self._fitted = signals.load_fitted(run, shelf)
         groups = signals.query_groups(catalogue)
-        self._group = dict(zip(map(signals.spelling, catalogue.queries["text"]), groups.tolist(), strict=True))
+        self._group = dict(zip(map(normalise_query, catalogue.queries["text"]), groups.tolist(), strict=True))
         self._signal_columns = signals.load_columns(run.stage_folder("signals"))["sid"]
 
     def _search(
@@ -248,7 +249,9 @@ class LiveRun:
         dense = np.column_stack(
             [
                 cosine(x, self._item_x[item], query, np.arange(len(item))),
-                multimodal(image_matrix([self._query_image.get(_normal(text))]), self._item_images, query, item),
+                multimodal(
+                    image_matrix([self._query_image.get(normalise_query(text))]), self._item_images, query, item
+                ),
                 self._classifier.agreement(x, query, item, self._item_category),
                 self._lexical.features([text], query, item),
             ]
@@ -295,7 +298,7 @@ class LiveRun:
         listed = np.full((1, self.config.signals.list_depth), -1, dtype=np.int64)
         best = item[(first > 0) & (first <= listed.shape[1])]
         listed[0, : len(best)] = best
-        group = np.array([self._group.get(signals.spelling(text), -1)])
+        group = np.array([self._group.get(normalise_query(text), -1)])
         prompts = generator_input(self.config.generator, x, [text])
         asked = Asked(
             x, [text], group, listed, np.zeros((1, 1), dtype=np.float32),
@@ -311,10 +314,6 @@ class LiveRun:
         reference = np.broadcast_to(scored.reference, (len(rows), scored.reference.shape[1]))
         columns = self._signal_columns if self._boosted else None
         return attribute(self._with, scored.table.take(rows), reference, columns)
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def newest_run(workspace: Path) -> str:

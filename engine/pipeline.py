@@ -10,7 +10,7 @@ from pathlib import Path
 from engine import runs
 from engine.config import Config
 from engine.datasets.ingest import load
-from engine.encoders import model_fingerprint
+from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import RunError
 from engine.runs import Run, Watcher
 from engine.stages import identifiers, inputs, publication, ranking, reporting, scoring, signals
@@ -18,15 +18,15 @@ from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
-    "vectors": 1, "division": 2, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 2, "tokenize": 3, "generate": 1,
-    "match": 1, "signals": 1, "rank": 3, "score": 2, "evaluate": 2, "audit": 2, "project": 1,
+    "vectors": 1, "division": 3, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 2, "tokenize": 4, "generate": 1,
+    "match": 1, "signals": 1, "rank": 3, "score": 2, "evaluate": 3, "audit": 3, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 
 
 def versions(config: Config) -> dict[str, object]:
-    """What a run's results rest on besides its input and config: every stage's code, and the encoder's weights."""
-    return STAGE_VERSIONS | {"encoder": model_fingerprint(config.encoder.model)}
+    """What a run's results rest on besides its input and config: every stage's code, the encoder's arithmetic and weights."""
+    return STAGE_VERSIONS | {"encoder": [ARITHMETIC, model_fingerprint(config.encoder.model)]}
 
 
 def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | None = None) -> Run:

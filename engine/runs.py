@@ -102,7 +102,7 @@ class Run:
             known = ", ".join(r.run_id for r in list_runs(workspace)) or "none"
             raise RunError(f"Run '{run_id}' is not in {workspace / 'runs'}; known runs: {known}.")
         if not (folder / "run.json").is_file():
-            raise RunError(f"Run '{run_id}' is unfinished; continue it with the same 'train' command.")
+            raise RunError(f"Run '{run_id}' is unfinished; continue it with the same 'train' or 'import' command.")
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return cls(run_id, folder, workspace, saved["fingerprint"], Config.from_json(json.dumps(saved["config"])))
 
@@ -119,9 +119,13 @@ class Run:
         """Do a stage of this run unless it is done; returns the folder of its artefacts."""
         return self._once(name, title, self.stage_folder(name), body)
 
-    def shared(self, name: str, title: str, key: Iterable[Any], body: StageBody) -> Path:
-        """The same for a stage that depends on `key` and its code's version alone and is computed once for all runs."""
-        known = _hash(self.fingerprint, str(self.versions.get(name)), *map(str, key))
+    def shared(
+        self, name: str, title: str, key: Iterable[Any], body: StageBody, *, after: tuple[str, ...] = ()
+    ) -> Path:
+        """The same for a stage that depends on `key` alone, on its code's version and on those of the stages `after`
+        which it comes, and is computed once for all runs."""
+        versions = [str(self.versions.get(stage)) for stage in (name, *after)]
+        known = _hash(self.fingerprint, *versions, *map(str, key))
         folder = self.workspace / "cache" / f"{name}-{known[:16]}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.with_suffix(".lock")):

@@ -18,7 +18,9 @@ PARTS = {
 }  # fmt: skip
 ALLOWED = {
     **{name: BASE for name in BASE},
+    "checkpoint": BASE,
     **{name: BASE | {name} for name in PARTS},
+    **{name: BASE | {name, "checkpoint"} for name in ("quantizers", "generator")},
     "runs": BASE | PARTS,
     "labeling": BASE | PARTS | {"runs", "labeling"},
     "stages": BASE | PARTS | {"runs", "stages"},

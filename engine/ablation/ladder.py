@@ -16,18 +16,18 @@ import pandas as pd
 
 from engine.ablation.plan import REFERENCE, run_cost
 from engine.errors import RunError
-from engine.evaluation import (
+from engine.evaluation.beams import hit_at_k
+from engine.evaluation.bootstrap import (
     Estimate,
     bootstrap_auc,
     bootstrap_metric,
-    hit_at_k,
-    holm,
     mean_estimate,
     mean_over_redrawn_runs,
-    ndcg,
     paired_difference,
     resample_queries,
 )
+from engine.evaluation.pairs import ndcg
+from engine.evaluation.significance import holm
 from engine.progress import Progress, silent
 from engine.runs import Run
 from engine.stages.artefacts import load_arrays
@@ -177,7 +177,8 @@ def _measure(run: Run, exam: Exam, known: dict[str, dict[str, Estimate]], releva
         if name in {served, "sid", "strong", "strong_gbm"}:
             by_query["ndcg@10", name, None] = _mean(ndcg(score, exam.grade, exam.query, n_queries), exam)
     hits = _hits(run, exam)
-    by_query |= {("hit@5", None, depth + 1): _mean(hits[:, depth], exam) for depth in range(hits.shape[1])}
+    measure = f"hit@{run.config.generator.beam_width}"
+    by_query |= {(measure, None, depth + 1): _mean(hits[:, depth], exam) for depth in range(hits.shape[1])}
     return _Measured(run, served, auc, by_query)
 
 

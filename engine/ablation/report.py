@@ -29,7 +29,7 @@ NOTES = {
     "from the quantizer before it quantizes. Twins: every signal's idea without SIDs. Shuffled SIDs (placebo) must show "
     "no lift.",
     "Lift by kind of query": "Points of AUC. New: the query itself supervised nothing. Tail: its category is of the tail.",
-    "Hits": "Share of queries with a relevant item whose prefix is among the five beams.",
+    "Hits": "Share of queries with a relevant item whose prefix is among the beams.",
     "Codebook": f"{DAGGER} true by construction (level 1 belongs to categories): compared with nothing.",
     "Cost": "Own stages of a run, without those that runs share; peak memory of its process. Runs trained side by side "
     "take longer each.",
@@ -264,11 +264,11 @@ def _lift_by_query(ladder: pd.DataFrame) -> Section:
 
 
 def _hits(ladder: pd.DataFrame) -> Section:
-    levels = sorted(ladder.loc[ladder["measure"] == "hit@5", "level"].dropna().unique())
+    measured = ladder.loc[ladder["measure"].str.startswith("hit@"), ["measure", "level"]].drop_duplicates()
     columns = {
-        f"hit@5, level {level}, {segment}": {"measure": "hit@5", "level": level, "segment": segment}
+        f"{measure}, level {level}, {segment}": {"measure": measure, "level": level, "segment": segment}
         for segment in ("new", "seen")
-        for level in levels
+        for measure, level in sorted(measured.itertuples(index=False, name=None))
     }
     return _table(ladder, "Hits", columns, _plain(3))
 

@@ -131,6 +131,8 @@ def _attractiveness(evidence: Evidence, shown: _Shown, stated: np.ndarray, readi
             ours[in_log] = theirs[at]
         kind[in_log] = np.where(evidence.regular[at], REGULAR, TRIED)
         level, level_influence = _grade_rates(evidence, shown.clicks, shown.examined)
+        # A grade that the log hardly shows keeps its stated rate.
+        level, level_influence = np.where(speaks, level, stated), level_influence * speaks
         judged &= speaks[evidence.grade]  # a grade speaks only where the log shows how it is clicked
 
     # What was never shown is known by grades alone; what was shown, by its clicks.
@@ -172,7 +174,9 @@ def _buying(evidence: Evidence, shown: _Shown, attractive: Rates) -> Rates:
     if attractive.by_log and purchases_recorded(evidence):
         clicks, bought = np.zeros(len(in_log)), np.zeros(len(in_log))
         clicks[in_log], bought[in_log] = shown.clicks[at], purchases[at]
-        level, influence[:, :n_grades] = _grade_rates(evidence, purchases, shown.clicks)
+        speaks = grades_in_log(evidence, shown.examined)
+        bought_by_grade, influence[:, :n_grades] = _grade_rates(evidence, purchases, shown.clicks)
+        level, influence[:, :n_grades] = np.where(speaks, bought_by_grade, level), influence[:, :n_grades] * speaks
         rate = bought / np.maximum(clicks, 1e-12)
         # A pair of unsure attractiveness converts, once clicked, as the better ones that it may be.
         logit = np.log(np.clip(attractive.estimate, 1e-4, 1 - 1e-4) / np.clip(1 - attractive.estimate, 1e-4, 1.0))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from engine import console
 from engine.cli.options import (
@@ -57,7 +58,7 @@ def ingest(
     _show_report(done.report)
     c = done.catalogue
     say(
-        f"Stored [bold]{c.settings.name}[/] as {c.fingerprint[:12]}: {len(c.items):,} items, {len(c.queries):,} queries, "
+        f"Stored [bold]{escape(c.settings.name)}[/] as {c.fingerprint[:12]}: {len(c.items):,} items, {len(c.queries):,} queries, "
         f"{len(c.interactions):,} interactions, {len(c.judgments):,} judged pairs."
     )
     say(f"Next: [bold]python -m engine train --catalogue {c.fingerprint[:12]}[/]")

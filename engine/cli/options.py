@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from engine.config import PRESETS
-from engine.console import say
+from engine.console import out
 from engine.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,9 +62,8 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(
-            f"\nStopped. Finished stages are kept; go on with: [bold]{' '.join(['python -m engine', *sys.argv[1:]])}[/]"
-        )
+        command = escape(f"python -m engine {shlex.join(sys.argv[1:])}")
+        out.print(f"\nStopped. Finished stages are kept; go on with: [bold]{command}[/]", soft_wrap=True)
         raise typer.Exit(130) from None
 
 

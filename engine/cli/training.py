@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from engine import console
 from engine.cli.options import (
@@ -198,7 +199,7 @@ def status(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> N
     catalogues = list_catalogues(workspace)
     snapshots = list_snapshots(workspace)
     size = sum(f.stat().st_size for f in workspace.rglob("*") if f.is_file()) / 1e6 if workspace.is_dir() else 0.0
-    say(f"Workspace {workspace}: {len(catalogues)} catalogues, {len(list_runs(workspace))} runs, "
+    say(f"Workspace {escape(str(workspace))}: {len(catalogues)} catalogues, {len(list_runs(workspace))} runs, "
         f"{len(snapshots)} snapshots, {size:,.0f} MB")  # fmt: skip
     if len(catalogues):
         counts = ["n_items", "n_queries", "n_judgments", "n_rejected"]

@@ -8,6 +8,7 @@ order and draw derives from (seed, stage, epoch) and nothing else, so a step's n
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,8 @@ WARMUP_SHARE = 0.05
 FINAL_LR_SHARE = 0.02
 
 
-class Stage(NamedTuple):
+@dataclass
+class Stage:
     """Examples of one stage: inputs, and for each the items it may be asked to spell."""
 
     name: str
@@ -31,6 +33,18 @@ class Stage(NamedTuple):
     cumulative: np.ndarray
     """(P + 1,) float64 cumulative strength of the candidates."""
     steps: int
+    _drawn: tuple[tuple[int, ...], tuple[np.ndarray, np.ndarray]] | None = None
+
+    def epoch(self, *seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order (M,) of the inputs in an epoch, and for each input (M,) its target, drawn by strength. The latest is
+        kept: consecutive steps share it."""
+        if self._drawn is None or self._drawn[0] != seed:
+            rng = np.random.default_rng(seed)
+            order = rng.permutation(len(self.x))
+            low, high = self.cumulative[self.first[:-1]], self.cumulative[self.first[1:]]
+            drawn = np.searchsorted(self.cumulative, low + rng.random(len(low)) * (high - low), side="right") - 1
+            self._drawn = seed, (order, np.clip(drawn, self.first[:-1], self.first[1:] - 1))
+        return self._drawn[1]
 
 
 class Examples(NamedTuple):
@@ -82,7 +96,7 @@ def window(stage: Stage, step: int, batch: int, *, seed: tuple[int, int]) -> Exa
     position = step * batch
     while position < (step + 1) * batch:
         epoch, offset = divmod(position, n)
-        order, target = _epoch(stage.first, stage.cumulative, (*seed, epoch))
+        order, target = stage.epoch(*seed, epoch)
         rows = order[offset : offset + (step + 1) * batch - position]
         xs.append(stage.x[rows])
         targets.append(stage.codes[target[rows]])
@@ -97,12 +111,3 @@ def schedule(step: int, steps: int) -> float:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
     return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _epoch(first: np.ndarray, cumulative: np.ndarray, seed: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The order (M,) of the inputs in an epoch, and for each input (M,) its target, drawn by strength."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(first) - 1)
-    low, high = cumulative[first[:-1]], cumulative[first[1:]]
-    drawn = np.searchsorted(cumulative, low + rng.random(len(low)) * (high - low), side="right") - 1
-    return order, np.clip(drawn, first[:-1], first[1:] - 1)

@@ -16,10 +16,8 @@ Adapters of `peft` (LoRA on every linear layer, and the rows of the SID tokens) 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +27,11 @@ from pandas import DataFrame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.checkpoint import read_checkpoint, write_checkpoint
 from engine.config import GeneratorConfig
 from engine.generator.examples import Stage, draw, schedule, stage_of
 from engine.generator.full import FullGenerator, load_language_model
-from engine.generator.training import CLIP_NORM, WEIGHT_DECAY, GeneratorFit
+from engine.generator.training import CLIP_NORM, WEIGHT_DECAY, GeneratorFit, inputs_of
 from engine.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -129,7 +128,11 @@ class _Training:
     ) -> None:
         self.generator, self.prompted, self.config, self.seed = generator, prompted, config, seed
         self.checkpoint = checkpoint
-        self.signature = None if checkpoint is None else _signature(generator, prompted, stages, config, seed)
+        self.inputs = ""
+        if checkpoint is not None:
+            tokens = [np.asarray(prompt, dtype=np.int64) for prompt in prompted]
+            weights = [weight.detach().cpu().numpy() for weight in generator.model.parameters()]
+            self.inputs = inputs_of(stages, generator.sizes, config, seed, arrays=[*tokens, *weights])
         self.peak_lr = config.full_lr or (ADAPTERS_LR if config.lora_rank else ALL_WEIGHTS_LR)
         self.accelerator = _accelerator()
         optimizer = torch.optim.AdamW(self._learning().values(), lr=self.peak_lr, weight_decay=WEIGHT_DECAY, fused=True)
@@ -179,27 +182,22 @@ class _Training:
         return total
 
     def save(self) -> None:
-        """Write the checkpoint under a temporary name, then rename it."""
+        """Write the checkpoint, if one is wanted."""
         self._saved_at = time.monotonic()
         if self.checkpoint is None:
             return
         state = {
-            "signature": self.signature,
             "done": self.done,
             "weights": {name: weight.detach() for name, weight in self._learning().items()},
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
         }
-        temporary = self.checkpoint.with_name(self.checkpoint.name + ".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.checkpoint)
+        write_checkpoint(self.checkpoint, self.inputs, state)
 
     def resume(self) -> int:
         """Take up the checkpoint where it belongs to this training; the steps already done."""
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return 0
-        state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
-        if state["signature"] != self.signature:
+        state = None if self.checkpoint is None else read_checkpoint(self.checkpoint, self.inputs)
+        if state is None:
             return 0
         with torch.no_grad():
             for name, weight in self._learning().items():
@@ -254,19 +252,3 @@ def _seeded(*seed: int) -> Iterator[None]:
     with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1)))
         yield
-
-
-def _signature(
-    generator: FullGenerator, prompted: list[list[int]], stages: list[Stage], config: GeneratorConfig, seed: int
-) -> str:
-    """A checkpoint of other weights, data, settings or seed is not this training's."""
-    digest = hashlib.sha256(repr((generator.sizes, sorted(asdict(config).items()), seed)).encode())
-    for prompt in prompted:
-        digest.update(np.asarray(prompt, dtype=np.int64).tobytes())
-    for stage in stages:
-        for array in (stage.x, stage.codes, stage.first, stage.cumulative):
-            digest.update(array.tobytes())
-    for name, weight in generator.model.named_parameters():
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()

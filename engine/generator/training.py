@@ -13,8 +13,7 @@ training equals an uninterrupted one bit for bit (same machine, library versions
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
+from engine.checkpoint import name_of_inputs, read_checkpoint, write_checkpoint
 from engine.config import GeneratorConfig
 from engine.generator.examples import Stage, draw, schedule, stage_of
 from engine.generator.full import FullGenerator
@@ -87,7 +87,7 @@ def train_generator(
     ]
     total = sum(stage.steps for stage in stages)
     model = CompactGenerator.initialise(sizes, item_x.shape[1], config, seed=seed).to(device).train()
-    training = _Training(model, config, checkpoint, _signature(stages, sizes, config, seed))
+    training = _Training(model, config, checkpoint, inputs_of(stages, sizes, config, seed))
     done = training.resume()
     progress(done, total)
     before = 0
@@ -108,14 +108,12 @@ def train_generator(
 class _Training:
     """Model, optimizer and history between steps, and their checkpoint."""
 
-    def __init__(
-        self, model: CompactGenerator, config: GeneratorConfig, checkpoint: Path | None, signature: str
-    ) -> None:
+    def __init__(self, model: CompactGenerator, config: GeneratorConfig, checkpoint: Path | None, inputs: str) -> None:
         self.model = model
         self.label_smoothing = config.label_smoothing
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=WEIGHT_DECAY, fused=True)
         self.checkpoint = checkpoint
-        self.signature = signature
+        self.inputs = inputs
         self.done = 0
         self.history: list[tuple[int, str, float]] = []
 
@@ -140,26 +138,21 @@ class _Training:
             self.history.append((self.done, "lr", lr))
 
     def save(self) -> None:
-        """Write the checkpoint under a temporary name, then rename it."""
+        """Write the checkpoint, if one is wanted."""
         if self.checkpoint is None:
             return
         state = {
-            "signature": self.signature,
             "done": self.done,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
         }
-        temporary = self.checkpoint.with_name(self.checkpoint.name + ".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.checkpoint)
+        write_checkpoint(self.checkpoint, self.inputs, state)
 
     def resume(self) -> int:
         """Take up the checkpoint where it belongs to this training; the steps already done."""
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return 0
-        state = torch.load(self.checkpoint, map_location=self.model.device, weights_only=True)
-        if state["signature"] != self.signature:
+        state = None if self.checkpoint is None else read_checkpoint(self.checkpoint, self.inputs)
+        if state is None:
             return 0
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -168,10 +161,7 @@ class _Training:
         return self.done
 
 
-def _signature(stages: list[Stage], sizes: tuple[int, ...], config: GeneratorConfig, seed: int) -> str:
-    """A checkpoint of other data, settings or seed is not this training's."""
-    digest = hashlib.sha256(repr((sizes, sorted(asdict(config).items()), seed)).encode())
-    for stage in stages:
-        for array in (stage.x, stage.codes, stage.first, stage.cumulative):
-            digest.update(array.tobytes())
-    return digest.hexdigest()
+def inputs_of(stages: list[Stage], *settings: object, arrays: Iterable[np.ndarray] = ()) -> str:
+    """Names a training, for its checkpoint, by its data, `settings` and other `arrays`."""
+    data = [array for stage in stages for array in (stage.x, stage.codes, stage.first, stage.cumulative)]
+    return name_of_inputs(settings, [*data, *arrays])

@@ -24,7 +24,7 @@ from engine.datasets.audit_files import AuditFiles
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import IngestedAudit, ingest_audit
 from engine.datasets.report import Report
-from engine.encoders import model_fingerprint
+from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.given import Given, read_given, trie_fingerprint
@@ -81,23 +81,23 @@ def import_run(
     settings = dataclasses.replace(
         base, method=METHOD, preset=PRESET, quantizer=dataclasses.replace(base.quantizer, sizes=sizes)
     )
-    encoder = model_fingerprint(settings.encoder.model) if embed else None
+    encoder = [ARITHMETIC, model_fingerprint(settings.encoder.model)] if embed else None
     versions = {"import": VERSION, "files": read.files.fingerprint(), "encoder": encoder}
+    given = read_given(read.catalogue, read.files)
+    _check_sizes(given, sizes)
     run = Run.create(workspace, read.catalogue.fingerprint, settings, versions, watcher)
     with run.lock():
+        write_table(run.folder, "rejects", read.rejects)  # of these files: others may have the same accepted rows
         if not run.finished:
-            _audit(run, read, sizes, embed=embed)
+            _audit(run, read, given, sizes, embed=embed)
     return Imported(run, read.report)
 
 
-def _audit(run: Run, read: IngestedAudit, sizes: tuple[int, ...] | None, *, embed: bool) -> None:
+def _audit(run: Run, read: IngestedAudit, given: Given, sizes: tuple[int, ...] | None, *, embed: bool) -> None:
     catalogue, config = read.catalogue, run.config
-    given = read_given(catalogue, read.files)
-    _check_sizes(given, sizes)
     division = _divide(run, catalogue)
     items, queries = items_table(catalogue), _queries(catalogue, division)
     owners = tables.category_codes(given.codes, items, catalogue.settings.category_separator)
-    write_table(run.folder, "rejects", read.rejects)
 
     def stage(name: str, title: str, make: Callable[[Progress], tables.Tables]) -> tables.Tables:
         def body(folder: Path, progress: Progress) -> None:
@@ -136,12 +136,12 @@ def _check_sizes(given: Given, sizes: tuple[int, ...] | None) -> None:
         return
     if len(sizes) != given.levels:
         raise DataError(f"sizes {sizes} name {len(sizes)} levels, the SIDs have {given.levels}; give one size a level")
-    highest = [x.reshape(-1, given.levels).max(axis=0) for x in (given.codes,) if x is not None]
-    for codes in highest:
-        for level, (code, size) in enumerate(zip(codes.tolist(), sizes, strict=True), start=1):
+    for name, codes in (("SIDs", given.codes), ("beams", given.beams)):
+        highest = [] if codes is None else codes.reshape(-1, given.levels).max(axis=0).tolist()
+        for level, (code, size) in enumerate(zip(highest, sizes, strict=False), start=1):
             if code >= size:
                 raise DataError(
-                    f"level {level} has code {code}, but its size is {size}: codes count from 0 to {size - 1}"
+                    f"level {level} of the {name} has code {code}, but its size is {size}: codes count from 0 to {size - 1}"
                 )
 
 

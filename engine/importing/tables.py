@@ -16,8 +16,9 @@ from engine.audit.health import health_table
 from engine.audit.tiers import categories_table
 from engine.config import Config
 from engine.datasets.contract import Catalogue
-from engine.evaluation import beam_diversity as diversity
-from engine.evaluation import evaluate, evaluate_queries, hit_at_k, prefix_survival, validity
+from engine.evaluation.beams import beam_diversity as diversity
+from engine.evaluation.beams import hit_at_k, prefix_survival, validity
+from engine.evaluation.tables import evaluate, evaluate_queries
 from engine.importing.given import Given
 from engine.progress import Progress
 from engine.projection import project

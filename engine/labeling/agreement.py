@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.evaluation import resample_queries
+from engine.evaluation.bootstrap import resample_queries
 
 RESAMPLES = 2_000
 _MOST_CELLS = 20_000_000

@@ -83,7 +83,7 @@ def choose_pairs(
     'judged': those of the human `judgments` (of one `split` where it is named), to measure agreement. 'retrieved': the
     `top` first-stage candidates of every query of the comma-separated `sources`, less `reserved_pairs`, for new
     labels. The first `sample` of the random order are taken, so that any beginning of the work is a fair sample and a
-    larger sample holds the smaller one. Raises ConfigError where no pair is left.
+    larger sample holds the smaller one. Raises ConfigError where no query is of these sources, or no pair is left.
     """
     wanted = tuple(part.strip() for part in sources.split(",") if part.strip())
     if kind not in ("judged", "retrieved") or not set(wanted) <= set(QUERY_SOURCES):
@@ -96,6 +96,10 @@ def choose_pairs(
         pairs = judgments if split is None else judgments[judgments["split"] == split]
         why = f"no human judgments{f' in split {split!r}' if split else ''}; judge retrieved pairs: --pairs retrieved"
     else:
+        there = catalogue.queries["source"].value_counts()
+        if not set(wanted) & set(there.index):
+            has = ", ".join(f"{n:,} {source}" for source, n in there.items()) or "none"
+            raise ConfigError(f"--queries '{sources}' names no query of the catalogue; by source, it has {has}")
         pairs = retrieved_pairs(workspace, catalogue, top=top, sources=wanted, progress=progress)
         reserved = reserved_pairs(pairs, judgments)
         pairs = pairs[~(reserved.judged | reserved.held_out)]
@@ -116,7 +120,7 @@ def retrieved_pairs(
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """query_id, item_id: the first-stage candidates of every query whose source is among `sources`, best first."""
-    from engine.encoders import encode_cached
+    from engine.encoders.cache import encode_cached
     from engine.relevance.retrieval import retrieve
 
     queries = catalogue.queries[catalogue.queries["source"].isin(sources)]
@@ -173,8 +177,10 @@ def read_ratings(path: Path, catalogue: Catalogue | None = None) -> pd.DataFrame
     if "rater" in table and "grade" in table:
         long = table.rename(columns={query: "query", item: "item_id"})[["query", "item_id", "rater", "grade"]]
     else:
-        long = table.melt([query, item], columns, "rater", "grade").set_axis(
-            ["query", "item_id", "rater", "grade"], axis=1
+        long = (
+            table[[query, item, *columns]]
+            .melt([query, item], columns, "rater", "grade")
+            .set_axis(["query", "item_id", "rater", "grade"], axis=1)
         )
         long["rater"] = long["rater"].str.removesuffix("_rating")
     long = long[(long["grade"].str.strip() != "") & (long["rater"].str.strip() != "")]

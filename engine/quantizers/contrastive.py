@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from engine.checkpoint import EVERY, name_of_inputs, read_checkpoint, write_checkpoint
 from engine.config import QuantizerConfig
 from engine.progress import Progress, silent
-from engine.quantizers.checkpoint import EVERY, name_of_inputs, read_checkpoint, write_checkpoint
 from engine.quantizers.history import Row, table, use_of_codes, use_of_levels
 from engine.quantizers.losses import commitment, info_nce, reconstruction, rotate, straight_through
 from engine.quantizers.model import ContrastiveQuantizer, load_contrastive

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from engine.checkpoint import name_of_inputs
 from engine.config import QuantizerConfig
 from engine.progress import Progress, silent
-from engine.quantizers.checkpoint import name_of_inputs
 from engine.quantizers.contrastive import Training
 from engine.quantizers.history import Row
 

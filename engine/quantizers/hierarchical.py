@@ -97,7 +97,13 @@ def fit_hierarchical(
         members = np.split(np.argsort(cluster, kind="stable"), np.cumsum(np.bincount(cluster, minlength=n_clusters)))
         first, centroids = [0], []
         for parent in range(n_clusters):
-            children = _children(x[members[parent]], size, seed=seed + 7919 * parent + depth)
+            inside = x[members[parent]]
+            # Rounding may send a row to its near twin's cluster; a query that comes to the empty one goes straight down.
+            children = (
+                _children(inside, size, seed=seed + 7919 * parent + depth)
+                if len(inside)
+                else tree[-1].centroids[[parent]]
+            )
             centroids.append(children)
             first.append(first[-1] + len(children))
             if parent % 64 == 0:

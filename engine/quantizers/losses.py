@@ -1,7 +1,7 @@
 """The three terms of DSIRM's quantizer loss, with the reduction of each stated, and its two gradient estimators.
 
-Latents are unit vectors, so every term has a fixed scale and none can be lowered by shrinking the latents (the way
-published reproductions collapsed). Reductions:
+DSIRM's latents are unit vectors, so there every term has a fixed scale and none can be lowered by shrinking the latents
+(the way published reproductions collapsed); TIGER's are not, as in its paper. Reductions:
 
 - `info_nce`: mean over the rows of both directions;
 - `commitment`: squared distance summed over the d dimensions, mean over rows and levels;

@@ -34,7 +34,7 @@ class Projection(nn.Linear):
         return functional.normalize(super().forward(x), dim=1)
 
 
-class ContrastiveQuantizer(nn.Module):
+class ContrastiveQuantizer(storage.StoredModule):
     """DSIRM's quantizer: items and queries projected to R^d and quantized by one set of residual codebooks."""
 
     def __init__(self, in_dim: int, dim: int, sizes: tuple[int, ...], *, forced_level: bool) -> None:
@@ -77,18 +77,6 @@ class ContrastiveQuantizer(nn.Module):
 
     def _encode(self, side: Projection, x: np.ndarray, forced: torch.Tensor | None) -> Quantized:
         return self.codebooks.encode(self.project(side, np.ascontiguousarray(x, dtype=np.float32)), forced)
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Weights and codebooks by name."""
-        return {**self.state_dict(), **{f"codebooks.{name}": t for name, t in self.codebooks.state().items()}}
-
-    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
-        """The inverse of `tensors`. Raises KeyError, ValueError or RuntimeError where they do not fit."""
-        prefix = "codebooks."
-        self.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(prefix)})
-        self.codebooks.load_state(
-            {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        )
 
     def save(self, path: Path) -> None:
         """Writes weights and settings into the folder `path`."""

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from engine.checkpoint import EVERY, name_of_inputs, read_checkpoint, write_checkpoint
 from engine.config import QuantizerConfig
 from engine.progress import Progress, silent
 from engine.quantizers import storage
-from engine.quantizers.checkpoint import EVERY, name_of_inputs, read_checkpoint, write_checkpoint
 from engine.quantizers.contrastive import schedule
 from engine.quantizers.history import Row, use_of_codes, use_of_levels
 from engine.quantizers.losses import commitment, reconstruction, rotate, straight_through
@@ -44,7 +44,7 @@ _VERSION = 1
 """Raise it when a checkpoint of this code could not be continued by the next."""
 
 
-class RqVae(nn.Module):
+class RqVae(storage.StoredModule):
     """Encoder and decoder MLPs (ReLU, widths in geometric steps) around residual codebooks.
 
     No level belongs to categories.
@@ -77,18 +77,6 @@ class RqVae(nn.Module):
     def encode_queries(self, x: np.ndarray) -> Quantized:
         """Quantizes query embeddings (N, D): nearest code at every level."""
         return self.codebooks.encode(self.project(np.ascontiguousarray(x, dtype=np.float32)))
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Weights and codebooks by name."""
-        return {**self.state_dict(), **{f"codebooks.{name}": t for name, t in self.codebooks.state().items()}}
-
-    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
-        """The inverse of `tensors`. Raises KeyError, ValueError or RuntimeError where they do not fit."""
-        prefix = "codebooks."
-        self.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(prefix)})
-        self.codebooks.load_state(
-            {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        )
 
     def save(self, path: Path) -> None:
         """Writes weights and settings into the folder `path`."""

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from engine.errors import ModelError
+from engine.quantizers.residual import ResidualCodebooks
 
 FORMAT = 1
 _WEIGHTS = "quantizer.safetensors"
@@ -22,6 +24,24 @@ class Stored(NamedTuple):
 
     settings: dict[str, Any]
     tensors: dict[str, torch.Tensor]
+
+
+class StoredModule(nn.Module):
+    """Weights with residual codebooks among them."""
+
+    codebooks: ResidualCodebooks
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Weights and codebooks by name."""
+        return {**self.state_dict(), **{f"codebooks.{name}": t for name, t in self.codebooks.state().items()}}
+
+    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The inverse of `tensors`. Raises KeyError, ValueError or RuntimeError where they do not fit."""
+        prefix = "codebooks."
+        self.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(prefix)})
+        self.codebooks.load_state(
+            {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        )
 
 
 def write(path: Path, kind: str, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from engine.config import GeneratorConfig, codebook_sizes
 from engine.datasets.contract import Catalogue
-from engine.encoders import trainable_top
+from engine.encoders.loading import trainable_top
 from engine.generator.beam import Beams, Decoder, beam_search
 from engine.generator.model import load_generator
 from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
@@ -95,7 +94,8 @@ def tokenize(run: Run, catalogue: Catalogue, vectors: Vectors, division: Divisio
             if (own / "codes.safetensors").is_file():
                 continue
             if stack > 0 and config.kind != "contrastive":  # no query teaches it anything: one stack is every fold's
-                shutil.copytree(folder / "stack0", own, dirs_exist_ok=True)
+                own.mkdir(exist_ok=True)
+                save_arrays(own / "codes.safetensors", **load_arrays(folder / "stack0" / "codes.safetensors"))
                 continue
             own.mkdir(exist_ok=True)
             fit = train_tokenizer(
@@ -264,7 +264,7 @@ def _first_level(catalogue: Catalogue, run: Run) -> tuple[tuple[int, ...], np.nd
     sizes = config.sizes or codebook_sizes(
         len(categories), min(used, MOST_CATEGORIES), config.levels, config.size_factor
     )
-    if not (used and config.category_level):
+    if used < 2 or not config.category_level:  # one category divides nothing
         empty = pd.DataFrame({"category": [], "code_1": [], "code_name": [], "merged": []})
         kinds = {"category": str, "code_1": int, "code_name": str, "merged": bool}
         return sizes, None, empty.astype(kinds)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.datasets.contract import Catalogue
-from engine.encoders import encode_cached, model_fingerprint
+from engine.datasets.contract import Catalogue, normalise_query
+from engine.encoders.cache import encode_cached
+from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import DataError
 from engine.progress import Progress
 from engine.relevance.features import CategoryClassifier, LexicalIndex, cosine, multimodal
@@ -129,8 +130,8 @@ def encode(run: Run, catalogue: Catalogue) -> Vectors:
 
 
 def encoder_key(run: Run) -> tuple[object, ...]:
-    """Names the encoder's settings and its weights, for what is shared between runs."""
-    return (*dataclasses.astuple(run.config.encoder), model_fingerprint(run.config.encoder.model))
+    """Names the encoder's settings, arithmetic and weights, for what is shared between runs."""
+    return (*dataclasses.astuple(run.config.encoder), ARITHMETIC, model_fingerprint(run.config.encoder.model))
 
 
 def divide(run: Run, catalogue: Catalogue) -> Division:
@@ -151,7 +152,7 @@ def divide(run: Run, catalogue: Catalogue) -> Division:
         queries["query_id"].map(given).tolist(),
         run.config.split,
         seed=run.config.split.seed,
-        groups=[" ".join(text.casefold().split()) for text in queries["text"]],
+        groups=queries["text"].map(normalise_query).tolist(),
     )
     led_to = interactions(catalogue, run.config.split.until)
     logged = catalogue.interactions["source"].ne("synthetic").any()
@@ -207,7 +208,9 @@ def collect(run: Run, catalogue: Catalogue, vectors: Vectors) -> Pairs:
         )
 
     key = (*encoder_key(run), config.top)
-    return Pairs(**load_arrays(run.shared("pairs", "Retrieving candidates", key, body) / "pairs.safetensors"))
+    return Pairs(
+        **load_arrays(run.shared("pairs", "Retrieving candidates", key, body, after=("vectors",)) / "pairs.safetensors")
+    )
 
 
 def measure(run: Run, catalogue: Catalogue, vectors: Vectors, pairs: Pairs, division: Division) -> Features:
@@ -244,8 +247,9 @@ def measure(run: Run, catalogue: Catalogue, vectors: Vectors, pairs: Pairs, divi
         save_arrays(folder / "category.safetensors", served=served, fit=fit)
 
     key = (*encoder_key(run), run.config.retrieval.top)
-    dense = run.shared("dense", "Dense features", key, base)
-    ct = run.shared("category", "Category agreement", (*key, run.config.split.seed, division.key()), category)
+    dense = run.shared("dense", "Dense features", key, base, after=("vectors", "pairs"))
+    ct_key = (*key, run.config.split.seed, division.key())
+    ct = run.shared("category", "Category agreement", ct_key, category, after=("vectors", "division", "pairs"))
     agreement = load_arrays(ct / "category.safetensors")
     return Features(load_arrays(dense / "base.safetensors")["base"], agreement["served"], agreement["fit"])
 

@@ -164,7 +164,7 @@ def _notes(catalogue: Catalogue, division: Division, identifiers: Identifiers | 
     if identifiers is not None:
         merged = int(identifiers.category_codes["merged"].sum()) if not identifiers.category_codes.empty else 0
         if identifiers.category_codes.empty:
-            notes.append("No categories: level 1 is k-means cells, not categories.")
+            notes.append("Level 1 is k-means cells, not categories.")
         elif merged:
             notes.append(f"{merged:,} categories share a level-1 code with others (rolled up, smallest first).")
         if len(division.seen) == 1:

@@ -16,17 +16,11 @@ from engine.audit.online import online_effect
 from engine.audit.tiers import categories_table
 from engine.config import SIGNALS
 from engine.datasets.contract import Catalogue
-from engine.evaluation import (
-    beam_diversity,
-    detectable_difference,
-    evaluate_queries,
-    hit_at_k,
-    operating_point,
-    prefix_survival,
-    retrieval_recall,
-    validity,
-)
-from engine.evaluation import evaluate as evaluate_rankers
+from engine.evaluation.beams import beam_diversity, hit_at_k, prefix_survival, validity
+from engine.evaluation.pairs import operating_point, retrieval_recall
+from engine.evaluation.significance import detectable_difference
+from engine.evaluation.tables import evaluate as evaluate_rankers
+from engine.evaluation.tables import evaluate_queries
 from engine.generator.beam import Beams
 from engine.progress import Progress
 from engine.projection import project as project_items
@@ -101,13 +95,17 @@ def evaluate(
         )
         progress(1, 2)
         relevant = rows[grade >= relevant_grade]
-        reach = {"recall@200": retrieval_recall(pairs.rank[relevant] > 0, pairs.query[relevant], len(split))}
+        reach = {
+            f"recall@{run.config.retrieval.top}": retrieval_recall(
+                pairs.rank[relevant] > 0, pairs.query[relevant], len(split)
+            )
+        }
         train = {"split=train": split == "train"}
         extra = [_power(done.comparisons)]
         if matches is not None and identifiers is not None and beams is not None:
             reach |= _beam_metrics(matches.level[relevant], pairs.query[relevant], len(split), identifiers, beams[0])
             if train["split=train"].any():
-                fit = _hits(matches.level_fit[relevant], pairs.query[relevant], len(split), identifiers.levels)
+                fit = _hits(matches.level_fit[relevant], pairs.query[relevant], len(split), identifiers, beams[0])
                 extra.append(evaluate_queries(fit, {"split=train, out of fold": split == "train"}, **settings))
                 hits = {name: value for name, value in reach.items() if name.startswith("hit")}
                 extra.append(evaluate_queries(hits, train, **settings))
@@ -143,9 +141,11 @@ def _segments(catalogue: Catalogue, division: Division) -> dict[str, np.ndarray]
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def _hits(level: np.ndarray, query: np.ndarray, n_queries: int, n_levels: int) -> dict[str, np.ndarray]:
-    hit = hit_at_k(level, query, n_queries, n_levels)
-    return {f"hit@5.level_{depth + 1}": hit[:, depth] for depth in range(n_levels)}
+def _hits(
+    level: np.ndarray, query: np.ndarray, n_queries: int, identifiers: Identifiers, beams: Beams
+) -> dict[str, np.ndarray]:
+    hit = hit_at_k(level, query, n_queries, identifiers.levels)
+    return {f"hit@{beams.codes.shape[1]}.level_{depth + 1}": hit[:, depth] for depth in range(identifiers.levels)}
 
 
 def _beam_metrics(
@@ -154,7 +154,7 @@ def _beam_metrics(
     """Per-query values (Q,) of the served beams; `level` and `query` are of the relevant judged pairs."""
     survival = prefix_survival(level, query, n_queries, identifiers.levels)
     diversity = beam_diversity(beams.codes)
-    values = _hits(level, query, n_queries, identifiers.levels)
+    values = _hits(level, query, n_queries, identifiers, beams)
     values |= {f"prefix_survival.level_{d + 1}": survival[:, d] for d in range(identifiers.levels)}
     values |= {f"beam_diversity.level_{d + 1}": diversity[:, d] for d in range(identifiers.levels)}
     return values | {"validity": validity(beams.codes, identifiers.stacks[0].codes)}

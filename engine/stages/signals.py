@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from engine.config import SignalsConfig
-from engine.datasets.contract import Catalogue
+from engine.datasets.contract import Catalogue, normalise_query
 from engine.generator.beam import Beams, Decoder, sequence_log_probs
 from engine.generator.trie import SidTrie
 from engine.progress import Progress
@@ -70,7 +70,7 @@ class Own(NamedTuple):
     """Columns `engine.relevance.signals.own.OWN` of every pair."""
 
     values: np.ndarray
-    """(P, 4) float32; each query's own feedback left out, so the same for training and serving."""
+    """(P, 8) float32; each query's own feedback left out, so the same for training and serving."""
     read: np.ndarray
     """(Q, k) int64 proof for `CrossFitted`."""
 
@@ -86,7 +86,7 @@ def stacks_of_titles(run: Run, vectors: Vectors) -> list[np.ndarray]:
     if run.config.signals.stacks == 0:
         return []
     key = (*encoder_key(run), run.config.signals.stacks)
-    return load_stacks(run.shared("stacks", "Clustering titles", key, body))
+    return load_stacks(run.shared("stacks", "Clustering titles", key, body, after=("vectors",)))
 
 
 def load_stacks(folder: Path) -> list[np.ndarray]:
@@ -107,7 +107,8 @@ def own_item(run: Run, catalogue: Catalogue, vectors: Vectors, division: Divisio
         save_arrays(folder / "own.safetensors", values=measured.values, read=measured.read)
 
     key = (*encoder_key(run), run.config.retrieval.top, settings.neighbours, *dataclasses.astuple(run.config.split))
-    return Own(**load_arrays(run.shared("own", "Feedback on single items", key, body) / "own.safetensors"))
+    folder = run.shared("own", "What needs no SID", key, body, after=("vectors", "division", "pairs"))
+    return Own(**load_arrays(folder / "own.safetensors"))
 
 
 def plain_view(
@@ -290,12 +291,7 @@ def collect_feedback(run: Run, catalogue: Catalogue, vectors: Vectors, division:
 
 def query_groups(catalogue: Catalogue) -> np.ndarray:
     """(Q,) int64: queries that read the same share a number."""
-    return pd.factorize(catalogue.queries["text"].map(spelling))[0].astype(np.int64)
-
-
-def spelling(text: str) -> str:
-    """A query's text without case and spacing."""
-    return " ".join(text.casefold().split())
+    return pd.factorize(catalogue.queries["text"].map(normalise_query))[0].astype(np.int64)
 
 
 def listed_candidates(pairs: Pairs, n_queries: int, depth: int) -> np.ndarray:

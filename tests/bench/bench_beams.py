@@ -11,7 +11,6 @@ searches nothing. All are timed in turn within each round, so that a busy machin
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from engine.config import GeneratorConfig
 from engine.generator.beam import beam_search
 from engine.generator.model import CompactGenerator
 from engine.generator.trie import SidTrie
+from tests.bench.rivals import alternate
 
 QUERY_DIM = 384
 N_ITEMS = 6_000
@@ -137,14 +137,7 @@ def measure(s: Setting, batch: int, rounds: int) -> Measured:
         lambda: bare(s, queries),
         lambda: bare_transformers(s, queries),
     ]
-    seconds = np.zeros((rounds, len(rivals)))
-    for rival in rivals:
-        rival()
-    for row in seconds:
-        for index, rival in enumerate(rivals):
-            start = time.perf_counter()
-            rival()
-            row[index] = time.perf_counter() - start
+    seconds = alternate(rivals, rounds)
     ours, theirs, floor, floor_transformers = np.median(seconds, axis=0) * 1e3 / batch
 
     beams = beam_search(s.model, s.query_x, s.trie, width=s.width).beams

@@ -22,8 +22,8 @@ import pandas as pd
 
 from engine.config import Config, codebook_sizes, preset
 from engine.datasets.marketplace import write_marketplace
-from engine.encoders import encode_cached
-from engine.evaluation import bootstrap_metric, paired_difference, resample_queries
+from engine.encoders.cache import encode_cached
+from engine.evaluation.bootstrap import bootstrap_metric, paired_difference, resample_queries
 from engine.generator.beam import beam_search
 from engine.generator.training import train_generator
 from engine.generator.trie import SidTrie

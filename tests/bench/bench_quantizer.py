@@ -16,8 +16,7 @@ busy machine slows them alike; medians, and the median over rounds of each rival
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import faiss
 import numpy as np
@@ -27,6 +26,7 @@ from vector_quantize_pytorch import ResidualVQ
 
 from engine.quantizers.losses import commitment, reconstruction, straight_through
 from engine.quantizers.residual import ResidualCodebooks
+from tests.bench.rivals import alternate
 
 SIZES = (216, 512, 512)
 DIM = 128
@@ -115,19 +115,6 @@ def trainees(x: torch.Tensor) -> tuple[Trainee, Trainee]:
     assert ours.ours is not None
     ours.ours.fit(start, None, seed=0)
     return ours, Trainee(library(ours.ours), None)
-
-
-def alternate(rivals: Sequence[Callable[[], object]], rounds: int) -> np.ndarray:
-    """Seconds (rounds, R): every rival in turn within each round, after one round that does not count."""
-    seconds = np.zeros((rounds, len(rivals)))
-    for rival in rivals:
-        rival()
-    for row in seconds:
-        for index, rival in enumerate(rivals):
-            start = time.perf_counter()
-            rival()
-            row[index] = time.perf_counter() - start
-    return seconds
 
 
 def training(x: torch.Tensor, rounds: int, steps: int = 10) -> None:

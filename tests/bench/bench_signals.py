@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from engine.relevance.prefix import match_pairs
+from tests.bench.rivals import alternate
 
 N_ITEMS, N_QUERIES, BEAMS, SIZES = 6_000, 2_000, 5, (216, 32, 16)
 
@@ -118,12 +119,7 @@ def match_rates(pairs: int, rounds: int) -> None:
     expected = ours(s)
     np.testing.assert_array_equal(merge(t, levels), expected)
     np.testing.assert_array_equal(apply(few, levels), ours(tenth))
-    seconds = np.zeros((rounds, len(rivals)))
-    for row in seconds:
-        for index, rival in enumerate(rivals.values()):
-            start = time.perf_counter()
-            rival()
-            row[index] = time.perf_counter() - start
+    seconds = alternate(list(rivals.values()), rounds)
     rate = np.array([pairs, pairs, pairs // 10]) / np.median(seconds, axis=0)
     shares = ", ".join(f"{value:g}: {np.mean(expected == value):.1%}" for value in np.unique(expected))
     print(f"{pairs:,} pairs, {BEAMS} beams, {levels} levels, median of {rounds}; match values {shares}\n")
@@ -178,13 +174,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workspace", type=Path, default=None)
+    parser.add_argument("--workspace", type=Path, default=Path("data/workspace"))
     parser.add_argument("--run", default=None)
     parser.add_argument("--run-pairs", type=int, default=50_000, help="pairs of the run that its signals measure")
     arguments = parser.parse_args()
     match_rates(arguments.pairs, arguments.rounds)
-    if arguments.workspace is not None:
-        signal_rates(arguments.workspace, arguments.run, arguments.run_pairs, arguments.rounds)
+    signal_rates(arguments.workspace, arguments.run, arguments.run_pairs, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from engine.datasets.marketplace import content_hash, write_marketplace
-from engine.encoders import encode_cached
+from engine.encoders.cache import encode_cached
 from engine.relevance.lexical import LexicalIndex
 
 FOLDS = 3

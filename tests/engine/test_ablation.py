@@ -24,7 +24,8 @@ from engine.ablation.plan import LADDERS, Cost, Costs, Job, Plan, make_plan, met
 from engine.ablation.workers import THREAD_VARIABLES, Standing, run_jobs, worker_environment
 from engine.config import METHODS, preset
 from engine.errors import ConfigError, RunError
-from engine.evaluation import Estimate, holm, mean_estimate, mean_over_redrawn_runs, resample_queries
+from engine.evaluation.bootstrap import Estimate, mean_estimate, mean_over_redrawn_runs, resample_queries
+from engine.evaluation.significance import holm
 from engine.runs import Run, newest_ablation, write_table
 from engine.stages.artefacts import save_arrays
 from tests.conftest import ROOT, Trained

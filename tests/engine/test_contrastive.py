@@ -338,8 +338,9 @@ def test_without_pairs_items_alone_train(data: World) -> None:
     assert fit.history[fit.history.name == "reconstruction"].value.iloc[-1] < 1
 
 
-def test_rotation_trick_trains(data: World) -> None:
+def test_rotation_trick_trains_and_is_another_training(data: World) -> None:
     fit = train(data, dataclasses.replace(SHORT, rotation_trick=True))
+    assert not equal(fit, train(data, SHORT))
     contrastive = fit.history[fit.history.name == "contrastive"].value
     assert contrastive.iloc[-1] < contrastive.iloc[0]
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import encoders
-from engine.encoders import MiniLMEncoder, TextEncoder, encode_cached, load_encoder
+from engine.encoders.cache import encode_cached
+from engine.encoders.fingerprint import model_fingerprint
+from engine.encoders.loading import load_encoder
+from engine.encoders.minilm import MiniLMEncoder
+from engine.encoders.protocol import TextEncoder
 from engine.errors import ModelError
 from engine.progress import Progress, silent
 
@@ -106,7 +109,7 @@ def test_packaged_model_needs_neither_transformers_nor_sentence_transformers() -
     import subprocess
 
     code = (
-        "import sys; from engine.encoders import load_encoder; load_encoder(max_tokens=16).encode(['a']);"
+        "import sys; from engine.encoders.loading import load_encoder; load_encoder(max_tokens=16).encode(['a']);"
         "assert not {'transformers', 'sentence_transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -128,8 +131,8 @@ class Counting:
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     encoder = Counting()
-    monkeypatch.setattr(encoders, "load_encoder", lambda *args, **kwargs: encoder)
-    monkeypatch.setattr(encoders, "model_fingerprint", lambda model: encoder.fingerprint)
+    monkeypatch.setattr("engine.encoders.cache.load_encoder", lambda *args, **kwargs: encoder)
+    monkeypatch.setattr("engine.encoders.cache.model_fingerprint", lambda model: encoder.fingerprint)
     return encoder
 
 
@@ -178,8 +181,8 @@ def test_failed_write_leaves_nothing_behind(
 
 def test_local_folder_is_known_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"1")
-    before = encoders.model_fingerprint(str(tmp_path))
-    assert before == encoders.model_fingerprint(str(tmp_path))
+    before = model_fingerprint(str(tmp_path))
+    assert before == model_fingerprint(str(tmp_path))
     (tmp_path / "weights").write_bytes(b"2")
-    assert encoders.model_fingerprint(str(tmp_path)) != before
-    assert encoders.model_fingerprint("no-such/encoder") is None
+    assert model_fingerprint(str(tmp_path)) != before
+    assert model_fingerprint("no-such/encoder") is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,27 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score, precision_score, recall_score, roc_auc_score
 
-from engine import evaluation
-from engine.evaluation import (
-    auc,
-    beam_diversity,
-    bootstrap_auc,
-    bootstrap_metric,
-    detectable_difference,
-    evaluate,
-    evaluate_queries,
-    hit_at_k,
-    ndcg,
-    operating_point,
-    paired_difference,
-    prefix_survival,
-    resample_queries,
-    retrieval_recall,
-    validity,
-    within_query_auc,
-)
+from engine.evaluation.beams import beam_diversity, hit_at_k, prefix_survival, validity
+from engine.evaluation.bootstrap import bootstrap_auc, bootstrap_metric, paired_difference, resample_queries
+from engine.evaluation.pairs import auc, ndcg, operating_point, retrieval_recall, within_query_auc
+from engine.evaluation.significance import detectable_difference
+from engine.evaluation.tables import evaluate, evaluate_queries
+from tests.conftest import ROOT
 
-SCHEMA = Path(evaluation.__file__).parent / "store" / "schema.sql"
+SCHEMA = ROOT / "engine" / "store" / "schema.sql"
 
 
 def _judged(n_queries: int, seed: int, *, per_query: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,7 +124,7 @@ def test_resamples_draw_every_query_once_on_average() -> None:
 
 @pytest.mark.parametrize("block", [2, 512])
 def test_auc_draws_equal_the_auc_of_the_repeated_rows(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "_CHUNK_QUERIES", block)
+    monkeypatch.setattr("engine.evaluation.bootstrap._CHUNK_QUERIES", block)
     score, grade, query = _judged(9, 0)
     positive = grade >= 2
     weights = resample_queries(9, 15, seed=1)

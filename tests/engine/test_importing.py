@@ -21,7 +21,7 @@ from engine.datasets.ingest import ingest, ingest_audit
 from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.run import Imported, import_run
-from engine.runs import StageMark, Watcher
+from engine.runs import StageMark, Watcher, list_runs
 from engine.store.snapshot import open_snapshot
 from tests.conftest import Trained
 from tests.imported_files import write_files
@@ -329,8 +329,9 @@ def test_known_sizes_tell_unused_codes(tmp_path: Path) -> None:
     assert imported(folder, tmp_path / "ws").run.run_id != made.run.run_id
     with pytest.raises(DataError, match="name 3 levels, the SIDs have 2"):
         imported(folder, tmp_path / "ws", sizes=(4, 8, 8))
-    with pytest.raises(DataError, match="level 2 has code 2, but its size is 2"):
+    with pytest.raises(DataError, match="level 2 of the SIDs has code 2, but its size is 2"):
         imported(folder, tmp_path / "ws", sizes=(4, 2))
+    assert all(info.finished for info in list_runs(tmp_path / "ws")), "refused sizes leave no run behind"
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5])

@@ -473,6 +473,18 @@ def test_tower_is_deterministic_and_restored_from_its_arrays(signal: Signal):
     assert not np.array_equal(values, signal.fit(shelf, seed=2).measure(asked, pair_query, pair_item).values)
 
 
+@pytest.mark.parametrize("pieces", [1, 513])
+def test_tower_passes_over_a_batch_of_one_interaction(pieces: int):
+    shelf, asked, pair_query, pair_item = world(graded=False)
+    feedback = shelf.feedback
+    rows = np.arange(pieces) % len(feedback.query)
+    few = feedback._replace(
+        query=feedback.query[rows], item=feedback.item[rows], value=feedback.value[rows], graded=feedback.graded[rows]
+    )
+    measured = Tower().fit(shelf._replace(feedback=few), seed=0).measure(asked, pair_query, pair_item)
+    assert np.isfinite(measured.values).all()
+
+
 def test_untrained_tower_is_the_scaled_cosine_of_titles():
     shelf = small_shelf()
     asked = ask(["x"], np.array([[1, 0]]))

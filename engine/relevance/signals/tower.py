@@ -198,6 +198,8 @@ def _train(shelf: Shelf, grams: _Grams | None, seed: int) -> dict[str, np.ndarra
                 )
                 weight = value[batch][led_to]
                 losses.append((each * weight).sum() / weight.sum())
+            if not losses:  # one interaction alone: nothing to tell it from
+                continue
             optimizer.zero_grad(set_to_none=False)  # keeps the large gradient's memory
             torch.stack(losses).sum().backward()
             optimizer.step()

@@ -36,7 +36,7 @@ def write_checkpoint(path: Path, inputs: str, state: dict[str, Any]) -> None:
 def read_checkpoint(path: Path, inputs: str) -> dict[str, Any] | None:
     """The state in `path`; None when there is none, or none of these inputs."""
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, RuntimeError, EOFError, pickle.UnpicklingError):
         return None
     return state if state.get("inputs") == inputs else None

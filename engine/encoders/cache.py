@@ -1,0 +1,69 @@
+"""The disk cache of embeddings: texts that were encoded before are read, and the model is not loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
+from engine.encoders.loading import load_encoder
+from engine.progress import Progress, silent
+
+
+def encode_cached(
+    texts: Sequence[str], *, model: str, max_tokens: int, batch: int, cache: Path, progress: Progress = silent
+) -> np.ndarray:
+    """Embeddings (N, D) float32 of `texts`, read from the folder `cache` when these texts were encoded before.
+
+    The key names every input: texts in order, weights, tokens, batch (it moves the last bit) and code version. The
+    model is loaded only on a miss. Raises ModelError as `load_encoder` does.
+    """
+    fingerprint = model_fingerprint(model)
+    if fingerprint is not None:
+        path = cache / f"{_cache_key(texts, fingerprint, max_tokens, batch)}.npy"
+        vectors = _read_cached(path, len(texts))
+        if vectors is not None:
+            progress(len(texts), len(texts))
+            return vectors
+    encoder = load_encoder(model, max_tokens=max_tokens, batch=batch)
+    vectors = encoder.encode(texts, progress)
+    path = cache / f"{_cache_key(texts, encoder.fingerprint, max_tokens, batch)}.npy"
+    cache.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, vectors)
+    return vectors
+
+
+def _cache_key(texts: Sequence[str], fingerprint: str, max_tokens: int, batch: int) -> str:
+    digest = hashlib.sha256(f"{ARITHMETIC}\0{fingerprint}\0{max_tokens}\0{batch}\0{len(texts)}\0".encode())
+    for text in texts:
+        raw = text.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "little"))
+        digest.update(raw)
+    return digest.hexdigest()[:40]
+
+
+def _read_cached(path: Path, rows: int) -> np.ndarray | None:
+    """The vectors in a cache file; None when there is none or it is damaged (it is then encoded again)."""
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return vectors if vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 else None
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that replaces it at the end, and is removed on any failure."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
