@@ -48,14 +48,6 @@ class AuditFiles(NamedTuple):
     beams: pa.Table | None
     scores: pa.Table | None
 
-    @property
-    def levels(self) -> int | None:
-        """L of the SIDs, or of the beams where there are no SIDs."""
-        for table in (self.sids, self.beams):
-            if table is not None and table.num_rows:
-                return len(table.column("codes")[0])
-        return None
-
     def fingerprint(self) -> str:
         """16 hex digits of a sha256 over the content."""
         digest = hashlib.sha256()

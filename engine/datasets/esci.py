@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from engine.datasets.raw import first_line
 from engine.errors import DataError
 
 EXAMPLES = "shopping_queries_dataset_examples.parquet"
@@ -27,7 +28,9 @@ _COLUMNS = {
     EXAMPLES: ("query", "query_id", "product_id", "product_locale", "esci_label", "small_version", "large_version", "split"),
     PRODUCTS: ("product_id", "product_title", "product_description", "product_bullet_point", "product_brand",
                "product_color", "product_locale"),
+    SOURCES: ("query_id", "source"),
 }  # fmt: skip
+_VIEWS = {EXAMPLES: "examples", PRODUCTS: "products", SOURCES: "sources"}
 _LANGUAGES = {"us": "English (US)", "es": "Spanish", "jp": "Japanese"}
 _LFS = b"version https://git-lfs"
 
@@ -51,16 +54,26 @@ def adapt(source: Path, contract: Path, *, locale: str = "us", version: str = "s
         "memory_limit": MEMORY,
         "autoinstall_known_extensions": "false",
     }
-    with duckdb.connect(config=config) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        for name in FILES:
-            _open(connection, folder / name)
-        chosen = f"(SELECT * FROM examples WHERE product_locale = '{locale}' AND {version}_version = 1)"
-        if not connection.execute(f"SELECT count(*) FROM {chosen}").fetchone()[0]:  # type: ignore[index]
-            raise DataError(f"{EXAMPLES} has no example of locale '{locale}' in the {version} version")
-        _write_items(connection, chosen, locale, contract)
-        _write_queries(connection, chosen, folder / SOURCES, contract)
-        _write_judgments(connection, chosen, contract)
+    try:
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            with_kinds = (folder / SOURCES).is_file()
+            for name in (*FILES, SOURCES) if with_kinds else FILES:
+                _open(connection, folder / name)
+            chosen = f"(SELECT * FROM examples WHERE product_locale = '{locale}' AND {version}_version = 1)"
+            if not connection.execute(f"SELECT count(*) FROM {chosen}").fetchone()[0]:  # type: ignore[index]
+                raise DataError(f"{EXAMPLES} has no example of locale '{locale}' in the {version} version")
+            _write_items(connection, chosen, locale, contract)
+            _write_queries(connection, chosen, contract, with_kinds=with_kinds)
+            _write_judgments(connection, chosen, contract)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise
+        raise DataError(
+            f"the files of {folder} cannot be read ({first_line(error)}); copy or download them again"
+        ) from None
     (contract / "dataset.toml").write_text(_settings(locale, version), encoding="utf-8")
 
 
@@ -76,18 +89,22 @@ ADAPTERS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def _open(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """View `examples` or `products` on a Parquet file."""
+    """View `examples`, `products` or `sources` on its file."""
     with path.open("rb") as file:
         if file.read(len(_LFS)) == _LFS:
             raise DataError(f"{path.name} is only a pointer of git-lfs; fetch the file itself with 'git lfs pull'")
-    view = "examples" if path.name == EXAMPLES else "products"
+    kind, view = ("CSV" if path.name == SOURCES else "Parquet"), _VIEWS[path.name]
+    quoted = str(path).replace("'", "''")
+    read = {
+        "CSV": f"read_csv('{quoted}', header = true, delim = ',', all_varchar = true)",
+        "Parquet": f"read_parquet('{quoted}')",
+    }
     try:
-        quoted = str(path).replace("'", "''")
-        connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{quoted}')")
+        connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {read[kind]}")
         there = [row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()]
     except duckdb.Error as error:
         raise DataError(
-            f"{path.name} cannot be read as Parquet ({str(error).splitlines()[0][:200]}); copy or download it again"
+            f"{path.name} cannot be read as {kind} ({first_line(error)}); copy or download it again"
         ) from None
     lacking = [name for name in _COLUMNS[path.name] if name not in there]
     if lacking:
@@ -112,15 +129,12 @@ def _write_items(connection: duckdb.DuckDBPyConnection, chosen: str, locale: str
     )
 
 
-def _write_queries(connection: duckdb.DuckDBPyConnection, chosen: str, sources: Path, contract: Path) -> None:
+def _write_queries(connection: duckdb.DuckDBPyConnection, chosen: str, contract: Path, *, with_kinds: bool) -> None:
     kind, joined = "NULL::VARCHAR", ""
-    if sources.is_file():
-        quoted = str(sources).replace("'", "''")
-        connection.execute(
-            f"""CREATE TEMP TABLE sources AS SELECT query_id, any_value(source) AS source
-            FROM read_csv('{quoted}', header = true, columns = {{'query_id': 'VARCHAR', 'source': 'VARCHAR'}}) GROUP BY 1"""
-        )
-        kind, joined = "s.source", "LEFT JOIN sources s ON s.query_id = CAST(q.query_id AS VARCHAR)"
+    if with_kinds:
+        kind = "s.source"
+        joined = """LEFT JOIN (SELECT query_id, any_value(source) AS source FROM sources GROUP BY query_id) s
+            ON s.query_id = CAST(q.query_id AS VARCHAR)"""
     _copy(
         connection,
         f"""SELECT CAST(q.query_id AS VARCHAR) AS query_id, q.text, {kind} AS kind
@@ -131,7 +145,10 @@ def _write_queries(connection: duckdb.DuckDBPyConnection, chosen: str, sources: 
 
 def _write_judgments(connection: duckdb.DuckDBPyConnection, chosen: str, contract: Path) -> None:
     # A label that is none of the four is left to validation.
-    grade = "CASE trim(esci_label) WHEN 'E' THEN '3' WHEN 'S' THEN '2' WHEN 'C' THEN '1' WHEN 'I' THEN '0' ELSE esci_label END"
+    label = "CAST(esci_label AS VARCHAR)"
+    grade = (
+        f"CASE trim({label}) WHEN 'E' THEN '3' WHEN 'S' THEN '2' WHEN 'C' THEN '1' WHEN 'I' THEN '0' ELSE {label} END"
+    )
     _copy(
         connection,
         f"""SELECT CAST(query_id AS VARCHAR) AS query_id, product_id AS item_id, {grade} AS grade, 'human' AS source, split

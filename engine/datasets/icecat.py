@@ -6,7 +6,6 @@ Rows are carried over one to one, so that a row or line named by validation is t
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from functools import cache
@@ -16,11 +15,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.datasets.contract import shown
+from engine.datasets.carry import carry_rows
 from engine.errors import DataError
 
 FILES = ("products.parquet", "ratings.csv")
 _COLUMNS = ("id", "title", "supplier", "price", "short_description", "date_released", "attributes", "category_derived")
+_RATING = {"query": "query", "docid": "item_id", "rating": "grade"}
 _SETTINGS = """name = "Icecat electronics"
 source = "Chorus project (o19s/chorus): Icecat products, ratings by Supahands"
 license = "Icecat Open Content License (products); shared with the community by Supahands (ratings)"
@@ -44,7 +44,10 @@ def adapt(source: Path, contract: Path) -> None:
             f"expected are {', '.join(FILES)} (ratings: query,docid,rating)"
         )
     _write_items(source / "products.parquet", contract / "items.parquet")
-    _write_judgments(source / "ratings.csv", contract / "judgments.csv")
+    carry_rows(
+        source / "ratings.csv", contract / "judgments.csv", _RATING, delimiter=",", others=True,
+        constant={"source": "human"},
+    )  # fmt: skip
     (contract / "dataset.toml").write_text(_SETTINGS, encoding="utf-8")
 
 
@@ -119,24 +122,4 @@ def _attributes(text: str | None, more: dict[str, object]) -> str | None:
     for name, value in more.items():
         if value:
             clean.setdefault(name, value)
-    return json.dumps(clean, ensure_ascii=False)
-
-
-def _write_judgments(ratings: Path, judgments: Path) -> None:
-    names = {"query": "query", "docid": "item_id", "rating": "grade"}
-    with (
-        ratings.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as source,
-        judgments.open("w", encoding="utf-8", errors="surrogateescape", newline="") as target,
-    ):
-        rows = csv.reader(source)
-        header = [name.strip() for name in next(rows, [])]
-        lacking = [name for name in names if name not in header]
-        if lacking:
-            raise DataError(
-                f"{ratings.name} lacks {', '.join(lacking)}; its header is {shown(','.join(header))}, "
-                f"expected is query,docid,rating separated by commas"
-            )
-        writer = csv.writer(target, lineterminator="\n")
-        writer.writerow([*(names.get(name, name) for name in header), "source"])
-        for row in rows:
-            writer.writerow([*row, "human"] if row else [])
+    return json.dumps(clean)  # ASCII: half of a surrogate pair is left to validation

@@ -36,15 +36,16 @@ def adapt(source: Path, contract: Path) -> None:
     index = _object(index_path, listed=True)
     items = _object(item_path, listed=True) if item_path else {}
     unnamed = 0
+    # JSON in ASCII: half of a surrogate pair, which UTF-8 cannot hold, is left to validation.
     with (contract / "items.jsonl").open("w", encoding="utf-8") as file:
         for item_id in dict.fromkeys([*items, *index]):
             row = _item(item_id, items.get(item_id))
             if "title" not in row:
                 row["title"], unnamed = f"Item {item_id}", unnamed + 1
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row) + "\n")
     with (contract / "sids.jsonl").open("w", encoding="utf-8") as file:
         for item_id, sid in index.items():
-            file.write(json.dumps({"item_id": item_id, "sid": sid}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"item_id": item_id, "sid": sid}) + "\n")
     name = index_path.name.split(".")[0]
     derived = "# Items without a title are named after their ids.\nderived = ['title']\n" if unnamed else ""
     settings = f"name = {json.dumps(name)}\nsource = {json.dumps(f'SID index {index_path.name}')}\n"

@@ -6,13 +6,11 @@ Rows are carried over one to one, so that a row or line named by validation is t
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from engine.datasets.contract import shown
+from engine.datasets.carry import carry_rows
 from engine.errors import DataError
 
 FILES = ("product.csv", "query.csv", "label.csv")
@@ -22,6 +20,8 @@ _PRODUCT = {
     "category hierarchy": "category", "product_description": "description", "product_features": "attributes",
     "rating_count": "popularity", "average_rating": "average rating", "review_count": "review count",
 }  # fmt: skip
+_SPELLING = {"category_hierarchy": "category hierarchy"}
+"""The README spells one column with an underscore where the file has a space."""
 _QUERY = {"query_id": "query_id", "query": "text", "query_class": "kind"}
 _LABEL = {"query_id": "query_id", "product_id": "item_id", "label": "grade"}
 _SETTINGS = """name = "WANDS (Wayfair)"
@@ -50,58 +50,20 @@ def adapt(source: Path, contract: Path) -> None:
         )
     number = {"rating_count": _missing, "average_rating": _missing, "review_count": _missing}
     text = {"category hierarchy": _missing, "product_description": _missing, "product_class": _missing}
-    _carry(
-        folder / "product.csv", contract / "items.csv", _PRODUCT, {**number, **text, "product_features": _features}, {}
+    carry = partial(carry_rows, delimiter="\t")
+    carry(
+        folder / "product.csv", contract / "items.csv", _PRODUCT, spelling=_SPELLING,
+        convert={**number, **text, "product_features": _features},
+    )  # fmt: skip
+    carry(folder / "query.csv", contract / "queries.csv", _QUERY)
+    carry(
+        folder / "label.csv",
+        contract / "judgments.csv",
+        _LABEL,
+        convert={"label": _grade},
+        constant={"source": "human"},
     )
-    _carry(folder / "query.csv", contract / "queries.csv", _QUERY, {}, {})
-    _carry(folder / "label.csv", contract / "judgments.csv", _LABEL, {"label": _grade}, {"source": "human"})
     (contract / "dataset.toml").write_text(_SETTINGS, encoding="utf-8")
-
-
-def _carry(
-    source: Path,
-    target: Path,
-    names: dict[str, str],
-    convert: dict[str, Callable[[str], str]],
-    constant: dict[str, str],
-) -> None:
-    """Row for row from a tab-separated to a comma-separated file, with the contract's names and values.
-
-    A row with too few or too many values stays too short or too long: it is for validation to reject it.
-    """
-    limit = csv.field_size_limit(sys.maxsize >> 32)
-    try:
-        with (
-            source.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as read,
-            target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as written,
-        ):
-            rows = csv.reader(read, delimiter="\t")
-            # The README spells one column with an underscore where the file has a space.
-            header = [name.strip().replace("category_hierarchy", "category hierarchy") for name in next(rows, [])]
-            lacking = [name for name in names if name not in header]
-            if lacking:
-                raise DataError(
-                    f"{source.name} lacks {', '.join(lacking)}; its header is {shown(' '.join(header))}, "
-                    f"expected is {' '.join(names)} separated by tabs"
-                )
-            kept = [place for place, name in enumerate(header) if name in names]
-            change = {place: convert[header[place]] for place in kept if header[place] in convert}
-            writer = csv.writer(written, lineterminator="\n")
-            writer.writerow([*(names[header[place]] for place in kept), *constant])
-            for row in rows:
-                if not row:
-                    writer.writerow([])
-                    continue
-                whole = len(row) == len(header)
-                values = [change.get(place, str)(row[place]) for place in kept if place < len(row)]
-                if whole:
-                    writer.writerow([*values, *constant.values()])
-                elif len(row) < len(header):
-                    writer.writerow(row[: len(kept) - 1])
-                else:
-                    writer.writerow([*values, *constant.values(), *row[len(header) :]])
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _missing(value: str) -> str:

@@ -1,8 +1,9 @@
 """One chat completion from an OpenAI-compatible endpoint, whatever happens on the way.
 
 What may pass is tried again: 408, 425, 429, 5xx, timeouts and broken connections, with exponential backoff and jitter,
-never earlier than the server's Retry-After. A parameter that the server does not know (`response_format` first of
-all) is left out from then on. What cannot pass (a wrong key or address) ends the run with EndpointError.
+not before the server's Retry-After (heeded up to 10 minutes). A parameter that the server does not know
+(`response_format` first of all) is left out from then on. What cannot pass (a wrong key or address) ends the run with
+EndpointError.
 """
 
 from __future__ import annotations
@@ -101,12 +102,17 @@ class EndpointSettings:
         return self.url.rstrip("/") + "/chat/completions"
 
     def key(self) -> str | None:
-        """The API key. Raises ConfigError where the variable is named but not set."""
+        """The API key. Raises ConfigError where the variable is named but not set, or holds what no key can."""
         if self.key_env is None:
             return None
         found = os.environ.get(self.key_env, "").strip()
         if not found:
             raise ConfigError(f"--key-env names {self.key_env}, which is not set; set it, or leave --key-env out")
+        if not (found.isascii() and found.isprintable()):
+            raise ConfigError(
+                f"--key-env names {self.key_env}, whose value holds a character that no key has (a typographic quotation "
+                f"mark or a line break, say); set it again"
+            )
         return found
 
 
@@ -118,10 +124,15 @@ class Reply(NamedTuple):
     tokens_out: int
     estimated: bool
     """Whether the tokens are a guess from the texts' lengths: the server stated none."""
-    structured: bool
-    """Whether the server took the schema (`response_format`)."""
+    left_out: tuple[str, ...]
+    """Parameters that the request went without, because the server does not take them; sorted."""
     served_model: str
     """The model that the server says it used."""
+
+    @property
+    def structured(self) -> bool:
+        """Whether the server took the schema."""
+        return "response_format" not in self.left_out
 
 
 @dataclass
@@ -168,13 +179,15 @@ class Endpoint:
             else:
                 status, text = response.status_code, self.hide_key(response.text)
                 if status == 200:
-                    reply = self._read(response, messages, structured="response_format" not in left_out)
+                    reply = self._read(response, messages, left_out)
                     if reply is not None:
                         self.left_out = left_out
                         return reply
                     problem = f"status 200 without a completion: {text[:200]}"
                 elif status in (400, 422):
-                    suspects = _suspects(text) - left_out or {"response_format"} - left_out
+                    # The schema first, whatever else is named: some servers repeat the whole request.
+                    named, schema = _suspects(text) - left_out, {"response_format"} - left_out
+                    suspects = named & schema or named or schema
                     if not suspects:
                         raise Refused(f"status {status}: {text[:500]}")
                     left_out |= suspects  # kept for later requests only if this one succeeds without them
@@ -204,12 +217,15 @@ class Endpoint:
         # httpx times out each read; this bounds the request as a whole, a dripping answer included.
         async with asyncio.timeout(s.timeout):
             try:
-                return await self._client.post(s.completions, json=body)
+                # ASCII, since texts may hold half of a surrogate pair, which UTF-8 cannot.
+                return await self._client.post(
+                    s.completions, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+                )
             except httpx2.TimeoutException:
                 raise TimeoutError from None
 
     async def _back_off(self, tried: int, retry_after: float) -> None:
-        wait = min(_LONGEST_WAIT, self.settings.backoff * 2.0 ** (tried - 1)) * self._jitter.uniform(0.5, 1.5)
+        wait = min(_LONGEST_WAIT, self.settings.backoff * 2.0 ** (tried - 1) * self._jitter.uniform(0.5, 1.5))
         if retry_after > 0:
             # The server spoke to all of us: requests not sent yet wait too ...
             self._not_before = max(self._not_before, time.monotonic() + retry_after)
@@ -217,7 +233,9 @@ class Endpoint:
             wait = retry_after + min(wait, 1.0)
         await asyncio.sleep(wait)
 
-    def _read(self, response: httpx2.Response, messages: list[dict[str, str]], *, structured: bool) -> Reply | None:
+    def _read(
+        self, response: httpx2.Response, messages: list[dict[str, str]], left_out: frozenset[str]
+    ) -> Reply | None:
         try:
             found = response.json()
             message = found["choices"][0]["message"]
@@ -225,7 +243,7 @@ class Endpoint:
             text = text if isinstance(text, str) else json.dumps(text)
         except (ValueError, LookupError, TypeError, AttributeError):
             return None
-        usage = found.get("usage") or {}
+        usage = found["usage"] if isinstance(found.get("usage"), dict) else {}
         counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
         stated = [n for n in counts if isinstance(n, int)]
         if len(stated) < 2:
@@ -235,7 +253,7 @@ class Endpoint:
             tokens_in=stated[0],
             tokens_out=stated[1],
             estimated=not all(isinstance(n, int) for n in counts),
-            structured=structured,
+            left_out=tuple(sorted(left_out)),
             served_model=str(found.get("model") or self.settings.model),
         )
 

@@ -178,7 +178,8 @@ def run_plan(
     """Ask for every pair of the plan and store each answer in `folder` at once; `watch` hears of each.
 
     A pair that gets no answer, or no usable one, is stored as such and the rest goes on. Raises EndpointError where no
-    request can succeed, or twenty pairs in a row got no answer; RunError where another process writes there.
+    request can succeed, or twenty pairs in a row got no answer; RunError where another process writes there; OSError
+    where an answer cannot be stored.
     Interrupted at any point, the same call goes on with what is missing.
     """
     tally = Tally(len(plan.pairs), prices)
@@ -215,7 +216,7 @@ async def _ask_all(
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(settings.parallel, len(plan.pairs))):
                     group.create_task(work(todo))
-        except* EndpointError as errors:
+        except* (EndpointError, OSError) as errors:
             raise errors.exceptions[0] from None
 
 
@@ -225,7 +226,7 @@ async def _judge_pair(endpoint: Endpoint, prompt: Prompt, shown: Shown) -> dict[
     record: dict[str, Any] = {
         "status": MALFORMED, "grade": None, "reason": None, "raw": [], "error": None, "model": settings.model,
         "served_model": None, "endpoint": settings.url, "prompt_version": PROMPT_VERSION,
-        "prompt_hash": prompt.fingerprint, "structured": None, "tokens_in": 0, "tokens_out": 0,
+        "prompt_hash": prompt.fingerprint, "structured": None, "left_out": None, "tokens_in": 0, "tokens_out": 0,
         "tokens_estimated": False,
     }  # fmt: skip
     messages = prompt.messages(shown)
@@ -252,6 +253,7 @@ def _note(record: dict[str, Any], reply: Reply) -> None:
     record["raw"].append(reply.text)
     record["served_model"] = reply.served_model
     record["structured"] = reply.structured
+    record["left_out"] = list(reply.left_out)
     record["tokens_in"] += reply.tokens_in
     record["tokens_out"] += reply.tokens_out
     record["tokens_estimated"] |= reply.estimated

@@ -20,9 +20,11 @@ from engine.labeling.prompt import Prompt
 from engine.runs import write_text
 
 FEWEST_HUMAN_PAIRS = 100
-NEW_QUERIES = "new_queries.csv"
+NEW_QUERIES = ".new_queries.csv"
+"""Follows the stem of the labels' file."""
 SYNTHETIC = "synthetic"
 """`source` of a generated catalogue's own grades, and of queries made from item fields."""
+_PAIR = ["query_id", "item_id"]
 _COLUMNS = ["query_id", "query", "item_id", "grade", "source", "rater", "split"]
 
 
@@ -51,6 +53,7 @@ class Report(NamedTuple):
 class Exported(NamedTuple):
     """A written judgments file."""
 
+    file: str
     labels: int
     held_out: int
     """Labels left out because people judged queries of theirs that must stay a fair test."""
@@ -58,19 +61,23 @@ class Exported(NamedTuple):
     """Labels left out because people judged the pair."""
     human: int
     """Human rows written beside them."""
+    earlier: int
+    """Rows of the catalogue's own that a language model gave, on pairs that are not judged anew."""
     new_queries: int
     """Synthetic queries with labels: a dataset's queries file has no row of them."""
 
     def sentence(self) -> str:
         """What was written, and what was left out and why."""
-        text = f"{self.labels:,} labels" + (f" and {self.human:,} human judgments" if self.human else "")
+        beside = [(self.human, "human judgments"), (self.earlier, "earlier labels")]
+        text = " and ".join([f"{self.labels:,} labels", *(f"{n:,} {what}" for n, what in beside if n)])
         left = [
             (self.already_judged, "whose pair people judged"),
             (self.held_out, "of queries that people judged and that are not stated to be for training"),
         ]
         out = [f"{n:,} {why}" for n, why in left if n]
         if self.new_queries:
-            text += f" ({self.new_queries:,} synthetic queries stand in {NEW_QUERIES}: add them to a queries file)"
+            where = f"{Path(self.file).stem}{NEW_QUERIES}"
+            text += f" ({self.new_queries:,} synthetic queries stand in {where}: add them to a queries file)"
         return text + (f"; left out: {', '.join(out)}" if out else "")
 
 
@@ -149,47 +156,64 @@ def export(
 
     Left out are pairs that people judged (their grade stays theirs alone) and all pairs of queries that people judged
     and that are not stated to be for training: a label of a model must not decide a test. `with_human` writes the
-    catalogue's own judgments first, so that the file replaces the dataset's. Synthetic queries with labels are listed in
-    `new_queries.csv` beside it (query_id,text).
+    catalogue's own judgments first, earlier labels of pairs not judged anew among them, so that the file replaces the
+    dataset's. Synthetic queries with labels are listed in `<stem of target>.new_queries.csv` beside it (query_id,text).
 
     Raises ConfigError unless agreement was measured on `fewest` human pairs or more and is better than chance; `force`
-    is the reason for doing without, and is written into the mark.
+    is the reason for doing without, and is written into the mark. Also where `target` may hold judgments of people
+    and `with_human` is off.
     """
     path = folder / AGREEMENT
     measured: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     objection = _objection(measured, fewest)
     if objection and force is None:
         raise ConfigError(f"{objection}, or state why its labels are wanted all the same: --force 'the reason'")
+    mark = target.with_name(f"{target.name}.agreement.json")
+    if not with_human and target.exists() and _people_wrote(mark):
+        raise ConfigError(
+            f"{target} exists and may hold judgments of people: export to another file, or have the catalogue's own "
+            f"judgments written with the labels (--with-human)"
+        )
     labels = answers.usable()
     reserved = reserved_pairs(labels, human_judgments(workspace, catalogue))
     kept = labels[~(reserved.judged | reserved.held_out)]
     judge = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     queries = catalogue.queries.set_index("query_id")
     rows = kept[["query_id", "item_id", "grade"]].assign(source=LLM, rater=judge["model"], split="train")
-    own = raw_judgments(workspace, catalogue) if with_human else None
-    if own is not None:
-        own = own[own["source"] != LLM]
+    human = earlier = 0
+    if with_human:
+        own = raw_judgments(workspace, catalogue)
+        anew = pd.MultiIndex.from_frame(own[_PAIR]).isin(pd.MultiIndex.from_frame(rows[_PAIR]))
+        own = own[(own["source"] != LLM) | ~anew]
+        human = int((own["source"] != LLM).sum())
+        earlier = len(own) - human
         rows = pd.concat([own, rows], ignore_index=True)
     rows = rows.assign(query=rows["query_id"].map(queries["text"]))
     rows["grade"] = rows["grade"].map("{:g}".format)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, rows[_COLUMNS].to_csv(index=False, lineterminator="\n"))
     new = queries.loc[kept["query_id"].unique(), ["text", "source"]].query("source == @SYNTHETIC")
-    if len(new):
-        write_text(target.with_name(NEW_QUERIES), new[["text"]].reset_index().to_csv(index=False, lineterminator="\n"))
     done = Exported(
+        file=target.name,
         labels=len(kept),
         held_out=int(reserved.held_out.sum()),
         already_judged=int(reserved.judged.sum()),
-        human=len(own) if own is not None else 0,
+        human=human,
+        earlier=earlier,
         new_queries=len(new),
     )
-    mark = {
-        "file": target.name, **done._asdict(), "objection": objection, "reason": force if objection else None,
-        "measured": measured,
-    }  # fmt: skip
-    write_text(target.with_name(f"{target.name}.agreement.json"), json.dumps(mark, ensure_ascii=False, indent=1))
+    stated = {**done._asdict(), "objection": objection, "reason": force if objection else None, "measured": measured}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # First of all, so that labels never stand without it.
+    write_text(mark, json.dumps(stated, ensure_ascii=False, indent=1))
+    write_text(target, rows[_COLUMNS].to_csv(index=False, lineterminator="\n"))
+    if len(new):
+        text = new[["text"]].reset_index().to_csv(index=False, lineterminator="\n")
+        write_text(target.with_name(f"{target.stem}{NEW_QUERIES}"), text)
     return done
+
+
+def _people_wrote(mark: Path) -> bool:
+    """Whether the judgments file of this `mark` may hold people's: no judge wrote it, or one wrote theirs with its own."""
+    return not mark.is_file() or json.loads(mark.read_text(encoding="utf-8"))["human"] > 0
 
 
 def _objection(measured: dict[str, Any] | None, fewest: int) -> str | None:

@@ -144,6 +144,43 @@ def test_odd_labels_and_splits_are_rejected_with_their_place(folder: Path) -> No
     assert "judgments.parquet:2 grade 'X'" in " ".join(e for i in report.issues for e in i.examples)
 
 
+@pytest.mark.parametrize("name", esci.FILES)
+def test_damaged_pages_behind_a_sound_footer_are_said(folder: Path, name: str) -> None:
+    raw = bytearray((folder / name).read_bytes())
+    footer = int.from_bytes(raw[-8:-4], "little") + 8
+    raw[4:-footer] = b"\xff" * (len(raw) - footer - 4)
+    (folder / name).write_bytes(raw)
+    with pytest.raises(DataError, match=r"cannot be read \(.*copy or download them again"):
+        validate(folder, adapter="esci")
+
+
+@pytest.mark.parametrize(
+    "text", ["source,query_id\nnegations,1\nother,2\n", "query_id,source,note\n1,negations,x\n2,other,\n"]
+)
+def test_kinds_are_read_by_column_name(folder: Path, tmp_path: Path, text: str) -> None:
+    (folder / esci.SOURCES).write_text(text)
+    queries = ingest(folder, tmp_path / "ws", adapter="esci").catalogue.queries
+    assert queries.query("source == 'judged'")["kind"].tolist() == ["negations", "other"]
+
+
+def test_kinds_that_cannot_be_read_are_said(folder: Path) -> None:
+    (folder / esci.SOURCES).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(DataError, match=r"sources\.csv is only a pointer"):
+        validate(folder, adapter="esci")
+    (folder / esci.SOURCES).write_text("query,kind\n1,negations\n")
+    with pytest.raises(DataError, match=r"sources\.csv lacks query_id, source; it has query, kind"):
+        validate(folder, adapter="esci")
+
+
+def test_columns_of_another_type(folder: Path) -> None:
+    EXAMPLES.assign(esci_label=7).to_parquet(folder / esci.EXAMPLES)
+    report = validate(folder, adapter="esci", max_reject_share=1)
+    assert ("grade", "grade out of range", 4) in {(i.column, i.rule, i.count) for i in report.issues}
+    EXAMPLES.assign(small_version="yes").to_parquet(folder / esci.EXAMPLES)
+    with pytest.raises(DataError, match="copy or download them again"):
+        validate(folder, adapter="esci")
+
+
 def test_many_products_pass_in_little_memory(tmp_path: Path) -> None:
     """400,000 products of 2 kB each (800 MB of text): the adapter may not hold them."""
     source, contract = tmp_path / "big", tmp_path / "contract"

@@ -82,6 +82,24 @@ def test_bad_rows_keep_their_place_in_the_source(chorus: Path) -> None:
     assert places == {"items.parquet:1", "judgments.csv:5", "judgments.csv:6", "judgments.csv:8"}
 
 
+def test_lines_that_a_quotation_mark_swallows_are_all_rejected(chorus: Path) -> None:
+    swallowed = '"mouse,3920564,1\n' + "keyboard,3920564,1\n" * 10_000  # 190 kB: more than csv allows a field
+    (chorus / "ratings.csv").write_text(RATINGS + swallowed)
+    report = validate(chorus, adapter="icecat")
+    found = next(f for f in report.files if f.file == "judgments.csv")
+    assert (found.accepted, found.rejected) == (3, 10_001)
+
+
+def test_half_of_a_surrogate_pair_costs_its_row_alone(chorus: Path) -> None:
+    PRODUCTS.assign(attributes=['{"t_note": "cut \\ud83d"}', '{"t_note": "é"}', "{}"]).to_parquet(
+        chorus / "products.parquet"
+    )
+    report = validate(chorus, adapter="icecat", max_reject_share=1)
+    assert {(i.file, i.column, i.rule, i.count) for i in report.issues if i.file == "items.parquet"} == {
+        ("items.parquet", "attributes", "not a JSON object", 1)
+    }
+
+
 def test_what_is_missing_or_damaged_is_named(chorus: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a folder"):
         validate(tmp_path / "nowhere", adapter="icecat")

@@ -49,7 +49,8 @@ def test_index_and_item_texts(tmp_path: Path) -> None:
     assert done.files.sids.to_pydict() == {
         "item_id": ["0", "1", "2"], "codes": [[183, 70, 232, 6], [183, 122, 96, 235], [52, 0, 54, 27]],
     }  # fmt: skip
-    assert done.files.levels == 4
+    assert done.files.sids is not None
+    assert len(done.files.sids.column("codes")[0]) == 4
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,16 @@ def test_sids_that_differ_in_length_say_so(tmp_path: Path) -> None:
     assert (issue.file, issue.column, issue.rule) == ("sids.jsonl", "sid", "SIDs of unequal length")
     assert "sids.jsonl:2 sid" in issue.examples[0]
     assert "it has 2 levels where most have 4" in issue.examples[0]
+
+
+def test_half_of_a_surrogate_pair_costs_its_row_alone(tmp_path: Path) -> None:
+    source = folder(tmp_path / "v", INDEX, {**ITEM, "1": {"title": "Snare \ud83d"}})
+    (source / "Instruments.index.json").write_text(json.dumps({**INDEX, "cut \ud83d": INDEX["0"]}))
+    report = validate_audit(source, tmp_path)
+    assert {(i.file, i.rule): i.count for i in report.issues} == {
+        ("items.jsonl", "row cannot be read"): 2, ("sids.jsonl", "row cannot be read"): 1, ("sids.jsonl", "unknown item"): 1
+    }  # fmt: skip
+    assert "half of a surrogate pair" in report.issues[0].examples[0]
 
 
 def validate_audit(source: Path, tmp_path: Path):

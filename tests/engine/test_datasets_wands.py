@@ -94,6 +94,22 @@ def test_bad_rows_keep_their_place_in_the_source(tmp_path: Path) -> None:
     assert [f.rejected for f in report.files] == [3, 0, 5]
 
 
+@pytest.mark.parametrize(("opened", "rejected"), [([20], 20), ([20, 29], 10)], ids=["to the end", "to the next mark"])
+def test_lines_that_a_quotation_mark_swallows_are_all_rejected(
+    tmp_path: Path, opened: list[int], rejected: int
+) -> None:
+    queries = "query_id\tquery\tquery_class\n" + "".join(f"{q}\tquery {q}\t\n" for q in range(10))
+    rows = [f"{n}\t{n // 4}\t{(0, 7, 12, 13)[n % 4]}\tExact\n" for n in range(40)]
+    for n in opened:
+        rows[n] = f'"{rows[n]}'
+    labels = "id\tquery_id\tproduct_id\tlabel\n" + "".join(rows)
+    report = validate(wands(tmp_path / "w", queries=queries, labels=labels), adapter="wands")
+    found = next(f for f in report.files if f.file == "judgments.csv")
+    assert (found.read, found.accepted, found.rejected) == (40, 40 - rejected, rejected)
+    assert not report.ok
+    assert report.issues[0].examples[0].startswith("judgments.csv:22 ")
+
+
 def test_undecodable_bytes_are_told_apart(tmp_path: Path) -> None:
     folder = wands(tmp_path / "w")
     raw = (folder / "product.csv").read_bytes().replace("é".encode(), b"\xe9")

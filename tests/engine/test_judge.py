@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import email.utils
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,8 @@ from engine.labeling.endpoint import Endpoint, EndpointError, EndpointSettings, 
 from engine.labeling.judge import Plan, Prices, Tally, make_plan, run_plan
 from engine.labeling.pairs import PairTexts, choose_pairs, human_judgments, individual_ratings, read_ratings
 from engine.labeling.prompt import MalformedAnswer, Prompt, Shown
-from engine.labeling.report import export, report, write_agreement
+from engine.labeling.report import Exported, export, report, write_agreement
+from engine.runs import write_text
 from tests.conftest import ROOT
 from tests.engine.judge_server import Asked, JudgeServer, Said, failing, graded
 
@@ -210,6 +212,32 @@ def test_other_parameters_are_dropped_only_where_that_helps() -> None:
     assert {"seed", "response_format"} <= set(server.asked[-1].body)
 
 
+def test_a_server_that_repeats_the_request_costs_the_schema_alone(sample: Sample) -> None:
+    def echo(asked: Asked) -> Said:
+        return failing(422, f"bad request: {asked.body}") if "response_format" in asked.body else graded(1)
+
+    with JudgeServer(echo) as server:
+        _, folder = sample.run(server, limit=2, parallel=1)
+    assert {"temperature", "seed", "max_tokens"} <= set(server.asked[-1].body)
+    assert [r["left_out"] for r in records(folder)] == [["response_format"]] * 2
+
+
+def test_half_of_a_surrogate_pair_is_sent_and_kept(sample: Sample) -> None:
+    with JudgeServer(script(Said("a cut emoji \ud83d"), graded(2))) as server:
+        tally, folder = sample.run(server, limit=1)
+    assert tally.ok == 1
+    assert server.asked[1].body["messages"][2]["content"] == "a cut emoji \ud83d"
+    assert server.asked[1].headers["Content-Type"] == "application/json"
+    assert len(read_answers(folder).usable()) == 1
+
+
+def test_usage_that_is_no_object_counts_as_none() -> None:
+    body = json.dumps({"choices": [{"message": {"content": '{"grade": 2}'}}], "usage": [1]})
+    with JudgeServer(lambda asked: Said(body=body)) as server:
+        (reply,) = ask(server)
+    assert reply.estimated
+
+
 def test_retry_after_is_waited_for() -> None:
     date = email.utils.formatdate(time.time() + 2, usegmt=True)
     said = script(failing(429, headers={"Retry-After": "0.4"}), failing(503, headers={"Retry-After": date}), graded(2))
@@ -234,6 +262,22 @@ def test_backoff_grows() -> None:
     gaps = np.diff([a.at for a in server.asked])
     assert np.all(gaps >= np.array([0.1, 0.2, 0.4]))  # 0.2, 0.4, 0.8 s, each times 0.5 at least
     assert np.all(gaps <= np.array([0.3, 0.6, 1.2]) + 0.5)
+
+
+def test_backoff_is_a_minute_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    async def back_off() -> None:
+        endpoint = Endpoint(EndpointSettings(url="http://host/v1", model="m"))
+        for _ in range(50):
+            await endpoint._back_off(20, 0.0)
+
+    monkeypatch.setattr("engine.labeling.endpoint.asyncio.sleep", note)
+    asyncio.run(back_off())
+    assert max(waits) == 60.0
 
 
 def test_a_hang_longer_than_the_timeout_is_lost_and_asked_again() -> None:
@@ -268,6 +312,10 @@ def test_the_key_is_neither_shown_nor_stored(sample: Sample, monkeypatch: pytest
     monkeypatch.delenv("JUDGE_KEY")
     with pytest.raises(ConfigError, match="JUDGE_KEY"):
         settings(server, key_env="JUDGE_KEY").key()
+    monkeypatch.setenv("JUDGE_KEY", "\u201csk-secret\u201d")
+    with pytest.raises(ConfigError, match="JUDGE_KEY") as odd:
+        settings(server, key_env="JUDGE_KEY").key()
+    assert "sk-secret" not in str(odd.value)
 
 
 @pytest.mark.parametrize(
@@ -396,6 +444,15 @@ def test_torn_line_is_passed_over_and_nothing_else_lost(sample: Sample) -> None:
     assert (len(answers.usable()), answers.torn) == (9, 1)
 
 
+def test_a_full_disk_ends_the_run_with_its_own_error(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("engine.labeling.answers.os.fsync", full)
+    with JudgeServer(lambda asked: graded(1)) as server, pytest.raises(OSError, match="No space left"):
+        sample.run(server)
+
+
 def test_two_judges_do_not_write_at_once(sample: Sample, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom engine.errors import RunError\n"
@@ -488,7 +545,8 @@ def test_command_plans_measures_and_exports_only_then(sample: Sample, tmp_path: 
         assert "Grades of people (rows)" in text
         assert (Path(found["folder"]) / "agreement.json").is_file()
         assert found["exported"] == {
-            "labels": 0, "held_out": 0, "already_judged": len(sample.people), "human": 0, "new_queries": 0,
+            "file": target.name, "labels": 0, "held_out": 0, "already_judged": len(sample.people), "human": 0, "earlier": 0,
+            "new_queries": 0,
         }  # fmt: skip
 
 
@@ -523,6 +581,14 @@ def test_human_judgments_leave_models_out(tmp_path: Path) -> None:
     assert individual_ratings(tmp_path / "w", catalogue)["rater"].tolist() == ["x", "y"]
 
 
+def test_queries_of_no_wanted_source_are_said(sample: Sample) -> None:
+    queries = sample.catalogue.queries
+    sample.catalogue = dataclasses.replace(sample.catalogue, queries=queries[queries["source"] == "synthetic"])
+    n = len(sample.catalogue.queries)
+    with pytest.raises(ConfigError, match=rf"--queries 'log,judged' names no query .* has {n} synthetic"):
+        sample.pairs("retrieved")
+
+
 def test_labels_of_retrieved_pairs_go_through_ingest(sample: Sample, tmp_path: Path) -> None:
     pairs = sample.pairs("retrieved", top=5, sources="log,judged,synthetic")
     split = sample.people.set_index("query_id")["split"].groupby(level=0).first()
@@ -555,10 +621,10 @@ def test_labels_of_retrieved_pairs_go_through_ingest(sample: Sample, tmp_path: P
     for name in ("items.csv", "queries.csv", "interactions.csv", "dataset.toml"):
         (target.parent / name).write_bytes((ROOT / "data" / "sample" / name).read_bytes())
     assert done.new_queries > 0
-    new_queries = target.with_name("new_queries.csv").read_text(encoding="utf-8").splitlines()[1:]
+    new_queries = target.with_name("judgments.new_queries.csv").read_text(encoding="utf-8").splitlines()[1:]
     with (target.parent / "queries.csv").open("a", encoding="utf-8") as queries:
         queries.writelines(f"{line},\n" for line in new_queries)
-    target.with_name("new_queries.csv").unlink()
+    target.with_name("judgments.new_queries.csv").unlink()
     taken = ingest(target.parent, tmp_path / "again")
     assert taken.report.n_rejected == 0
     old = sample.catalogue.judgments.set_index(["query_id", "item_id"])
@@ -568,6 +634,76 @@ def test_labels_of_retrieved_pairs_go_through_ingest(sample: Sample, tmp_path: P
     labels = new.drop(old.index)
     assert set(labels["source"]) == {"llm"}
     assert set(labels["split"]) == {"train"}
+
+
+class Labelled(NamedTuple):
+    """Three items, a judgment by people of one query and two of an earlier model of another, which is judged again."""
+
+    catalogue: Catalogue
+    workspace: Path
+    folder: Path
+
+    def export(self, target: Path, *, with_human: bool = False) -> Exported:
+        answers = read_answers(self.folder)
+        return export(
+            self.folder, target, self.workspace, self.catalogue, answers, force="a test", with_human=with_human
+        )
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Labelled:
+    source, workspace = tmp_path / "source", tmp_path / "w"
+    source.mkdir()
+    (source / "items.csv").write_text("item_id,title\na,lamp\nb,pan\nc,pot\n", encoding="utf-8")
+    (source / "judgments.csv").write_text(
+        "query,item_id,grade,source,rater,split\nlamp,a,3,human,x,train\npan,a,0,llm,old,train\npan,b,2,llm,old,train\n",
+        encoding="utf-8",
+    )
+    catalogue = ingest(source, workspace).catalogue
+    chosen = EndpointSettings(url="http://host/v1", model="new")
+    folder = judge_folder(workspace, catalogue.fingerprint, PROMPT, chosen)
+    write_settings(folder, catalogue.fingerprint, PROMPT, chosen)
+    with AnswerStore(folder) as store:
+        for item_id in "bc":
+            store.append({"query_id": "pan", "item_id": item_id, "status": "ok", "grade": 3})
+    return Labelled(catalogue, workspace, folder)
+
+
+def test_earlier_labels_stay_unless_judged_again(labelled: Labelled, tmp_path: Path) -> None:
+    done = labelled.export(tmp_path / "all.csv", with_human=True)
+    assert (done.human, done.earlier, done.labels) == (1, 1, 2)
+    assert "2 labels and 1 human judgments and 1 earlier labels" in done.sentence()
+    rows = pd.read_csv(tmp_path / "all.csv")
+    assert rows[["query_id", "item_id", "grade", "rater"]].to_numpy().tolist() == [
+        ["lamp", "a", 3, "x"], ["pan", "a", 0, "old"], ["pan", "b", 3, "new"], ["pan", "c", 3, "new"],
+    ]  # fmt: skip
+
+
+def test_judgments_of_people_are_not_written_over(labelled: Labelled, tmp_path: Path) -> None:
+    target = tmp_path / "source" / "judgments.csv"
+    before = target.read_bytes()
+    with pytest.raises(ConfigError, match="may hold judgments of people"):
+        labelled.export(target)
+    assert target.read_bytes() == before
+    labelled.export(target, with_human=True)
+    with pytest.raises(ConfigError, match="may hold judgments of people"):
+        labelled.export(target)  # people's are still in it
+    for _ in range(2):
+        assert labelled.export(tmp_path / "labels.csv").labels == 2  # a judge's own file is
+
+
+def test_labels_never_stand_without_their_mark(
+    labelled: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, text: str) -> None:
+        write_text(path, text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.labeling.report.write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        labelled.export(tmp_path / "labels.csv")
+    assert (tmp_path / "labels.csv.agreement.json").is_file()
+    assert not (tmp_path / "labels.csv").exists()
 
 
 def test_labels_no_better_than_chance_are_refused(sample: Sample, tmp_path: Path) -> None:
@@ -699,6 +835,8 @@ def test_read_ratings_layouts(tmp_path: Path) -> None:
     assert read_ratings(wide).to_dict("records") == [
         {"query_id": "usb cable", "item_id": "7", "rater": "agent_1", "grade": 3.0}
     ]
+    wide.write_text("query,docid,agent_1_rating,agent_2_rating,grade\nUSB  Cable,7,3,,2\n", encoding="utf-8")
+    assert read_ratings(wide).equals(read_ratings(tall)), "a column 'grade' without raters is nobody's own"
     tall.write_text("query,item_id,rater,grade\nusb cable,7,agent_1,good\n", encoding="utf-8")
     with pytest.raises(DataError, match="'good'"):
         read_ratings(tall)
