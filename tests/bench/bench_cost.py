@@ -257,6 +257,9 @@ def report(bench: Bench) -> None:
     one = _beam_ms(bench, 1)
     print(f"Beams of a live query: {one:.2f} ms alone, {_beam_ms(bench, 64):.2f} ms in batches of 64 "
           f"(generator {bench.generator_bytes / 1e6:.1f} MB).")  # fmt: skip
+    print("\nWhat each needs:")
+    for signal in (*known.values(), *dense.values()):
+        print(f"- {signal.name}: {signal.cost}")
 
 
 def _beam_ms(bench: Bench, batch: int) -> float:
