@@ -144,7 +144,8 @@ def signal_rates(workspace: Path, run_id: str | None, pairs: int, rounds: int) -
         print(f"\n{run.run_id} has no signals: its ranker is '{run.config.ranker.kind}'.")
         return
     live = LiveRun(run)
-    queries = load(workspace, run.fingerprint).queries
+    catalogue = load(workspace, run.fingerprint)
+    queries = catalogue.queries
     scored = Pairs(**load_arrays(run.shared_folder("pairs") / "pairs.safetensors"))
     x, texts = load_arrays(run.shared_folder("vectors") / "text.safetensors")["queries"], queries["text"].tolist()
     own = Stack(**load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors"))
@@ -152,7 +153,7 @@ def signal_rates(workspace: Path, run_id: str | None, pairs: int, rounds: int) -
     asked = Asked(
         x,
         texts,
-        queries["text"].map(signals.spelling).factorize()[0].astype(np.int64),
+        signals.query_groups(catalogue),
         signals.listed_candidates(scored, len(queries), run.config.signals.list_depth),
         signals.unit(own.query_latent),
         signals.log_prob(live._generator, prompts, live.trie),
