@@ -378,7 +378,9 @@ def test_a_query_of_unknown_words_says_nothing():
 def test_own_columns_tell_the_rarity_of_the_querys_words():
     fitted = OwnItem(neighbours=5).fit(small_shelf(), seed=0)
     texts = ["red red bed zebra", "", "zebra", "sofa"]
-    values = fitted.measure(ask(texts), np.repeat(np.arange(4), 2), np.tile([0, 3], 4)).values[:, 4:]
+    measured = fitted.measure(ask(texts), np.repeat(np.arange(4), 2), np.tile([0, 3], 4)).values
+    assert type(measured) is np.ndarray
+    values = measured[:, 4:]
     red, bed, sofa = -np.log([0.3, 0.1, 0.2])  # of ten tokens in all titles
     rows = [[3, (2 * red + bed) / 3, bed, red], [0] * 4, [0] * 4, [1, sofa, sofa, sofa]]
     np.testing.assert_allclose(values, np.repeat(rows, 2, axis=0), rtol=1e-6)

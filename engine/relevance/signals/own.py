@@ -51,8 +51,9 @@ class _FittedOwn:
         if len(some):  # the words of a query stand together: reduce from one beginning to the next
             rarest[some] = np.maximum.reduceat(rare.data, rare.indptr[some])
             commonest[some] = np.minimum.reduceat(rare.data, rare.indptr[some])
+        known = np.asarray(counts.sum(axis=1)).ravel()  # scipy sums to a matrix, which would make a matrix of all
         mean = word_shares(counts) @ self.rarity
-        return np.column_stack([counts.sum(axis=1), mean, rarest, commonest]).astype(np.float32)
+        return np.column_stack([known, mean, rarest, commonest]).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {}
