@@ -506,8 +506,9 @@ def test_stopped_again_and_again_only_the_missing_pairs_are_asked(sample: Sample
         for how in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
             before = len(server.asked)
             process = subprocess.Popen(
-                command(server, sample.workspace, "--parallel", 3), cwd=ROOT, stdout=subprocess.PIPE, text=True
-            )
+                command(server, sample.workspace, "--parallel", 3), cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+            )  # fmt: skip
             deadline = time.monotonic() + 60
             while len(server.asked) < before + 30:
                 assert time.monotonic() < deadline
