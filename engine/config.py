@@ -213,12 +213,18 @@ class SignalsConfig:
     """Training queries whose feedback a query's memory reads."""
     list_depth: int = 50
     """Retrieved candidates of the query that list signals read."""
-    tower: bool = False
-    """Also train the two-tower over prefix n-grams and its dense twin (slow; for the ladder)."""
+    extra: tuple[str, ...] = ()
+    """Signals to measure beside the usual ones, with their dense twins: those of `EXTRA_SIGNALS`, which train models of
+    their own and gained nothing beside the others (docs/LOG.md)."""
 
     def __post_init__(self) -> None:
         _check(set(self.served) <= set(SIGNALS), f"signals.served={self.served}; allowed: {', '.join(SIGNALS)}")
-        _check(self.tower or "tower" not in self.served, "signals.served has 'tower'; it needs signals.tower=true")
+        _check(
+            set(self.extra) <= set(EXTRA_SIGNALS),
+            f"signals.extra={','.join(self.extra)}; allowed: {', '.join(EXTRA_SIGNALS)}",
+        )
+        missing = [name for name in self.served if name in EXTRA_SIGNALS and name not in self.extra]
+        _check(not missing, f"signals.served has {', '.join(missing)}: name it in signals.extra too")
         _check(self.stacks >= 0 and self.neighbours >= 1 and self.list_depth >= 1, "signals: stacks >= 0, others >= 1")
 
 
@@ -289,7 +295,8 @@ class Config:
 
 
 QUANTIZERS = ("contrastive", "rqvae", "hierarchical", "kmeans")
-SIGNALS = ("match", "logp", "memory", "cluster", "list", "tower")
+SIGNALS = ("match", "logp", "memory", "cluster", "list", "tower", "mean_logp")
+EXTRA_SIGNALS = ("tower", "mean_logp")
 
 
 def _quantizer(config: Config, **changes: Any) -> Config:

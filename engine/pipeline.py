@@ -98,7 +98,7 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
 
 
 def _finished_runs(workspace: Path) -> list[str]:
-    """Finished runs of the catalogue that the newest finished run belongs to, without leftovers of older code."""
+    """Finished runs of the catalogue that the newest finished run belongs to."""
     finished = [info for info in runs.list_runs(workspace) if info.finished]
     if not finished:
         raise RunError(f"No finished run in {workspace / 'runs'}: train one with 'python -m engine train'.")

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.config import Config
-from engine.errors import RunError
+from engine.errors import ConfigError, RunError
 from engine.progress import Progress, silent
 
 LIBRARIES = ("torch", "transformers", "numpy", "pandas", "duckdb", "faiss-cpu", "scikit-learn", "umap-learn", "bm25s")
@@ -96,7 +96,7 @@ class Run:
 
     @classmethod
     def load(cls, workspace: Path, run_id: str) -> Run:
-        """A finished run. Raises RunError when it is unknown or unfinished."""
+        """A finished run. Raises RunError when it is unknown, unfinished, or of a version with other settings."""
         folder = workspace / "runs" / run_id
         if not (folder / "config.json").is_file():
             known = ", ".join(r.run_id for r in list_runs(workspace)) or "none"
@@ -104,7 +104,14 @@ class Run:
         if not (folder / "run.json").is_file():
             raise RunError(f"Run '{run_id}' is unfinished; continue it with the same 'train' or 'import' command.")
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return cls(run_id, folder, workspace, saved["fingerprint"], Config.from_json(json.dumps(saved["config"])))
+        try:
+            config = Config.from_json(json.dumps(saved["config"]))
+        except (TypeError, KeyError, ConfigError) as error:
+            raise RunError(
+                f"Run '{run_id}' was made by a version of SIDScope with other settings ({error}); "
+                f"delete {folder} and train again."
+            ) from error
+        return cls(run_id, folder, workspace, saved["fingerprint"], config)
 
     @property
     def finished(self) -> bool:

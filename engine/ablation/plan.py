@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.config import METHODS, Config, preset
+from engine.config import METHODS, Config, override, preset
 from engine.errors import ConfigError
 from engine.runs import list_runs, run_id_of
 
@@ -43,6 +43,8 @@ class Plan(NamedTuple):
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     jobs: list[Job]
+    settings: tuple[str, ...] = ()
+    """What every run changes in the preset, like 'generator.kind=full'."""
 
     @property
     def folder(self) -> Path:
@@ -64,10 +66,11 @@ def make_plan(
     methods: Sequence[str],
     seeds: int,
     versions: Callable[[Config], Mapping[str, object]],
+    settings: Sequence[str] = (),
 ) -> Plan:
     """The runs of `methods` at seeds 0 .. seeds-1; touches nothing. `versions` as `pipeline.versions`.
 
-    Raises ConfigError for an unknown method or preset, or no method at all.
+    Raises ConfigError for an unknown method, preset or setting, or no method at all.
     """
     wanted = tuple(dict.fromkeys(methods))
     if not wanted or seeds < 1:
@@ -75,11 +78,11 @@ def make_plan(
     jobs = []
     for seed in range(seeds):
         for method in wanted:
-            config = preset(preset_name, method=method, seed=seed)
+            config = override(preset(preset_name, method=method, seed=seed), settings)
             run_id = run_id_of(fingerprint, config, versions(config))
             finished = (workspace / "runs" / run_id / "run.json").is_file()
             jobs.append(Job(method, seed, run_id, finished))
-    return Plan(workspace, fingerprint, preset_name, wanted, tuple(range(seeds)), jobs)
+    return Plan(workspace, fingerprint, preset_name, wanted, tuple(range(seeds)), jobs, tuple(settings))
 
 
 def methods_of(names: str | None, ladder: str) -> tuple[str, ...]:

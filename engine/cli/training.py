@@ -122,7 +122,8 @@ def demo(
 
 @app.command(
     epilog="Examples: python -m engine ablate · python -m engine ablate --methods none,dsirm,tiger --seeds 5 · "
-    "python -m engine ablate --ladder all --preset demo --yes"
+    "python -m engine ablate --ladder all --preset demo --yes · "
+    "python -m engine ablate --methods none,dsirm --set signals.extra=mean_logp"
 )
 def ablate(
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -130,6 +131,7 @@ def ablate(
     methods: Annotated[str | None, typer.Option(help="Methods by name, comma-separated, in place of a ladder.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every method: 0 to this less one.")] = 3,
     preset_name: PresetName = "default",
+    settings: Settings = None,
     catalogue: Annotated[str | None, typer.Option(help="Fingerprint (or its start); the newest by default.")] = None,
     workers: Annotated[
         int | None,
@@ -155,7 +157,7 @@ def ablate(
             from engine.ablation.ablate import conclude, encode_once
             from engine.ablation.workers import run_jobs
 
-        plan = planning.make_plan(workspace, fingerprint, preset_name, names, seeds, pipeline.versions)
+        plan = planning.make_plan(workspace, fingerprint, preset_name, names, seeds, pipeline.versions, settings or ())
         costs = planning.Costs.read(workspace, fingerprint, preset_name)
         count = min(workers or planning.default_workers(), max(len(plan.todo), 1))
         _show_section(report.plan_section(plan, costs))
@@ -199,8 +201,10 @@ def status(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> N
     catalogues = list_catalogues(workspace)
     snapshots = list_snapshots(workspace)
     size = sum(f.stat().st_size for f in workspace.rglob("*") if f.is_file()) / 1e6 if workspace.is_dir() else 0.0
-    say(f"Workspace {escape(str(workspace))}: {len(catalogues)} catalogues, {len(list_runs(workspace))} runs, "
-        f"{len(snapshots)} snapshots, {size:,.0f} MB")  # fmt: skip
+    found = list_runs(workspace)
+    held = (("catalogue", catalogues), ("run", found), ("snapshot", snapshots))
+    counted = ", ".join(f"{len(many)} {name}{'' if len(many) == 1 else 's'}" for name, many in held)
+    say(f"Workspace {escape(str(workspace))}: {counted}, {size:,.0f} MB")
     if len(catalogues):
         counts = ["n_items", "n_queries", "n_judgments", "n_rejected"]
         names = ["catalogue", "name", "items", "queries", "judged", "rejected"]
@@ -215,7 +219,8 @@ def status(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> N
             right=["MB"],
         )  # fmt: skip
     if not snapshots:
-        say("Nothing is published yet: [bold]python -m engine demo[/]")
+        do = "publish" if any(run.finished for run in found) else "train" if len(catalogues) else "demo"
+        say(f"Nothing is published yet: [bold]python -m engine {do}[/]")
     machine_line(
         as_json, workspace=str(workspace), current=current_id(workspace), snapshots=[s.snapshot_id for s in snapshots]
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from engine.config import SignalsConfig
+from engine.config import EXTRA_SIGNALS, SignalsConfig
 from engine.datasets.contract import Catalogue, normalise_query
 from engine.generator.beam import Beams, Decoder, sequence_log_probs
 from engine.generator.trie import SidTrie
@@ -231,7 +231,8 @@ def signal(
 
 def measured_signals(settings: SignalsConfig) -> dict[str, Signal]:
     """The signals that a run measures, by name."""
-    return {name: made for name, made in signals(settings).items() if name != "tower" or settings.tower}
+    left_out = set(EXTRA_SIGNALS) - set(settings.extra)
+    return {name: made for name, made in signals(settings).items() if name not in left_out}
 
 
 def measured_twins(settings: SignalsConfig) -> dict[str, Signal]:

@@ -21,8 +21,8 @@ from engine import pipeline
 from engine.ablation import report
 from engine.ablation.ladder import LADDER_COLUMNS, Tables, ladder_tables
 from engine.ablation.plan import LADDERS, Cost, Costs, Job, Plan, make_plan, methods_of, run_cost, time_left
-from engine.ablation.workers import THREAD_VARIABLES, Standing, run_jobs, worker_environment
-from engine.config import METHODS, preset
+from engine.ablation.workers import THREAD_VARIABLES, Standing, run_jobs, train_command, worker_environment
+from engine.config import METHODS, override, preset
 from engine.errors import ConfigError, RunError
 from engine.evaluation.bootstrap import Estimate, mean_estimate, mean_over_redrawn_runs, resample_queries
 from engine.evaluation.significance import holm
@@ -51,6 +51,18 @@ def test_the_plan_names_the_runs_that_train_would_make(tmp_path: Path) -> None:
     assert [job.finished for job in again.jobs] == [False, False, False, True]
     assert again.folder == plan.folder == plan_of(tmp_path, ("dsirm", "none")).folder
     assert plan_of(tmp_path, seeds=1).folder != plan.folder
+
+
+def test_settings_reach_every_run_and_its_worker(tmp_path: Path) -> None:
+    settings = ["signals.extra=mean_logp", "split.folds=4"]
+    plan = make_plan(tmp_path, "f" * 16, "tiny", ("none", "dsirm"), 1, lambda config: VERSIONS, settings)
+    config = override(preset("tiny", method="dsirm"), settings)
+    assert plan.jobs[1].run_id == Run.create(tmp_path, plan.fingerprint, config, VERSIONS).run_id
+    assert plan.folder != plan_of(tmp_path, seeds=1).folder
+    words = train_command(plan, plan.jobs[1])
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--set"] == settings
+    with pytest.raises(ConfigError, match=r"signals\.extra=match"):
+        make_plan(tmp_path, "f", "tiny", ("none",), 1, lambda config: VERSIONS, ["signals.extra=match"])
 
 
 def test_methods_are_checked_before_anything_is_spent() -> None:

@@ -82,7 +82,10 @@ def test_sample_validates_and_ingests(run, tmp_path: Path) -> None:
     assert result.code == 0
     assert len(result.json["fingerprint"]) >= 16
     assert "items" in result.out
-    assert result.json["fingerprint"][:12] in run("status", "--workspace", tmp_path).out
+    status = run("status", "--workspace", tmp_path).out
+    assert result.json["fingerprint"][:12] in status
+    assert "1 catalogue, 0 runs, 0 snapshots" in " ".join(status.split())
+    assert "python -m engine train" in status, "the next step"
 
 
 def test_read_only_commands_leave_an_empty_workspace_empty(run, tmp_path: Path) -> None:

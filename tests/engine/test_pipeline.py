@@ -196,6 +196,17 @@ def test_unknown_and_unfinished_runs_are_sentences(tmp_path: Path) -> None:
     assert not list_runs(tmp_path)[0].finished
 
 
+def test_a_run_of_a_version_with_other_settings_is_a_sentence(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "f", preset("tiny"), {})
+    run.finish(run.describe())
+    assert Run.load(tmp_path, run.run_id).config == run.config
+    saved = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
+    saved["config"]["signals"]["no_longer_here"] = True
+    (run.folder / "config.json").write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(RunError, match=r"no_longer_here.*train again"):
+        Run.load(tmp_path, run.run_id)
+
+
 def test_live_answers_equal_the_snapshot(trained: Trained) -> None:
     """A logged query asked live, and a judged one that no stack saw, give the stored beams and scores."""
     from engine.inference import LiveRun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from engine.config import SIGNALS as NAMES
 from engine.config import SignalsConfig
+from engine.relevance.signals import averaged
 from engine.relevance.signals import prefixes as prefixes_module
+from engine.relevance.signals.averaged import AveragedLogProbability
 from engine.relevance.signals.catalogue import SIGNALS, TWINS, signals, twins
 from engine.relevance.signals.cluster import SMOOTHING, ClusterLanguageModel, TitlesLanguageModel
 from engine.relevance.signals.contrastive import ContrastiveCosine
@@ -29,7 +32,7 @@ from engine.relevance.signals.words import query_words, title_words
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
 TITLES = ["red mug", "red red cup", "blue sofa", "blue sofa bed"]
 ALL = sorted({signal.name: signal for signal in (*SIGNALS.values(), *TWINS.values())}.items())
-UNTRAINED = [(name, signal) for name, signal in ALL if not name.startswith("tower")]
+UNTRAINED = [(name, signal) for name, signal in ALL if not name.startswith(("tower", "mean_logp"))]
 READERS = [Memory(neighbours=5), KernelMemory(neighbours=5)]
 
 
@@ -439,12 +442,14 @@ def test_no_list_and_no_generator_are_neutral():
     assert (Match().fit(small_shelf(), seed=0).measure(asked, *PAIRS).values == 0).all()
 
 
-# Towers
+# Signals that train a model of their own
+
+TRAINED = [Tower(), DenseTower(), AveragedLogProbability()]
 
 
 @pytest.mark.parametrize("graded", [True, False])
 @pytest.mark.parametrize("signal", [Tower(), DenseTower()])
-def test_tower_learns_what_feedback_says(signal: Signal, graded: bool):
+def test_towers_learn_what_feedback_says_against_the_titles(signal: Signal, graded: bool):
     shelf, asked, pair_query, pair_item = planted(graded=graded)
     noise = 0.3 * np.random.default_rng(1).normal(size=(len(shelf.item_x), 6))
     said = shelf.feedback
@@ -463,8 +468,22 @@ def test_tower_learns_what_feedback_says(signal: Signal, graded: bool):
     assert gap[1] > 0.4
 
 
-@pytest.mark.parametrize("signal", [Tower(), DenseTower()])
-def test_tower_is_deterministic_and_restored_from_its_arrays(signal: Signal):
+@pytest.mark.parametrize("graded", [True, False])
+def test_averaged_log_probability_learns_what_feedback_says(graded: bool):
+    shelf, asked, pair_query, pair_item = planted(graded=graded)
+    shelf = shelf._replace(item_x=unit(np.random.default_rng(2).normal(size=shelf.item_x.shape)))
+    relevant = wanted(asked, pair_query) == shelf.stacks[0][pair_item, 0]
+    auc = []
+    for feedback in (no_feedback(6), shelf.feedback):
+        fitted = AveragedLogProbability().fit(shelf._replace(feedback=feedback), seed=0)
+        value = fitted.measure(asked, pair_query, pair_item).values[:, 0]
+        auc.append((value[relevant][:, None] > value[~relevant]).mean())
+    assert auc[0] < 0.9, "meaningless titles tell something by chance only"
+    assert auc[1] > 0.99
+
+
+@pytest.mark.parametrize("signal", TRAINED)
+def test_trained_signals_are_deterministic_and_restored_from_their_arrays(signal: Signal):
     shelf, asked, pair_query, pair_item = world()
     fitted = signal.fit(shelf, seed=1)
     values = fitted.measure(asked, pair_query, pair_item).values
@@ -476,14 +495,15 @@ def test_tower_is_deterministic_and_restored_from_its_arrays(signal: Signal):
 
 
 @pytest.mark.parametrize("pieces", [1, 513])
-def test_tower_passes_over_a_batch_of_one_interaction(pieces: int):
+@pytest.mark.parametrize("signal", TRAINED)
+def test_trained_signals_pass_over_a_batch_of_one_interaction(signal: Signal, pieces: int):
     shelf, asked, pair_query, pair_item = world(graded=False)
     feedback = shelf.feedback
     rows = np.arange(pieces) % len(feedback.query)
     few = feedback._replace(
         query=feedback.query[rows], item=feedback.item[rows], value=feedback.value[rows], graded=feedback.graded[rows]
     )
-    measured = Tower().fit(shelf._replace(feedback=few), seed=0).measure(asked, pair_query, pair_item)
+    measured = signal.fit(shelf._replace(feedback=few), seed=0).measure(asked, pair_query, pair_item)
     assert np.isfinite(measured.values).all()
 
 
@@ -494,6 +514,48 @@ def test_untrained_tower_is_the_scaled_cosine_of_titles():
     np.testing.assert_allclose(values[:, 0], 4 * (asked.x @ shelf.item_x.T)[0], atol=1e-5)
     unique = shelf._replace(stacks=[np.arange(4)[:, None]])
     np.testing.assert_allclose(Tower().fit(unique, seed=0).measure(asked, *PAIRS).values, values, atol=1e-5)
+
+
+def test_averaged_log_probability_starts_as_a_softmax_over_cosines_among_siblings(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(averaged, "TITLE_EPOCHS", 0.0)
+    shelf, asked = small_shelf(), ask(["x"], np.array([[1, 0]]))
+    values = AveragedLogProbability().fit(shelf, seed=0).measure(asked, *PAIRS).values
+    centre = np.array([shelf.item_x[:2].mean(axis=0), shelf.item_x[2:].mean(axis=0)])
+    first = 20 * centre @ asked.x[0] + 0.5 * np.log(2)
+    first = first - np.log(np.exp(first).sum())
+    pair = 20 * shelf.item_x[:2] @ asked.x[0]
+    second = pair - np.log(np.exp(pair).sum())  # items 2 and 3 share an only child
+    expected = np.array([first[0], first[0], first[1], first[1]])
+    np.testing.assert_allclose(values[:, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(values[:, 1], expected + np.array([*second, 0, 0]), atol=1e-4)
+    np.testing.assert_allclose(values[:, 2] - values[:, 0], -np.log([0.5] * 4), atol=1e-4)  # no feedback: items' shares
+    np.testing.assert_allclose(values[:, 3] - values[:, 1], -np.log([0.25, 0.25, 0.5, 0.5]), atol=1e-4)
+
+
+def test_averaged_log_probabilities_of_siblings_sum_to_one_and_stacks_are_averaged():
+    shelf, asked, _, _ = world()
+    n = len(shelf.item_x)
+    pairs = np.repeat(np.arange(len(asked.x)), n), np.tile(np.arange(n), len(asked.x))
+    signal = AveragedLogProbability()
+    both = signal.fit(shelf, seed=0)
+    weights, ends = both.arrays(), [0]
+    for stack in shelf.stacks:
+        ends.append(ends[-1] + sum(prefixes(stack).size))
+    alone = []
+    for stack, (start, end) in zip(shelf.stacks, itertools.pairwise(ends), strict=True):
+        own = weights | {name: weights[name][start:end] for name in ("vector", "bias")}
+        fitted = signal.fit(shelf._replace(stacks=[stack]), seed=0, arrays=own)
+        alone.append(fitted.measure(asked, *pairs).values)
+        for level in range(stack.shape[1]):
+            _, one_each = np.unique(stack[:, : level + 1], axis=0, return_index=True)
+            total = np.exp(alone[-1][:, level].reshape(-1, n)[:, one_each]).sum(axis=1)
+            np.testing.assert_allclose(total, 1, atol=1e-4)
+    found = both.measure(asked, *pairs).values
+    for kind in range(2):  # log p, then pmi; the second stack has two levels
+        for level in range(2):
+            mean = (alone[0][:, 3 * kind + level] + alone[1][:, 2 * kind + level]) / 2
+            np.testing.assert_allclose(found[:, 3 * kind + level], mean, atol=1e-4)
+        np.testing.assert_allclose(found[:, 3 * kind + 2], alone[0][:, 3 * kind + 2], atol=1e-4)
 
 
 # SIDs that mean something, and SIDs shuffled among the items

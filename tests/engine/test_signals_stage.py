@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config import SIGNALS
+from engine.config import EXTRA_SIGNALS, SIGNALS
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import load
 from engine.relevance.features import DENSE
@@ -99,7 +99,7 @@ def stored_columns(stored: Stored) -> np.ndarray:
 
 def test_every_block_is_as_wide_as_its_columns(stored: Stored) -> None:
     sid, twin, config = stored.columns["sid"], stored.columns["twin"], stored.run.config.signals
-    measured = [name for name in SIGNALS if name != "tower"]
+    measured = [name for name in SIGNALS if name not in EXTRA_SIGNALS]
     assert list(dict.fromkeys(sid.signal)) == measured
     levels = stored.codes.shape[1]
     for name in measured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.config import SIGNALS as NAMES
 from engine.config import SignalsConfig
+from engine.relevance.signals.averaged import AveragedLogProbability
 from engine.relevance.signals.cluster import ClusterLanguageModel, TitlesLanguageModel
 from engine.relevance.signals.contrastive import ContrastiveCosine
 from engine.relevance.signals.listed import ListCosine, ListShare
@@ -26,12 +27,14 @@ def signals(config: SignalsConfig) -> dict[str, Signal]:
         ClusterLanguageModel(),
         ListShare(config.list_depth),
         Tower(),
+        AveragedLogProbability(),
     )
     return {signal.name: signal for signal in made}
 
 
 def twins(config: SignalsConfig) -> dict[str, Signal]:
-    """The dense twin of every SID signal, by the SID signal's name; `match` and `logp` share theirs."""
+    """The dense twin of every SID signal, by the SID signal's name; `match` and `logp` share theirs, `tower` and
+    `mean_logp` too."""
     made: tuple[Signal, ...] = (
         ContrastiveCosine(),
         KernelMemory(config.neighbours),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.relevance.signals.prefixes import Prefixes, prefixes
-from engine.relevance.signals.protocol import Asked, Column, Learns, Measured, Shelf
+from engine.relevance.signals.protocol import Asked, Column, Feedback, Learns, Measured, Shelf
 
 FLOOR = -20.0
 """Least log probability (2e-9): what the generator excludes is finite, and rarer than anything it allows."""
@@ -60,10 +60,14 @@ class LogProbability:
 
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _Fitted:
         own = prefixes(shelf.stacks[0])
-        feedback = shelf.feedback
-        log_prior = []
-        for number, size in zip(own.of_item, own.size, strict=True):
-            items = np.bincount(number, minlength=size) / max(len(number), 1)
-            led_to = np.bincount(number[feedback.item], weights=feedback.value, minlength=size)
-            log_prior.append(np.log((led_to + size * items) / (led_to.sum() + size)))
-        return _Fitted(shelf.stacks[0], own, log_prior)
+        return _Fitted(shelf.stacks[0], own, log_prior(own, shelf.feedback))
+
+
+def log_prior(stack: Prefixes, feedback: Feedback) -> list[np.ndarray]:
+    """By level, (size,): log share of the feedback under each prefix, smoothed by one piece a prefix spread like items."""
+    priors = []
+    for number, size in zip(stack.of_item, stack.size, strict=True):
+        items = np.bincount(number, minlength=size) / max(len(number), 1)
+        led_to = np.bincount(number[feedback.item], weights=feedback.value, minlength=size)
+        priors.append(np.log((led_to + size * items) / (led_to.sum() + size)))
+    return priors
