@@ -229,7 +229,8 @@ def _purity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
     ).fetchone()
     if forced is None or forced[0] is None:
         return Light("Category purity", None, _MISSING, "", "codebook", {"health": "true"}, "purity")
-    said = f"{100 * forced[0]:.1f} % or more at every level, by construction"
+    least = "100 %" if forced[0] == 1 else f"{100 * forced[0]:.1f} % or more"
+    said = f"{least} at every level, by construction"
     held = "Not judged: level 1 belongs to categories, so prefixes cannot mix them"
     return Light("Category purity", "info", said, held, "codebook", {"health": "true"}, "by_construction")
 
