@@ -16,6 +16,7 @@ COMMANDS = (
     ["tests.bench.bench_quantizer"],
     ["tests.bench.bench_signals"],
     ["tests.bench.bench_cost"],
+    ["tests.bench.bench_contrast"],
     ["tests.bench.bench_online"],
     ["tests.bench.bench_cadence"],
     ["tests.bench.bench_first_page"],
