@@ -162,7 +162,7 @@ def test_the_first_run_prepares_alone_then_workers_share_the_rest(tmp_path: Path
     assert seen[-1].left is not None, "the first finished run tells how long the others take"
     assert [c.seconds for c in costs.known["dsirm"]] == [3.0] * 3
     assert report.standing_lines(alone[0])[0] == "0 of 6 runs finished"
-    assert report.standing_lines(alone[0]._replace(left=90.0))[0].endswith("; about 90 s left")
+    assert report.standing_lines(alone[0]._replace(left=80.0))[0].endswith("; about 80 s left")
     assert report.standing_lines(alone[0]._replace(left=0.0))[0].endswith("; longer than expected, soon done")
     assert "none, seed 0: Shared inputs" in report.standing_lines(alone[0])[1]
     assert not plan_of(tmp_path, seeds=3).todo
