@@ -1,6 +1,9 @@
 """`python -m engine`: the command line."""
 
-from engine.cli import main
-
 if __name__ == "__main__":
-    main()
+    try:
+        from engine.cli import main  # takes a moment, in which Ctrl-C may come
+
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

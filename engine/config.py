@@ -23,6 +23,16 @@ def _check(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _check_least(part: object, section: str, least: float, *names: str, most: float = math.inf) -> None:
+    """Raises ConfigError unless the fields `names` (or each number of a tuple) are from `least` to `most`, and numbers."""
+    for name in names:
+        value = getattr(part, name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        allowed = f"at least {least:g}" if most == math.inf else f"allowed: {least:g} to {most:g}"
+        ok = value is None or all(math.isfinite(n) and least <= n <= most for n in numbers)
+        _check(ok, f"{section}.{name}={value}; {allowed}")
+
+
 def _is_date(text: str | None) -> bool:
     try:
         return text is None or bool(datetime.date.fromisoformat(text))
@@ -43,6 +53,7 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         _check(8 <= self.max_tokens <= 8192, f"encoder.max_tokens={self.max_tokens}; allowed: 8..8192")
+        _check_least(self, "encoder", 1, "batch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +79,9 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         _check(_is_date(self.until), f"split.until='{self.until}'; a date like 2025-05-01")
-        _check(self.folds >= 2, f"split.folds={self.folds}; at least 2")
+        _check_least(self, "split", 2, "folds", "cv_folds")
+        _check_least(self, "split", 1, "cv_repeats")
+        _check_least(self, "split", 0, "cross_validate_below", "seed", "valid_share")
         _check(
             self.test_share > 0 and self.valid_share + self.test_share < 1, "split shares must leave training queries"
         )
@@ -113,6 +126,11 @@ class QuantizerConfig:
     def __post_init__(self) -> None:
         _check(self.kind in QUANTIZERS, f"quantizer.kind='{self.kind}'; allowed: {', '.join(QUANTIZERS)}")
         _check(1 <= self.levels <= 8, f"quantizer.levels={self.levels}; allowed: 1..8")
+        _check_least(self, "quantizer", 1, "dim", "steps", "restart_every")
+        _check_least(
+            self, "quantizer", 0, "contrastive_weight", "commitment_weight", "reconstruction_weight", "dynamic_steps"
+        )
+        _check_least(self, "quantizer", 1e-9, "lr", most=1)
         _check(self.size_factor > 0, f"quantizer.size_factor={self.size_factor}; above 0")
         _check(
             self.sizes is None or (len(self.sizes) >= 1 and min(self.sizes) >= 2),
@@ -169,6 +187,9 @@ class GeneratorConfig:
             self.accumulate >= 1 and self.lora_rank >= 0 and self.max_tokens >= 4,
             "generator: accumulate >= 1, lora_rank >= 0, max_tokens >= 4",
         )
+        _check_least(self, "generator", 1, "hidden", "layers", "heads", "prefix_tokens", "batch", "kept_nodes")
+        _check_least(self, "generator", 0, "alignment_epochs", "query_epochs")
+        _check_least(self, "generator", 1e-9, "lr", "full_lr", most=1)
         _check(self.hidden % self.heads == 0, f"generator.hidden={self.hidden} must divide by heads={self.heads}")
         _check(0 <= self.title_share < 1, f"generator.title_share={self.title_share}; allowed: 0 to below 1")
         _check(
@@ -198,6 +219,10 @@ class RankerConfig:
 
     def __post_init__(self) -> None:
         _check(self.kind in ("boosted", "mlp"), f"ranker.kind='{self.kind}'; allowed: boosted, mlp")
+        _check(len(self.hidden) == 2, f"ranker.hidden={','.join(map(str, self.hidden))}; two widths, such as 64,32")
+        _check_least(self, "ranker", 1, "hidden", "match_embedding", "epochs", "batch", "members")
+        _check_least(self, "ranker", 1e-9, "lr", most=1)
+        _check_least(self, "ranker", 0, "weight_decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +250,8 @@ class SignalsConfig:
         )
         missing = [name for name in self.served if name in EXTRA_SIGNALS and name not in self.extra]
         _check(not missing, f"signals.served has {', '.join(missing)}: name it in signals.extra too")
-        _check(self.stacks >= 0 and self.neighbours >= 1 and self.list_depth >= 1, "signals: stacks >= 0, others >= 1")
+        _check_least(self, "signals", 0, "stacks")
+        _check_least(self, "signals", 1, "neighbours", "list_depth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +263,9 @@ class RetrievalConfig:
     explained: int = 20
     """Top-ranked candidates per query whose contributions are stored (judged pairs always are)."""
 
+    def __post_init__(self) -> None:
+        _check_least(self, "retrieval", 1, "top", "explained")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionConfig:
@@ -245,6 +274,9 @@ class ProjectionConfig:
     landmarks: int = 20_000
     """Items, stratified by category, on which UMAP is fitted; the rest are placed among them."""
     neighbors: int = 15
+
+    def __post_init__(self) -> None:
+        _check_least(self, "projection", 2, "landmarks", "neighbors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +287,9 @@ class EvaluationConfig:
     """Bootstrap resamples of queries for metrics."""
     exposure_resamples: int = 10_000
     """Bootstrap resamples of queries for exposure shares."""
+
+    def __post_init__(self) -> None:
+        _check_least(self, "evaluation", 10, "resamples", "exposure_resamples")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
     "vectors": 1, "division": 3, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 2, "tokenize": 4, "generate": 1,
-    "match": 1, "signals": 1, "rank": 3, "score": 2, "evaluate": 3, "audit": 3, "project": 1,
+    "match": 1, "signals": 1, "rank": 4, "score": 2, "evaluate": 3, "audit": 3, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 
@@ -32,15 +32,16 @@ def versions(config: Config) -> dict[str, object]:
 def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | None = None) -> Run:
     """Train one method on one catalogue; a stopped run goes on at its first unfinished stage.
 
-    Raises DataError when the catalogue has no judgments, RunError when it is unknown.
+    Raises DataError when no ranker can learn from the catalogue's judgments, RunError when it is unknown.
     """
     catalogue = load(workspace, fingerprint)
     run = Run.create(workspace, catalogue.fingerprint, config, versions(config), watcher)
     with run.lock():
         if run.finished:
             return run
-        vectors = inputs.encode(run, catalogue)  # frozen text embeddings, once for every run
         division = inputs.divide(run, catalogue)  # who may learn from what: splits, folds, supervision
+        inputs.require_lessons(catalogue, division.split)
+        vectors = inputs.encode(run, catalogue)  # frozen text embeddings, once for every run
         pairs = inputs.collect(run, catalogue, vectors)  # BM25 + dense candidates, and the judged pairs
         features = inputs.measure(run, catalogue, vectors, pairs, division)  # dm, mm_dm, ct, qs
         own = signals.own_item(

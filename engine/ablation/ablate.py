@@ -10,7 +10,7 @@ from engine.ablation import report
 from engine.ablation.ladder import Tables, ladder_tables
 from engine.ablation.plan import Plan
 from engine.ablation.workers import Outcome
-from engine.config import preset
+from engine.config import override, preset
 from engine.datasets.ingest import load
 from engine.errors import RunError
 from engine.progress import Progress, silent
@@ -31,7 +31,7 @@ def encode_once(plan: Plan, watcher: Watcher | None = None) -> None:
     runs are finished."""
     if plan.todo:
         first = plan.todo[0]
-        config = preset(plan.preset, method=first.method, seed=first.seed)
+        config = override(preset(plan.preset, method=first.method, seed=first.seed), plan.settings)
         run = Run.create(plan.workspace, plan.fingerprint, config, pipeline.versions(config), watcher)
         inputs.encode(run, load(plan.workspace, plan.fingerprint))
 

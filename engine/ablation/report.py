@@ -178,6 +178,8 @@ Cell = Callable[[pd.Series], str]
 
 def _plain(digits: int) -> Cell:
     def cell(row: pd.Series) -> str:
+        if pd.isna(row["value"]):
+            return "–"
         text = f"{row['value']:.{digits}f}"
         if pd.notna(row["low"]):
             text += f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"

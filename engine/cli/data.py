@@ -35,7 +35,8 @@ def validate(folder: Path, adapter: Adapter = None, as_json: Json = False) -> No
     """Check a dataset against the contract of data/README.md; changes nothing."""
     from engine.datasets.ingest import validate as check
 
-    report = check(folder, adapter=adapter)
+    with resumable():
+        report = check(folder, adapter=adapter)
     _show_report(report)
     machine_line(as_json, **report.to_dict())
     if not report.ok:
@@ -53,7 +54,8 @@ def ingest(
     """Validate a dataset and store it in the workspace; rejected rows are kept with their reasons."""
     from engine.datasets.ingest import ingest as take
 
-    with console.ConsoleWatcher() as watcher, watcher.step("Reading and validating") as progress:
+    _check_share(max_rejects)
+    with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Reading and validating") as progress:
         done = take(folder, workspace, adapter=adapter, max_reject_share=max_rejects, progress=progress)
     _show_report(done.report)
     c = done.catalogue
@@ -84,6 +86,7 @@ def import_(
     """Audit SIDs, beams or scores that another system made (data/README.md); nothing is trained."""
     config = preset(preset_name)
     numbers = _sizes(sizes)
+    _check_share(max_rejects)
     with resumable(), console.ConsoleWatcher() as watcher:
         with watcher.step("Loading the libraries (10 s the first time)"):
             from engine.importing.run import import_run
@@ -170,12 +173,14 @@ def judge(
         machine_line(as_json, folder=str(folder), to_ask=len(plan.pairs), answered=plan.answered)
         return
     kept.write_settings(folder, data.fingerprint, prompt, settings)
+    graded = None
     if len(plan.pairs):
         with resumable(), console.remark_bar("Judging", len(plan.pairs)) as show:
             tally = judging.run_plan(
                 plan, texts, prompt, settings, folder, prices=prices, watch=lambda t: show(t.done, t.remark())
             )
         say(console.escape(f"Asked {tally.done:,} pairs: {tally.summary()}"))
+        graded = tally.ok
     answers = kept.read_answers(folder)
     found = report(answers, people, rated, prompt, relevant_grade=data.settings.relevant_grade, seed=seed)
     if found.agreement:
@@ -191,6 +196,8 @@ def judge(
         as_json, folder=str(folder), answered=len(answers.usable()), asked=len(plan.pairs),
         agreement=found.agreement.to_dict() if found.agreement else None, exported=done._asdict() if done else None,
     )  # fmt: skip
+    if graded == 0:
+        raise typer.Exit(1)
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:
@@ -199,6 +206,11 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
         return None if text is None else tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"--sizes {text}; write codes per level like 256,256,256") from None
+
+
+def _check_share(share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--max-rejects {share}; allowed: 0 to 1, such as 0.05 for one row in twenty")
 
 
 def _show_report(report: Report) -> None:

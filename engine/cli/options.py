@@ -34,6 +34,7 @@ Workspace = Annotated[
     typer.Option(
         "--workspace",
         "-w",
+        file_okay=False,
         envvar="SIDSCOPE_WORKSPACE",
         show_default="data/workspace",
         help="Where everything is kept.",
@@ -47,7 +48,7 @@ Adapter = Annotated[
     ),
 ]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the newest one with SIDs by default.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting of the preset, e.g. --set generator.kind=full; may be repeated."),
@@ -61,7 +62,9 @@ def resumable() -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and str(error) != "Query interrupted":  # so DuckDB tells of Ctrl-C
+            raise
         command = escape(f"python -m engine {shlex.join(sys.argv[1:])}")
         out.print(f"\nStopped. Finished stages are kept; go on with: [bold]{command}[/]", soft_wrap=True)
         raise typer.Exit(130) from None

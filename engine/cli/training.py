@@ -71,7 +71,7 @@ def publish(
     """Build a snapshot from finished runs and make it the one the dashboard shows."""
     from engine.pipeline import publish as build
 
-    with console.ConsoleWatcher() as watcher, watcher.step("Building the snapshot"):
+    with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Building the snapshot"):
         snapshot_id = build(workspace, run, pin=pin)
     say(f"Published [bold]{snapshot_id}[/]. See it with: [bold]python -m app[/]")
     machine_line(as_json, snapshot_id=snapshot_id)

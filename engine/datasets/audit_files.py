@@ -105,6 +105,12 @@ class AuditValidator(Validator):
         if not found:
             return
         names = sorted(found, key=lambda name: int(found[name].group(1)))
+        numbers = [int(found[name].group(1)) for name in names]
+        if numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            raise DataError(
+                f"{raw.file} has the columns {', '.join(names)}; levels must follow each other: code_1, code_2, ... "
+                "or sid_0, sid_1, ..."
+            )
         parts = ", '-', ".join(f"coalesce(CAST({quoted(name)} AS VARCHAR), '')" for name in names)
         empty = "-" * (len(names) - 1)
         self.connection.execute(f"ALTER TABLE {raw.name} ADD COLUMN sid VARCHAR")

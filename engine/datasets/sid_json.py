@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,26 @@ def _only(source: Path, pattern: str, other: Path | None = None) -> Path | None:
 def _object(path: Path, *, listed: bool) -> dict[str, Any]:
     """A JSON object, its keys as given; a bare list by its places."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes(), object_pairs_hook=lambda pairs: _once(path, pairs))
     except json.JSONDecodeError as error:
         raise DataError(f"{path.name}:{error.lineno} is not JSON: {error.msg} at character {error.colno}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path.name} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
+        raise DataError(f"{path.name} cannot be read as JSON: {error}") from None
     if listed and isinstance(found, list):
         found = {str(place): value for place, value in enumerate(found)}
     if not isinstance(found, dict) or not found:
         raise DataError(f'{path.name} holds no JSON object of items; it should be like {{"0": ...}}')
+    return found
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are given once: of two SIDs of an item none is the right one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise DataError(f"{path.name} gives '{twice[:60]}' twice; keep one")
     return found
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from engine.audit.tiers import categories_table, sellers_table
 from engine.audit.wording import counted
 from engine.config import Config
-from engine.datasets.audit_files import AuditFiles
+from engine.datasets.audit_files import MAX_CODE, AuditFiles
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import IngestedAudit, ingest_audit
 from engine.datasets.report import Report
@@ -134,6 +134,8 @@ def _audit(run: Run, read: IngestedAudit, given: Given, sizes: tuple[int, ...] |
 def _check_sizes(given: Given, sizes: tuple[int, ...] | None) -> None:
     if sizes is None or given.levels is None:
         return
+    if not all(1 <= size <= MAX_CODE + 1 for size in sizes):
+        raise DataError(f"sizes {sizes}: each must be 1 to {MAX_CODE + 1:,}")
     if len(sizes) != given.levels:
         raise DataError(f"sizes {sizes} name {len(sizes)} levels, the SIDs have {given.levels}; give one size a level")
     for name, codes in (("SIDs", given.codes), ("beams", given.beams)):

@@ -30,6 +30,8 @@ _LONGEST_WAIT = 60.0
 _LONGEST_RETRY_AFTER = 600.0
 CHARACTERS_PER_TOKEN = 4.0
 """Where a server states no usage, and for the plan: a rule of thumb for English and byte-pair vocabularies."""
+_MOST_TOKENS = 10**9
+"""Of one answer; a server that states more is not believed."""
 
 _WORDS = {
     "response_format": ("response_format", "json_schema", "structured", "guided", "grammar"),
@@ -79,11 +81,13 @@ class EndpointSettings:
             if not ok:
                 raise ConfigError(text)
 
-        parts = urlsplit(self.url)
-        check(
-            parts.scheme in ("http", "https") and bool(parts.hostname),
-            f"--endpoint '{self.url}' is no address; give one like http://127.0.0.1:8000/v1",
-        )
+        no_address = f"--endpoint '{self.url}' is no address; give one like http://127.0.0.1:8000/v1"
+        try:
+            parts = urlsplit(self.url)
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"{no_address} ({error})") from None
+        check(parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0, no_address)
         check(
             "@" not in parts.netloc and not parts.query and not parts.fragment,
             "--endpoint must hold no user, password or query; put a secret into an environment variable: --key-env NAME",
@@ -241,18 +245,18 @@ class Endpoint:
             message = found["choices"][0]["message"]
             text = message.get("content") or message.get("refusal") or ""
             text = text if isinstance(text, str) else json.dumps(text)
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
         usage = found["usage"] if isinstance(found.get("usage"), dict) else {}
         counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        stated = [n for n in counts if isinstance(n, int)]
-        if len(stated) < 2:
+        stated = [n for n in counts if isinstance(n, int) and 0 <= n <= _MOST_TOKENS]
+        if guessed := len(stated) < 2:
             stated = [estimate_tokens("".join(m["content"] for m in messages)), estimate_tokens(text)]
         return Reply(
             text=self.hide_key(text),
             tokens_in=stated[0],
             tokens_out=stated[1],
-            estimated=not all(isinstance(n, int) for n in counts),
+            estimated=guessed,
             left_out=tuple(sorted(left_out)),
             served_model=str(found.get("model") or self.settings.model),
         )

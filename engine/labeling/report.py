@@ -166,7 +166,7 @@ def export(
     path = folder / AGREEMENT
     measured: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     objection = _objection(measured, fewest)
-    if objection and force is None:
+    if objection and not (force or "").strip():
         raise ConfigError(f"{objection}, or state why its labels are wanted all the same: --force 'the reason'")
     mark = target.with_name(f"{target.name}.agreement.json")
     if not with_human and target.exists() and _people_wrote(mark):

@@ -6,6 +6,7 @@ Least squares on grades. Splits are plain `<=` (no missing-value branches), so t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -13,9 +14,11 @@ import numpy as np
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.trees import TreeScorer
 
+LEAVES = 20
+"""A leaf holds at most 1 / 20 of the training pairs: under 800 of them its least size shrinks, lest no split be possible."""
 PATIENCE = 30
 """Rounds without gain on the validation queries after which a member stops."""
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "objective": "regression",
     "learning_rate": 0.05,
     "num_leaves": 15,
@@ -56,7 +59,8 @@ def train_boosted(
     unknown = set(rising) - set(rows.columns)
     assert not unknown, f"no columns {', '.join(sorted(unknown))} to rise with"
     grades = np.asarray(grades, dtype=np.float64)
-    settings = {**SETTINGS, "num_threads": threads, "data_random_seed": seed}
+    fewest = max(1, min(SETTINGS["min_data_in_leaf"], len(grades) // LEAVES))
+    settings = {**SETTINGS, "min_data_in_leaf": fewest, "num_threads": threads, "data_random_seed": seed}
     if rising:
         settings["monotone_constraints"] = [int(name in rising) for name in rows.columns]
     data = lgb.Dataset(rows.dense, label=grades, params=settings, free_raw_data=False)

@@ -179,6 +179,26 @@ def divide(run: Run, catalogue: Catalogue) -> Division:
     )
 
 
+def require_lessons(catalogue: Catalogue, split: Split) -> None:
+    """Raises DataError where the judgments of the queries that rankers train on can teach nothing."""
+    by_fold = split.mode == "cross_validation"
+    among = "judged" if by_fold else "judged training"
+    queries = catalogue.queries["query_id"][split.split == ("test" if by_fold else "train")]
+    grades = catalogue.judgments.loc[catalogue.judgments["query_id"].isin(queries), "grade"]
+    if len(queries) < (2 if by_fold else 1):
+        given = catalogue.judgments["query_id"].nunique()
+        raise DataError(
+            f"The ranker needs {'two judged queries' if by_fold else 'judged training queries'} or more; catalogue "
+            f"'{catalogue.settings.name}' has {given:,} judged {'query' if given == 1 else 'queries'}"
+            f"{'' if by_fold else ', none of them of split train'}. Judge more queries, or leave the column split out."
+        )
+    if grades.nunique() < 2:
+        raise DataError(
+            f"The ranker needs two grades or more; all {len(grades):,} {among} pairs of catalogue "
+            f"'{catalogue.settings.name}' have grade {grades.iloc[0]:g}. Judge items that are not relevant too."
+        )
+
+
 def collect(run: Run, catalogue: Catalogue, vectors: Vectors) -> Pairs:
     """First-stage candidates of every asked query, and the judged pairs."""
     config = run.config.retrieval

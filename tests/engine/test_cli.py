@@ -98,6 +98,35 @@ def test_read_only_commands_leave_an_empty_workspace_empty(run, tmp_path: Path) 
     assert not workspace.exists()
 
 
+def test_numbers_out_of_range_and_a_file_as_workspace_are_sentences(run, tmp_path: Path) -> None:
+    sample, file = ROOT / "data" / "sample", tmp_path / "file"
+    file.touch()
+    for words, said in (
+        (("ingest", sample, "--workspace", tmp_path / "ws", "--max-rejects", "nan"), "allowed: 0 to 1"),
+        (("ingest", sample, "--workspace", tmp_path / "ws", "--max-rejects", "-1"), "allowed: 0 to 1"),
+        (("status", "--workspace", file), "is a file"),
+        (("train", "--workspace", tmp_path / "ws", "--seed", "-1"), "x>=0"),
+    ):
+        result = run(*words)
+        assert result.code in (1, 2), words
+        assert said in " ".join(result.err.replace("│", " ").split()), words
+    assert not (tmp_path / "ws").exists()
+
+
+def test_ctrl_c_inside_the_database_is_like_any_other(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DuckDB tells of it as a RuntimeError of its own."""
+
+    def interrupted(*given: object, **named: object) -> None:
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr("engine.datasets.ingest.ingest", interrupted)
+    result = run("ingest", ROOT / "data" / "sample", "--workspace", tmp_path / "ws")
+    assert result.code == 130
+    assert "go on with: python -m engine ingest" in " ".join(result.out.split())
+
+
 def spoil_header(folder: Path) -> None:
     path = folder / "items.csv"
     path.write_text(path.read_text().replace("title", "titel", 1))

@@ -122,6 +122,14 @@ def test_what_is_wrong_with_the_files_is_said(tmp_path: Path) -> None:
     (tmp_path / "a" / "Instruments.index.json").write_bytes(b'{"0": "\xe9"}')
     with pytest.raises(DataError, match="is not UTF-8"):
         validate(tmp_path / "a", adapter="sid-json")
+    index = tmp_path / "a" / "Instruments.index.json"
+    index.write_text('{"0": ["<a_1>"], "0": ["<a_2>"]}')
+    with pytest.raises(DataError, match="gives '0' twice"):
+        validate(tmp_path / "a", adapter="sid-json")
+    for unreadable in ('{"0": [' + "9" * 5_000 + "]}", "[" * 100_000):
+        index.write_text(unreadable)
+        with pytest.raises(DataError, match="cannot be read as JSON"):
+            validate(tmp_path / "a", adapter="sid-json")
     (tmp_path / "a" / "Instruments.index.json").write_text("3")
     with pytest.raises(DataError, match="holds no JSON object of items"):
         validate(tmp_path / "a", adapter="sid-json")

@@ -13,8 +13,10 @@ import pytest
 from engine.config import Config, override, preset
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import ingest, load
+from engine.errors import DataError
+from engine.relevance.folds import split_queries
 from engine.runs import Run
-from engine.stages.inputs import PURCHASE_WEIGHT, Division, Vectors, divide
+from engine.stages.inputs import PURCHASE_WEIGHT, Division, Vectors, divide, require_lessons
 from engine.stages.signals import collect_feedback
 from tests.conftest import Trained
 
@@ -102,6 +104,27 @@ def test_until_leaves_out_what_came_later(logged: Catalogue, tmp_path: Path) -> 
     ungraded = ~feedback.graded
     heard = set(zip(names[feedback.position[feedback.query[ungraded]]], items[feedback.item[ungraded]], strict=True))
     assert heard == found, "memory forgets what came later too"
+
+
+def test_judgments_that_teach_nothing_are_refused_before_anything_is_trained(without_log: Catalogue) -> None:
+    given, config = without_log.judgments, preset("tiny")
+
+    def refused(judgments: pd.DataFrame, *settings: str) -> str:
+        catalogue = dataclasses.replace(without_log, judgments=judgments)
+        judged = catalogue.queries["query_id"].isin(judgments["query_id"]).to_numpy()
+        split = judgments.drop_duplicates("query_id").set_index("query_id")["split"]
+        made = split_queries(
+            catalogue.queries["query_id"].tolist(), judged, catalogue.queries["query_id"].map(split).tolist(),
+            override(config, settings).split, seed=0,
+        )  # fmt: skip
+        with pytest.raises(DataError) as caught:
+            require_lessons(catalogue, made)
+        return str(caught.value)
+
+    assert "none of them of split train" in refused(given.assign(split="test"))
+    assert "have grade 2" in refused(given.assign(grade=2.0, split=None))
+    one = given[given["query_id"] == given["query_id"].iloc[0]]
+    assert "has 1 judged query" in refused(one.assign(split=None), "split.cross_validate_below=10")
 
 
 def test_every_run_seed_meets_the_same_test_queries(without_log: Catalogue, tmp_path: Path) -> None:

@@ -183,6 +183,8 @@ def test_every_bad_row_is_rejected_with_place_and_reason(tmp_path: Path) -> None
         ({"scores": "query,item_id,logit\nkettle,a,1\n"}, "Rename it to 'score'"),
         ({"scores": "query_id,item_id,score\nkettle,a,1\n"}, "no queries file gives their text"),
         ({"items": None}, "is not a dataset"),
+        ({"sids": "item_id,code_1,code_3\na,0,1\n"}, "levels must follow each other"),
+        ({"sids": "item_id,code_2,code_3\na,0,1\n"}, "levels must follow each other"),
     ],
 )
 def test_unusable_files_give_one_sentence(tmp_path: Path, files: dict[str, str | None], said: str) -> None:

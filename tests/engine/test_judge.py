@@ -231,11 +231,14 @@ def test_half_of_a_surrogate_pair_is_sent_and_kept(sample: Sample) -> None:
     assert len(read_answers(folder).usable()) == 1
 
 
-def test_usage_that_is_no_object_counts_as_none() -> None:
-    body = json.dumps({"choices": [{"message": {"content": '{"grade": 2}'}}], "usage": [1]})
+@pytest.mark.parametrize("usage", [[1], {"prompt_tokens": -30, "completion_tokens": 6},
+                                   {"prompt_tokens": 10**400, "completion_tokens": 6}])  # fmt: skip
+def test_usage_that_cannot_be_counts_as_none(usage: object) -> None:
+    body = json.dumps({"choices": [{"message": {"content": '{"grade": 2}'}}], "usage": usage})
     with JudgeServer(lambda asked: Said(body=body)) as server:
         (reply,) = ask(server)
     assert reply.estimated
+    assert 0 < reply.tokens_in < 10_000
 
 
 def test_retry_after_is_waited_for() -> None:
@@ -320,7 +323,7 @@ def test_the_key_is_neither_shown_nor_stored(sample: Sample, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     "changes",
-    [{"url": "localhost:8000"}, {"url": "http://me:secret@host/v1"}, {"url": "http://host/v1?key=secret"},
+    [{"url": "localhost:8000"}, {"url": "http://127.0.0.1:99999/v1"}, {"url": "http://[::1/v1"}, {"url": "http://me:secret@host/v1"}, {"url": "http://host/v1?key=secret"},
      {"model": " "}, {"parallel": 0}, {"timeout": 0}, {"tries": 0}, {"temperature": 3}, {"max_tokens": 1}],
 )  # fmt: skip
 def test_settings_are_checked(changes: dict[str, Any]) -> None:
@@ -551,6 +554,12 @@ def test_command_plans_measures_and_exports_only_then(sample: Sample, tmp_path: 
         }  # fmt: skip
 
 
+def test_a_server_that_grades_nothing_is_a_failure(sample: Sample) -> None:
+    with JudgeServer(lambda asked: Said(status=500)) as server:
+        output(server, sample.workspace, "--limit", 2, "--tries", 1, code=1)
+        output(server, sample.workspace, "--limit", 0)
+
+
 # ---------------------------------------------------------------- pairs
 
 
@@ -716,6 +725,8 @@ def test_labels_no_better_than_chance_are_refused(sample: Sample, tmp_path: Path
                                    relevant_grade=2), answers)  # fmt: skip
     with pytest.raises(ConfigError, match="no better than chance"):
         export(folder, tmp_path / "judgments.csv", sample.workspace, sample.catalogue, answers)
+    with pytest.raises(ConfigError, match="no better than chance"):  # a blank is no reason
+        export(folder, tmp_path / "judgments.csv", sample.workspace, sample.catalogue, answers, force=" ")
     assert not (tmp_path / "judgments.csv").exists()
 
 
