@@ -105,7 +105,7 @@ def test_numbers_out_of_range_and_a_file_as_workspace_are_sentences(run, tmp_pat
         (("ingest", sample, "--workspace", tmp_path / "ws", "--max-rejects", "nan"), "allowed: 0 to 1"),
         (("ingest", sample, "--workspace", tmp_path / "ws", "--max-rejects", "-1"), "allowed: 0 to 1"),
         (("status", "--workspace", file), "is a file"),
-        (("train", "--workspace", tmp_path / "ws", "--seed", "-1"), "x>=0"),
+        (("train", "--workspace", tmp_path / "ws", "--seed", "-1"), "greater than or equal to 0"),
     ):
         result = run(*words)
         assert result.code in (1, 2), words
