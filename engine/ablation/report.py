@@ -94,7 +94,7 @@ def standing_lines(standing: Standing) -> list[str]:
     total = len(standing.outcomes) + len(standing.running) + standing.waiting
     head = f"{finished} of {total} runs finished" + (f", {failed} failed" if failed else "")
     if standing.left is not None:
-        head += f"; about {duration(standing.left)} left" if standing.left > 0 else "; longer than expected, soon done"
+        head += f"; about {duration(standing.left)} left" if standing.left > 0 else "; longer than expected"
     return [head] + [
         f"  {w.job.method}, seed {w.job.seed}: {w.doing} ({w.stages_done} stages done, {duration(w.seconds)})"
         for w in standing.running

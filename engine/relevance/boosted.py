@@ -15,7 +15,7 @@ from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.trees import TreeScorer
 
 LEAVES = 20
-"""A leaf holds at most 1 / 20 of the training pairs: under 800 of them its least size shrinks, lest no split be possible."""
+"""A leaf needs no more than 1 / 20 of the training pairs: on fewer than 800, the 40 below would forbid every split."""
 PATIENCE = 30
 """Rounds without gain on the validation queries after which a member stops."""
 SETTINGS: dict[str, Any] = {

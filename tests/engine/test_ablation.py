@@ -163,7 +163,7 @@ def test_the_first_run_prepares_alone_then_workers_share_the_rest(tmp_path: Path
     assert [c.seconds for c in costs.known["dsirm"]] == [3.0] * 3
     assert report.standing_lines(alone[0])[0] == "0 of 6 runs finished"
     assert report.standing_lines(alone[0]._replace(left=80.0))[0].endswith("; about 80 s left")
-    assert report.standing_lines(alone[0]._replace(left=0.0))[0].endswith("; longer than expected, soon done")
+    assert report.standing_lines(alone[0]._replace(left=0.0))[0].endswith("; longer than expected")
     assert "none, seed 0: Shared inputs" in report.standing_lines(alone[0])[1]
     assert not plan_of(tmp_path, seeds=3).todo
     assert run_jobs(plan_of(tmp_path, seeds=3), costs, workers=2, command=fake_command({"dsirm": "fails"})) == []
