@@ -126,10 +126,9 @@ class QuantizerConfig:
     def __post_init__(self) -> None:
         _check(self.kind in QUANTIZERS, f"quantizer.kind='{self.kind}'; allowed: {', '.join(QUANTIZERS)}")
         _check(1 <= self.levels <= 8, f"quantizer.levels={self.levels}; allowed: 1..8")
-        _check_least(self, "quantizer", 1, "dim", "steps", "restart_every")
-        _check_least(
-            self, "quantizer", 0, "contrastive_weight", "commitment_weight", "reconstruction_weight", "dynamic_steps"
-        )
+        _check_least(self, "quantizer", 1, "dim", "restart_every")
+        _check_least(self, "quantizer", 0, "steps", "dynamic_steps")
+        _check_least(self, "quantizer", 0, "contrastive_weight", "commitment_weight", "reconstruction_weight")
         _check_least(self, "quantizer", 1e-9, "lr", most=1)
         _check(self.size_factor > 0, f"quantizer.size_factor={self.size_factor}; above 0")
         _check(
