@@ -1,1 +1,1 @@
-"""SIDScope dashboard: a Streamlit adapter over the snapshots the engine publishes."""
+"""Sidelight dashboard: a Streamlit adapter over the snapshots the engine publishes."""

@@ -43,8 +43,8 @@ def port_is_taken(host: str, port: int) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, set the options, serve until interrupted. Exit codes: 0, 1 (port taken), 2 (usage)."""
-    parser = argparse.ArgumentParser(prog="python -m app", description="Serve the SIDScope dashboard.")
+    """Parse, set the options, serve until interrupted. Exit codes: 0, 1 (port taken, former variable), 2 (usage)."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="Serve the Sidelight dashboard.")
     parser.add_argument("--workspace", type=Path, help="folder with CURRENT and snapshots/ (default: data/workspace)")
     parser.add_argument("--port", type=int, help="default: the one in streamlit_config.toml")
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 lets other machines in (default: localhost)")
@@ -53,15 +53,22 @@ def main(arguments: list[str] | None = None) -> int:
     settings = options()
     host = given.host or settings["server.address"]
     port = given.port or settings["server.port"]
-    workspace = given.workspace or Path(os.environ.get("SIDSCOPE_WORKSPACE", ROOT / "data" / "workspace"))
-    os.environ["SIDSCOPE_WORKSPACE"] = str(workspace.resolve())
+    sys.path.insert(0, str(ROOT))
+    from engine.errors import ConfigError
+    from engine.store.workspace import VARIABLE, from_environment
+
+    try:
+        workspace = given.workspace or from_environment()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    os.environ[VARIABLE] = str(workspace.resolve())
     if port_is_taken(host, port):
         sys.stderr.write(
             f"Port {port} is taken. Stop what runs there, or choose another: python -m app --port {port + 1}\n"
         )
         return 1
 
-    sys.path.insert(0, str(ROOT))
     from streamlit.web import bootstrap
 
     # what the first page needs, imported before the address is printed rather than while somebody waits
@@ -69,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         importlib.import_module(module)
 
     settings |= {"server.address": host, "server.port": port, "global.developmentMode": False}
-    sys.stdout.write(f"SIDScope dashboard: http://{'localhost' if host == '0.0.0.0' else host}:{port}\n")
+    sys.stdout.write(f"Sidelight dashboard: http://{'localhost' if host == '0.0.0.0' else host}:{port}\n")
     sys.stdout.write(f"Workspace: {workspace}\nStop with Ctrl-C.\n")
     sys.stdout.flush()
     # load_config_options and run both take option names with '_' for '.'

@@ -16,7 +16,7 @@ from app.components import live, session  # noqa: E402
 from app.components.links import PAGES, arrive  # noqa: E402
 
 ASSETS = Path(__file__).parent / "assets"
-st.set_page_config(page_title="SIDScope", page_icon=str(ASSETS / "icon.svg"), layout="wide")
+st.set_page_config(page_title="Sidelight", page_icon=str(ASSETS / "icon.svg"), layout="wide")
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
 page = st.navigation([p.page() for p in PAGES.values()])
 if session.start():

@@ -1,4 +1,4 @@
-"""SIDScope engine: trains, serves and audits semantic identifiers; knows nothing of the dashboard."""
+"""Sidelight engine: trains, serves and audits semantic identifiers; knows nothing of the dashboard."""
 
 import os
 

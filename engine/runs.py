@@ -108,7 +108,7 @@ class Run:
             config = Config.from_json(json.dumps(saved["config"]))
         except (TypeError, KeyError, ConfigError) as error:
             raise RunError(
-                f"Run '{run_id}' was made by a version of SIDScope with other settings ({error}); "
+                f"Run '{run_id}' was made by a version of Sidelight with other settings ({error}); "
                 f"delete {folder} and train again."
             ) from error
         return cls(run_id, folder, workspace, saved["fingerprint"], config)

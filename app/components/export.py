@@ -38,7 +38,7 @@ def csv(data: pd.DataFrame, title: str, *, snapshot: str, run: str, filters: Fil
                 guarded = True
                 safe[name] = safe[name].astype(object).where(~risky, "'" + safe[name].astype(str))
     lines = [
-        f"SIDScope: {title}",
+        f"Sidelight: {title}",
         f"snapshot: {snapshot}",
         f"run: {run}",
         f"filters: {'; '.join(f'{k} = {v}' for k, v in filters.items()) or 'none'}",

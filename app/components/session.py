@@ -5,7 +5,6 @@ A session stays on the snapshot it opened, so that numbers do not change under a
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import streamlit as st
@@ -17,20 +16,15 @@ from app.rankers import method_in_words, run_name
 from app.text import escape
 from engine.errors import SnapshotError
 from engine.store.snapshot import current_id
+from engine.store.workspace import from_environment
 
 CHECK_EVERY = 60.0
 """Seconds between looks for a newer snapshot; also renews the lease that protects this one."""
 
 
-def workspace() -> Path:
-    """SIDSCOPE_WORKSPACE, or data/workspace beside the app."""
-    default = Path(__file__).resolve().parents[2] / "data" / "workspace"
-    return Path(os.environ.get("SIDSCOPE_WORKSPACE", default))
-
-
 def start() -> bool:
     """Choose snapshot and run, draw the sidebar; False where there is nothing a page could show."""
-    folder = workspace()
+    folder = from_environment()
     newest = current_id(folder)
     asked = st.query_params.get("snapshot") or st.session_state.get("_snapshot")
     wanted = asked or newest

@@ -93,7 +93,7 @@ def has_run() -> bool:
 def no_snapshot(workspace: str) -> None:
     """The first thing a new user sees when nothing was published."""
     st.title("Nothing to look at yet", anchor=False)
-    st.markdown("SIDScope shows snapshots, and this workspace has none. Start with the bundled marketplace:")
+    st.markdown("Sidelight shows snapshots, and this workspace has none. Start with the bundled marketplace:")
     st.code("python -m engine demo --no-serve", language="bash")
     st.markdown("or with your own catalogue (see `data/README.md` for the files):")
     st.code(

@@ -9,7 +9,6 @@ import typer
 
 from engine import console
 from engine.cli.options import (
-    DEFAULT_WORKSPACE,
     Json,
     RunOption,
     Workspace,
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 @app.command(epilog='Example: python -m engine beams "waterproof hiking boots"')
 def beams(
     query: str,
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     run: RunOption = None,
     width: Annotated[int, typer.Option(min=1, max=256, help="Beams K.")] = 5,
     as_json: Json = False,
@@ -47,7 +46,7 @@ def beams(
 @app.command(epilog='Example: python -m engine score "waterproof hiking boots" --top 20')
 def score(
     query: str,
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     run: RunOption = None,
     top: Annotated[int, typer.Option(min=1, help="Items shown.")] = 20,
     as_json: Json = False,
@@ -70,9 +69,7 @@ def score(
 
 
 @app.command(epilog='Example: python -m engine explain "waterproof hiking boots" M000123')
-def explain(
-    query: str, item: str, workspace: Workspace = DEFAULT_WORKSPACE, run: RunOption = None, as_json: Json = False
-) -> None:
+def explain(query: str, item: str, workspace: Workspace, run: RunOption = None, as_json: Json = False) -> None:
     """Exact signed contributions to one item's score, computed live."""
     live = _live(workspace, run)
     explained = live.explain(query, item)

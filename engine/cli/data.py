@@ -10,7 +10,6 @@ from rich.markup import escape
 
 from engine import console
 from engine.cli.options import (
-    DEFAULT_WORKSPACE,
     Adapter,
     Json,
     PresetName,
@@ -46,7 +45,7 @@ def validate(folder: Path, adapter: Adapter = None, as_json: Json = False) -> No
 @app.command(epilog="Example: python -m engine ingest data/sample")
 def ingest(
     folder: Path,
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     adapter: Adapter = None,
     max_rejects: Annotated[float, typer.Option(help="Largest share of rows that may be rejected.")] = 0.05,
     as_json: Json = False,
@@ -73,7 +72,7 @@ def ingest(
 )
 def import_(
     folder: Path,
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     adapter: Adapter = None,
     sizes: Annotated[str | None, typer.Option(help="Codes per level, e.g. 256,256,256; by default those seen.")] = None,
     project: Annotated[
@@ -108,7 +107,7 @@ def import_(
 def judge(
     endpoint: Annotated[str, typer.Option(help="OpenAI-compatible address, up to /v1.")],
     model: Annotated[str, typer.Option(help="Model, as the endpoint names it.")],
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     catalogue: Annotated[str | None, typer.Option(help="Fingerprint (or its start); the newest by default.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
     pairs: Annotated[

@@ -16,9 +16,9 @@ from rich.markup import escape
 from engine.config import PRESETS
 from engine.console import out
 from engine.errors import ConfigError
+from engine.store.workspace import VARIABLE, from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULT_WORKSPACE = ROOT / "data" / "workspace"
 
 app = typer.Typer(
     name="python -m engine",
@@ -35,8 +35,8 @@ Workspace = Annotated[
         "--workspace",
         "-w",
         file_okay=False,
-        envvar="SIDSCOPE_WORKSPACE",
-        show_default="data/workspace",
+        default_factory=from_environment,
+        show_default=f"${VARIABLE}, else data/workspace",
         help="Where everything is kept.",
     ),
 ]

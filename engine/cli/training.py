@@ -14,7 +14,6 @@ from rich.markup import escape
 
 from engine import console
 from engine.cli.options import (
-    DEFAULT_WORKSPACE,
     ROOT,
     Json,
     PresetName,
@@ -27,6 +26,7 @@ from engine.cli.options import (
 )
 from engine.config import METHODS, override, preset
 from engine.console import machine_line, say, table
+from engine.store.workspace import VARIABLE
 
 if TYPE_CHECKING:
     from engine.ablation.report import Section
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     epilog="Examples: python -m engine train · python -m engine train --method none · python -m engine train --preset paper --seed 1 · python -m engine train --set generator.kind=full --set generator.model=./Qwen3-0.6B"
 )
 def train(
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     method: Annotated[
         str, typer.Option(help=f"One of: {', '.join(METHODS)} (none = the rankers without SIDs).")
     ] = "dsirm",
@@ -61,7 +61,7 @@ def train(
 
 @app.command(epilog="Example: python -m engine publish && python -m app")
 def publish(
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     run: Annotated[
         list[str] | None, typer.Option("--run", help="Run ids; every finished run of the newest catalogue by default.")
     ] = None,
@@ -79,7 +79,7 @@ def publish(
 
 @app.command(epilog="Examples: python -m engine demo · python -m engine demo --no-serve --workspace /tmp/demo")
 def demo(
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the dashboard at the end.")] = True,
     items: Annotated[int, typer.Option(min=300, help="Items in the generated marketplace.")] = 6000,
     seed: Seed = 0,
@@ -126,7 +126,7 @@ def demo(
     "python -m engine ablate --methods none,dsirm --set signals.extra=mean_logp"
 )
 def ablate(
-    workspace: Workspace = DEFAULT_WORKSPACE,
+    workspace: Workspace,
     ladder: Annotated[str, typer.Option(help="core (none, dsirm, tiger, dsi, rkmeans) or all methods.")] = "core",
     methods: Annotated[str | None, typer.Option(help="Methods by name, comma-separated, in place of a ladder.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every method: 0 to this less one.")] = 3,
@@ -192,7 +192,7 @@ def ablate(
 
 
 @app.command(epilog="Example: python -m engine status")
-def status(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+def status(workspace: Workspace, as_json: Json = False) -> None:
     """What the workspace holds: catalogues, runs, snapshots."""
     from engine.datasets.ingest import list_catalogues
     from engine.runs import list_runs
@@ -227,7 +227,7 @@ def status(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> N
 
 
 @app.command(epilog="Example: python -m engine runs --json")
-def runs(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+def runs(workspace: Workspace, as_json: Json = False) -> None:
     """Runs in the workspace, newest first."""
     from engine.runs import list_runs
 
@@ -272,7 +272,7 @@ def _publish(workspace: Path, run_ids: list[str]) -> str:
 
 
 def _serve(workspace: Path, port: int) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "SIDSCOPE_WORKSPACE": str(workspace.resolve())}
+    environment = {**os.environ, VARIABLE: str(workspace.resolve())}
     return subprocess.Popen([sys.executable, "-m", "app", "--port", str(port)], cwd=ROOT, env=environment)
 
 

@@ -125,7 +125,7 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
         row = connection.execute("SELECT schema_version FROM snapshot").fetchone()
     except duckdb.Error as error:
         connection.close()
-        raise SnapshotError(f"{path.name} is a DuckDB file but not a SIDScope snapshot; publish it again.") from error
+        raise SnapshotError(f"{path.name} is a DuckDB file but not a Sidelight snapshot; publish it again.") from error
     if row is None or row[0] != SCHEMA_VERSION:
         connection.close()
         raise SnapshotError(

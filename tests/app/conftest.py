@@ -88,7 +88,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """`open_page(view, workspace, **query_params)`: the page, already run from the entry point."""
 
     def opened(view: str, workspace: Path, /, **query_params: str) -> AppTest:
-        monkeypatch.setenv("SIDSCOPE_WORKSPACE", str(workspace))
+        monkeypatch.setenv("SIDELIGHT_WORKSPACE", str(workspace))
         page = AppTest.from_file(str(MAIN), default_timeout=60)
         page.run()
         if view != "overview":

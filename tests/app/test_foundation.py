@@ -108,7 +108,7 @@ class TestExport:
         )
         head = [line for line in raw.decode().splitlines() if line.startswith("#")]
         assert head == [
-            "# SIDScope: Mix", "# snapshot: snap-1", "# run: dsirm-1", "# filters: code = 17-2", "# rows: 2",
+            "# Sidelight: Mix", "# snapshot: snap-1", "# run: dsirm-1", "# filters: code = 17-2", "# rows: 2",
             "# definition: Share. Of items",
         ]  # fmt: skip
         pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(raw), comment="#"), data)

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; skips where there is none, unless SIDSCOPE_REQUIRE_BROWSER=1.
+    """A headless Chromium; skips where there is none, unless SIDELIGHT_REQUIRE_BROWSER=1.
 
     Closed with the package: as long as it is open, its event loop runs in this thread, and no other test could
     run one of its own.
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
     try:
         found = opened.__enter__()
     except BrowserMissingError as error:
-        if os.environ.get("SIDSCOPE_REQUIRE_BROWSER") == "1":
+        if os.environ.get("SIDELIGHT_REQUIRE_BROWSER") == "1":
             pytest.fail(str(error))
         pytest.skip(str(error))
     ARTIFACTS.mkdir(exist_ok=True)

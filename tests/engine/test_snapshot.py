@@ -116,7 +116,7 @@ def test_corrupt_foreign_and_older_files(tmp_path: Path, inputs: tuple[Path, lis
     path = tmp_path / "snapshots" / f"{put(tmp_path, inputs)}.duckdb"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 3])
-    with pytest.raises(SnapshotError, match=r"cannot be read|not a SIDScope"):
+    with pytest.raises(SnapshotError, match=r"cannot be read|not a Sidelight"):
         open_snapshot(tmp_path)
     path.write_bytes(b"not a database")
     with pytest.raises(SnapshotError, match="cannot be read"):
@@ -124,7 +124,7 @@ def test_corrupt_foreign_and_older_files(tmp_path: Path, inputs: tuple[Path, lis
     path.unlink()
     with duckdb.connect(str(path)) as other:
         other.execute("CREATE TABLE cats(name VARCHAR)")
-    with pytest.raises(SnapshotError, match="not a SIDScope snapshot"):
+    with pytest.raises(SnapshotError, match="not a Sidelight snapshot"):
         open_snapshot(tmp_path)
     path.write_bytes(whole)
     with duckdb.connect(str(path)) as older:
