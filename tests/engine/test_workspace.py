@@ -21,7 +21,7 @@ def test_the_variable_names_the_workspace(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_former_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SIDELIGHT_WORKSPACE", raising=False)
     monkeypatch.setenv("SIDSCOPE_WORKSPACE", "/somewhere")
-    with pytest.raises(ConfigError, match="SIDSCOPE_WORKSPACE is not read any more.*SIDELIGHT_WORKSPACE=/somewhere"):
+    with pytest.raises(ConfigError, match=r"SIDSCOPE_WORKSPACE is not read any more.*SIDELIGHT_WORKSPACE=/somewhere"):
         from_environment()
     monkeypatch.setenv("SIDELIGHT_WORKSPACE", "/elsewhere")
     assert from_environment() == Path("/elsewhere")
