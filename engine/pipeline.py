@@ -18,8 +18,8 @@ from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
-    "vectors": 1, "division": 3, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 2, "tokenize": 4, "generate": 1,
-    "match": 1, "signals": 1, "rank": 4, "score": 2, "evaluate": 3, "audit": 3, "project": 1,
+    "vectors": 1, "division": 3, "index": 1, "judged": 1, "stacks": 2, "own": 3, "tokenize": 4, "generate": 2, "match": 2,
+    "signals": 2, "rank": 5, "answer": 1, "evaluate": 4, "audit": 4, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 
@@ -39,29 +39,28 @@ def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | 
     with run.lock():
         if run.finished:
             return run
-        division = inputs.divide(run, catalogue)  # who may learn from what: splits, folds, supervision
-        inputs.require_lessons(catalogue, division.split)
-        vectors = inputs.encode(run, catalogue)  # frozen text embeddings, once for every run
-        pairs = inputs.collect(run, catalogue, vectors)  # BM25 + dense candidates, and the judged pairs
-        features = inputs.measure(run, catalogue, vectors, pairs, division)  # dm, mm_dm, ct, qs
-        own = signals.own_item(
-            run, catalogue, vectors, division, pairs
-        )  # what needs no SID: the item's own feedback and words
-        sids = beams = matches = richer = None
+        problem = pose(run, catalogue)  # frozen embeddings; who may learn from what: splits, folds, supervision
+
+        # Learn: from judged queries and the log, by fold.
+        judged = judged_pairs.collect(run, problem)  # first-stage ranks, dm, mm_dm, ct, qs
+        lessons = Lessons(problem, judged, signals.own_item(run, problem, judged))
+        found = None
         if config.method != "none":
-            sids = identifiers.tokenize(run, catalogue, vectors, division)  # section 1: items to SIDs
-            beams = identifiers.generate(run, catalogue, vectors, division, sids)  # section 2: query -> K SIDs
-            matches = identifiers.match(run, division, pairs, sids, beams)  # section 3: deepest common prefix
-            richer = signals.signal(run, catalogue, vectors, division, pairs, sids, beams)  # and what else SIDs tell
-        rankers = ranking.rank(run, division, pairs, features, own, sids, matches, richer)  # cross-fitted ladder
-        scoring.score(
-            run, catalogue, division, pairs, features, own, sids, matches, richer, rankers
-        )  # section 5: exact Shapley
-        reporting.evaluate(
-            run, catalogue, division, pairs, sids, beams, matches, rankers
-        )  # section 4: held-out, by query
-        reporting.audit(run, catalogue, vectors, division, pairs, sids)  # section 6: codebook, coverage, exposure
-        publication.finish(run, catalogue, division, sids, richer)
+            stacks = sids.tokenize(run, problem)  # section 1: items to SIDs
+            beams = sids.generate(run, problem, judged, stacks)  # section 2: query -> K SIDs
+            matches = sids.match(run, problem, judged, stacks, beams)  # section 3: deepest common prefix
+            richer = signals.signal(run, problem, judged, stacks, beams)  # and what else SIDs tell
+            lessons = lessons._replace(levels=stacks.levels, matches=matches, signals=richer)
+            found = Found(stacks, beams[0])
+        scores = rankers.rank(run, lessons)  # section 3: cross-fitted rankers, with and without SIDs
+
+        # Answer: every query of the catalogue, block by block, with exact Shapley contributions (section 5).
+        answer_all(run, problem)
+
+        # Audit: from answers to tables.
+        reporting.evaluate(run, lessons, found, scores)  # section 4: held-out, by query
+        reporting.audit(run, problem, found)  # section 6: codebook, coverage, exposure
+        publication.finish(run, problem, found)
     return run
 
 

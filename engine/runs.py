@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.numpy import load_file, save_file
 
 from engine.config import Config
 from engine.errors import ConfigError, RunError
@@ -150,12 +152,16 @@ class Run:
             )
         return folder
 
-    def offer_tables(self, folder: Path, *names: str) -> None:
-        """Give the tables of a finished stage to snapshots: those named, else every Parquet file of its folder."""
-        for path in [folder / f"{name}.parquet" for name in names] or sorted(folder.glob("*.parquet")):
-            temporary = self.folder / "tables" / f"{path.name}.{os.getpid()}.tmp"
-            shutil.copyfile(path, temporary)
-            os.replace(temporary, self.folder / "tables" / path.name)
+    def offer_tables(self, folder: Path) -> None:
+        """Give the tables of a finished stage to snapshots: every Parquet file of its folder, and every folder of parts."""
+        tables = self.folder / "tables"
+        for path in sorted(folder.iterdir()):
+            if path.suffix == ".parquet":
+                _link(path, tables / path.name)
+            elif path.is_dir() and any(path.glob("*.parquet")):
+                (tables / path.name).mkdir(exist_ok=True)
+                for part in sorted(path.glob("*.parquet")):
+                    _link(part, tables / path.name / part.name)
 
     def lock(self) -> filelock.BaseFileLock:
         """Held while training; the system releases it when the process dies."""
@@ -268,6 +274,30 @@ def write_arrow(folder: Path, name: str, table: pa.Table) -> None:
     temporary = folder / f"{name}.parquet.{os.getpid()}.tmp"
     pq.write_table(table, temporary)
     os.replace(temporary, folder / f"{name}.parquet")
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write named arrays to one safetensors file by rename."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, str(temporary))
+    os.replace(temporary, path)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read them back."""
+    return load_file(str(path))
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a finished file a second name, by rename; a copy where the disk knows no links."""
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+    temporary.unlink(missing_ok=True)  # a rename onto another name of the same file leaves both
 
 
 def peak_memory_mb() -> float:

@@ -62,6 +62,26 @@ def retrieve(
     return Candidates(query, items.ravel(), np.tile(np.arange(1, depth + 1, dtype=np.int64), n_queries))
 
 
+class FirstStage:
+    """interim"""
+
+    def __init__(self, item_x: np.ndarray, titles: Sequence[str], *, top: int) -> None:
+        self.item_x, self.titles, self.top = item_x, titles, min(top, len(titles))
+        self.lexical = LexicalIndex(titles)
+
+    def candidates(self, query_x: np.ndarray, texts: Sequence[str]) -> Candidates:
+        return retrieve(self.item_x, query_x, self.titles, texts, top=self.top, lexical=self.lexical)
+
+
+def joined(found: Candidates, query: np.ndarray, item: np.ndarray, n_items: int) -> Candidates:
+    """The retrieved pairs and the pairs (query, item) (E,), each once, by query, then item; rank 0 where not retrieved."""
+    retrieved = found.query * n_items + found.item
+    keys = np.union1d(retrieved, query * n_items + item)
+    rank = np.zeros(len(keys), dtype=np.int64)
+    rank[np.searchsorted(keys, retrieved)] = found.rank
+    return Candidates(keys // n_items, keys % n_items, rank)
+
+
 def _best(score: np.ndarray, depth: int, *, positive_only: bool = False) -> np.ndarray:
     """(Q, depth) items by descending `score` (Q, N) then position; -1 in place of scores <= 0 if `positive_only`."""
     # One sortable integer per cell, score above position: ties are settled inside the partition itself.

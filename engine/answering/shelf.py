@@ -1,0 +1,51 @@
+"""What signals read of items, of past queries and of those that are asked, in the form of `signals.protocol`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.generator.beam import sequence_log_probs
+from engine.generator.loading import Generator
+from engine.problem import Problem
+from engine.problem.queries import Queries
+from engine.relevance.signals.catalogue import title_words
+from engine.relevance.signals.protocol import Asked, Feedback, Shelf
+
+
+def shelf_of(
+    problem: Problem, feedback: Feedback, stacks: Sequence[np.ndarray] = (), latent: np.ndarray | None = None
+) -> Shelf:
+    """What signals may read of the items under `stacks`: the run's own first, then those of titles; none for those that
+    read no SID. `latent` (N, d): the items in the run's own quantizer."""
+    counts, vocabulary = title_words(problem.catalogue.items["title"].tolist())
+    x = problem.vectors.items
+    inside = np.zeros((len(x), 1), dtype=np.float32) if latent is None else latent
+    return Shelf(x, counts, vocabulary, list(stacks), unit(inside), feedback)
+
+
+def ask(
+    queries: Queries, listed: np.ndarray, generator: Generator | None = None, beams: np.ndarray | None = None,
+    latent: np.ndarray | None = None,
+) -> Asked:  # fmt: skip
+    """The queries (B) as signals read them: `listed` (B, T) best retrieved items, -1 pads; `beams` (B, K, L) SIDs;
+    `latent` (B, d) as in `Shelf`, read by dense twins alone."""
+    n = len(queries.id)
+    log_prob = None
+    if generator is not None:
+        prompts = generator.prompts(queries.x, queries.texts)
+
+        def log_prob(rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
+            return sequence_log_probs(generator.model, prompts, generator.trie, rows, codes)
+
+    none = np.zeros((n, 0, 0), dtype=np.int64)
+    inside = np.zeros((n, 1), dtype=np.float32) if latent is None else unit(latent)
+    return Asked(
+        queries.x, queries.texts, queries.group, listed, inside, log_prob, none if beams is None else beams
+    )
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows of length one."""
+    return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)).astype(np.float32)
