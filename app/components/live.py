@@ -20,7 +20,7 @@ from app.text import escape
 from engine.errors import EngineError, RunError
 
 if TYPE_CHECKING:
-    from engine.inference import Explained, LiveResult, LiveRun
+    from engine.answering.live import Explained, LiveResult, LiveRun
 
 _logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Model:
         self._wanted.wait(HEAD_START)
         self._began = time.monotonic()
         try:
-            from engine.inference import LiveRun
+            from engine.answering.live import LiveRun
 
             self._run = LiveRun.load(workspace, self.run_id)
             self.seconds = time.monotonic() - self._began

@@ -44,14 +44,10 @@ def cosine(a: np.ndarray, b: np.ndarray, pair_a: np.ndarray, pair_b: np.ndarray)
     out = np.empty(len(pair_a), dtype=np.float32)
     for start in range(0, len(pair_a), _CHUNK):
         part = slice(start, start + _CHUNK)
-        out[part] = np.einsum("md,md->m", _unit(a[pair_a[part]]), _unit(b[pair_b[part]]))
+        x, y = (np.asarray(v[pair[part]], dtype=np.float32) for v, pair in ((a, pair_a), (b, pair_b)))
+        dot, xx, yy = (np.einsum("md,md->m", u, v) for u, v in ((x, y), (x, x), (y, y)))
+        out[part] = dot / np.sqrt(np.where(xx * yy > 0, xx * yy, 1.0))
     return out
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, dtype=np.float32)
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(norm > 0, norm, 1.0)
 
 
 def multimodal(
@@ -184,11 +180,12 @@ class CategoryClassifier:
         return CategoryClassifier(start[:-1], start[-1], classes, prior, temperature)
 
     def probabilities(self, query_x: np.ndarray) -> np.ndarray:
-        """(Q, C) float32; rows sum to 1."""
-        out = np.broadcast_to(self.prior.astype(np.float32), (len(query_x), len(self.prior))).copy()
+        """(Q, C) float64; rows sum to 1."""
+        out = np.broadcast_to(self.prior, (len(query_x), len(self.prior))).copy()
         if len(self.classes):
-            logit = (np.asarray(query_x, dtype=np.float32) @ self.weight + self.bias) / np.float32(self.temperature)
-            out[:, self.classes] = _softmax(logit) * self.prior[self.classes].sum().astype(np.float32)
+            # In float64, lest a query's value depend on those that are measured beside it.
+            logit = (np.asarray(query_x, dtype=np.float64) @ self.weight + self.bias) / self.temperature
+            out[:, self.classes] = _softmax(logit) * self.prior[self.classes].sum()
         return out
 
     def agreement(
@@ -207,7 +204,7 @@ class CategoryClassifier:
             low, high = np.searchsorted(row[by_row], [start, start + 4_096])
             at = by_row[low:high]
             known = p[row[at] - start, np.maximum(category[at], 0)]
-            out[at] = np.where(category[at] >= 0, known, (p @ self.prior.astype(np.float32))[row[at] - start])
+            out[at] = np.where(category[at] >= 0, known, (p @ self.prior)[row[at] - start])
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:
