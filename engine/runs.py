@@ -34,6 +34,9 @@ import pyarrow.parquet as pq
 from engine.config import Config
 from engine.errors import ConfigError, RunError
 from engine.progress import Progress, silent
+from engine.store import leftovers
+from engine.store.leftovers import replacing
+from engine.store.workspace import run_folder
 
 LIBRARIES = ("torch", "transformers", "numpy", "pandas", "duckdb", "faiss-cpu", "scikit-learn", "umap-learn", "bm25s")
 
@@ -86,7 +89,8 @@ class Run:
     ) -> Run:
         """The run of these inputs: a new folder, or the one that exists. `versions`: of each stage's code, and of the encoder."""
         run_id = run_id_of(fingerprint, config, versions)
-        folder = workspace / "runs" / run_id
+        folder = run_folder(workspace, run_id)
+        leftovers.clear(workspace)
         (folder / "stages").mkdir(parents=True, exist_ok=True)
         (folder / "tables").mkdir(exist_ok=True)
         write_text(
@@ -97,7 +101,7 @@ class Run:
     @classmethod
     def load(cls, workspace: Path, run_id: str) -> Run:
         """A finished run. Raises RunError when it is unknown, unfinished, or of a version with other settings."""
-        folder = workspace / "runs" / run_id
+        folder = run_folder(workspace, run_id)
         if not (folder / "config.json").is_file():
             known = ", ".join(r.run_id for r in list_runs(workspace)) or "none"
             raise RunError(f"Run '{run_id}' is not in {workspace / 'runs'}; known runs: {known}.")
@@ -153,9 +157,8 @@ class Run:
     def offer_tables(self, folder: Path, *names: str) -> None:
         """Give the tables of a finished stage to snapshots: those named, else every Parquet file of its folder."""
         for path in [folder / f"{name}.parquet" for name in names] or sorted(folder.glob("*.parquet")):
-            temporary = self.folder / "tables" / f"{path.name}.{os.getpid()}.tmp"
-            shutil.copyfile(path, temporary)
-            os.replace(temporary, self.folder / "tables" / path.name)
+            with replacing(self.folder / "tables" / path.name) as temporary:
+                shutil.copyfile(path, temporary)
 
     def lock(self) -> filelock.BaseFileLock:
         """Held while training; the system releases it when the process dies."""
@@ -253,9 +256,8 @@ def list_runs(workspace: Path) -> list[RunInfo]:
 
 def write_text(path: Path, text: str) -> None:
     """Write to a temporary name, then rename: a reader sees the old text or the new, never half."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
@@ -265,9 +267,8 @@ def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
 
 def write_arrow(folder: Path, name: str, table: pa.Table) -> None:
     """The same for an Arrow table."""
-    temporary = folder / f"{name}.parquet.{os.getpid()}.tmp"
-    pq.write_table(table, temporary)
-    os.replace(temporary, folder / f"{name}.parquet")
+    with replacing(folder / f"{name}.parquet") as temporary:
+        pq.write_table(table, temporary)
 
 
 def peak_memory_mb() -> float:
