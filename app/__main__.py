@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     port = given.port or settings["server.port"]
     sys.path.insert(0, str(ROOT))
     from engine.errors import ConfigError
+    from engine.store import leftovers
     from engine.store.workspace import VARIABLE, from_environment
 
     try:
@@ -69,10 +70,12 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
 
+    leftovers.clear(workspace)
+
     from streamlit.web import bootstrap
 
     # what the first page needs, imported before the address is printed rather than while somebody waits
-    for module in ("engine.store.snapshot", "app.charts.overview", "app.queries.overview", "streamlit.delta_generator"):
+    for module in ("engine.store.handles", "app.charts.overview", "app.queries.overview", "streamlit.delta_generator"):
         importlib.import_module(module)
 
     settings |= {"server.address": host, "server.port": port, "global.developmentMode": False}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import streamlit as st
 
-from engine.store.snapshot import Snapshot, open_snapshot
+from engine.store.handles import Handles
 
 Result = TypeVar("Result")
 Plain = str | int | float | bool | None | tuple["Plain", ...]
@@ -35,14 +35,10 @@ def current() -> Current:
     return cast(Current, st.session_state["_current"])
 
 
-# Not closed when the cache drops one: another session may still read from it; the last cursor frees it.
-@st.cache_resource(max_entries=2, show_spinner=False)
-def root(workspace: str, snapshot_id: str) -> Snapshot:
-    """The read-only connection to a snapshot, opened once per process.
-
-    Raises SnapshotError where the snapshot is missing, pruned, corrupt or of another schema version.
-    """
-    return open_snapshot(Path(workspace), snapshot_id)
+@st.cache_resource(show_spinner=False, on_release=Handles.close)
+def handles() -> Handles:
+    """The snapshots that this server has open, shared by its sessions."""
+    return Handles()
 
 
 def fetch(query: Callable[..., Result], *args: Plain) -> Result:
@@ -55,11 +51,11 @@ def fetch(query: Callable[..., Result], *args: Plain) -> Result:
 def uncached(query: Callable[..., Result], *args: Plain) -> Result:
     """The same without the cache: for exports, which are large and asked for once."""
     where = current()
-    with root(str(where.workspace), where.snapshot_id).cursor() as cursor:
+    with handles().cursor(where.workspace, where.snapshot_id) as cursor:
         return query(cursor, *args)
 
 
 @st.cache_data(max_entries=400, max_size="600MB", show_spinner=False)
 def _cached(workspace: str, snapshot_id: str, name: str, args: tuple[Plain, ...], _query: Callable[..., Any]) -> Any:
-    with root(workspace, snapshot_id).cursor() as cursor:
+    with handles().cursor(Path(workspace), snapshot_id) as cursor:
         return _query(cursor, *args)

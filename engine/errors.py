@@ -25,3 +25,9 @@ class SnapshotError(EngineError):
 
 class ModelError(EngineError):
     """Model weights are missing, altered, or do not fit the run's trie or features."""
+
+
+def shown(given: str, most: int = 80) -> str:
+    """What was given, for a message: cut after `most` characters, those that cannot be printed written as escapes."""
+    cut = given if len(given) <= most else f"{given[:most]}…"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)

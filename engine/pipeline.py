@@ -77,7 +77,7 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
 
     Raises RunError when there is none, one is unknown or unfinished, or they belong to several catalogues.
     """
-    chosen = run_ids or _finished_runs(workspace)
+    chosen = list(dict.fromkeys(run_ids or _finished_runs(workspace)))  # a run named twice would be there twice
     found = [Run.load(workspace, run_id) for run_id in chosen]
     fingerprints = {run.fingerprint for run in found}
     if len(fingerprints) > 1:

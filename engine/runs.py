@@ -36,6 +36,9 @@ from safetensors.numpy import load_file, save_file
 from engine.config import Config
 from engine.errors import ConfigError, RunError
 from engine.progress import Progress, silent
+from engine.store import leftovers
+from engine.store.leftovers import replacing
+from engine.store.workspace import run_folder
 
 LIBRARIES = ("torch", "transformers", "numpy", "pandas", "duckdb", "faiss-cpu", "scikit-learn", "umap-learn", "bm25s")
 
@@ -88,7 +91,8 @@ class Run:
     ) -> Run:
         """The run of these inputs: a new folder, or the one that exists. `versions`: of each stage's code, and of the encoder."""
         run_id = run_id_of(fingerprint, config, versions)
-        folder = workspace / "runs" / run_id
+        folder = run_folder(workspace, run_id)
+        leftovers.clear(workspace)
         (folder / "stages").mkdir(parents=True, exist_ok=True)
         (folder / "tables").mkdir(exist_ok=True)
         write_text(
@@ -99,7 +103,7 @@ class Run:
     @classmethod
     def load(cls, workspace: Path, run_id: str) -> Run:
         """A finished run. Raises RunError when it is unknown, unfinished, or of a version with other settings."""
-        folder = workspace / "runs" / run_id
+        folder = run_folder(workspace, run_id)
         if not (folder / "config.json").is_file():
             known = ", ".join(r.run_id for r in list_runs(workspace)) or "none"
             raise RunError(f"Run '{run_id}' is not in {workspace / 'runs'}; known runs: {known}.")
@@ -259,9 +263,8 @@ def list_runs(workspace: Path) -> list[RunInfo]:
 
 def write_text(path: Path, text: str) -> None:
     """Write to a temporary name, then rename: a reader sees the old text or the new, never half."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
@@ -271,16 +274,14 @@ def write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
 
 def write_arrow(folder: Path, name: str, table: pa.Table) -> None:
     """The same for an Arrow table."""
-    temporary = folder / f"{name}.parquet.{os.getpid()}.tmp"
-    pq.write_table(table, temporary)
-    os.replace(temporary, folder / f"{name}.parquet")
+    with replacing(folder / f"{name}.parquet") as temporary:
+        pq.write_table(table, temporary)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays to one safetensors file by rename."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, str(temporary))
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, str(temporary))
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -290,14 +291,12 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _link(source: Path, target: Path) -> None:
     """Give a finished file a second name, by rename; a copy where the disk knows no links."""
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
-    temporary.unlink(missing_ok=True)  # a rename onto another name of the same file leaves both
+    target.unlink(missing_ok=True)  # a rename onto another name of the same file would leave both
+    with replacing(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def peak_memory_mb() -> float:

@@ -18,6 +18,7 @@ import streamlit as st
 from app.fetch import current
 from app.text import escape
 from engine.errors import EngineError, RunError
+from engine.store.workspace import run_folder
 
 if TYPE_CHECKING:
     from engine.answering.live import Explained, LiveResult, LiveRun
@@ -43,7 +44,7 @@ class Model:
         self._wanted = threading.Event()
         if run_id.startswith("imported-"):
             self.reason = "the run was imported, so there is no model to ask; only queries of its files can be shown"
-        elif (workspace / "runs" / run_id).is_dir():
+        elif run_folder(workspace, run_id).is_dir():
             threading.Thread(target=self._load, args=(workspace,), name=f"warm {run_id}", daemon=True).start()
         else:
             self.reason = f"the folder of run {run_id} is not in this workspace; only stored queries can be shown"

@@ -5,12 +5,13 @@ A session stays on the snapshot it opened, so that numbers do not change under a
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import streamlit as st
 
 from app.components import states
-from app.fetch import Current, current, fetch, root
+from app.fetch import Current, current, fetch, handles
 from app.queries import snapshot as queries
 from app.rankers import method_in_words, run_name
 from app.text import escape
@@ -32,7 +33,7 @@ def start() -> bool:
         states.no_snapshot(str(folder))
         return False
     try:
-        root(str(folder), wanted)
+        handles().keep(folder, wanted)
     except SnapshotError as error:
         _unusable(str(error), wanted, newest)
         return False
@@ -101,7 +102,8 @@ def _turn_to_run() -> None:
 @st.fragment(run_every=CHECK_EVERY)
 def _watch(folder: str, snapshot_id: str) -> None:
     """Renew the lease; say when a newer snapshot is ready."""
-    root(folder, snapshot_id).heartbeat()
+    with contextlib.suppress(SnapshotError):  # pruned while this browser slept: the next page says so
+        handles().keep(Path(folder), snapshot_id)
     newest = current_id(Path(folder))
     if newest and newest != snapshot_id:
         st.warning("A newer snapshot is ready.", icon=":material/update:")

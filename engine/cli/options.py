@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from engine.config import PRESETS
 from engine.console import out
-from engine.errors import ConfigError
+from engine.errors import ConfigError, shown
 from engine.store.workspace import VARIABLE, from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,5 +79,7 @@ def chosen_catalogue(workspace: Path, wanted: str | None) -> str:
         raise ConfigError(f"No catalogue in {workspace}: bring one in with 'python -m engine ingest FOLDER'.")
     matches = [f for f in known["fingerprint"] if f.startswith(wanted or "")]
     if not matches:
-        raise ConfigError(f"Catalogue '{wanted}' is unknown; known: {', '.join(f[:12] for f in known['fingerprint'])}.")
+        raise ConfigError(
+            f"Catalogue '{shown(wanted or '')}' is unknown; known: {', '.join(f[:12] for f in known['fingerprint'])}."
+        )
     return str(matches[0])

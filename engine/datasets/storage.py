@@ -25,7 +25,7 @@ from pandas import DataFrame
 
 from engine.datasets.contract import CONTRACT_VERSION, REJECTS, TABLES, Catalogue, DatasetSettings
 from engine.datasets.report import Report
-from engine.errors import DataError
+from engine.errors import DataError, shown
 
 MANIFEST = "catalogue.json"
 REJECTS_FILE = "rejects.parquet"
@@ -170,7 +170,9 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
     found = [name for name in there if name == fingerprint or (len(fingerprint) >= 4 and name.startswith(fingerprint))]
     if len(found) != 1:
         what = f"matches {', '.join(found)}" if found else f"is not among {', '.join(there) or 'none at all'}"
-        raise DataError(f"catalogue '{fingerprint}' {what} in {workspace}; ingest the dataset, or give one of those")
+        raise DataError(
+            f"catalogue '{shown(fingerprint)}' {what} in {workspace}; ingest the dataset, or give one of those"
+        )
     folder = catalogues / found[0]
     manifest = _manifest(folder)
     try:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
+import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,21 +25,35 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 
-from engine.errors import SnapshotError
+from engine.errors import SnapshotError, shown
+from engine.store import leftovers
+from engine.store.building import RunTables, build, content_hash, find_sources
+from engine.store.leftovers import replacing, temporary
 
 SCHEMA_VERSION = 2
-SCHEMA = Path(__file__).with_name("schema.sql")
+SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
+"""No other text becomes a path."""
 KEPT = 3
 """Snapshots kept besides pinned ones and those in use."""
 LEASE_SECONDS = 600.0
 """A lease that was not renewed for this long no longer protects its snapshot."""
 
 
-class RunTables(NamedTuple):
-    """A finished run as the store sees it: its id and a folder of `<table>.parquet` without `run_id`."""
+READER_MEMORY = "512MB"
+"""What DuckDB may hold of one open snapshot; larger sorts go to a folder beside it."""
+READER_THREADS = 4
+"""Of one query: DuckDB asks for about 125 MB a thread."""
 
-    run_id: str
-    folder: Path
+_REFUSALS = (
+    ((errno.ENOSPC, errno.EDQUOT), "the disk is full", "free space"),
+    ((errno.EROFS,), "the disk is read-only", "choose a workspace that can be written (--workspace)"),
+    (
+        (errno.EACCES, errno.EPERM),
+        "this user may not write there",
+        "change the folder's rights, or choose --workspace,",
+    ),
+)
+"""What a disk may refuse: error numbers, the reason in words, what to do."""
 
 
 @dataclass
@@ -64,7 +78,7 @@ class Snapshot:
     def close(self) -> None:
         """Close the connection and give the lease back."""
         self.connection.close()
-        self.lease.unlink(missing_ok=True)
+        leftovers.remove(self.lease)
 
 
 class SnapshotInfo(NamedTuple):
@@ -109,12 +123,11 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
     if wanted is None:
         raise SnapshotError(f"No snapshot in {workspace}: publish one with 'python -m engine demo' or 'publish'.")
     path = workspace / "snapshots" / f"{wanted}.duckdb"
-    if path.parent.resolve() != path.resolve().parent or not path.is_file():
+    if not SNAPSHOT_ID.fullmatch(wanted) or not path.is_file():
         raise SnapshotError(
-            f"Snapshot '{wanted}' is not in {workspace} (pruned, or from another workspace); "
+            f"Snapshot '{shown(wanted)}' is not in {workspace} (pruned, or from another workspace); "
             f"the current one is '{current_id(workspace) or 'none'}'."
         )
-    lease = path.parent / "leases" / f"{wanted}--{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
@@ -132,9 +145,21 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
             f"Snapshot {path.name} has schema version {row[0] if row else 'unknown'}; this program reads "
             f"{SCHEMA_VERSION}. Publish it again with 'python -m engine publish' (nothing is retrained)."
         )
-    snapshot = Snapshot(wanted, path, connection, lease)
+    _bound(connection, path)
+    snapshot = Snapshot(
+        wanted, path, connection, path.parent / "leases" / f"{wanted}--{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    )
     snapshot.heartbeat()
     return snapshot
+
+
+def _bound(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Limit what a reader takes. Set after opening: DuckDB refuses a second connection that is configured otherwise."""
+    connection.execute(f"SET memory_limit = '{READER_MEMORY}'")
+    connection.execute(f"SET threads = {min(READER_THREADS, os.cpu_count() or 1)}")
+    spill = str(temporary(path.with_suffix(".spill"))).replace("'", "''")
+    with contextlib.suppress(duckdb.NotImplementedException):  # in use: by another connection of this process
+        connection.execute(f"SET temp_directory = '{spill}'")
 
 
 def publish(
@@ -149,33 +174,48 @@ def publish(
     """Build a snapshot from finished runs and make it current; returns its id.
 
     `snapshot`: the row of table `snapshot` less id, version and time. `catalogue`: a folder of `<table>.parquet`
-    for the tables without `run_id`; `ablation`: files of those that speak of several runs. Equal inputs give an equal id. Raises SnapshotError when the disk is full.
+    for the tables without `run_id`; `ablation`: files of those that speak of several runs. Equal inputs give an equal
+    id. Raises SnapshotError when the disk is full or may not be written.
     """
-    shared = {path.stem: path for path in sorted(catalogue.glob("*.parquet"))} | dict(ablation or {})
-    snapshot_id = f"snap-{_content_hash(snapshot, shared, runs)}"
+    sources = find_sources(catalogue, runs, ablation or {})
+    snapshot_id = f"snap-{content_hash(snapshot, sources)}"
     folder = workspace / "snapshots"
     path = folder / f"{snapshot_id}.duckdb"
-    building = folder / f"{snapshot_id}.duckdb.{os.getpid()}.tmp"
+    leftovers.clear(workspace)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            with _removed_on_failure(building):
-                _build(building, {**snapshot, "snapshot_id": snapshot_id}, shared, runs)
-                os.replace(building, path)
+            made = pd.Timestamp.now("UTC").tz_localize(None)
+            row = {**snapshot, "snapshot_id": snapshot_id, "schema_version": SCHEMA_VERSION, "created_at": made}
+            spill = temporary(path.with_suffix(".spill"))
+            try:
+                with replacing(path) as building:
+                    build(building, row, sources, spill)
+            finally:
+                leftovers.remove(spill)
         if pin:
             path.with_suffix(".pinned").touch()
         path.touch()
-        pointer = workspace / f"CURRENT.{os.getpid()}.tmp"
-        pointer.write_text(f"snapshots/{path.name}\n", encoding="utf-8")
-        os.replace(pointer, workspace / "CURRENT")
+        with replacing(workspace / "CURRENT") as pointer:
+            pointer.write_text(f"snapshots/{path.name}\n", encoding="utf-8")
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        full = (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "space" in str(error).lower()
-        reason = "the disk is full" if full else str(error).splitlines()[0]
+        reason, advice = _refusal(error)
         raise SnapshotError(
-            f"Snapshot could not be written to {folder}: {reason}. The runs are safe; free space and publish again."
+            f"Snapshot could not be written to {folder}: {reason}. The runs are safe; {advice} and publish again."
         ) from error
     prune(workspace)
     return snapshot_id
+
+
+def _refusal(error: Exception) -> tuple[str, str]:
+    """Why a disk refused, and what to do about it; DuckDB tells the system's reason in words alone."""
+    said = str(error)
+    for numbers, reason, advice in _REFUSALS:
+        if getattr(error, "errno", None) in numbers or any(os.strerror(number) in said for number in numbers):
+            return reason, advice
+    if isinstance(error, duckdb.OutOfMemoryException):  # what memory does not hold goes to the disk
+        return "memory and disk hold no more", "free space"
+    return said.splitlines()[0], "mend that"
 
 
 def prune(workspace: Path) -> list[str]:
@@ -193,80 +233,4 @@ def prune(workspace: Path) -> list[str]:
         if not (info.current or info.pinned or info.snapshot_id in leased):
             info.path.unlink(missing_ok=True)
             removed.append(info.snapshot_id)
-    for leftover in (workspace / "snapshots").glob("*.tmp"):  # of a publication that was killed
-        with contextlib.suppress(FileNotFoundError):
-            if now - leftover.stat().st_mtime > 3600:
-                leftover.unlink()
     return removed
-
-
-def table_columns() -> dict[str, list[str]]:
-    """Column names of every table of the schema."""
-    with duckdb.connect() as connection:
-        connection.execute(SCHEMA.read_text(encoding="utf-8"))
-        rows = connection.execute(
-            "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() WHERE NOT internal GROUP BY 1"
-        ).fetchall()
-    return dict(rows)
-
-
-@contextlib.contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        for leftover in path.parent.glob(f"{path.name}*"):
-            leftover.unlink(missing_ok=True)
-        raise
-
-
-def _build(path: Path, snapshot: Mapping[str, Any], shared: Mapping[str, Path], runs: Sequence[RunTables]) -> None:
-    columns = table_columns()
-    path.unlink(missing_ok=True)
-    with duckdb.connect(str(path)) as connection:
-        connection.execute(SCHEMA.read_text(encoding="utf-8"))
-        connection.execute("SET preserve_insertion_order = true")
-        row = {**snapshot, "schema_version": SCHEMA_VERSION, "created_at": pd.Timestamp.now("UTC").tz_localize(None)}
-        names = ", ".join(row)
-        connection.execute(f"INSERT INTO snapshot ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
-        for table in columns:
-            if table == "snapshot":
-                continue
-            if "run_id" not in columns[table]:
-                if table in shared:
-                    _insert(connection, table, columns[table], shared[table], None)
-                continue
-            for run in runs:
-                _insert(connection, table, columns[table], run.folder / f"{table}.parquet", run.run_id)
-        connection.execute("CHECKPOINT")
-
-
-def _insert(
-    connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], file: Path, run_id: str | None
-) -> None:
-    """Append one parquet file to a table by name; a file that is absent leaves the table as it is."""
-    if not file.exists():
-        return
-    described = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(file)]).description or []
-    names = [d[0] for d in described if d[0] != "run_id"]
-    unknown = [n for n in names if n not in columns]
-    assert not unknown, f"{file.name}: columns {unknown} are not in table {table} of schema.sql"
-    quoted = ", ".join(f'"{n}"' for n in names)
-    if run_id is None:
-        connection.execute(f'INSERT INTO "{table}" ({quoted}) SELECT {quoted} FROM read_parquet(?)', [str(file)])
-    else:
-        connection.execute(
-            f'INSERT INTO "{table}" (run_id, {quoted}) SELECT ?, {quoted} FROM read_parquet(?)', [run_id, str(file)]
-        )
-
-
-def _content_hash(snapshot: Mapping[str, Any], shared: Mapping[str, Path], runs: Sequence[RunTables]) -> str:
-    digest = hashlib.sha256(SCHEMA.read_bytes())
-    digest.update(repr(sorted((k, str(v)) for k, v in snapshot.items())).encode())
-    files = [("shared", table, shared[table]) for table in sorted(shared)]
-    files += [(run.run_id, path.stem, path) for run in runs for path in sorted(run.folder.glob("*.parquet"))]
-    for owner, table, path in files:
-        digest.update(f"{owner}/{table}".encode())
-        with path.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()[:12]

@@ -21,7 +21,8 @@ from engine.audit.health import health_table
 from engine.audit.tiers import categories_table, query_tiers, sellers_table
 from engine.relevance.features import CENTRED
 from engine.relevance.signals.own import OWN
-from engine.store.snapshot import SCHEMA, SCHEMA_VERSION
+from engine.store.building import SCHEMA
+from engine.store.snapshot import SCHEMA_VERSION
 
 RUN, OTHER_RUN, PLAIN_RUN = "dsirm-11111111", "dsirm-22222222", "none-33333333"
 """Ranked by the paper's MLP; by boosted trees; without SIDs."""

@@ -81,6 +81,29 @@ def test_link_to_a_pruned_snapshot_offers_the_current_one(open_page: Open, own_w
     assert healthy(button.click().run()).title[0].value == "Overview"
 
 
+@pytest.mark.parametrize(
+    "form", ["../../other/snapshots/{id}", "{other}/snapshots/{id}", "{id}\0", "snap-" + "a" * 5_000]
+)
+def test_a_link_opens_no_snapshot_of_another_workspace(
+    open_page: Open, own_workspace: Path, tmp_path: Path, form: str
+) -> None:
+    other = tmp_path / "other"
+    write_snapshot(other, fill="empty", snapshot_id="snap-22222222test")
+    before = sorted(other.rglob("*"))
+    page = open_page("overview", own_workspace, snapshot=form.format(id="snap-22222222test", other=other))
+    assert not page.exception
+    assert page.title[0].value == "This snapshot cannot be opened"
+    assert all(len(error.value) < 600 for error in page.error)
+    assert sorted(other.rglob("*")) == before
+    assert len(list((own_workspace / "snapshots" / "leases").iterdir())) == 1, "of the page opened first"
+
+
+def test_sessions_share_one_handle(open_page: Open, own_workspace: Path) -> None:
+    for view in ("overview", "codebook", "overview"):
+        healthy(open_page(view, own_workspace))
+    assert len(list((own_workspace / "snapshots" / "leases").iterdir())) == 1
+
+
 def test_session_keeps_its_snapshot_until_asked(open_page: Open, own_workspace: Path) -> None:
     page = healthy(open_page("overview", own_workspace))
     write_snapshot(own_workspace, snapshot_id="snap-11111111test")

@@ -18,7 +18,8 @@ from engine import pipeline
 from engine.config import Config, preset
 from engine.errors import RunError
 from engine.runs import Run, list_runs
-from engine.store.snapshot import open_snapshot, table_columns
+from engine.store.building import table_columns
+from engine.store.snapshot import open_snapshot
 from tests.conftest import ROOT, Trained
 
 TIMED = {"runs.parquet", "stages.parquet"}
@@ -183,6 +184,19 @@ def test_a_shared_stage_is_done_anew_when_its_code_changed(tmp_path: Path) -> No
     done: list[tuple[int, int, int]] = []
     assert len({share(1, 1, 0), share(1, 1, 1), share(2, 1, 1), share(2, 2, 1)}) == 3
     assert done == [(1, 1, 0), (2, 1, 1), (2, 2, 1)]
+
+
+def test_a_run_named_twice_is_published_once(trained: Trained, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    for name in ("catalogues", "runs"):
+        shutil.copytree(trained.workspace / name, workspace / name)
+    twice = pipeline.publish(workspace, [trained.dsirm_run, trained.none_run, trained.dsirm_run])
+    snapshot = open_snapshot(workspace, twice)
+    with snapshot.cursor() as cursor:
+        runs = cursor.execute("SELECT run_id FROM runs").fetchall()
+    snapshot.close()
+    assert runs == [(trained.dsirm_run,), (trained.none_run,)]
+    assert twice == pipeline.publish(workspace, [trained.dsirm_run, trained.none_run])
 
 
 def test_unknown_and_unfinished_runs_are_sentences(tmp_path: Path) -> None:

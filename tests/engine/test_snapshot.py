@@ -112,6 +112,24 @@ def test_unknown_snapshot_is_a_sentence(tmp_path: Path, inputs: tuple[Path, list
             open_snapshot(tmp_path, wanted)
 
 
+@pytest.mark.parametrize(
+    "form",
+    ["../../other/snapshots/{id}", "{other}/snapshots/{id}", "./{id}", "{id}/", "{id}\0", "{id}\n", "\0", "a" * 5_000,
+     "snap-" + "a" * 5_000, "snap-İ", "snap-\ud800", "..", "%2e%2e%2f{id}", "{id}.duckdb", "SNAP-1", "snap-", " {id}"],
+)  # fmt: skip
+def test_only_an_id_opens_a_snapshot(tmp_path: Path, inputs: tuple[Path, list[RunTables]], form: str) -> None:
+    """Of two workspaces side by side, no text given to the one opens a snapshot of the other or writes into it."""
+    workspace, other = tmp_path / "workspace", tmp_path / "other"
+    put(workspace, inputs)
+    wanted = form.format(id=put(other, inputs), other=other)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SnapshotError, match=r"is not in .*the current one is 'snap-") as refused:
+        open_snapshot(workspace, wanted)
+    assert len(str(refused.value)) < 300 + len(str(workspace))
+    assert str(refused.value).isprintable()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_corrupt_foreign_and_older_files(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
     path = tmp_path / "snapshots" / f"{put(tmp_path, inputs)}.duckdb"
     whole = path.read_bytes()
@@ -133,22 +151,107 @@ def test_corrupt_foreign_and_older_files(tmp_path: Path, inputs: tuple[Path, lis
         open_snapshot(tmp_path)
 
 
-def test_full_disk_keeps_the_current_snapshot(
-    tmp_path: Path, inputs: tuple[Path, list[RunTables]], monkeypatch: pytest.MonkeyPatch
+FULL, READ_ONLY = "the disk is full.*free space and publish again", "the disk is read-only.*choose a workspace"
+RIGHTS = "may not write there.*rights"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), FULL),
+        (duckdb.IOException('Could not write file "x.tmp": No space left on device'), FULL),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), FULL),
+        (OSError(errno.EROFS, "Read-only file system"), READ_ONLY),
+        (duckdb.IOException('Cannot open file "x.tmp": Read-only file system'), READ_ONLY),
+        (PermissionError(errno.EACCES, "Permission denied"), RIGHTS),
+        (duckdb.IOException('Cannot open file "x.tmp": Permission denied'), RIGHTS),
+        (duckdb.OutOfMemoryException("failed to offload data block"), "memory and disk hold no more.*free space"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+    ],
+)
+def test_a_disk_that_refuses_keeps_the_current_snapshot(
+    tmp_path: Path,
+    inputs: tuple[Path, list[RunTables]],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    said: str,
 ) -> None:
     first = put(tmp_path, inputs)
     change(inputs, 3)
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def refused(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(store.os, "replace", full)
-    with pytest.raises(SnapshotError, match="the disk is full"):
+    monkeypatch.setattr(store.os, "replace", refused)
+    with pytest.raises(SnapshotError, match=f"could not be written to .*{said}") as failed:
         put(tmp_path, inputs)
+    if said != FULL:
+        assert "full" not in str(failed.value)
     monkeypatch.undo()
     assert current_id(tmp_path) == first
-    assert not list((tmp_path / "snapshots").glob("*.tmp"))
+    assert not list(tmp_path.rglob("*.tmp*"))
     open_snapshot(tmp_path).close()
+
+
+def test_a_killed_publication_is_cleared_by_the_next(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    code = (
+        "from pathlib import Path; import os, sys; from engine.store import snapshot\n"
+        "os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
+        "snapshot.publish(Path(sys.argv[1]), snapshot={'dataset': 'd', 'fingerprint': 'f'}, catalogue=Path(sys.argv[2]),"
+        " runs=[])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), str(inputs[0])], check=False)
+    (left,) = (tmp_path / "snapshots").glob("*.tmp")
+    assert left.stat().st_size > 10_000
+    put(tmp_path, inputs)
+    assert not list(tmp_path.rglob("*.tmp*"))
+    open_snapshot(tmp_path).close()
+
+
+def test_a_table_in_parts_is_the_table_whole(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    """Rows in the order of the parts' names; columns by name; a part whose values are all NULL takes no type from it."""
+    folder = inputs[1][0].folder
+    frame = pd.DataFrame(
+        {
+            "query_id": [f"q{n:05d}" for n in range(9_000)],
+            "metric": "auc",
+            "value": [float(n % 7) for n in range(9_000)],
+        }
+    )
+    frame.to_parquet(folder / "query_metrics.parquet", row_group_size=1_000)
+    whole = put(tmp_path, inputs)
+    (folder / "query_metrics.parquet").unlink()
+    (folder / "query_metrics").mkdir()
+    for number in (2, 0, 10, 1):
+        start, stop = {0: (0, 10), 1: (10, 4_000), 2: (4_000, 8_999), 10: (8_999, 9_000)}[number]
+        part = frame.iloc[start:stop]
+        if number == 0:
+            part = part.assign(value_without=None)
+        part[sorted(part, reverse=number == 1)].to_parquet(folder / f"query_metrics/part-{number:05d}.parquet")
+    (folder / "query_metrics" / "part-00011.parquet.1.tmp").write_bytes(b"half")
+    parts = put(tmp_path, inputs)
+    assert parts != whole
+    assert parts == put(tmp_path, inputs)
+    rows = []
+    for snapshot_id in (whole, parts):
+        snapshot = open_snapshot(tmp_path, snapshot_id)
+        with snapshot.cursor() as cursor:
+            rows.append(cursor.execute("SELECT * FROM query_metrics").fetchall())
+        snapshot.close()
+    assert rows[0] == rows[1]
+    assert [row[1] for row in rows[1]] == list(frame["query_id"])
+
+
+def test_a_change_in_any_part_is_another_snapshot(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
+    folder = inputs[1][0].folder / "query_metrics"
+    folder.mkdir()
+    ids = set()
+    for value in (1.0, 2.0):
+        for part in range(3):
+            frame = pd.DataFrame({"query_id": ["q"], "metric": ["auc"], "value": [value if part == 2 else 0.0]})
+            frame.to_parquet(folder / f"part-{part:05d}.parquet")
+        ids.add(put(tmp_path, inputs))
+    assert len(ids) == 2
 
 
 def test_two_publishers_at_once(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:

@@ -1,0 +1,104 @@
+"""Building a snapshot's database from the Parquet files of finished runs, in bounded memory.
+
+A table is one file, `<table>.parquet`, or a folder of parts, `<table>/*.parquet`, taken in the order of their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+SCHEMA = Path(__file__).with_name("schema.sql")
+MEMORY = "1GB"
+"""What DuckDB may hold while it builds; the rest goes to a folder beside the database."""
+
+
+class RunTables(NamedTuple):
+    """A finished run as the store sees it: its id and the folder of its tables, without `run_id`."""
+
+    run_id: str
+    folder: Path
+
+
+class Source(NamedTuple):
+    """Files of a table's rows, in order."""
+
+    table: str
+    run_id: str | None
+    """Whose rows they are; None for a table that belongs to no single run."""
+    files: list[Path]
+
+
+def table_columns() -> dict[str, list[str]]:
+    """Column names of every table of the schema."""
+    with duckdb.connect() as connection:
+        connection.execute(SCHEMA.read_text(encoding="utf-8"))
+        rows = connection.execute(
+            "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() WHERE NOT internal GROUP BY 1"
+        ).fetchall()
+    return dict(rows)
+
+
+def find_sources(catalogue: Path, runs: Sequence[RunTables], given: Mapping[str, Path]) -> list[Source]:
+    """What a snapshot takes: tables without `run_id` from `given` or the folder `catalogue`, the others from each run."""
+    found = []
+    for table, columns in sorted(table_columns().items()):
+        if "run_id" in columns:
+            found += [Source(table, run.run_id, _files(run.folder, table)) for run in runs]
+        else:
+            found.append(Source(table, None, [given[table]] if table in given else _files(catalogue, table)))
+    return [source for source in found if source.files]
+
+
+def _files(folder: Path, table: str) -> list[Path]:
+    whole, parts = folder / f"{table}.parquet", sorted((folder / table).glob("*.parquet"))
+    assert not (parts and whole.is_file()), f"{folder}: table {table} is there both whole and in parts"
+    return parts or [whole] * whole.is_file()
+
+
+def content_hash(row: Mapping[str, Any], sources: Sequence[Source]) -> str:
+    """12 hex digits of a sha256 over the schema, the row of table `snapshot` and every file."""
+    digest = hashlib.sha256(SCHEMA.read_bytes())
+    digest.update(repr(sorted((k, str(v)) for k, v in row.items())).encode())
+    for source in sources:
+        for path in source.files:
+            digest.update(f"{source.run_id}/{source.table}".encode())
+            with path.open("rb") as handle:
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def build(path: Path, row: Mapping[str, Any], sources: Sequence[Source], spill: Path) -> None:
+    """Write the database `path`: the schema, the row of table `snapshot`, the rows of `sources` in their files' order.
+
+    `spill`: a folder for what memory does not hold; the caller removes it. Raises duckdb.Error.
+    """
+    columns = table_columns()
+    path.unlink(missing_ok=True)
+    with duckdb.connect(str(path), config={"memory_limit": MEMORY, "temp_directory": str(spill)}) as connection:
+        connection.execute(SCHEMA.read_text(encoding="utf-8"))
+        connection.execute("SET preserve_insertion_order = true")
+        names = ", ".join(row)
+        connection.execute(f"INSERT INTO snapshot ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+        for source in sources:
+            connection.begin()
+            for file in source.files:
+                _insert(connection, source, file, columns[source.table])
+            connection.commit()
+        connection.execute("CHECKPOINT")
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, source: Source, file: Path, columns: Sequence[str]) -> None:
+    """Append a file to its table by the names of columns; each file is cast on its own, for one part may be all NULL."""
+    described = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(file)]).description or []
+    names = [d[0] for d in described if d[0] != "run_id"]
+    unknown = [n for n in names if n not in columns]
+    assert not unknown, f"{file.name}: columns {unknown} are not in table {source.table} of schema.sql"
+    quoted = ", ".join(f'"{n}"' for n in names)
+    owner = [] if source.run_id is None else [source.run_id]
+    into, rows = ("run_id, " if owner else "") + quoted, ("?, " if owner else "") + quoted
+    connection.execute(f'INSERT INTO "{source.table}" ({into}) SELECT {rows} FROM read_parquet(?)', [*owner, str(file)])
