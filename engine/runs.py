@@ -291,7 +291,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _link(source: Path, target: Path) -> None:
     """Give a finished file a second name, by rename; a copy where the disk knows no links."""
-    target.unlink(missing_ok=True)  # a rename onto another name of the same file would leave both
     with replacing(target) as temporary:
         try:
             os.link(source, temporary)

@@ -31,9 +31,7 @@ ALLOWED = {
     "importing": BASE | PARTS | {"runs", "problem", "reporting", "importing"},
     "ablation": BASE | PARTS | {"runs", "problem", "pipeline", "ablation"},
     "console": BASE | {"runs"},
-    "cli": BASE
-    | PARTS
-    | {"runs", "labeling", "answering", "pipeline", "importing", "ablation", "console", "cli"},
+    "cli": BASE | PARTS | {"runs", "labeling", "answering", "pipeline", "importing", "ablation", "console", "cli"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from engine.answering import rows
 from engine.answering.served import Served, ServedSids
 from engine.answering.shelf import ask
-from engine.generator.beam import BeamSearch, beam_search
+from engine.generator.beam import Beams, BeamSearch, Prompted
 from engine.problem.queries import Queries, queries_at
 from engine.relevance.features import centre
 from engine.relevance.prefix import MatchResult, match_pairs
@@ -62,7 +63,9 @@ def stored_block(served: Served, position: np.ndarray) -> Block:
     """The catalogue's queries at `position` (B,), with their judged items."""
     problem, judgments = served.problem, served.judgments
     low, high = np.searchsorted(judgments.query, position), np.searchsorted(judgments.query, position, side="right")
-    at = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)]) if len(low) else np.zeros(0, np.int64)
+    at = (
+        np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)]) if len(low) else np.zeros(0, np.int64)
+    )
     at = at.astype(np.int64)
     split = problem.division.split
     ranker = np.full(len(position), "", dtype=object)
@@ -76,16 +79,17 @@ def answer(served: Served, block: Block) -> Answers:
     """The rows of a block."""
     began = time.perf_counter()
     queries = block.queries
-    width = block.width or served.config.generator.beam_width
-    found = free = None
-    if served.sids is not None:
-        found = search(served.sids, queries, width, kept_nodes=served.config.generator.kept_nodes)
-        free = search(served.sids, queries, width, constrained=False)
+    predicted = (
+        None
+        if served.sids is None
+        else _predict_sids(
+            served.sids, queries, block.width or served.config.generator.beam_width, served.config.generator.kept_nodes
+        )
+    )
     searched = time.perf_counter()
-    beams = None if found is None else found.beams.codes
     retrieved = served.problem.first.candidates(queries.x, queries.texts)
     pairs = joined(retrieved, block.query, block.item, len(served.item_ids))
-    table, match = measure(served, queries, retrieved, pairs, beams)
+    table, match = measure(served, queries, retrieved, pairs, predicted)
     scored = _score(served, block, pairs, table)
     extra = np.isin(_keys(served, pairs.query, pairs.item), _keys(served, block.query, block.item))
     judged = np.isin(
@@ -100,38 +104,44 @@ def answer(served: Served, block: Block) -> Answers:
         rows.scores_table(identity, table, scored, match, None if codes is None else codes[pairs.item]),
         contributions,
         points,
-        *_beam_tables(served.sids, queries, found, free),
+        *_beam_tables(served.sids, queries, predicted),
         {"beam": searched - began, "score": time.perf_counter() - searched},
     )
 
 
-def search(
-    sids: ServedSids, queries: Queries, width: int, *, kept_nodes: int = 0, constrained: bool = True
-) -> BeamSearch:
-    """The beams of queries under the run's generator."""
-    generator = sids.generator
-    prompts = generator.prompts(queries.x, queries.texts)
-    return beam_search(
-        generator.model, prompts, generator.trie, width=width, kept_nodes=kept_nodes, constrained=constrained
-    )
+class Predicted(NamedTuple):
+    """The SIDs predicted for a block."""
+
+    prompted: Prompted
+    """The queries as the generator has read them."""
+    found: BeamSearch
+    free: Beams
+    """Unconstrained, for comparison."""
+
+
+def _predict_sids(sids: ServedSids, queries: Queries, width: int, kept_nodes: int) -> Predicted:
+    prompted, trie = sids.generator.read(queries.x, queries.texts), sids.generator.trie
+    found = prompted.search(trie, width=width, kept_nodes=kept_nodes)
+    return Predicted(prompted, found, prompted.search(trie, width=width, constrained=False).beams)
 
 
 def measure(
-    served: Served, queries: Queries, retrieved: Candidates, pairs: Candidates, beams: np.ndarray | None
+    served: Served, queries: Queries, retrieved: Candidates, pairs: Candidates, predicted: Predicted | None
 ) -> tuple[Table, MatchResult | None]:
     """What the run's rankers read of `pairs`, of which `retrieved` were found by the first stage; how deep they match."""
     dense = served.dense.measure(queries.dense, pairs.query, pairs.item, served.classifier)
-    match = None
-    if served.sids is not None:
-        assert beams is not None
+    match = log_prob = beams = None
+    if served.sids is not None and predicted is not None:
+        beams = predicted.found.beams.codes
         match = match_pairs(served.sids.codes, beams, pairs.query, pairs.item)
+        log_prob = partial(predicted.prompted.log_probs, served.sids.generator.trie)
     level = None if match is None else match.level
     if served.own is None:
         return Table(PLAIN[: dense.shape[1]], dense, level), match
     listed = np.full((len(queries.id), served.config.signals.list_depth), -1, dtype=np.int64)
     best = retrieved.rank <= listed.shape[1]
     listed[retrieved.query[best], retrieved.rank[best] - 1] = retrieved.item[best]
-    asked = ask(queries, listed, None if served.sids is None else served.sids.generator, beams)
+    asked = ask(queries, listed, log_prob, beams)
     fitted = [served.own, *(() if served.sids is None else served.sids.signals.values())]
     values = [dense, centre(dense, pairs.query, pairs.rank > 0, len(queries.id)).astype(np.float32)]
     values += [each.measure(asked, pairs.query, pairs.item).values for each in fitted]
@@ -171,7 +181,9 @@ def _explain(
         score[known] = predict(ranker, Table(table.columns, reference[known], level))
         own = explained[np.isin(pairs.query[explained], queries)]
         made = attribute(ranker, table.take(own), reference[pairs.query[own]], columns)
-        tables.append(rows.contributions_table(made, block.queries.id[pairs.query[own]], served.item_ids[pairs.item[own]]))
+        tables.append(
+            rows.contributions_table(made, block.queries.id[pairs.query[own]], served.item_ids[pairs.item[own]])
+        )
     names = np.array([f"{served.config.served_ranker}{suffix}" for suffix in block.ranker], dtype=object)
     points = rows.reference_table(block.queries.id, names, score, reference)
     return pd.concat(tables, ignore_index=True), points.dropna(subset=["score"])
@@ -193,8 +205,8 @@ def _keys(served: Served, query: np.ndarray, item: np.ndarray) -> np.ndarray:
 
 
 def _beam_tables(
-    sids: ServedSids | None, queries: Queries, found: BeamSearch | None, free: BeamSearch | None
+    sids: ServedSids | None, queries: Queries, predicted: Predicted | None
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None, pd.DataFrame | None]:
-    if sids is None or found is None or free is None:
+    if sids is None or predicted is None:
         return None, None, None
-    return rows.beam_tables(sids.generator.trie, queries.id, found, free.beams)
+    return rows.beam_tables(sids.generator.trie, queries.id, predicted.found, predicted.free)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from engine.answering.answer import Answers, answer, search, stored_block
+from engine.answering.answer import Answers, answer, stored_block
 from engine.answering.served import Served, load_served, weights_table
 from engine.generator.tables import beams_table
 from engine.problem import Problem
@@ -68,9 +68,12 @@ def _answer_part(served: Served, part: _Part, folder: Path) -> None:
     else:
         assert served.sids is not None
         queries = queries_at(served.problem, part.position)
-        found = search(served.sids, queries, served.config.generator.beam_width)
+        generator = served.sids.generator
+        found = generator.read(queries.x, queries.texts).search(
+            generator.trie, width=served.config.generator.beam_width
+        )
         (folder / "beams").mkdir(exist_ok=True)
-        write_table(folder / "beams", name, beams_table(found.beams, served.sids.generator.trie, queries.id))
+        write_table(folder / "beams", name, beams_table(found.beams, generator.trie, queries.id))
     (folder / "done").mkdir(exist_ok=True)
     (folder / "done" / f"{part.number}").touch()
 

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from engine.answering.answer import Answers, Block, answer, search, stored_block
+from engine.answering.answer import Answers, Block, answer, stored_block
 from engine.answering.served import Served, ServedSids, load_served
 from engine.audit.lost import needed_width
 from engine.datasets.contract import normalise_query
@@ -129,9 +129,10 @@ class LiveRun:
     def width_that_keeps(self, text: str, item_id: str, cap: int = 256) -> int | None:
         """The narrowest beam that holds the item's whole SID, found by real searches; None beyond `cap`."""
         wanted, queries = self._sids.codes[self._item(item_id)], self._block(text).queries
+        prompted = self._sids.generator.read(queries.x, queries.texts)
 
         def kept(width: int) -> bool:
-            codes = search(self._sids, queries, width).beams.codes[0]
+            codes = prompted.search(self._sids.generator.trie, width=width).beams.codes[0]
             return bool((codes == wanted).all(axis=1).any())
 
         return needed_width(kept, cap=cap)

@@ -80,7 +80,9 @@ def load_served(run: Run, problem: Problem | None = None) -> Served:
                 for name, made in signals(run.config.signals).items()
                 if name in run.config.signals.served
             }
-        sids = ServedSids(codes, Generator(run.config.generator, model, trie), fitted, signal_columns(run.config, len(trie.sizes)))
+        sids = ServedSids(
+            codes, Generator(run.config.generator, model, trie), fitted, signal_columns(run.config, len(trie.sizes))
+        )
     items = problem.catalogue.items["item_id"].to_numpy(dtype=object)
     return Served(
         run.run_id, run.config, problem, items, judged_pairs(problem.catalogue), dense_features(problem), classifier, own,

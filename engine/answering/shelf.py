@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from engine.generator.beam import sequence_log_probs
-from engine.generator.loading import Generator
 from engine.problem import Problem
 from engine.problem.queries import Queries
 from engine.relevance.signals.catalogue import title_words
 from engine.relevance.signals.protocol import Asked, Feedback, Shelf
+
+LogProb = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(rows (M,), codes (M, L)) -> (M, L)."""
 
 
 def shelf_of(
@@ -26,24 +27,18 @@ def shelf_of(
 
 
 def ask(
-    queries: Queries, listed: np.ndarray, generator: Generator | None = None, beams: np.ndarray | None = None,
+    queries: Queries,
+    listed: np.ndarray,
+    log_prob: LogProb | None = None,
+    beams: np.ndarray | None = None,
     latent: np.ndarray | None = None,
-) -> Asked:  # fmt: skip
-    """The queries (B) as signals read them: `listed` (B, T) best retrieved items, -1 pads; `beams` (B, K, L) SIDs;
-    `latent` (B, d) as in `Shelf`, read by dense twins alone."""
+) -> Asked:
+    """The queries (B) as signals read them: `listed` (B, T) best retrieved items, -1 pads; `log_prob` of their SIDs
+    under the generator; `beams` (B, K, L) SIDs; `latent` (B, d) as in `Shelf`, read by dense twins alone."""
     n = len(queries.id)
-    log_prob = None
-    if generator is not None:
-        prompts = generator.prompts(queries.x, queries.texts)
-
-        def log_prob(rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
-            return sequence_log_probs(generator.model, prompts, generator.trie, rows, codes)
-
     none = np.zeros((n, 0, 0), dtype=np.int64)
     inside = np.zeros((n, 1), dtype=np.float32) if latent is None else unit(latent)
-    return Asked(
-        queries.x, queries.texts, queries.group, listed, inside, log_prob, none if beams is None else beams
-    )
+    return Asked(queries.x, queries.texts, queries.group, listed, inside, log_prob, none if beams is None else beams)
 
 
 def unit(x: np.ndarray) -> np.ndarray:

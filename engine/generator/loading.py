@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.config import GeneratorConfig
-from engine.generator.beam import Decoder
+from engine.generator.beam import Decoder, Prompted
 from engine.generator.model import load_generator
 from engine.generator.trie import SidTrie
 
@@ -21,9 +21,9 @@ class Generator(NamedTuple):
     model: Decoder
     trie: SidTrie
 
-    def prompts(self, query_x: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-        """What it is prompted with."""
-        return prompts(self.config, query_x, texts)
+    def read(self, query_x: np.ndarray, texts: Sequence[str]) -> Prompted:
+        """Queries (Q) read once, for any number of searches."""
+        return Prompted.read(self.model, prompts(self.config, query_x, texts))
 
 
 def prompts(config: GeneratorConfig, query_x: np.ndarray, texts: Sequence[str]) -> np.ndarray:

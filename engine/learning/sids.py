@@ -95,7 +95,9 @@ def tokenize(run: Run, problem: Problem) -> Sids:
             if (own / "codes.safetensors").is_file():
                 continue
             own.mkdir(exist_ok=True)
-            if stack > 0 and run.config.quantizer.kind != "contrastive":  # no query teaches it: one stack is every fold's
+            if (
+                stack > 0 and run.config.quantizer.kind != "contrastive"
+            ):  # no query teaches it: one stack is every fold's
                 save_arrays(own / "codes.safetensors", **load_arrays(folder / "stack0" / "codes.safetensors"))
             else:
                 _train_stack(run, problem, stack, (sizes, category_code), own, _part(progress, stack, n))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,8 @@ import numpy as np
 
 from engine.answering.shelf import ask, shelf_of
 from engine.config import EXTRA_SIGNALS, Config, SignalsConfig
-from engine.generator.beam import Beams
-from engine.generator.loading import Generator, load_decoder
+from engine.generator.beam import Beams, sequence_log_probs
+from engine.generator.loading import load_decoder, prompts
 from engine.learning.judged import Judged
 from engine.learning.sids import Sids
 from engine.problem import Problem
@@ -202,8 +203,8 @@ def _views(
         stack, trie = sids.stack(number), sids.trie(number)
         model = load_decoder(run.config.generator, run.stage_folder("generate") / f"stack{number}" / "model", trie)
         shelf = shelf_of(problem, feedback, [stack.codes, *titles], stack.latent)
-        generator = Generator(run.config.generator, model, trie)
-        asked = ask(queries, listed, generator, found.codes, stack.query_latent[judged.position])
+        log_prob = partial(sequence_log_probs, model, prompts(run.config.generator, queries.x, queries.texts), trie)
+        asked = ask(queries, listed, log_prob, found.codes, stack.query_latent[judged.position])
         shuffled = np.random.default_rng(run.config.seed).permutation(len(stack.codes))
         placebo = shelf._replace(stacks=[codes[shuffled] for codes in shelf.stacks])
         yield _View(number, shelf, placebo, asked, producer == number)

@@ -61,7 +61,9 @@ def stored(run: Run, table: str, query_ids: np.ndarray | None = None) -> pd.Data
 def test_rows_do_not_depend_on_the_block(run: Run, served: Served, size: int) -> None:
     asked = asked_queries(served.problem.catalogue)
     asked = asked[:: max(len(asked) // (60 if size == 1 else 300), 1)]
-    made: list[Answers] = [answer(served, stored_block(served, asked[s : s + size])) for s in range(0, len(asked), size)]
+    made: list[Answers] = [
+        answer(served, stored_block(served, asked[s : s + size])) for s in range(0, len(asked), size)
+    ]
     ids = served.problem.catalogue.queries["query_id"].to_numpy()[asked]
     for table in KEYS:
         parts = [getattr(answers, table) for answers in made]
@@ -104,7 +106,9 @@ def test_a_new_query_and_any_item_are_answered(trained: Trained) -> None:
     assert again.contributions == pytest.approx(own.to_dict(), abs=1e-9)
 
 
-def test_a_stopped_batch_goes_on_at_its_block(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_batch_goes_on_at_its_block(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed in the middle of a block: what was written is not done again, and the rows are the same."""
     import shutil
 
