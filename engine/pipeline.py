@@ -1,6 +1,6 @@
 """The whole method (DSIRM, arXiv 2606.04374), readable in one screen: train a run, map it, publish runs.
 
-Each line is a stage of METHOD: its body is the function of that name in `engine.stages`.
+Each line is a stage of METHOD: its body is the function of that name in `engine.stages` or `engine.reporting`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from engine.config import Config
 from engine.datasets.ingest import load
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import RunError
+from engine.reporting import item_map, publication
+from engine.reporting.audit import audit
+from engine.reporting.evaluation import Served, evaluate
 from engine.runs import Run, Watcher
-from engine.stages import identifiers, inputs, publication, ranking, reporting, scoring, signals
+from engine.stages import identifiers, inputs, ranking, scoring, signals
 from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
@@ -47,20 +50,19 @@ def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | 
         own = signals.own_item(
             run, catalogue, vectors, division, pairs
         )  # what needs no SID: the item's own feedback and words
-        sids = beams = matches = richer = None
+        sids = beams = matches = richer = served = None
         if config.method != "none":
             sids = identifiers.tokenize(run, catalogue, vectors, division)  # section 1: items to SIDs
             beams = identifiers.generate(run, catalogue, vectors, division, sids)  # section 2: query -> K SIDs
             matches = identifiers.match(run, division, pairs, sids, beams)  # section 3: deepest common prefix
             richer = signals.signal(run, catalogue, vectors, division, pairs, sids, beams)  # and what else SIDs tell
+            served = Served(sids.stacks[0].codes, beams[0].codes, matches.level, matches.level_fit)
         rankers = ranking.rank(run, division, pairs, features, own, sids, matches, richer)  # cross-fitted ladder
         scoring.score(
             run, catalogue, division, pairs, features, own, sids, matches, richer, rankers
         )  # section 5: exact Shapley
-        reporting.evaluate(
-            run, catalogue, division, pairs, sids, beams, matches, rankers
-        )  # section 4: held-out, by query
-        reporting.audit(run, catalogue, vectors, division, pairs, sids)  # section 6: codebook, coverage, exposure
+        evaluate(run, catalogue, division, pairs, rankers, served)  # section 4: held-out, by query
+        audit(run, catalogue, vectors.items, division, sids)  # section 6: codebook, coverage, exposure
         publication.finish(run, catalogue, division, sids, richer)
     return run
 
@@ -70,7 +72,7 @@ def project(workspace: Path, run_id: str, watcher: Watcher | None = None) -> Non
     run = Run.load(workspace, run_id)
     run.watcher = watcher or Watcher()
     with run.lock():
-        reporting.project(run, load(workspace, run.fingerprint))
+        item_map.project(run, load(workspace, run.fingerprint))
 
 
 def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = False) -> str:

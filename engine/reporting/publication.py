@@ -13,12 +13,9 @@ from engine.audit.wording import counted
 from engine.config import Config
 from engine.datasets.contract import Catalogue
 from engine.relevance.features import DENSE
+from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.learned import PLAIN, Division, Identifiers, SignalTables, baseline_ranker, main_ranker
 from engine.runs import Run, peak_memory_mb, write_table
-from engine.stages.catalogue import items_table, queries_table
-from engine.stages.identifiers import Identifiers
-from engine.stages.inputs import Division
-from engine.stages.ranking import PLAIN, baseline_ranker, main_ranker
-from engine.stages.signals import SignalTables
 
 
 def finish(
@@ -29,19 +26,8 @@ def finish(
     signals: SignalTables | None,
 ) -> None:
     """Write the run's own tables, the catalogue's as this run divides it, and last the manifest."""
-    shared, tables = run.folder / "catalogue", run.folder / "tables"
-    shared.mkdir(exist_ok=True)
-    items = items_table(catalogue)
-    split = dict(zip(catalogue.queries["query_id"], division.split.split, strict=True))
-    for name, frame in {
-        "items": items,
-        "categories": categories_table(items, catalogue.settings.category_separator),
-        "sellers": sellers_table(items),
-        "queries": queries_table(catalogue, division),
-        "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
-    }.items():
-        write_table(shared, name, frame)
-    write_table(tables, "training", _histories(run))
+    write_catalogue(run, catalogue, items_table(catalogue), queries_table(catalogue, division))
+    write_table(run.folder / "tables", "training", _histories(run))
     manifest = {
         **run.describe(),
         "sizes": list(identifiers.sizes) if identifiers else None,
@@ -51,6 +37,21 @@ def finish(
     }
     _write_run(run, manifest, division, identifiers, signals)
     run.finish(manifest)
+
+
+def write_catalogue(run: Run, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame) -> None:
+    """The catalogue's tables in the run's folder; `items` and `queries` are the first two of them."""
+    shared = run.folder / "catalogue"
+    shared.mkdir(exist_ok=True)
+    split = dict(zip(queries["query_id"], queries["split"], strict=True))
+    for name, frame in {
+        "items": items,
+        "categories": categories_table(items, catalogue.settings.category_separator),
+        "sellers": sellers_table(items),
+        "queries": queries,
+        "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
+    }.items():
+        write_table(shared, name, frame)
 
 
 def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
