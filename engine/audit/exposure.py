@@ -35,6 +35,8 @@ class Seen(NamedTuple):
 
     weight: np.ndarray
     """(Q,) weight of each query that ranked anything; only ratios matter."""
+    total: np.ndarray
+    """(D, Q) exposure of all the query's candidates; equal with and without SIDs, for the ranks are the same set."""
     by_item: np.ndarray
     """(D, 2, N) each item's share of all exposure, with and without SIDs; NaN where there is none."""
     price: np.ndarray
@@ -68,10 +70,6 @@ class Dimension(NamedTuple):
         """(G,) sums of one value an item."""
         return np.bincount(self.member, weights=item_value, minlength=len(self.values))
 
-    def total(self, d: int, weight: np.ndarray) -> np.ndarray:
-        """(Q,) exposure of all candidates; equal with and without SIDs, for the ranks are the same set."""
-        return weight * np.bincount(self.query, weights=self.discounts[d, 0], minlength=len(weight))
-
 
 def resample_counts(n: int, resamples: int, seed: int) -> np.ndarray:
     """(R, n) how often each of n queries is drawn in each resample of n with replacement; rows sum to n."""
@@ -87,25 +85,38 @@ def resample_counts(n: int, resamples: int, seed: int) -> np.ndarray:
     return out
 
 
-def _ratios(counts: np.ndarray, numerator: sparse.csc_matrix, total: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Resampled shares (R, g) of the groups, one block of groups after the other."""
-    scale = np.float32(1.0 / max(total.mean(), np.finfo(float).tiny))
-    drawn_total = np.concatenate(
-        [
-            counts[start : start + _RESAMPLE_CHUNK].astype(np.float64) @ total
-            for start in range(0, len(counts), _RESAMPLE_CHUNK)
-        ]
-    )
-    drawn_total = np.maximum(drawn_total * scale, np.finfo(np.float32).tiny)
-    for first in range(0, numerator.shape[1], _GROUP_CHUNK):
-        block = slice(first, min(first + _GROUP_CHUNK, numerator.shape[1]))
-        dense = numerator[:, block].toarray().astype(np.float32) * scale
-        out = np.empty((len(counts), dense.shape[1]), dtype=np.float32)
-        for start in range(0, len(counts), _RESAMPLE_CHUNK):
+class Resamples(NamedTuple):
+    """Draws of the queries, and all exposure in each."""
+
+    counts: np.ndarray
+    """(R, Q) of `resample_counts`."""
+    scale: np.ndarray
+    """(D,) brings exposure near 1, for float32."""
+    total: np.ndarray
+    """(D, R) scaled."""
+
+    @classmethod
+    def draw(cls, seen: Seen, resamples: int, seed: int) -> Resamples:
+        """Resamples of the queries of `seen`."""
+        counts = resample_counts(len(seen.weight), resamples, seed)
+        scale = (1.0 / np.maximum(seen.total.mean(axis=1), np.finfo(float).tiny)).astype(np.float32)
+        total = np.empty((len(seen.total), resamples))
+        for start in range(0, resamples, _RESAMPLE_CHUNK):
             rows = slice(start, start + _RESAMPLE_CHUNK)
-            out[rows] = counts[rows].astype(np.float32) @ dense
-        out /= drawn_total[:, None]
-        yield block, out
+            total[:, rows] = (counts[rows].astype(np.float64) @ seen.total.T).T
+        return cls(counts, scale, np.maximum(total * scale[:, None], np.finfo(np.float32).tiny))
+
+    def shares(self, d: int, numerator: sparse.csc_matrix) -> Iterator[tuple[slice, np.ndarray]]:
+        """Resampled shares (R, g) of the groups (Q, G), one block of groups after the other."""
+        for first in range(0, numerator.shape[1], _GROUP_CHUNK):
+            block = slice(first, min(first + _GROUP_CHUNK, numerator.shape[1]))
+            dense = numerator[:, block].toarray().astype(np.float32) * self.scale[d]
+            out = np.empty((len(self.counts), dense.shape[1]), dtype=np.float32)
+            for start in range(0, len(self.counts), _RESAMPLE_CHUNK):
+                rows = slice(start, start + _RESAMPLE_CHUNK)
+                out[rows] = self.counts[rows].astype(np.float32) @ dense
+            out /= self.total[d][:, None]
+            yield block, out
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
@@ -120,12 +131,12 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     return out
 
 
-def _intervals(counts: np.ndarray, change: sparse.csc_matrix, total: np.ndarray) -> tuple[np.ndarray, ...]:
+def _intervals(resamples: Resamples, d: int, change: sparse.csc_matrix) -> tuple[np.ndarray, ...]:
     """Low, high and two-sided p of every group's change in share."""
-    n_groups, n = change.shape[1], len(counts)
+    n_groups, n = change.shape[1], len(resamples.counts)
     low, high, p = np.zeros(n_groups), np.zeros(n_groups), np.ones(n_groups)
     edges = [int(np.floor(0.025 * (n - 1))), int(np.ceil(0.975 * (n - 1)))]
-    for block, drawn in _ratios(counts, change, total):
+    for block, drawn in resamples.shares(d, change):
         down, up = (drawn <= 0).sum(axis=0), (drawn >= 0).sum(axis=0)
         p[block] = np.minimum(2 * (np.minimum(down, up) + 1) / (n + 1), 1.0)
         by_group = np.partition(np.ascontiguousarray(drawn.T), edges, axis=1)
@@ -139,11 +150,10 @@ def shares(value: np.ndarray) -> np.ndarray:
     return value / total if total > 0 else np.full(len(value), np.nan)
 
 
-def exposure_rows(dimension: Dimension, seen: Seen, counts: np.ndarray) -> pd.DataFrame:
+def exposure_rows(dimension: Dimension, seen: Seen, resamples: Resamples) -> pd.DataFrame:
     """Rows of the `exposure` table: every value of one dimension under every discount.
 
-    `counts` (R, Q): `resample_counts` of the queries. `q_value` corrects over the values of the dimension under one
-    discount that appear in some retrieved list.
+    `q_value` corrects over the values of the dimension under one discount that appear in some retrieved list.
     """
     n_groups = len(dimension.values)
     weight = seen.weight[dimension.query]
@@ -160,13 +170,12 @@ def exposure_rows(dimension: Dimension, seen: Seen, counts: np.ndarray) -> pd.Da
     reach = {"n_queries": n_queries, "effective_n": np.where(absent, 0.0, mass**2 / np.where(absent, 1.0, squares))}
     tables = []
     for d, discount in enumerate(DISCOUNTS):
-        total = dimension.total(d, seen.weight)
         exposure = weight * dimension.discounts[d]
         share, without = (
-            np.bincount(dimension.group, weights=part, minlength=n_groups) / total.sum() for part in exposure
+            np.bincount(dimension.group, weights=part, minlength=n_groups) / seen.total[d].sum() for part in exposure
         )
         change = dimension.matrix(exposure[0] - exposure[1], len(seen.weight))
-        low, high, p = _intervals(counts, change, total)
+        low, high, p = _intervals(resamples, d, change)
         p[absent] = np.nan
         revenue, revenue_without = (shares(dimension.of(part * seen.price)) for part in seen.by_item[d])
         tables.append(
@@ -201,7 +210,7 @@ def _concentration(share: np.ndarray) -> dict[str, np.ndarray]:
     return {"hhi": (share**2).sum(axis=1), "gini": gini_rows(share), "top10_share": largest.sum(axis=1)}
 
 
-def concentration_rows(dimension: Dimension, seen: Seen, counts: np.ndarray) -> pd.DataFrame:
+def concentration_rows(dimension: Dimension, seen: Seen, resamples: Resamples) -> pd.DataFrame:
     """Rows of the `exposure_concentration` table: HHI, Gini and top-10 share over one dimension's values.
 
     Values without any exposure count as zeros; items of unknown value are left out. The interval is of the difference.
@@ -209,11 +218,10 @@ def concentration_rows(dimension: Dimension, seen: Seen, counts: np.ndarray) -> 
     known = np.flatnonzero(dimension.values != UNKNOWN)
     rows = []
     for d, discount in enumerate(DISCOUNTS):
-        total = dimension.total(d, seen.weight)
         measures = []
         for part in seen.weight[dimension.query] * dimension.discounts[d]:
             matrix = dimension.matrix(part, len(seen.weight))[:, known]
-            drawn = np.concatenate([block for _, block in _ratios(counts, matrix, total)], axis=1)
+            drawn = np.concatenate([block for _, block in resamples.shares(d, matrix)], axis=1)
             exact = np.asarray(matrix.sum(axis=0))
             measures.append((_concentration(exact), _concentration(drawn)))
         for metric in ("hhi", "gini", "top10_share"):

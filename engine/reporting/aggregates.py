@@ -33,6 +33,10 @@ SELECT r.item,
 FROM ranked r JOIN queries q USING (query) JOIN discounts a ON a.rank = r.rank JOIN discounts b ON b.rank = r.rank_without
 GROUP BY r.item ORDER BY r.item
 """
+_BY_QUERY = """
+SELECT r.query, sum(a.log2)::DOUBLE AS log2, sum(a.top10)::DOUBLE AS top10, sum(a.click)::DOUBLE AS click
+FROM ranked r JOIN discounts a USING (rank) GROUP BY r.query ORDER BY r.query
+"""
 _CELLS = """
 SELECT r.query, m.member,
        sum(a.log2)::DOUBLE AS log2, sum(b.log2)::DOUBLE AS log2_without,
@@ -81,7 +85,7 @@ class Aggregates:
         self.scored = answers.has("scores")
         self.compared = False
         """Whether any pair was ranked with and without SIDs."""
-        self._used = np.empty(0, dtype=np.int64)
+        self._by_query = pd.DataFrame({name: [] for name in ("query", *DISCOUNTS)}, dtype=np.int64)
         self._weight = traffic_weights(queries["frequency"].to_numpy(dtype=np.float64))
         answers.lookup("items", pd.DataFrame({"item_id": items["item_id"], "item": np.arange(len(items))}))
         answers.lookup(
@@ -94,7 +98,7 @@ class Aggregates:
             self.compared = bool(answers.query(_COMPARED)["compared"].iloc[0])
             answers.query(_RANKED, compared=self.compared)
             self._lookup_discounts()
-            self._used = answers.query("SELECT DISTINCT query FROM ranked ORDER BY query")["query"].to_numpy()
+            self._by_query = answers.query(_BY_QUERY)
 
     def _lookup_discounts(self) -> None:
         deepest = self._answers.query("SELECT max(greatest(rank, rank_without)) AS rank FROM ranked")["rank"].iloc[0]
@@ -106,18 +110,20 @@ class Aggregates:
         """How the items are seen; `judged`: `judged_pairs`, whose retrieved ones tell the merit."""
         n = len(self._items)
         by_item = np.zeros((2 * len(DISCOUNTS), n))
-        if len(self._used):
+        if len(self._by_query):
             found = self._answers.query(_BY_ITEM)
             by_item[:, found["item"]] = found.iloc[:, 1:].to_numpy(dtype=np.float64).T
-        by_item = np.array([shares(row) for row in by_item]).reshape(len(DISCOUNTS), 2, n)
+        share = np.array([shares(row) for row in by_item]).reshape(len(DISCOUNTS), 2, n)
         if not self.compared:
-            by_item[:, 1] = np.nan
+            share[:, 1] = np.nan
         ranked = judged[judged["rank"].notna()]
         item = pd.Index(self._items["item_id"]).get_indexer(pd.Index(ranked["item_id"]))
+        weight = self._weight[self._by_query["query"]]
         price = np.nan_to_num(self._items["price"].to_numpy(dtype=np.float64))
         return Seen(
-            self._weight[self._used],
-            by_item,
+            weight,
+            weight * self._by_query[list(DISCOUNTS)].to_numpy(dtype=np.float64).T * _STEP,
+            share,
             np.where(_main_currency(self._items), price, 0.0),
             np.bincount(item, weights=ranked["grade"], minlength=n),
             np.bincount(item, minlength=n),
@@ -127,7 +133,7 @@ class Aggregates:
         """Exposure of every dimension that the catalogue knows, one after the other; none where nothing was ranked."""
         named = {
             name: np.unique(label.astype(str), return_inverse=True)
-            for name, label in (item_groups(self._items).items() if len(self._used) else ())
+            for name, label in (item_groups(self._items).items() if len(self._by_query) else ())
         }
         item = np.arange(len(self._items))
         members = [pd.DataFrame({"dimension": k, "item": item, "member": member}) for k, (_, member) in named.items()]
@@ -136,7 +142,7 @@ class Aggregates:
         for name, (values, member) in named.items():
             found = self._answers.query(_CELLS, dimension=name)
             sums = found.iloc[:, 2:].to_numpy(dtype=np.float64).T.reshape(len(DISCOUNTS), 2, len(found)) * _STEP
-            query = np.searchsorted(self._used, found["query"].to_numpy())
+            query = np.searchsorted(self._by_query["query"], found["query"].to_numpy())
             yield Dimension(name, values, member, query, found["member"].to_numpy(), sums)
 
     def judged_pairs(self) -> pd.DataFrame:

@@ -14,10 +14,10 @@ from engine.audit.exposure import (
     CONCENTRATION_COLUMNS,
     CONCENTRATION_DIMENSIONS,
     EXPOSURE_COLUMNS,
+    Resamples,
     Seen,
     concentration_rows,
     exposure_rows,
-    resample_counts,
 )
 from engine.audit.findings import Audited, findings_table, stories_table
 from engine.audit.health import Neighbourhood, health_table
@@ -117,10 +117,9 @@ def exposure_tables(sums: Aggregates, seen: Seen, evaluation: EvaluationConfig, 
     rows = [pd.DataFrame(columns=list(EXPOSURE_COLUMNS))]
     concentration = [pd.DataFrame(columns=list(CONCENTRATION_COLUMNS))]
     if sums.compared:
-        counts = resample_counts(len(seen.weight), evaluation.exposure_resamples, seed)
-        fewer = resample_counts(len(seen.weight), evaluation.resamples, seed)
+        many, fewer = (Resamples.draw(seen, n, seed) for n in (evaluation.exposure_resamples, evaluation.resamples))
         for dimension in sums.dimensions():
-            rows.append(exposure_rows(dimension, seen, counts))
+            rows.append(exposure_rows(dimension, seen, many))
             if dimension.name in CONCENTRATION_DIMENSIONS:
                 concentration.append(concentration_rows(dimension, seen, fewer))
     return {"exposure": _stacked(rows), "exposure_concentration": _stacked(concentration)}
