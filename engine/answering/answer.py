@@ -164,7 +164,8 @@ def _score(served: Served, block: Block, pairs: Candidates, table: Table) -> row
         values = (score, without, off, ranker.expected_grade(score), plain.expected_grade(without))
         for column, value in zip(made, values, strict=True):
             column[of] = value
-    return rows.Scored(*made, reference)
+    score, without, off, expected, expected_without = made
+    return rows.Scored(score, without, off, expected, expected_without, reference)
 
 
 def _explain(

@@ -14,7 +14,8 @@ from engine.relevance.attribution import Attribution
 from engine.relevance.features import DENSE
 from engine.relevance.prefix import MatchResult, prefix_text
 from engine.relevance.retrieval import Candidates
-from engine.relevance.table import Columns, Table
+from engine.relevance.signals.protocol import Columns
+from engine.relevance.table import Table
 
 NO_COLUMNS = Columns((), (), ())
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from engine.answering import rows
 from engine.answering.shelf import shelf_of
 from engine.config import Config
 from engine.generator.loading import Generator, load_decoder
@@ -19,10 +20,9 @@ from engine.problem.feedback import collect_feedback
 from engine.problem.judgments import Judgments, judged_pairs
 from engine.relevance.features import CategoryClassifier, DenseFeatures
 from engine.relevance.scorer import Scorer
-from engine.relevance.signals.catalogue import signals
+from engine.relevance.signals.catalogue import served_columns, signals
 from engine.relevance.signals.own import OwnItem
-from engine.relevance.signals.protocol import Fitted
-from engine.relevance.table import Columns
+from engine.relevance.signals.protocol import Columns, Fitted
 from engine.relevance.trees import TreeScorer
 from engine.runs import Run, load_arrays
 
@@ -81,22 +81,16 @@ def load_served(run: Run, problem: Problem | None = None) -> Served:
                 if name in run.config.signals.served
             }
         sids = ServedSids(
-            codes, Generator(run.config.generator, model, trie), fitted, signal_columns(run.config, len(trie.sizes))
+            codes,
+            Generator(run.config.generator, model, trie),
+            fitted,
+            served_columns(run.config.signals, len(trie.sizes)) if boosted else rows.NO_COLUMNS,
         )
     items = problem.catalogue.items["item_id"].to_numpy(dtype=object)
     return Served(
         run.run_id, run.config, problem, items, judged_pairs(problem.catalogue), dense_features(problem), classifier, own,
         load_rankers(run), sids,
     )  # fmt: skip
-
-
-def signal_columns(config: Config, levels: int) -> Columns:
-    """Of the SID signals that the served ranker reads, in their order; none for an MLP."""
-    if config.ranker.kind == "mlp":
-        return Columns((), (), ())
-    served = [(name, made) for name, made in signals(config.signals).items() if name in config.signals.served]
-    found = [(column.name, name, column.level) for name, made in served for column in made.columns(levels)]
-    return Columns(*map(tuple, zip(*found, strict=True))) if found else Columns((), (), ())
 
 
 def load_rankers(run: Run) -> dict[str, Scorer | TreeScorer]:
@@ -113,12 +107,12 @@ def load_rankers(run: Run) -> dict[str, Scorer | TreeScorer]:
 
 def weights_table(rankers: Mapping[str, Scorer | TreeScorer]) -> pd.DataFrame:
     """Table `ranker_weights`."""
-    rows = [
+    made = [
         {"ranker": ranker, "name": name, "shape": list(np.shape(values)), "values": np.ravel(values).tolist()}
         for ranker, scorer in rankers.items()
         for name, values in scorer.arrays().items()
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(made)
 
 
 def _weights(run: Run, name: str) -> dict[str, np.ndarray]:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from engine.config import Config
 from engine.learning.judged import Judged
-from engine.learning.signals import Own, SignalTables
 from engine.learning.sids import Matches
+from engine.learning.signals import Own, SignalTables
 from engine.problem import Problem
 from engine.progress import Progress
 from engine.relevance.boosted import train_boosted
@@ -21,7 +21,8 @@ from engine.relevance.features import CENTRED, DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.ranker import grade_levels, train_ranker
 from engine.relevance.scorer import Scorer
-from engine.relevance.table import PLAIN, Columns
+from engine.relevance.signals.protocol import Columns
+from engine.relevance.table import PLAIN
 from engine.relevance.trees import TreeScorer
 from engine.runs import Run, load_arrays, save_arrays
 from engine.threads import one_thread
@@ -52,10 +53,10 @@ class Lessons(NamedTuple):
     problem: Problem
     judged: Judged
     own: Own
-    levels: int | None
+    levels: int | None = None
     """L."""
-    matches: Matches | None
-    signals: SignalTables | None
+    matches: Matches | None = None
+    signals: SignalTables | None = None
 
 
 class _Rows(NamedTuple):
@@ -203,7 +204,7 @@ def _cross_fitted(lessons: Lessons, block: _Rows, rung: Rung) -> CrossFitted:
     judged, own, signals, division = lessons.judged, lessons.own, lessons.signals, lessons.problem.division
     take = [block.columns.index(name) for name in rung.columns]
     seen = division.seen[:, judged.position]
-    reads = (own.read,)
+    reads: tuple[np.ndarray, ...] = (own.read,)
     if signals is not None:
         seen, reads = seen | signals.seen, (own.read, *signals.reads)
     if rung.rows == "naive":

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.answering.shelf import ask, shelf_of
-from engine.config import EXTRA_SIGNALS, Config, SignalsConfig
+from engine.config import EXTRA_SIGNALS, Config
 from engine.generator.beam import Beams, sequence_log_probs
 from engine.generator.loading import load_decoder, prompts
 from engine.learning.judged import Judged
@@ -24,10 +24,9 @@ from engine.problem.queries import queries_at
 from engine.problem.vectors import encoder_key
 from engine.progress import Progress
 from engine.quantizers.clustering import title_stacks
-from engine.relevance.signals.catalogue import signals, twins
+from engine.relevance.signals.catalogue import columns_of, signals, twins
 from engine.relevance.signals.own import OwnItem
-from engine.relevance.signals.protocol import Asked, Feedback, Fitted, Shelf, Signal
-from engine.relevance.table import Columns
+from engine.relevance.signals.protocol import Asked, Columns, Feedback, Fitted, Shelf, Signal
 from engine.runs import Run, load_arrays, save_arrays
 from engine.threads import one_thread
 
@@ -171,18 +170,19 @@ def signal(run: Run, problem: Problem, judged: Judged, sids: Sids, beams: list[B
         reads = {name: _rows(judged, read, problem) for name, read in found.reads.items()}
         save_arrays(folder / "signals.safetensors", **_blocks(found, known, dense))
         save_arrays(folder / "reads.safetensors", **reads)
-        columns = {"sid": _columns(known, sids.levels), "twin": _columns(dense, sids.levels)}
+        columns = {"sid": columns_of(known, sids.levels), "twin": columns_of(dense, sids.levels)}
         (folder / "columns.json").write_text(json.dumps(columns), encoding="utf-8")
 
     folder = run.stage("signals", "Measuring SID signals", body)
     stored = json.loads((folder / "columns.json").read_text(encoding="utf-8"))
-    columns = {f"{kind}_columns": Columns(*map(tuple, parts)) for kind, parts in stored.items()}
+    blocks = load_arrays(folder / "signals.safetensors")
     return SignalTables(
-        **load_arrays(folder / "signals.safetensors"),
-        **columns,
+        sid_columns=Columns(*map(tuple, stored["sid"])),
+        twin_columns=Columns(*map(tuple, stored["twin"])),
         reads=tuple(load_arrays(folder / "reads.safetensors").values()),
         seen=seen[:, judged.position],
         twin_of={name: made.twin for name, made in known.items() if made.twin},
+        **{name: blocks[name] for name in ("sid", "sid_fit", "placebo", "placebo_fit", "twin", "twin_fit")},
     )
 
 
@@ -250,8 +250,3 @@ def _trained_on(problem: Problem, feedback: Feedback) -> np.ndarray:
     if n_stacks == 1:
         return (gave & (split.split == "log"))[None]
     return split.supervision(gave)
-
-
-def _columns(made: Mapping[str, Signal], levels: int) -> Columns:
-    found = [(column.name, name, column.level) for name, each in made.items() for column in each.columns(levels)]
-    return Columns(*zip(*found, strict=True))

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import load
-from engine.problem.division import Division, divide, query_groups
+from engine.problem.division import Division, divide, query_groups, require_lessons
 from engine.problem.index import index, load_index
 from engine.problem.vectors import Vectors, encode, load_vectors
 from engine.relevance.retrieval import FirstStage
@@ -27,8 +27,11 @@ class Problem(NamedTuple):
 
 
 def pose(run: Run, catalogue: Catalogue) -> Problem:
-    """The problem of a run that is being made: encodes what no other run has encoded."""
-    division, vectors = divide(catalogue, run.config.split), encode(run, catalogue)
+    """The problem of a run that is being trained: encodes what no other run has encoded. Raises DataError where the
+    judgments can teach nothing."""
+    division = divide(catalogue, run.config.split)
+    require_lessons(catalogue, division.split)
+    vectors = encode(run, catalogue)
     return Problem(catalogue, vectors, division, index(run, catalogue, vectors), query_groups(catalogue))
 
 

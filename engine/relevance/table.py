@@ -10,25 +10,12 @@ from engine.relevance.attribution import Attribution, boosted_players, query_ref
 from engine.relevance.features import CENTRED, DENSE
 from engine.relevance.scorer import Scorer
 from engine.relevance.signals.own import OWN
+from engine.relevance.signals.protocol import Columns
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
 
 PLAIN = (*DENSE, *CENTRED, *OWN)
 """What every boosted ranker reads: the dense features, list-centred too, and what is known of the single item."""
-
-
-class Columns(NamedTuple):
-    """What each column of a block of signals is; three tuples of equal length."""
-
-    name: tuple[str, ...]
-    signal: tuple[str, ...]
-    level: tuple[int, ...]
-    """Prefix level 1..L; 0 for a dense twin."""
-
-    def of(self, wanted: tuple[str, ...]) -> Columns:
-        """The columns that belong to the `wanted` signals."""
-        kept = [each for each in zip(*self, strict=True) if each[1] in wanted]
-        return Columns(*map(tuple, zip(*kept, strict=True))) if kept else Columns((), (), ())
 
 
 class Table(NamedTuple):

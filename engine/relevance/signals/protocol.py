@@ -28,6 +28,20 @@ class Column(NamedTuple):
     level: int
 
 
+class Columns(NamedTuple):
+    """What each column of a block of signals is; three tuples of equal length."""
+
+    name: tuple[str, ...]
+    signal: tuple[str, ...]
+    level: tuple[int, ...]
+    """Prefix level 1..L; 0 for a dense twin."""
+
+    def of(self, wanted: tuple[str, ...]) -> Columns:
+        """The columns that belong to the `wanted` signals."""
+        kept = [each for each in zip(*self, strict=True) if each[1] in wanted]
+        return Columns(*map(tuple, zip(*kept, strict=True))) if kept else Columns((), (), ())
+
+
 class Feedback(NamedTuple):
     """What became known of items for some queries; only what the producer of the signals may learn from.
 

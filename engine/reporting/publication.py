@@ -1,0 +1,164 @@
+"""What a snapshot says of the catalogue and of the run itself, and the manifest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.audit.tiers import categories_table, sellers_table
+from engine.audit.wording import counted
+from engine.config import Config
+from engine.datasets.contract import Catalogue
+from engine.generator.trie import SidTrie
+from engine.problem.division import Division
+from engine.relevance.features import DENSE
+from engine.relevance.signals.catalogue import served_columns
+from engine.relevance.table import PLAIN
+from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.learned import Learned
+from engine.runs import Run, peak_memory_mb, write_table
+
+
+def finish(run: Run, catalogue: Catalogue, division: Division, learned: Learned | None) -> None:
+    """Write the run's own tables, the catalogue's as this run divides it, and last the manifest."""
+    write_catalogue(run, catalogue, items_table(catalogue), queries_table(catalogue, division))
+    write_table(run.folder / "tables", "training", _histories(run))
+    manifest = {
+        **run.describe(),
+        "sizes": list(learned.sizes) if learned else None,
+        "evaluation": division.split.mode,
+        "n_stacks": len(division.seen),
+        "notes": _notes(catalogue, division, learned),
+    }
+    _write_run(run, manifest, division, learned)
+    run.finish(manifest)
+
+
+def write_catalogue(run: Run, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame) -> None:
+    """The catalogue's tables in the run's folder; `items` and `queries` are the first two of them."""
+    shared = run.folder / "catalogue"
+    shared.mkdir(exist_ok=True)
+    split = dict(zip(queries["query_id"], queries["split"], strict=True))
+    for name, frame in {
+        "items": items,
+        "categories": categories_table(items, catalogue.settings.category_separator),
+        "sellers": sellers_table(items),
+        "queries": queries,
+        "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
+    }.items():
+        write_table(shared, name, frame)
+
+
+def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
+    """The row of table `snapshot`, less what the store adds."""
+    settings = catalogue.settings
+    return {
+        "engine_version": shown.manifest()["git_commit"],
+        "dataset": settings.name,
+        "fingerprint": catalogue.fingerprint,
+        "source": settings.source,
+        "license": settings.license,
+        "max_grade": settings.max_grade,
+        "relevant_grade": settings.relevant_grade,
+        "category_separator": settings.category_separator,
+        "derived": list(settings.derived),
+        "simulated": list(settings.simulated),
+        "oracle_auc": settings.oracle_auc,
+        "n_items": len(catalogue.items),
+        "n_queries": len(catalogue.queries),
+        "n_judgments": len(catalogue.judgments),
+        "n_interactions": len(catalogue.interactions),
+        "n_rejected": catalogue.n_rejected,
+        "default_run": shown.run_id,
+    }
+
+
+def _write_run(run: Run, manifest: dict[str, Any], division: Division, learned: Learned | None) -> None:
+    config, levels = run.config, len(learned.sizes) if learned else None
+    stages = pd.DataFrame(manifest["stages"])
+    stages["position"] = np.arange(len(stages))
+    write_table(run.folder / "tables", "stages", stages)
+    forced = learned is not None and not learned.category_codes.empty
+    row = {
+        "name": run.run_id.rsplit("-", 1)[0],
+        "method": config.method,
+        "preset": config.preset,
+        "seed": config.seed,
+        "config": config.to_json(),
+        "created_at": pd.Timestamp(manifest["created_at"]),
+        "seconds": float(stages["seconds"].sum()),
+        "peak_mb": peak_memory_mb(),
+        "git_commit": manifest["git_commit"],
+        "versions": json.dumps(manifest["versions"]),
+        "levels": levels,
+        "sizes": list(learned.sizes) if learned else None,
+        "level1": None if learned is None else "category" if forced else "kmeans",
+        "ranker": config.served_ranker,
+        "baseline": config.baseline_ranker,
+        "signal_columns": json.dumps(_signal_columns(config, levels)),
+        "generator": config.generator.kind if learned else None,
+        "beam_width": config.generator.beam_width if learned else None,
+        "trie_fingerprint": SidTrie.build(learned.codes, learned.sizes).fingerprint if learned else None,
+        "evaluation": division.split.mode,
+        "n_test_queries": int((division.split.split == "test").sum()),
+        "notes": json.dumps(manifest["notes"]),
+    }
+    write_table(run.folder / "tables", "runs", pd.DataFrame([row]))
+
+
+def _signal_columns(config: Config, levels: int | None) -> list[dict[str, Any]]:
+    """What the list `scores.signals` holds: name, signal (None where no SID is read), level."""
+    if config.ranker.kind == "mlp":
+        return []
+    columns = [{"name": name, "signal": None, "level": 0} for name in PLAIN[len(DENSE) :]]
+    if levels is not None:
+        kept = zip(*served_columns(config.signals, levels), strict=True)
+        columns += [{"name": name, "signal": signal, "level": level} for name, signal, level in kept]
+    return columns
+
+
+def _histories(run: Run) -> pd.DataFrame:
+    """Training curves of the served stack and of the rankers, in the columns of table `training`."""
+    files = {
+        "tokenize": run.stage_folder("tokenize") / "stack0" / "history.parquet",
+        "generate": run.stage_folder("generate") / "stack0" / "history.parquet",
+        "rank": run.stage_folder("rank") / "history.parquet",
+    }
+    curves = [pd.read_parquet(path).assign(stage=stage) for stage, path in files.items() if path.is_file()]
+    return pd.concat(curves, ignore_index=True)[["stage", "step", "name", "value"]]
+
+
+def _notes(catalogue: Catalogue, division: Division, learned: Learned | None) -> list[str]:
+    """What a reader of any figure of this run should know."""
+    settings, split = catalogue.settings, division.split
+    notes = []
+    synthetic = int((catalogue.queries["source"] == "synthetic").sum())
+    logged = int((catalogue.queries["source"] == "log").sum())
+    if synthetic:
+        log = f"The search log has {counted(logged, 'query', 'queries')} only" if logged else "There is no search log"
+        notes.append(f"{log}: {synthetic:,} synthetic queries were made from item fields to train the generator.")
+    if settings.derived:
+        notes.append(f"Derived, not part of the source: {', '.join(settings.derived)}.")
+    if settings.simulated:
+        notes.append(f"Simulated: {', '.join(settings.simulated)}.")
+    judged = int((split.split == "test").sum())
+    if split.mode == "cross_validation":
+        repeats, folds = len(split.cv_fold), int(split.cv_fold.max()) + 1
+        notes.append(
+            f"Only {judged} judged queries: {repeats} times {folds}-fold cross-validation by query, out-of-fold scores "
+            "pooled. Differences of a few points of AUC cannot be told apart from chance with so few."
+        )
+    if learned is not None:
+        merged = int(learned.category_codes["merged"].sum()) if not learned.category_codes.empty else 0
+        if learned.category_codes.empty:
+            notes.append("Level 1 is k-means cells, not categories.")
+        elif merged:
+            notes.append(f"{merged:,} categories share a level-1 code with others (rolled up, smallest first).")
+        if len(division.seen) == 1:
+            notes.append(
+                "No judged training query supervises the SIDs, so one stack serves training and testing alike."
+            )
+    return notes
