@@ -26,10 +26,11 @@ from engine.generator.trie import SidTrie
 from engine.relevance.attribution import Attribution
 from engine.relevance.features import DENSE, CategoryClassifier, LexicalIndex, centre, cosine, multimodal
 from engine.relevance.prefix import match_pairs
-from engine.relevance.retrieval import retrieve
-from engine.relevance.signals.catalogue import title_words
+from engine.relevance.retrieval import FirstStage
+from engine.relevance.signals.feedback import Past
 from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.protocol import Asked
+from engine.relevance.vectors import VectorIndex
 from engine.runs import Run, list_runs
 from engine.stages import inputs, signals
 from engine.stages.artefacts import image_matrix, load_arrays
@@ -119,6 +120,7 @@ class LiveRun:
         self._item_category = classifier.pop("item_category")
         self._classifier = CategoryClassifier.from_arrays(classifier)
         self._lexical = LexicalIndex(self._titles)
+        self._first_stage = FirstStage(VectorIndex(self._item_x), self._lexical, top=config.retrieval.top)
         own = Stack(**load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors"))
         self._codes = own.codes
         labels = pd.read_parquet(run.folder / "tables" / "codes.parquet", columns=["prefix", "label"])
@@ -225,8 +227,10 @@ class LiveRun:
         vectors = Vectors(self._item_x, query_x, None, None)
         feedback = signals.collect_feedback(run, catalogue, vectors, inputs.divide(run, catalogue))
         titles = signals.load_stacks(run.shared_folder("stacks")) if run.config.signals.stacks else []
-        shelf = signals.shelf_of(self._item_x, title_words(self._titles), own, titles, feedback)
-        self._own = OwnItem(run.config.signals.neighbours).fit(shelf, seed=0)
+        words = self._lexical.words, self._lexical.vocabulary
+        shelf = signals.shelf_of(self._item_x, words, own, titles, feedback)
+        self._past = Past(feedback, run.config.signals.neighbours)
+        self._own = OwnItem().fit(shelf, seed=0)
         self._fitted = signals.load_fitted(run, shelf)
         groups = signals.query_groups(catalogue)
         self._group = dict(zip(map(normalise_query, catalogue.queries["text"]), groups.tolist(), strict=True))
@@ -241,7 +245,7 @@ class LiveRun:
         )
 
     def _score(self, text: str, x: np.ndarray, beams: np.ndarray, *, extra: int | None = None) -> _Scored:
-        found = retrieve(self._item_x, x, self._titles, [text], top=self.config.retrieval.top, lexical=self._lexical)
+        found = self._first_stage.candidates(x, [text])
         item, first = found.item, found.rank
         if extra is not None and extra not in item:
             item, first = np.append(item, extra), np.append(first, 0)
@@ -302,7 +306,7 @@ class LiveRun:
         prompts = generator_input(self.config.generator, x, [text])
         asked = Asked(
             x, [text], group, listed, np.zeros((1, 1), dtype=np.float32),
-            signals.log_prob(self._generator, prompts, self.trie), beams,
+            signals.log_prob(self._generator, prompts, self.trie), beams, self._past.near(x, group),
         )  # fmt: skip
         made = [fitted.measure(asked, query, item).values for fitted in (self._own, *self._fitted.values())]
         served = self._signal_columns.of(tuple(self._fitted))

@@ -16,7 +16,8 @@ from engine.errors import DataError
 from engine.progress import Progress
 from engine.relevance.features import CategoryClassifier, LexicalIndex, cosine, multimodal
 from engine.relevance.folds import Split, split_queries
-from engine.relevance.retrieval import retrieve
+from engine.relevance.retrieval import FirstStage
+from engine.relevance.vectors import VectorIndex
 from engine.runs import Run
 from engine.stages.artefacts import image_matrix, load_arrays, save_arrays
 
@@ -205,13 +206,9 @@ def collect(run: Run, catalogue: Catalogue, vectors: Vectors) -> Pairs:
 
     def body(folder: Path, progress: Progress) -> None:
         asked = asked_queries(catalogue)
-        found = retrieve(
-            vectors.items,
-            vectors.queries[asked],
-            catalogue.items["title"].tolist(),
-            catalogue.queries["text"].iloc[asked].tolist(),
-            top=config.top,
-            progress=progress,
+        lexical = LexicalIndex(catalogue.items["title"].tolist())
+        found = FirstStage(VectorIndex(vectors.items), lexical, top=config.top).candidates(
+            vectors.queries[asked], catalogue.queries["text"].iloc[asked].tolist(), progress=progress
         )
         judgments = catalogue.judgments
         query = pd.Index(catalogue.queries["query_id"]).get_indexer(judgments["query_id"])

@@ -19,6 +19,7 @@ from engine.generator.trie import SidTrie
 from engine.progress import Progress
 from engine.quantizers.clustering import title_stacks
 from engine.relevance.signals.catalogue import signals, title_words, twins
+from engine.relevance.signals.feedback import Past
 from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.protocol import Asked, Feedback, Fitted, Shelf, Signal
 from engine.runs import Run
@@ -102,7 +103,7 @@ def own_item(run: Run, catalogue: Catalogue, vectors: Vectors, division: Divisio
     @one_thread()
     def body(folder: Path, progress: Progress) -> None:
         shelf, asked = plain_view(run, catalogue, vectors, division, pairs)
-        measured = OwnItem(settings.neighbours).fit(shelf, seed=0).measure(asked, pairs.query, pairs.item)
+        measured = OwnItem().fit(shelf, seed=0).measure(asked, pairs.query, pairs.item)
         assert measured.read is not None
         save_arrays(folder / "own.safetensors", values=measured.values, read=measured.read)
 
@@ -122,10 +123,12 @@ def plain_view(
     )  # fmt: skip
     feedback = collect_feedback(run, catalogue, vectors, division)
     shelf = shelf_of(vectors.items, title_words(catalogue.items["title"].tolist()), none, [], feedback)
+    groups = query_groups(catalogue)
     asked = Asked(
-        vectors.queries, catalogue.queries["text"].tolist(), query_groups(catalogue),
+        vectors.queries, catalogue.queries["text"].tolist(), groups,
         listed_candidates(pairs, n_queries, run.config.signals.list_depth), none.query_latent, None,
         np.zeros((n_queries, 0, 0), dtype=np.int64),
+        Past(feedback, run.config.signals.neighbours).near(vectors.queries, groups),
     )  # fmt: skip
     return shelf, asked
 
@@ -152,6 +155,7 @@ def signal(
         words = title_words(catalogue.items["title"].tolist())
         groups, listed = query_groups(catalogue), listed_candidates(pairs, len(catalogue.queries), settings.list_depth)
         texts = catalogue.queries["text"].tolist()
+        near = Past(feedback, settings.neighbours).near(vectors.queries, groups)
         prompts = generator_input(run.config.generator, vectors.queries, texts)
         shuffled = np.random.default_rng(run.config.seed).permutation(len(catalogue.items))
         known, dense = measured_signals(settings), measured_twins(settings)
@@ -170,7 +174,7 @@ def signal(
             model = load_decoder(run.config.generator, run.stage_folder("generate") / f"stack{stack}" / "model", trie)
             asked = Asked(
                 vectors.queries, texts, groups, listed, unit(own.query_latent), log_prob(model, prompts, trie),
-                beams[stack].codes,
+                beams[stack].codes, near,
             )  # fmt: skip
             shelf = shelf_of(vectors.items, words, own, titles, feedback)
             placebo = shelf._replace(stacks=[codes[shuffled] for codes in shelf.stacks])

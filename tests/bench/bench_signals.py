@@ -150,14 +150,16 @@ def signal_rates(workspace: Path, run_id: str | None, pairs: int, rounds: int) -
     x, texts = load_arrays(run.shared_folder("vectors") / "text.safetensors")["queries"], queries["text"].tolist()
     own = Stack(**load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors"))
     prompts = generator_input(run.config.generator, x, texts)
+    groups = signals.query_groups(catalogue)
     asked = Asked(
         x,
         texts,
-        signals.query_groups(catalogue),
+        groups,
         signals.listed_candidates(scored, len(queries), run.config.signals.list_depth),
         signals.unit(own.query_latent),
         signals.log_prob(live._generator, prompts, live.trie),
         load_arrays(run.stage_folder("generate") / "stack0" / "beams.safetensors")["codes"],
+        live._past.near(x, groups),
     )
     query, item = scored.query[:pairs], scored.item[:pairs]
     print(f"\n{run.run_id}: {len(query):,} pairs of {len(np.unique(query))} queries, median of {rounds}\n")
