@@ -136,12 +136,12 @@ def measure(
         match = match_pairs(served.sids.codes, beams, pairs.query, pairs.item)
         log_prob = partial(predicted.prompted.log_probs, served.sids.generator.trie)
     level = None if match is None else match.level
-    if served.own is None:
+    if served.own is None or served.past is None:
         return Table(PLAIN[: dense.shape[1]], dense, level), match
     listed = np.full((len(queries.id), served.config.signals.list_depth), -1, dtype=np.int64)
     best = retrieved.rank <= listed.shape[1]
     listed[retrieved.query[best], retrieved.rank[best] - 1] = retrieved.item[best]
-    asked = ask(queries, listed, log_prob, beams)
+    asked = ask(queries, listed, served.past.near(queries.x, queries.group), log_prob, beams)
     fitted = [served.own, *(() if served.sids is None else served.sids.signals.values())]
     values = [dense, centre(dense, pairs.query, pairs.rank > 0, len(queries.id)).astype(np.float32)]
     values += [each.measure(asked, pairs.query, pairs.item).values for each in fitted]

@@ -21,6 +21,7 @@ from engine.problem.judgments import Judgments, judged_pairs
 from engine.relevance.features import CategoryClassifier, DenseFeatures
 from engine.relevance.scorer import Scorer
 from engine.relevance.signals.catalogue import served_columns, signals
+from engine.relevance.signals.feedback import Past
 from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.protocol import Columns, Fitted
 from engine.relevance.trees import TreeScorer
@@ -50,8 +51,10 @@ class Served(NamedTuple):
     judgments: Judgments
     dense: DenseFeatures
     classifier: CategoryClassifier
+    past: Past | None
+    """Feedback of past queries; None, as `own`, for an MLP."""
     own: Fitted | None
-    """Columns OWN; None for an MLP."""
+    """Columns OWN."""
     rankers: Mapping[str, Scorer | TreeScorer]
     """The served ranker and its baseline by name; under cross-validation '<name>.cv<k>' too: trained without fold k of
     the first repeat."""
@@ -62,11 +65,12 @@ def load_served(run: Run, problem: Problem | None = None) -> Served:
     """Load what a run has learnt. Raises RunError, DataError or ModelError where a part is missing or damaged."""
     problem = posed(run) if problem is None else problem
     classifier = CategoryClassifier.from_arrays(load_arrays(run.shared_folder("judged") / "classifier0.safetensors"))
-    own, sids = None, None
+    past = own = sids = None
     boosted = run.config.ranker.kind == "boosted"
     feedback = collect_feedback(problem, run.config.split.until) if boosted else None
     if feedback is not None:
-        own = OwnItem(run.config.signals.neighbours).fit(shelf_of(problem, feedback), seed=0)
+        past = Past(feedback, run.config.signals.neighbours)
+        own = OwnItem().fit(shelf_of(problem, feedback), seed=0)
     if run.config.method != "none":
         tokens = run.stage_folder("tokenize")
         codes = load_arrays(tokens / "stack0" / "codes.safetensors")["codes"]
@@ -88,7 +92,7 @@ def load_served(run: Run, problem: Problem | None = None) -> Served:
         )
     items = problem.catalogue.items["item_id"].to_numpy(dtype=object)
     return Served(
-        run.run_id, run.config, problem, items, judged_pairs(problem.catalogue), dense_features(problem), classifier, own,
+        run.run_id, run.config, problem, items, judged_pairs(problem.catalogue), dense_features(problem), classifier, past, own,
         load_rankers(run), sids,
     )  # fmt: skip
 

@@ -25,8 +25,9 @@ from engine.problem.vectors import encoder_key
 from engine.progress import Progress
 from engine.quantizers.clustering import title_stacks
 from engine.relevance.signals.catalogue import columns_of, signals, twins
+from engine.relevance.signals.feedback import Feedback, Past
 from engine.relevance.signals.own import OwnItem
-from engine.relevance.signals.protocol import Asked, Columns, Feedback, Fitted, Shelf, Signal
+from engine.relevance.signals.protocol import Asked, Columns, Fitted, Shelf, Signal
 from engine.runs import Run, load_arrays, save_arrays
 from engine.threads import one_thread
 
@@ -102,8 +103,10 @@ def own_item(run: Run, problem: Problem, judged: Judged) -> Own:
     def body(folder: Path, progress: Progress) -> None:
         feedback = collect_feedback(problem, run.config.split.until)
         shelf = shelf_of(problem, feedback)
-        asked = ask(queries_at(problem, judged.position), judged.listed[:, : settings.list_depth])
-        measured = OwnItem(settings.neighbours).fit(shelf, seed=0).measure(asked, judged.query, judged.item)
+        queries = queries_at(problem, judged.position)
+        near = Past(feedback, settings.neighbours).near(queries.x, queries.group)
+        asked = ask(queries, judged.listed[:, : settings.list_depth], near)
+        measured = OwnItem().fit(shelf, seed=0).measure(asked, judged.query, judged.item)
         assert measured.read is not None
         save_arrays(folder / "own.safetensors", values=measured.values, read=_rows(judged, measured.read, problem))
 
@@ -198,13 +201,14 @@ def _views(
     sids, titles = made
     listed = judged.listed[:, : run.config.signals.list_depth]
     queries = queries_at(problem, judged.position)
+    near = Past(feedback, run.config.signals.neighbours).near(queries.x, queries.group)
     producer = problem.division.producer[judged.asked]
     for number, found in enumerate(beams):
         stack, trie = sids.stack(number), sids.trie(number)
         model = load_decoder(run.config.generator, run.stage_folder("generate") / f"stack{number}" / "model", trie)
         shelf = shelf_of(problem, feedback, [stack.codes, *titles], stack.latent)
         log_prob = partial(sequence_log_probs, model, prompts(run.config.generator, queries.x, queries.texts), trie)
-        asked = ask(queries, listed, log_prob, found.codes, stack.query_latent[judged.position])
+        asked = ask(queries, listed, near, log_prob, found.codes, stack.query_latent[judged.position])
         shuffled = np.random.default_rng(run.config.seed).permutation(len(stack.codes))
         placebo = shelf._replace(stacks=[codes[shuffled] for codes in shelf.stacks])
         yield _View(number, shelf, placebo, asked, producer == number)

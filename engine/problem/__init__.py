@@ -39,5 +39,5 @@ def posed(run: Run) -> Problem:
     """The problem of a finished run. Raises RunError or DataError where its catalogue or vectors were deleted."""
     catalogue = load(run.workspace, run.fingerprint)
     vectors = load_vectors(run, catalogue)
-    first = load_index(run, catalogue, vectors)
+    first = load_index(run, vectors)
     return Problem(catalogue, vectors, divide(catalogue, run.config.split), first, query_groups(catalogue))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from engine.problem import Problem
 from engine.problem.division import interactions
-from engine.relevance.signals.protocol import Feedback
+from engine.relevance.signals.feedback import Feedback
 
 
 def collect_feedback(problem: Problem, until: str | None) -> Feedback:

@@ -19,7 +19,9 @@ from engine.problem.division import PURCHASE_WEIGHT, Division, divide, query_gro
 from engine.problem.feedback import collect_feedback
 from engine.problem.vectors import Vectors
 from engine.relevance.folds import split_queries
+from engine.relevance.lexical import LexicalIndex
 from engine.relevance.retrieval import FirstStage
+from engine.relevance.vectors import VectorIndex
 from tests.conftest import Trained
 
 
@@ -102,7 +104,7 @@ def test_until_leaves_out_what_came_later(logged: Catalogue, tmp_path: Path) -> 
 
     x = np.zeros((len(names), 1), dtype=np.float32)
     groups = query_groups(logged)
-    problem = Problem(logged, Vectors(x[:0], x, None, None), past, FirstStage(x[:1], ["a title"], top=1), groups)
+    problem = Problem(logged, Vectors(x[:0], x, None, None), past, FirstStage(VectorIndex(x[:1]), LexicalIndex(["a title"]), top=1), groups)
     feedback = collect_feedback(problem, config.split.until)
     ungraded = ~feedback.graded
     heard = set(zip(names[feedback.position[feedback.query[ungraded]]], items[feedback.item[ungraded]], strict=True))

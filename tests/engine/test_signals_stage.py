@@ -21,7 +21,8 @@ from engine.relevance.features import DENSE
 from engine.relevance.lexical import tokenize
 from engine.relevance.prefix import match_pairs
 from engine.relevance.signals.cluster import SMOOTHING
-from engine.relevance.signals.memory import PSEUDO_COUNT, SHARPNESS
+from engine.relevance.signals.feedback import SHARPNESS
+from engine.relevance.signals.memory import PSEUDO_COUNT
 from engine.relevance.signals.own import OWN
 from engine.relevance.signals.protocol import Columns
 from engine.relevance.table import PLAIN

@@ -25,7 +25,7 @@ def signals(config: SignalsConfig) -> dict[str, Signal]:
     made: tuple[Signal, ...] = (
         Match(),
         LogProbability(),
-        Memory(config.neighbours),
+        Memory(),
         ClusterLanguageModel(),
         ListShare(config.list_depth),
         Tower(),
@@ -39,7 +39,7 @@ def twins(config: SignalsConfig) -> dict[str, Signal]:
     `mean_logp` too."""
     made: tuple[Signal, ...] = (
         ContrastiveCosine(),
-        KernelMemory(config.neighbours),
+        KernelMemory(),
         TitlesLanguageModel(),
         ListCosine(config.list_depth),
         DenseTower(),
