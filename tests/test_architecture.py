@@ -40,7 +40,7 @@ ALLOWED = {
 APP_MAY_IMPORT = ("engine.store", "engine.errors", "engine.audit", "engine.answering.live",
                   "engine.relevance.attribution", "engine.relevance.scorer", "engine.relevance.prefix",
                   "engine.relevance.trees", "engine.relevance.tree_attribution")  # fmt: skip
-DUCKDB_HOMES = ("engine/store/", "engine/datasets/", "app/queries/", "app/fetch.py")
+DUCKDB_HOMES = ("engine/store/", "engine/datasets/", "engine/reporting/answers.py", "app/queries/", "app/fetch.py")
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "umap", "faiss", "lightgbm", "scipy.stats")
 
 
@@ -84,6 +84,12 @@ def test_engine_arrows(path: Path) -> None:
         assert name.split(".")[0] not in {"app", "streamlit"}, f"engine imports {name}"
         part = engine_part(name)
         assert part is None or part in ALLOWED[own] | {"__version__"}, f"{own} may not import engine.{part}"
+
+
+def test_reporting_names_what_it_is_handed_in_one_place() -> None:
+    for path in ROOT.glob("engine/reporting/*.py"):
+        if path.name != "learned.py":
+            assert not {n for n in imports(path) if engine_part(n) == "stages"}, f"{path.name}: see learned.py"
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if relative(f).startswith("app/")], ids=relative)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from engine import pipeline
 from engine.ablation import report
 from engine.ablation.ladder import Tables, ladder_tables
-from engine.ablation.plan import Plan
+from engine.ablation.plan import WHOLE, Plan
 from engine.ablation.workers import Outcome
 from engine.config import override, preset
 from engine.datasets.ingest import load
@@ -31,7 +31,7 @@ def encode_once(plan: Plan, watcher: Watcher | None = None) -> None:
     runs are finished."""
     if plan.todo:
         first = plan.todo[0]
-        config = override(preset(plan.preset, method=first.method, seed=first.seed), plan.settings)
+        config = override(preset(plan.preset, method=first.method, seed=first.seed), (WHOLE, *plan.settings))
         run = Run.create(plan.workspace, plan.fingerprint, config, pipeline.versions(config), watcher)
         encode(run, load(plan.workspace, plan.fingerprint))
 

@@ -104,7 +104,13 @@ def test_until_leaves_out_what_came_later(logged: Catalogue, tmp_path: Path) -> 
 
     x = np.zeros((len(names), 1), dtype=np.float32)
     groups = query_groups(logged)
-    problem = Problem(logged, Vectors(x[:0], x, None, None), past, FirstStage(VectorIndex(x[:1]), LexicalIndex(["a title"]), top=1), groups)
+    problem = Problem(
+        logged,
+        Vectors(x[:0], x, None, None),
+        past,
+        FirstStage(VectorIndex(x[:1]), LexicalIndex(["a title"]), top=1),
+        groups,
+    )
     feedback = collect_feedback(problem, config.split.until)
     ungraded = ~feedback.graded
     heard = set(zip(names[feedback.position[feedback.query[ungraded]]], items[feedback.item[ungraded]], strict=True))
