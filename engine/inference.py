@@ -32,7 +32,7 @@ from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.protocol import Asked
 from engine.runs import Run, list_runs
 from engine.stages import inputs, signals
-from engine.stages.artefacts import image_matrix, load_arrays
+from engine.stages.artefacts import load_arrays
 from engine.stages.identifiers import Stack, generator_input, load_decoder
 from engine.stages.inputs import Vectors
 from engine.stages.ranking import PLAIN, baseline_ranker, load_scorers, main_ranker
@@ -111,10 +111,12 @@ class LiveRun:
         self._titles = self.items["title"].tolist()
         self._encoder: TextEncoder = load_encoder(config.encoder.model, max_tokens=config.encoder.max_tokens)
         self._item_x = load_arrays(run.shared_folder("vectors") / "text.safetensors")["items"]
-        self._item_images = image_matrix(self.items["image_embedding"].tolist())
-        known = catalogue.queries.dropna(subset=["image_space_embedding"])
+        self._item_images, query_images = catalogue.image_vectors()
         # Text cannot be embedded into the images' space here: only queries of the data have that vector.
-        self._query_image = dict(zip(map(normalise_query, known["text"]), known["image_space_embedding"], strict=True))
+        self._query_image = {} if query_images is None else {
+            normalise_query(text): image[None] for text, image in zip(catalogue.queries["text"], query_images, strict=True)
+            if not np.isnan(image[0])
+        }  # fmt: skip
         classifier = load_arrays(run.shared_folder("category") / "classifier.safetensors")
         self._item_category = classifier.pop("item_category")
         self._classifier = CategoryClassifier.from_arrays(classifier)
@@ -249,9 +251,7 @@ class LiveRun:
         dense = np.column_stack(
             [
                 cosine(x, self._item_x[item], query, np.arange(len(item))),
-                multimodal(
-                    image_matrix([self._query_image.get(normalise_query(text))]), self._item_images, query, item
-                ),
+                multimodal(self._query_image.get(normalise_query(text)), self._item_images, query, item),
                 self._classifier.agreement(x, query, item, self._item_category),
                 self._lexical.features([text], query, item),
             ]

@@ -116,7 +116,10 @@ def _audit(run: Run, read: IngestedAudit, given: Given, sizes: tuple[int, ...] |
         "Evaluating on judged queries",
         lambda _: tables.evaluation_tables(given, catalogue, items, queries, config),
     )
-    vectors = inputs.encode(run, catalogue).items if embed and given.codes is not None else None
+    vectors = None
+    if embed and given.codes is not None:
+        own = catalogue.text_vectors().items
+        vectors = inputs.encode(run, catalogue).items if own is None else own
     stage(
         "audit",
         "Auditing codebook, coverage, exposure",

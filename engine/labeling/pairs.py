@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,17 +122,19 @@ def retrieved_pairs(
 ) -> pd.DataFrame:
     """query_id, item_id: the first-stage candidates of every query whose source is among `sources`, best first."""
     from engine.encoders.cache import encode_cached
+    from engine.encoders.given import text_vectors
     from engine.relevance.retrieval import retrieve
 
     queries = catalogue.queries[catalogue.queries["source"].isin(sources)]
     settings, titles = encoder or EncoderConfig(), catalogue.items["title"].tolist()
-    # All queries are encoded, as training does, so that both use one cache.
-    x = encode_cached(
-        [*titles, *catalogue.queries["text"]], model=settings.model, max_tokens=settings.max_tokens,
-        batch=settings.batch, cache=workspace / "cache" / "embeddings", progress=progress,
+    encode = partial(
+        encode_cached, model=settings.model, max_tokens=settings.max_tokens, batch=settings.batch,
+        cache=workspace / "cache" / "embeddings", progress=progress,
     )  # fmt: skip
-    query_x = x[len(titles) :][catalogue.queries["source"].isin(sources).to_numpy()]
-    found = retrieve(x[: len(titles)], query_x, titles, queries["text"].tolist(), top=top, progress=progress)
+    # All queries are encoded, as training does, so that both use one cache.
+    x = text_vectors(titles, catalogue.queries["text"].tolist(), catalogue.text_vectors(), encode)
+    query_x = x.queries[catalogue.queries["source"].isin(sources).to_numpy()]
+    found = retrieve(x.items, query_x, titles, queries["text"].tolist(), top=top, progress=progress)
     return pd.DataFrame(
         {
             "query_id": queries["query_id"].to_numpy()[found.query],

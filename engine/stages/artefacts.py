@@ -19,15 +19,3 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read them back."""
     return load_file(str(path))
-
-
-def image_matrix(column: list | np.ndarray) -> np.ndarray | None:
-    """A column of embeddings as (N, M) float32, L2-normalised, NaN rows where absent; None where all are."""
-    present = [value for value in column if value is not None]
-    if not present:
-        return None
-    matrix = np.full((len(column), len(present[0])), np.nan, dtype=np.float32)
-    for position, value in enumerate(column):
-        if value is not None:
-            matrix[position] = value
-    return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)

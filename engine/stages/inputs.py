@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +13,14 @@ import pandas as pd
 from engine.datasets.contract import Catalogue, normalise_query
 from engine.encoders.cache import encode_cached
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
+from engine.encoders.given import text_vectors
 from engine.errors import DataError
 from engine.progress import Progress
 from engine.relevance.features import CategoryClassifier, LexicalIndex, cosine, multimodal
 from engine.relevance.folds import Split, split_queries
 from engine.relevance.retrieval import retrieve
 from engine.runs import Run
-from engine.stages.artefacts import image_matrix, load_arrays, save_arrays
+from engine.stages.artefacts import load_arrays, save_arrays
 
 PURCHASE_WEIGHT = 3.0
 """A purchase counts as this many clicks in the strength of an interaction."""
@@ -104,29 +106,34 @@ class Features(NamedTuple):
 
 
 def encode(run: Run, catalogue: Catalogue) -> Vectors:
-    """Text embeddings of items and queries (cached by content), image embeddings as given."""
+    """Text embeddings of items and queries, the catalogue's own or else encoded (cached by content); images' as given.
+
+    Raises DataError where the catalogue's own do not go with the run's encoder or with dynamic encoding.
+    """
     settings = run.config.encoder
 
+    if catalogue.given_text and run.config.quantizer.dynamic_steps:
+        raise DataError(
+            f"Catalogue '{catalogue.settings.name}' brings its own vectors (text_embedding), and dynamic encoding would "
+            "train another encoder than theirs; set quantizer.dynamic_steps=0, or leave that column out."
+        )
+
     def body(folder: Path, progress: Progress) -> None:
-        texts = [*catalogue.items["title"], *catalogue.queries["text"]]
-        x = encode_cached(
-            texts,
+        encode_texts = partial(
+            encode_cached,
             model=settings.model,
             max_tokens=settings.max_tokens,
             batch=settings.batch,
             cache=run.workspace / "cache" / "embeddings",
             progress=progress,
         )
-        save_arrays(folder / "text.safetensors", items=x[: len(catalogue.items)], queries=x[len(catalogue.items) :])
+        titles, queries = catalogue.items["title"].tolist(), catalogue.queries["text"].tolist()
+        made = text_vectors(titles, queries, catalogue.text_vectors(), encode_texts)
+        save_arrays(folder / "text.safetensors", **made._asdict())
 
     folder = run.shared("vectors", "Encoding titles and queries", encoder_key(run), body)
-    text = load_arrays(folder / "text.safetensors")
-    return Vectors(
-        text["items"],
-        text["queries"],
-        image_matrix(catalogue.items["image_embedding"].tolist()),
-        image_matrix(catalogue.queries["image_space_embedding"].tolist()),
-    )
+    text, images = load_arrays(folder / "text.safetensors"), catalogue.image_vectors()
+    return Vectors(text["items"], text["queries"], images.items, images.queries)
 
 
 def encoder_key(run: Run) -> tuple[object, ...]:

@@ -47,7 +47,8 @@ def finish(
         "sizes": list(identifiers.sizes) if identifiers else None,
         "evaluation": division.split.mode,
         "n_stacks": len(division.seen),
-        "notes": _notes(catalogue, division, identifiers),
+        "given_text": catalogue.given_text and catalogue.given_text._asdict(),
+        "notes": _notes(run.config, catalogue, division, identifiers),
     }
     _write_run(run, manifest, division, identifiers, signals)
     run.finish(manifest)
@@ -141,7 +142,7 @@ def _histories(run: Run) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True)[["stage", "step", "name", "value"]]
 
 
-def _notes(catalogue: Catalogue, division: Division, identifiers: Identifiers | None) -> list[str]:
+def _notes(config: Config, catalogue: Catalogue, division: Division, identifiers: Identifiers | None) -> list[str]:
     """What a reader of any figure of this run should know."""
     settings, split = catalogue.settings, division.split
     notes = []
@@ -150,6 +151,14 @@ def _notes(catalogue: Catalogue, division: Division, identifiers: Identifiers | 
     if synthetic:
         log = f"The search log has {counted(logged, 'query', 'queries')} only" if logged else "There is no search log"
         notes.append(f"{log}: {synthetic:,} synthetic queries were made from item fields to train the generator.")
+    if given := catalogue.given_text:
+        encoded = len(catalogue.queries) - given.queries
+        rest = (
+            f"; {counted(encoded, 'query', 'queries')} without one encoded with {config.encoder.model}"
+            if encoded
+            else ""
+        )
+        notes.append(f"Text vectors of {given.width} numbers came with the data{rest}.")
     if settings.derived:
         notes.append(f"Derived, not part of the source: {', '.join(settings.derived)}.")
     if settings.simulated:
