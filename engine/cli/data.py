@@ -62,6 +62,9 @@ def ingest(
         f"Stored [bold]{escape(c.settings.name)}[/] as {c.fingerprint[:12]}: {len(c.items):,} items, {len(c.queries):,} queries, "
         f"{len(c.interactions):,} interactions, {len(c.judgments):,} judged pairs."
     )
+    if given := c.given_text:
+        say(f"Text vectors of {given.width} numbers came with all items and {given.queries:,} queries; nothing is encoded "
+            f"but the other {len(c.queries) - given.queries:,} queries.")  # fmt: skip
     say(f"Next: [bold]python -m engine train --catalogue {c.fingerprint[:12]}[/]")
     machine_line(as_json, fingerprint=c.fingerprint, **done.report.to_dict())
 

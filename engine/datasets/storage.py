@@ -33,6 +33,7 @@ from engine.datasets.contract import (
     plain_columns,
 )
 from engine.datasets.report import Report
+from engine.datasets.vectors import BLOCK
 from engine.errors import DataError
 
 MANIFEST = "catalogue.json"
@@ -148,7 +149,7 @@ def store(
                 os.replace(folder / part, target / part)
         return
     for table, rows in tables.items():
-        pq.write_table(rows, folder / f"{table}.parquet", compression="zstd")
+        pq.write_table(rows, folder / f"{table}.parquet", compression="zstd", row_group_size=BLOCK)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     if target.exists():
         shutil.rmtree(target)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 BLOCK = 65_536
-"""Rows read at once."""
+"""Rows of a group of a stored table, which are read at once."""
 
 
 class GivenVectors(NamedTuple):
@@ -27,7 +27,7 @@ def read_vectors(path: Path, column: str) -> np.ndarray | None:
     None where all are, and where the table has no such column (it was stored before there was one).
     """
     matrix, at = None, 0
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         if column not in file.schema_arrow.names:
             return None
         for batch in file.iter_batches(BLOCK, columns=[column]):
