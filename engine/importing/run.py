@@ -28,6 +28,7 @@ from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.given import Given, read_given, trie_fingerprint
+from engine.importing.tables import Audited
 from engine.progress import Progress
 from engine.relevance.folds import Split
 from engine.runs import Run, StageMark, Watcher, peak_memory_mb, write_table
@@ -47,28 +48,29 @@ class Imported(NamedTuple):
     report: Report
 
 
+class ImportSettings(NamedTuple):
+    """How another system's files are audited."""
+
+    config: Config = Config()
+    """How to divide judged queries, evaluate and draw the map."""
+    sizes: tuple[int, ...] | None = None
+    """Codes per level of the codebook; by default what lies between the smallest and the largest code seen."""
+    embed: bool = True
+    """Also use vectors of titles, for the map and for the agreement of SIDs with near neighbours."""
+
+
 def import_run(
     folder: Path,
     workspace: Path,
+    settings: ImportSettings = ImportSettings(),  # noqa: B008 - immutable
     *,
     adapter: str | None = None,
     max_reject_share: float = 0.05,
-    sizes: tuple[int, ...] | None = None,
-    embed: bool = True,
-    config: Config | None = None,
     watcher: Watcher | None = None,
 ) -> Imported:
     """Validate and store the catalogue of a folder, and make a finished run of the SIDs, beams and scores beside it.
 
     Equal files give the same run, and a stopped import goes on where it was. Nothing is trained.
-
-    Args:
-        folder, adapter, max_reject_share: as for `ingest`.
-        workspace: where catalogue and run are kept.
-        sizes: codes per level of the codebook; by default what lies between the smallest and the largest code seen.
-        embed: also embed titles with the frozen encoder, for the map and for the agreement of SIDs with near neighbours.
-        config: how to divide judged queries, evaluate and draw the map; the default preset's way by default.
-        watcher: is told of the stages.
 
     Raises DataError as `ingest` does, where there is nothing to audit, and where `sizes` does not fit the SIDs.
     """
@@ -77,15 +79,15 @@ def import_run(
     progress = watcher.start("read", "Reading and validating")
     read = ingest_audit(folder, workspace, adapter=adapter, max_reject_share=max_reject_share, progress=progress)
     watcher.finish(StageMark("read", round(time.perf_counter() - began, 3), peak_memory_mb(), False))
-    base = config or Config()
-    settings = dataclasses.replace(
+    base, sizes, embed = settings
+    config = dataclasses.replace(
         base, method=METHOD, preset=PRESET, quantizer=dataclasses.replace(base.quantizer, sizes=sizes)
     )
-    encoder = [ARITHMETIC, model_fingerprint(settings.encoder.model)] if embed else None
+    encoder = [ARITHMETIC, model_fingerprint(config.encoder.model)] if embed else None
     versions = {"import": VERSION, "files": read.files.fingerprint(), "encoder": encoder}
     given = read_given(read.catalogue, read.files)
     _check_sizes(given, sizes)
-    run = Run.create(workspace, read.catalogue.fingerprint, settings, versions, watcher)
+    run = Run.create(workspace, read.catalogue.fingerprint, config, versions, watcher)
     with run.lock():
         write_table(run.folder, "rejects", read.rejects)  # of these files: others may have the same accepted rows
         if not run.finished:
@@ -94,10 +96,11 @@ def import_run(
 
 
 def _audit(run: Run, read: IngestedAudit, given: Given, sizes: tuple[int, ...] | None, *, embed: bool) -> None:
-    catalogue, config = read.catalogue, run.config
+    catalogue = read.catalogue
     division = _divide(run, catalogue)
     items, queries = items_table(catalogue), _queries(catalogue, division)
     owners = tables.category_codes(given.codes, items, catalogue.settings.category_separator)
+    audited = Audited(given, catalogue, items, queries, owners, sizes, run.config)
 
     def stage(name: str, title: str, make: Callable[[Progress], tables.Tables]) -> tables.Tables:
         def body(folder: Path, progress: Progress) -> None:
@@ -111,11 +114,7 @@ def _audit(run: Run, read: IngestedAudit, given: Given, sizes: tuple[int, ...] |
 
     taken = {"beams": given.beams_table, "scores": given.scores, "category_codes": owners}
     stage("take", "Taking over SIDs, beams, scores", lambda _: taken)
-    measured = stage(
-        "evaluate",
-        "Evaluating on judged queries",
-        lambda _: tables.evaluation_tables(given, catalogue, items, queries, config),
-    )
+    measured = stage("evaluate", "Evaluating on judged queries", lambda _: tables.evaluation_tables(audited))
     vectors = None
     if embed and given.codes is not None:
         own = catalogue.text_vectors().items
@@ -123,15 +122,13 @@ def _audit(run: Run, read: IngestedAudit, given: Given, sizes: tuple[int, ...] |
     stage(
         "audit",
         "Auditing codebook, coverage, exposure",
-        lambda progress: tables.audit_tables(
-            given, catalogue, items, queries, measured, owners, sizes, vectors, config, progress
-        ),
+        lambda progress: tables.audit_tables(audited, measured, vectors, progress),
     )
     if vectors is not None:
         x = vectors
-        stage("project", "Drawing the map (UMAP)", lambda progress: tables.map_tables(x, items, config, progress))
+        stage("project", "Drawing the map (UMAP)", lambda progress: tables.map_tables(x, items, run.config, progress))
     notes = _notes(read, given, queries, sizes, forced=len(owners) > 0, embedded=vectors is not None)
-    _finish(run, catalogue, given, items, queries, sizes, owners, notes, read.files)
+    _finish(run, audited, notes, read.files)
 
 
 def _check_sizes(given: Given, sizes: tuple[int, ...] | None) -> None:
@@ -229,18 +226,9 @@ def _notes(
     return notes
 
 
-def _finish(
-    run: Run,
-    catalogue: Catalogue,
-    given: Given,
-    items: pd.DataFrame,
-    queries: pd.DataFrame,
-    sizes: tuple[int, ...] | None,
-    owners: pd.DataFrame,
-    notes: list[str],
-    files: AuditFiles,
-) -> None:
+def _finish(run: Run, audited: Audited, notes: list[str], files: AuditFiles) -> None:
     """The catalogue's tables, the run's own row, and last the manifest."""
+    given, catalogue, items, queries, owners, sizes, _ = audited
     shared = run.folder / "catalogue"
     shared.mkdir(exist_ok=True)
     split = dict(zip(queries["query_id"], queries["split"], strict=True))

@@ -5,6 +5,8 @@ What no file tells is absent or NULL: unknown, never zero.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -41,6 +43,22 @@ _EMPTY = {
 Tables = dict[str, pd.DataFrame]
 
 
+class Audited(NamedTuple):
+    """What every table of an imported run is made from."""
+
+    given: Given
+    catalogue: Catalogue
+    items: pd.DataFrame
+    """Table `items`."""
+    queries: pd.DataFrame
+    """Table `queries`."""
+    owners: pd.DataFrame
+    """Table `category_codes`."""
+    sizes: tuple[int, ...] | None
+    """Codes per level, where they are known."""
+    config: Config
+
+
 def category_codes(codes: np.ndarray | None, items: pd.DataFrame, separator: str) -> pd.DataFrame:
     """Table `category_codes` where level 1 is a function of the category, else an empty one.
 
@@ -64,10 +82,9 @@ def category_codes(codes: np.ndarray | None, items: pd.DataFrame, separator: str
     return table[names]
 
 
-def evaluation_tables(
-    given: Given, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame, config: Config
-) -> Tables:
+def evaluation_tables(audited: Audited) -> Tables:
     """Tables metrics, comparisons, query_metrics: of the given scores and beams on judged test queries."""
+    given, catalogue, items, queries, _, _, config = audited
     relevant_grade = catalogue.settings.relevant_grade
     resamples, seed = config.evaluation.resamples, config.seed
     made: Tables = {}
@@ -146,23 +163,13 @@ def _beam_values(
     return values
 
 
-def audit_tables(
-    given: Given,
-    catalogue: Catalogue,
-    items: pd.DataFrame,
-    queries: pd.DataFrame,
-    measured: Tables,
-    owners: pd.DataFrame,
-    sizes: tuple[int, ...] | None,
-    vectors: np.ndarray | None,
-    config: Config,
-    progress: Progress,
-) -> Tables:
+def audit_tables(audited: Audited, measured: Tables, vectors: np.ndarray | None, progress: Progress) -> Tables:
     """Tables sids, codes, sid_sharing, health, coverage, exposure, exposure_concentration, findings, stories.
 
-    `measured`: what `evaluation_tables` made; `owners`: table `category_codes`; `sizes`: codes per level where they are
-    known; `vectors` (N, D): unit vectors of the titles for the agreement with near neighbours, or None.
+    `measured`: what `evaluation_tables` made; `vectors` (N, D): unit vectors of the titles for the agreement with near
+    neighbours, or None.
     """
+    given, catalogue, items, queries, _, _, config = audited
     seed, evaluation = config.seed, config.evaluation
     made: Tables = {}
     if given.compared:
@@ -174,7 +181,7 @@ def audit_tables(
         )
     progress(1, 3)
     if given.codes is not None:
-        made |= _codebook(given, catalogue, items, queries, owners, sizes, vectors, config)
+        made |= _codebook(audited, vectors)
     progress(2, 3)
     known = {name: made.get(name, pd.DataFrame(columns=columns)) for name, columns in _EMPTY.items() if name != "beams"}
     metrics = measured.get("query_metrics", _no_query_metrics())
@@ -195,16 +202,8 @@ def _no_query_metrics() -> pd.DataFrame:
     return table.astype({"value": float, "value_without": float, "difference": float})
 
 
-def _codebook(
-    given: Given,
-    catalogue: Catalogue,
-    items: pd.DataFrame,
-    queries: pd.DataFrame,
-    owners: pd.DataFrame,
-    sizes: tuple[int, ...] | None,
-    vectors: np.ndarray | None,
-    config: Config,
-) -> Tables:
+def _codebook(audited: Audited, vectors: np.ndarray | None) -> Tables:
+    given, catalogue, items, queries, owners, sizes, config = audited
     codes, settings = given.codes, catalogue.settings
     assert codes is not None
     made: Tables = {}
@@ -242,7 +241,7 @@ def _codebook(
         resamples=config.evaluation.resamples,
         seed=config.seed,
     )
-    made["coverage"] = _coverage(given, catalogue, items, queries, owners, config)
+    made["coverage"] = _coverage(audited)
     return made
 
 
@@ -281,10 +280,9 @@ def _neighbours(x: np.ndarray, sampled: np.ndarray) -> np.ndarray:
     return found[~own].reshape(len(sampled), NEIGHBOURS)
 
 
-def _coverage(
-    given: Given, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame, owners: pd.DataFrame, config: Config
-) -> pd.DataFrame:
+def _coverage(audited: Audited) -> pd.DataFrame:
     """Table `coverage`; steps of the funnel, lifts and verdicts that rest on absent files are NULL, and say so."""
+    given, catalogue, items, queries, owners, _, config = audited
     test = queries["query_id"][queries["split"] == "test"]
     compared = given.scores[given.scores["score_without_sid"].notna()]
     judged = catalogue.judgments[catalogue.judgments["query_id"].isin(test)].merge(compared, on=["query_id", "item_id"])
