@@ -108,7 +108,7 @@ def cores() -> int:
 
 def default_workers() -> int:
     """Two where there are two cores: training takes one thread whatever there is (steps of small models are over before
-    a second one has woken up; `engine.stages.threads`), so a lone worker leaves a core idle. Each more needs its own
+    a second one has woken up; `engine.threads`), so a lone worker leaves a core idle. Each more needs its own
     gigabyte or two."""
     return min(2, cores())
 

@@ -157,6 +157,16 @@ class LiveRun:
             )
         return int(self._position[item_id])
 
+    def _encode(self, text: str) -> np.ndarray:
+        """(1, D). Raises DataError where the catalogue's own vectors are not of the encoder's space."""
+        x, given = self._encoder.encode([text]), self.served.problem.catalogue.given_text
+        if given and x.shape[1] != given.width:
+            raise DataError(
+                f"This catalogue brings its own vectors of {given.width} numbers, and encoder.model makes {x.shape[1]}: only "
+                "its own queries can be answered. For new ones, train with the encoder that made them (encoder.model)."
+            )
+        return x
+
     def _block(self, text: str, item: int | None = None) -> Block:
         """The query that somebody typed, and the item that is asked about."""
         if not text.strip():
@@ -167,9 +177,7 @@ class LiveRun:
         else:
             none = np.zeros(0, dtype=np.int64)
             position = np.array([-1])
-            queries = Queries(
-                np.array([LIVE_ID], dtype=object), position, [text], self._encoder.encode([text]), None, position
-            )
+            queries = Queries(np.array([LIVE_ID], dtype=object), position, [text], self._encode(text), None, position)
             block = Block(queries, np.array([""], dtype=object), none, none, none.astype(bool))
         if item is None or item in block.item:
             return block

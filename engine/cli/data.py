@@ -62,6 +62,9 @@ def ingest(
         f"Stored [bold]{escape(c.settings.name)}[/] as {c.fingerprint[:12]}: {len(c.items):,} items, {len(c.queries):,} queries, "
         f"{len(c.interactions):,} interactions, {len(c.judgments):,} judged pairs."
     )
+    if given := c.given_text:
+        say(f"Text vectors of {given.width} numbers came with all items and {given.queries:,} queries; nothing is encoded "
+            f"but the other {len(c.queries) - given.queries:,} queries.")  # fmt: skip
     say(f"Next: [bold]python -m engine train --catalogue {c.fingerprint[:12]}[/]")
     machine_line(as_json, fingerprint=c.fingerprint, **done.report.to_dict())
 
@@ -88,9 +91,9 @@ def import_(
     _check_share(max_rejects)
     with resumable(), console.ConsoleWatcher() as watcher:
         with watcher.step("Loading the libraries (10 s the first time)"):
-            from engine.importing.run import import_run
+            from engine.importing.run import ImportSettings, import_run
         done = import_run(
-            folder, workspace, adapter=adapter, max_reject_share=max_rejects, sizes=numbers, embed=project, config=config,
+            folder, workspace, ImportSettings(config, numbers, project), adapter=adapter, max_reject_share=max_rejects,
             watcher=watcher,
         )  # fmt: skip
     _show_report(done.report)
@@ -144,23 +147,21 @@ def judge(
     from engine.labeling import pairs as choosing
     from engine.labeling.endpoint import EndpointSettings
     from engine.labeling.prompt import Prompt
-    from engine.labeling.report import export, report, write_agreement
+    from engine.labeling.report import Terms, export, report, write_agreement
 
     settings = EndpointSettings(
         url=endpoint, model=model, key_env=key_env, parallel=parallel, timeout=timeout, tries=tries,
         temperature=temperature, max_tokens=max_tokens, seed=seed,
     )  # fmt: skip
     settings.key()
+    choice = choosing.Choice(pairs, split, top, queries, sample, seed)
     data = load(workspace, chosen_catalogue(workspace, catalogue))
     top_grade = data.settings.max_grade
     prompt = Prompt.from_file(grades, top_grade) if grades else Prompt.for_scale(top_grade)
     people = choosing.human_judgments(workspace, data)
     rated = choosing.read_ratings(ratings, data) if ratings else choosing.individual_ratings(workspace, data)
     with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Choosing the pairs") as progress:
-        chosen = choosing.choose_pairs(
-            pairs, workspace, data, people, split=split, top=top, sources=queries, sample=sample, seed=seed,
-            progress=progress,
-        )  # fmt: skip
+        chosen = choosing.choose_pairs(choice, workspace, data, people, progress)
     folder = kept.judge_folder(workspace, data.fingerprint, prompt, settings, name)
     prices = judging.Prices(price_in, price_out)
     texts = choosing.PairTexts(data)
@@ -187,9 +188,7 @@ def judge(
     _show_agreement(found, model)
     done = None
     if export_to:
-        done = export(
-            folder, export_to, workspace, data, answers, fewest=min_human_pairs, force=force, with_human=with_human
-        )
+        done = export(folder, export_to, workspace, data, answers, Terms(min_human_pairs, force, with_human))
         say(console.escape(f"Written: {export_to} with {done.sentence()}"))
     machine_line(
         as_json, folder=str(folder), answered=len(answers.usable()), asked=len(plan.pairs),

@@ -31,7 +31,7 @@ def _table(validator: Validator, name: str, sql: str | None) -> pa.Table:
     if sql is None:
         return schema.empty_table()
     found = validator.connection.execute(sql).to_arrow_table()
-    return found.select(schema.names).cast(schema).combine_chunks()
+    return found.select(schema.names).cast(schema)
 
 
 def _queries(validator: Validator) -> str | None:
@@ -46,7 +46,7 @@ def _queries(validator: Validator) -> str | None:
             f"SELECT _key, query, {part} AS part, _row FROM {validator.accepted(t)}" for part, t in enumerate(present)
         )
         base = f"""SELECT _key AS query_id, trim(arg_min(query, (part, _row))) AS text, NULL::DOUBLE AS frequency, NULL::VARCHAR AS kind,
-            NULL::FLOAT[] AS image_space_embedding, min((part, _row)) AS place FROM ({mentions}) GROUP BY _key"""
+            NULL::FLOAT[] AS image_space_embedding, NULL::FLOAT[] AS text_embedding, min((part, _row)) AS place FROM ({mentions}) GROUP BY _key"""
     else:
         return None
     log = "SELECT NULL::VARCHAR AS _key, NULL::DOUBLE AS shown, NULL::DOUBLE AS clicked WHERE false"
@@ -60,7 +60,7 @@ def _queries(validator: Validator) -> str | None:
     return f"""
         SELECT q.query_id, q.text, coalesce(q.frequency, nullif(l.shown, 0), nullif(l.clicked, 0), 1.0) AS frequency,
             CASE WHEN l._key IS NULL AND j._key IS NOT NULL THEN 'judged' ELSE 'log' END AS source,
-            q.kind, q.image_space_embedding
+            q.kind, q.image_space_embedding, q.text_embedding
         FROM ({base}) q LEFT JOIN ({log}) l ON l._key = q.query_id LEFT JOIN ({judged}) j ON j._key = q.query_id
         ORDER BY q.place"""
 

@@ -141,7 +141,7 @@ class AuditValidator(Validator):
         self._check_item("sids")
         self._check_codes("sids", raw)
         self._check_duplicates("sids", "item_id", "item_id", "duplicate id")
-        without = self._one(
+        without = self.one(
             f"""SELECT count(*) FROM {self.accepted("items")}
             WHERE item_id NOT IN (SELECT item_id FROM {self.accepted("sids")})"""
         )
@@ -154,13 +154,13 @@ class AuditValidator(Validator):
         self._check_duplicates("beams", "_key, rank", "rank", "rank given twice for a query")
         self._check_duplicates("beams", "_key, codes", "sid", "SID given twice for a query")
         if "sids" in self.raw:
-            unheld = self._one(
+            unheld = self.one(
                 f"""SELECT count(*) FROM {self.accepted("beams")}
                 WHERE codes NOT IN (SELECT codes FROM {self.accepted("sids")})"""
             )
             if unheld:
                 self.warnings.append(f"{raw.file}: {unheld:,} beams are SIDs that no item holds; kept as given")
-        rising = self._one(
+        rising = self.one(
             f"""SELECT count(DISTINCT _key) FROM (SELECT _key, log_prob > lag(log_prob) OVER (PARTITION BY _key ORDER BY rank)
             + {ROUNDING} AS rises FROM {self.accepted("beams")}) WHERE rises"""
         )
@@ -172,7 +172,7 @@ class AuditValidator(Validator):
         self._check_item("scores")
         self._check_duplicates("scores", "_key, item_id", "item_id", "pair scored twice")
         if "score_without_sid" in raw.columns:
-            some = self._one(
+            some = self.one(
                 f"SELECT count(*) FROM {self.accepted('scores')} WHERE score_without_sid IS NULL AND score IS NOT NULL"
             )
             if some:
@@ -219,7 +219,7 @@ class AuditValidator(Validator):
         self._break(table, "sid", "not a SID", f"t.sid IN (SELECT sid FROM {name} WHERE why IS NOT NULL)",
                     f"(SELECT why FROM {name} s WHERE s.sid = t.sid)")  # fmt: skip
         of = "sids" if "sids" in self.raw else table
-        usual = self._one(
+        usual = self.one(
             f"SELECT len(codes) FROM {self.accepted(of)} WHERE codes IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
         )
         if usual is not None:

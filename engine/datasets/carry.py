@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,23 +22,40 @@ class _Row(NamedTuple):
     """The lines of the file that it takes, line ends included."""
 
 
-def carry_rows(
-    source: Path,
-    target: Path,
-    names: Mapping[str, str],
-    *,
-    delimiter: str,
-    others: bool = False,
-    spelling: Mapping[str, str] = {},
-    convert: Mapping[str, Callable[[str], str]] = {},
-    constant: Mapping[str, str] = {},
-) -> None:
-    """Writes `target` with the contract's column names (`names`: source -> contract) and values.
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """How a source's table becomes one of the contract."""
 
-    `others` keeps columns that `names` lacks; `spelling` corrects names of the source. A row with too many values stays
-    too long. One with too few, and one that runs over lines and does not fit the header, leaves each of its lines as a
-    row that cannot be read: it is for validation to reject them, and to count every line that a quotation mark swallowed.
-    Raises DataError where a column is lacking.
+    names: Mapping[str, str]
+    """Column of the source -> column of the contract."""
+    delimiter: str
+    others: bool = False
+    """Keep columns that `names` lacks."""
+    spelling: Mapping[str, str] = field(default_factory=dict)
+    """Corrects names of the source."""
+    convert: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    """Column of the source -> what becomes of its values."""
+    constant: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the contract that are the same in every row."""
+
+    def header(self, source: Path, given: list[str]) -> list[str]:
+        """The names of a source's columns, spelt right. Raises DataError where one is lacking."""
+        header = [self.spelling.get(name, name) for name in given]
+        if lacking := [name for name in self.names if name not in header]:
+            between = self.delimiter.replace("\t", " ")
+            raise DataError(
+                f"{source.name} lacks {', '.join(lacking)}; its header is {shown(between.join(given))}, "
+                f"expected is {between.join(self.names)} separated by {_SEPARATED_BY[self.delimiter]}"
+            )
+        return header
+
+
+def carry_rows(source: Path, target: Path, how: Carried) -> None:
+    """Writes `target` with the contract's column names and values.
+
+    A row with too many values stays too long. One with too few, and one that runs over lines and does not fit the
+    header, leaves each of its lines as a row that cannot be read: it is for validation to reject them, and to count
+    every line that a quotation mark swallowed. Raises DataError where a column is lacking.
     """
     limit = csv.field_size_limit(sys.maxsize >> 32)
     try:
@@ -45,27 +63,19 @@ def carry_rows(
             source.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as read,
             target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as written,
         ):
-            rows = _rows(read, delimiter)
-            given = [name.strip() for name in next(rows, _Row([], [])).values or []]
-            header = [spelling.get(name, name) for name in given]
-            lacking = [name for name in names if name not in header]
-            if lacking:
-                between = delimiter.replace("\t", " ")
-                raise DataError(
-                    f"{source.name} lacks {', '.join(lacking)}; its header is {shown(between.join(given))}, "
-                    f"expected is {between.join(names)} separated by {_SEPARATED_BY[delimiter]}"
-                )
-            kept = [place for place, name in enumerate(header) if others or name in names]
-            change = {place: convert[header[place]] for place in kept if header[place] in convert}
+            rows = _rows(read, how.delimiter)
+            header = how.header(source, [name.strip() for name in next(rows, _Row([], [])).values or []])
+            kept = [place for place, name in enumerate(header) if how.others or name in how.names]
+            change = {place: how.convert[header[place]] for place in kept if header[place] in how.convert}
             writer = csv.writer(written, lineterminator="\n")
-            writer.writerow([*(names.get(header[place], header[place]) for place in kept), *constant])
+            writer.writerow([*(how.names.get(header[place], header[place]) for place in kept), *how.constant])
             for values, lines in rows:
                 if values is None or (len(values) != len(header) and (len(values) < len(header) or len(lines) > 1)):
                     # One value where the contract's header names several.
                     writer.writerows([text] if (text := line.rstrip("\r\n")) else [] for line in lines)
                 else:
                     own = [change.get(place, str)(values[place]) for place in kept]
-                    writer.writerow([*own, *constant.values(), *values[len(header) :]])
+                    writer.writerow([*own, *how.constant.values(), *values[len(header) :]])
     finally:
         csv.field_size_limit(limit)
 

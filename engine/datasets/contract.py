@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 from pandas import DataFrame
 
+from engine.datasets.vectors import GivenVectors, read_vectors
 from engine.errors import DataError
 
 CONTRACT_VERSION = 1
@@ -28,10 +29,12 @@ MAX_ID_CHARACTERS = 1_000
 MAX_TEXT_BYTES = 8_000_000
 MAX_NUMBER = 1e15
 MAX_EMBEDDING = 16_384
+LENGTHS = (1e-12, 1e15)
+"""A vector of text that is shorter or longer than these has no direction that float32 can tell."""
 SPLITS = ("train", "valid", "test")
 
 Kind = Literal[
-    "id", "label", "text", "category", "number", "grade", "time", "object", "embedding", "split",
+    "id", "label", "text", "category", "number", "grade", "time", "object", "embedding", "vector", "split",
     "sid", "rank", "score", "log_prob",
 ]  # fmt: skip
 
@@ -66,6 +69,7 @@ FILES: dict[str, tuple[Column, ...]] = {
         Column("created_at", "time"),
         Column("popularity", "number"),
         Column("image_embedding", "embedding"),
+        Column("text_embedding", "vector"),
     ),
     "queries": (
         Column("query_id", "id", required=True, also=("qid", "id", "queryid")),
@@ -73,6 +77,7 @@ FILES: dict[str, tuple[Column, ...]] = {
         Column("frequency", "number"),
         Column("kind", "label"),
         Column("image_space_embedding", "embedding"),
+        Column("text_embedding", "vector"),
     ),
     "interactions": (
         _QUERY_ID,
@@ -132,9 +137,11 @@ TABLES: dict[str, pa.Schema] = {
     "items": _schema(
         item_id=_TEXT, title=_TEXT, category=_TEXT, seller=_TEXT, brand=_TEXT, price=_REAL, currency=_TEXT,
         description=_TEXT, attributes=_TEXT, created_at=_TIME, popularity=_REAL, image_embedding=_VECTOR,
+        text_embedding=_VECTOR,
     ),
     "queries": _schema(
-        query_id=_TEXT, text=_TEXT, frequency=_REAL, source=_TEXT, kind=_TEXT, image_space_embedding=_VECTOR
+        query_id=_TEXT, text=_TEXT, frequency=_REAL, source=_TEXT, kind=_TEXT, image_space_embedding=_VECTOR,
+        text_embedding=_VECTOR,
     ),
     "interactions": _schema(
         query_id=_TEXT, item_id=_TEXT, impressions=_REAL, clicks=_REAL, purchases=_REAL, position=_REAL, date=_TIME,
@@ -146,6 +153,12 @@ TABLES: dict[str, pa.Schema] = {
     "judgments_raw": _schema(query_id=_TEXT, item_id=_TEXT, grade=_REAL, source=_TEXT, rater=_TEXT, split=_TEXT),
 }  # fmt: skip
 """Tables of a stored catalogue, in the order in which the fingerprint reads them."""
+
+
+def plain_columns(table: str) -> list[str]:
+    """The columns of a table that a DataFrame holds: all but the vectors, which are read as arrays."""
+    return [field.name for field in TABLES[table] if field.type != _VECTOR]
+
 
 REJECTS = _schema(file=_TEXT, line=pa.int64(), rules=_TEXT, reason=_TEXT, row=_TEXT)
 """Rejected rows, whole: `row` is JSON of the columns, or the raw text where no columns could be told apart."""
@@ -197,6 +210,14 @@ class SettingsFile(NamedTuple):
     warnings: tuple[str, ...]
 
 
+class GivenText(NamedTuple):
+    """What is known of vectors of text that came with the data, without reading them. Every item has one."""
+
+    width: int
+    queries: int
+    """Queries that have one; the others are encoded."""
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """A validated dataset. Missing values are NaN / None / NaT: test with `isna`.
@@ -212,6 +233,23 @@ class Catalogue:
     interactions: DataFrame
     judgments: DataFrame
     n_rejected: int
+    folder: Path
+    """Where it is stored; vectors are read from there when they are asked for."""
+    given_text: GivenText | None
+    """None where no vectors of text came with the data."""
+
+    def text_vectors(self) -> GivenVectors:
+        """The data's own vectors of titles and query texts; those of items are whole or None."""
+        return self._vectors("text_embedding", "text_embedding")
+
+    def image_vectors(self) -> GivenVectors:
+        """The data's own vectors of images, and of queries in the images' space."""
+        return self._vectors("image_embedding", "image_space_embedding")
+
+    def _vectors(self, items: str, queries: str) -> GivenVectors:
+        return GivenVectors(
+            read_vectors(self.folder / "items.parquet", items), read_vectors(self.folder / "queries.parquet", queries)
+        )
 
 
 def normalise_query(text: str) -> str:

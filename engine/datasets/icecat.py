@@ -15,11 +15,16 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.datasets.carry import carry_rows
+from engine.datasets.carry import Carried, carry_rows
+from engine.datasets.raw import first_line
 from engine.errors import DataError
 
 FILES = ("products.parquet", "ratings.csv")
-_COLUMNS = ("id", "title", "supplier", "price", "short_description", "date_released", "attributes", "category_derived")
+_ITEM = {
+    "item_id": "id", "title": "title", "category": "category_derived", "brand": "supplier",
+    "description": "short_description", "created_at": "date_released",
+}  # fmt: skip
+_COLUMNS = (*_ITEM.values(), "price", "attributes")
 _RATING = {"query": "query", "docid": "item_id", "rating": "grade"}
 _SETTINGS = """name = "Icecat electronics"
 source = "Chorus project (o19s/chorus): Icecat products, ratings by Supahands"
@@ -44,47 +49,28 @@ def adapt(source: Path, contract: Path) -> None:
             f"expected are {', '.join(FILES)} (ratings: query,docid,rating)"
         )
     _write_items(source / "products.parquet", contract / "items.parquet")
-    carry_rows(
-        source / "ratings.csv", contract / "judgments.csv", _RATING, delimiter=",", others=True,
-        constant={"source": "human"},
-    )  # fmt: skip
+    how = Carried(names=_RATING, delimiter=",", others=True, constant={"source": "human"})
+    carry_rows(source / "ratings.csv", contract / "judgments.csv", how)
     (contract / "dataset.toml").write_text(_SETTINGS, encoding="utf-8")
 
 
 def _write_items(products: Path, items: Path) -> None:
     with duckdb.connect() as connection:
         try:
-            relation = connection.execute("SELECT * FROM read_parquet(?)", [str(products)])
-            found = relation.to_arrow_table()
+            found = connection.execute("SELECT * FROM read_parquet(?)", [str(products)]).to_arrow_table()
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0][:200]
             raise DataError(
-                f"{products.name} cannot be read as Parquet ({reason}); copy or download it again"
+                f"{products.name} cannot be read as Parquet ({first_line(error)}); copy or download it again"
             ) from None
     lacking = [c for c in _COLUMNS if c not in found.column_names]
     if lacking:
         raise DataError(f"{products.name} lacks {', '.join(lacking)}; it has {', '.join(found.column_names)}")
-    ean = found.column("ean").to_pylist() if "ean" in found.column_names else [None] * found.num_rows
-    name = found.column("name").to_pylist() if "name" in found.column_names else [None] * found.num_rows
-    attributes = [
-        _attributes(text, {"name": n, "ean": e})
-        for text, n, e in zip(found.column("attributes").to_pylist(), name, ean, strict=True)
-    ]
-    pq.write_table(
-        pa.table(
-            {
-                "item_id": found.column("id"),
-                "title": found.column("title"),
-                "category": found.column("category_derived"),
-                "brand": found.column("supplier"),
-                "price": pa.array([_units(price) for price in found.column("price").to_pylist()]),
-                "description": found.column("short_description"),
-                "created_at": found.column("date_released"),
-                "attributes": pa.array(attributes, pa.string()),
-            }
-        ),
-        items,
-    )
+    more = found.select([name for name in ("name", "ean") if name in found.column_names]).to_pylist()
+    texts = found.column("attributes").to_pylist()
+    made = {name: found.column(given) for name, given in _ITEM.items()}
+    made["price"] = pa.array([_units(price) for price in found.column("price").to_pylist()])
+    made["attributes"] = pa.array([_attributes(*row) for row in zip(texts, more, strict=True)], pa.string())
+    pq.write_table(pa.table(made), items)
 
 
 def _units(cents: object) -> str | None:

@@ -23,6 +23,7 @@ from engine.datasets.contract import (
     DatasetSettings,
     SettingsFile,
     normalise_query,
+    plain_columns,
     read_settings,
 )
 from engine.datasets.files import find_files, read_file
@@ -31,6 +32,7 @@ from engine.datasets.storage import list_catalogues as list_catalogues
 from engine.datasets.storage import load as load
 from engine.datasets.synthetic_queries import synthetic_queries
 from engine.datasets.validation import Validator
+from engine.datasets.vector_rules import check_vectors
 from engine.errors import DataError
 from engine.progress import Progress, silent
 
@@ -160,6 +162,7 @@ def _check(
     for done, file in enumerate(files):
         progress(4 * done // len(files), 8)
         validator.check(file.table, read_file(connection, file, staged))
+    check_vectors(validator)
     progress(4, 8)
     found = rejects.report(validator, warnings, max_reject_share=max_reject_share)
     return _Checked(validator, settings, warnings, found)
@@ -194,10 +197,19 @@ def _with_synthetic(
     logged = len(tables["interactions"].column("query_id").unique())
     if logged >= FEW_LOGGED_QUERIES:
         return report, tables
-    queries = tables["queries"].to_pandas()
+    queries = tables["queries"]
+    if len(queries) and not queries.column("text_embedding").null_count:
+        return report, tables  # they would be the only queries that need an encoder of the vectors' space
+    queries = queries.select(plain_columns("queries")).to_pandas()
     # A synthetic query that equals a judged one would carry its answer into training.
     taken = frozenset(normalise_query(text) for text in queries["text"]) | frozenset(queries["query_id"])
-    made = synthetic_queries(tables["items"].to_pandas(), settings, seed=SYNTHETIC_SEED, limit=None, taken=taken)
+    made = synthetic_queries(
+        tables["items"].select(plain_columns("items")).to_pandas(),
+        settings,
+        seed=SYNTHETIC_SEED,
+        limit=None,
+        taken=taken,
+    )
     if made.queries.empty:
         return report, tables
     added = {"queries": made.queries, "interactions": made.interactions}

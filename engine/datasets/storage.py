@@ -23,8 +23,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pandas import DataFrame
 
-from engine.datasets.contract import CONTRACT_VERSION, REJECTS, TABLES, Catalogue, DatasetSettings
+from engine.datasets.contract import (
+    CONTRACT_VERSION,
+    REJECTS,
+    TABLES,
+    Catalogue,
+    DatasetSettings,
+    GivenText,
+    plain_columns,
+)
 from engine.datasets.report import Report
+from engine.datasets.vectors import BLOCK
 from engine.errors import DataError, shown
 
 MANIFEST = "catalogue.json"
@@ -67,9 +76,10 @@ def content(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
             if letters is not None and len(texts):
                 yield memoryview(letters)[bounds[0] : bounds[-1]]
     else:
-        numbers = np.asarray(values.combine_chunks())
-        # Adding 0 makes -0.0 and 0.0 one value.
-        yield (numbers.astype("datetime64[us]") if numbers.dtype.kind == "M" else numbers + 0).tobytes()
+        for chunk in values.chunks:
+            numbers = np.asarray(chunk)
+            # Adding 0 makes -0.0 and 0.0 one value.
+            yield (numbers.astype("datetime64[us]") if numbers.dtype.kind == "M" else numbers + 0).tobytes()
 
 
 @contextlib.contextmanager
@@ -125,6 +135,7 @@ def store(
         "fingerprint": name,
         "settings": dataclasses.asdict(settings),
         "rows": {table: tables[table].num_rows for table in TABLES},
+        "given_text": _given_text(tables),
         "n_rejected": report.n_rejected,
         "rejects": hashlib.sha256(rejects.to_json(orient="split").encode()).hexdigest(),
         "report": report.to_dict(),
@@ -138,7 +149,7 @@ def store(
                 os.replace(folder / part, target / part)
         return
     for table, rows in tables.items():
-        pq.write_table(rows, folder / f"{table}.parquet", compression="zstd")
+        pq.write_table(rows, folder / f"{table}.parquet", compression="zstd", row_group_size=BLOCK)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     if target.exists():
         shutil.rmtree(target)
@@ -148,6 +159,12 @@ def store(
         # Another process may have stored the same content meanwhile.
         if not (target / MANIFEST).exists():
             raise
+
+
+def _given_text(tables: dict[str, pa.Table]) -> tuple[int, int] | None:
+    """The values of `GivenText`."""
+    items, queries = (tables[name].column("text_embedding") for name in ("items", "queries"))
+    return None if items.null_count or not len(items) else (len(items[0]), len(queries) - queries.null_count)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -177,14 +194,24 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
     manifest = _manifest(folder)
     try:
         tables = {
-            name: pq.read_table(folder / f"{name}.parquet").to_pandas() for name in TABLES if name != "judgments_raw"
+            name: pq.read_table(folder / f"{name}.parquet", columns=plain_columns(name)).to_pandas()
+            for name in TABLES
+            if name != "judgments_raw"
         }
         raw: dict[str, Any] = manifest["settings"]
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
         settings = DatasetSettings(**values)
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
         raise DataError(f"catalogue {found[0]} is damaged ({error}); remove {folder} and ingest again") from None
-    return Catalogue(fingerprint=found[0], settings=settings, n_rejected=manifest["n_rejected"], **tables)
+    given = manifest.get("given_text")
+    return Catalogue(
+        fingerprint=found[0],
+        settings=settings,
+        n_rejected=manifest["n_rejected"],
+        folder=folder,
+        given_text=GivenText(*given) if given else None,
+        **tables,
+    )
 
 
 def list_catalogues(workspace: Path) -> DataFrame:

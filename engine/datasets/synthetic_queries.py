@@ -30,31 +30,10 @@ KINDS = ("category", "brand", "brand_type", "attribute_type", "title_phrase", "b
 _MODEL = re.compile(r"(?<![\w.])(?=[\w./-]*\d)(?=[\w./-]*[^\W\d_])[^\W_][\w./-]{2,30}[^\W_](?![\w])")
 _MEASURE = re.compile(r"\d+([.,x/-]\d+)*-?[^\W\d_]{1,8}")
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_STOP_WORDS = frozenset(
-    [
-        "and",
-        "for",
-        "the",
-        "with",
-        "from",
-        "per",
-        "not",
-        "all",
-        "set",
-        "pack",
-        "pcs",
-        "new",
-        "mit",
-        "und",
-        "für",
-        "avec",
-        "pour",
-        "les",
-        "des",
-        "con",
-        "para",
-    ]
-)
+_STOP_WORDS = frozenset((
+    "and", "for", "the", "with", "from", "per", "not", "all", "set", "pack", "pcs", "new", "mit", "und", "für",
+    "avec", "pour", "les", "des", "con", "para",
+))  # fmt: skip
 _NOT_SEARCHED = re.compile(
     r"packag|pallet|master|country|origin|certif|warranty|dimension|temperature|humidity|tariff|harmoni|code|status"
     r"|date|url|image|ean|gtin|upc|sku"

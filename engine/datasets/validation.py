@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -138,7 +139,7 @@ class Validator:
     def _check_values(self, table: str, raw: RawTable, column: Column) -> None:
         name, kind = column.name, column.kind
         typed, text = f"t.{quoted(name)}", f"CAST(r.{quoted(name)} AS VARCHAR)"
-        given = f"NOT coalesce({_BLANK.format(text)}, true)"
+        given = given_values(name, raw)
 
         def rule(rule: str, condition: str, why: str) -> None:
             self._break(table, name, rule, condition, _literal(why))
@@ -191,22 +192,29 @@ class Validator:
 
     def _check_embedding(self, table: str, name: str, given: str) -> None:
         typed = f"t.{quoted(name)}"
-        bad = f"len(list_filter({typed}, lambda v: v IS NULL OR NOT isfinite(v))) > 0"
-        self._break(table, name, "not a list of numbers", f"{given} AND ({typed} IS NULL OR len({typed}) = 0 OR {bad})",
+        self._break(table, name, "not a list of numbers", f"{given} AND ({self.unreadable(typed)})",
                     _literal("write it as [0.1, 0.2, ...], finite numbers only"))  # fmt: skip
         self._break(table, name, "absurdly long embedding", f"len({typed}) > {MAX_EMBEDDING}",
                     _literal(f"at most {MAX_EMBEDDING:,} numbers"))  # fmt: skip
-        usual = self._one(
-            f"""SELECT len({quoted(name)}) FROM typed_{table} WHERE len({quoted(name)}) > 0
-            GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"""
-        )
+        usual = self.usual_length(name, f"typed_{table} t")
         if usual is not None:
             self._break(
                 table, name, "embeddings of unequal length", f"len({typed}) > 0 AND len({typed}) <> {usual}",
                 f"'it has ' || len({typed}) || ' numbers where most have {usual}'",
             )  # fmt: skip
 
-    def _one(self, sql: str) -> object:
+    @staticmethod
+    def unreadable(typed: str) -> str:
+        """SQL: whether a given list of numbers could not be read as one."""
+        return f"{typed} IS NULL OR len({typed}) = 0 OR len(list_filter({typed}, lambda v: v IS NULL OR NOT isfinite(v))) > 0"
+
+    def usual_length(self, name: str, rows: str) -> int | None:
+        """The commonest length of the lists t.`name` of `rows`; of equally common ones the shortest."""
+        n = f"len(t.{quoted(name)})"
+        return self.one(f"SELECT {n} FROM {rows} WHERE {n} > 0 GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1")
+
+    def one(self, sql: str) -> Any:
+        """The first value of the first row; None where there is none."""
         row = self.connection.execute(sql).fetchone()
         return None if row is None else row[0]
 
@@ -232,7 +240,7 @@ class Validator:
     def _check_queries(self, raw: RawTable) -> None:
         self._check_duplicates("queries", "query_id", "query_id", "duplicate id")
         if "image_space_embedding" in raw.columns and "image_embedding" in self.raw["items"].columns:
-            size = self._one(f"SELECT max(len(image_embedding)) FROM {self.accepted('items')}")
+            size = self.one(f"SELECT max(len(image_embedding)) FROM {self.accepted('items')}")
             if size is not None:
                 length = 'len(t."image_space_embedding")'
                 self._break(
@@ -244,7 +252,7 @@ class Validator:
     def _check_interactions(self, raw: RawTable) -> None:
         self._check_query("interactions", raw)
         self._check_item("interactions")
-        over = self._one(f"SELECT count(*) FROM {self.accepted('interactions')} WHERE clicks > impressions")
+        over = self.one(f"SELECT count(*) FROM {self.accepted('interactions')} WHERE clicks > impressions")
         if over:
             self.warnings.append(f"{raw.file}: {over:,} rows have more clicks than impressions; kept as given")
         if {"impressions", "clicks", "purchases"}.isdisjoint(raw.columns):
@@ -316,10 +324,18 @@ class Validator:
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM read_parquet(?)", [str(path)])
 
 
+def given_values(name: str, raw: RawTable) -> str:
+    """SQL: whether the raw row r says anything in a column."""
+    value = f"r.{quoted(name)}"
+    # A list is never blank, and long ones are slow to spell out.
+    blank = f"{value} IS NULL" if raw.columns[name].endswith("]") else _BLANK.format(f"CAST({value} AS VARCHAR)")
+    return f"(NOT coalesce({blank}, true))"
+
+
 # ---------------------------------------------------------------- typed values
 
 _REALS = ("number", "grade", "rank", "score", "log_prob")
-_SQL_TYPE = dict.fromkeys(_REALS, "DOUBLE") | {"time": "TIMESTAMP", "embedding": "FLOAT[]"}
+_SQL_TYPE = dict.fromkeys(_REALS, "DOUBLE") | {"time": "TIMESTAMP", "embedding": "FLOAT[]", "vector": "FLOAT[]"}
 
 
 def _typed(column: Column, source: str, settings: DatasetSettings) -> str:
@@ -330,7 +346,9 @@ def _typed(column: Column, source: str, settings: DatasetSettings) -> str:
         **dict.fromkeys(_REALS, lambda: f"TRY_CAST({text if source == 'BOOLEAN' else name} AS DOUBLE)"),
         # Through TIMESTAMPTZ, because a plain cast drops a stated offset from UTC.
         "time": lambda: f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)",
-        "embedding": lambda: f"TRY_CAST({name if source.endswith(']') else text} AS FLOAT[])",
+        **dict.fromkeys(
+            ("embedding", "vector"), lambda: f"TRY_CAST({name if source.endswith(']') else text} AS FLOAT[])"
+        ),
         "object": lambda: (
             f"CAST(try(json({text if source in ('VARCHAR', 'JSON') else f'to_json({name})'})) AS VARCHAR)"
         ),

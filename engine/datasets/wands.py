@@ -7,10 +7,9 @@ Rows are carried over one to one, so that a row or line named by validation is t
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
-from engine.datasets.carry import carry_rows
+from engine.datasets.carry import Carried, carry_rows
 from engine.errors import DataError
 
 FILES = ("product.csv", "query.csv", "label.csv")
@@ -48,21 +47,16 @@ def adapt(source: Path, contract: Path) -> None:
             f"{source} is not a WANDS folder: it has no {' and no '.join(missing)}; expected are {', '.join(FILES)} "
             f"(the folder 'dataset' of the repository wayfair/WANDS)"
         )
-    number = {"rating_count": _missing, "average_rating": _missing, "review_count": _missing}
-    text = {"category hierarchy": _missing, "product_description": _missing, "product_class": _missing}
-    carry = partial(carry_rows, delimiter="\t")
-    carry(
-        folder / "product.csv", contract / "items.csv", _PRODUCT, spelling=_SPELLING,
-        convert={**number, **text, "product_features": _features},
-    )  # fmt: skip
-    carry(folder / "query.csv", contract / "queries.csv", _QUERY)
-    carry(
-        folder / "label.csv",
-        contract / "judgments.csv",
-        _LABEL,
-        convert={"label": _grade},
-        constant={"source": "human"},
-    )
+    tables = {
+        "product": ("items", Carried(names=_PRODUCT, delimiter="\t", spelling=_SPELLING, convert=_CLEAN)),
+        "query": ("queries", Carried(names=_QUERY, delimiter="\t")),
+        "label": (
+            "judgments",
+            Carried(names=_LABEL, delimiter="\t", convert={"label": _grade}, constant={"source": "human"}),
+        ),
+    }
+    for name, (table, how) in tables.items():
+        carry_rows(folder / f"{name}.csv", contract / f"{table}.csv", how)
     (contract / "dataset.toml").write_text(_SETTINGS, encoding="utf-8")
 
 
@@ -96,3 +90,8 @@ def _features(text: str) -> str:
             last.append(value.strip())
     joined = {name: "; ".join(dict.fromkeys(values)) for name, values in found.items()}
     return json.dumps(joined, ensure_ascii=False) if joined else ""
+
+
+_MAY_BE_MISSING = ("rating_count", "average_rating", "review_count", "category hierarchy", "product_description",
+                   "product_class")  # fmt: skip
+_CLEAN = {**dict.fromkeys(_MAY_BE_MISSING, _missing), "product_features": _features}

@@ -49,28 +49,29 @@ class Imported(NamedTuple):
     report: Report
 
 
+class ImportSettings(NamedTuple):
+    """How another system's files are audited."""
+
+    config: Config = Config()
+    """How to divide judged queries, evaluate and draw the map."""
+    sizes: tuple[int, ...] | None = None
+    """Codes per level of the codebook; by default what lies between the smallest and the largest code seen."""
+    embed: bool = True
+    """Also use vectors of titles, for the map and for the agreement of SIDs with near neighbours."""
+
+
 def import_run(
     folder: Path,
     workspace: Path,
+    settings: ImportSettings = ImportSettings(),  # noqa: B008 - immutable
     *,
     adapter: str | None = None,
     max_reject_share: float = 0.05,
-    sizes: tuple[int, ...] | None = None,
-    embed: bool = True,
-    config: Config | None = None,
     watcher: Watcher | None = None,
 ) -> Imported:
     """Validate and store the catalogue of a folder, and make a finished run of the SIDs, beams and scores beside it.
 
     Equal files give the same run, and a stopped import goes on where it was. Nothing is trained.
-
-    Args:
-        folder, adapter, max_reject_share: as for `ingest`.
-        workspace: where catalogue and run are kept.
-        sizes: codes per level of the codebook; by default what lies between the smallest and the largest code seen.
-        embed: also embed titles with the frozen encoder, for the map and for the agreement of SIDs with near neighbours.
-        config: how to divide judged queries, evaluate and draw the map; the default preset's way by default.
-        watcher: is told of the stages.
 
     Raises DataError as `ingest` does, where there is nothing to audit, and where `sizes` does not fit the SIDs.
     """
@@ -79,15 +80,15 @@ def import_run(
     progress = watcher.start("read", "Reading and validating")
     read = ingest_audit(folder, workspace, adapter=adapter, max_reject_share=max_reject_share, progress=progress)
     watcher.finish(StageMark("read", round(time.perf_counter() - began, 3), peak_memory_mb(), False))
-    base = config or Config()
-    settings = dataclasses.replace(
+    base, sizes, embed = settings
+    config = dataclasses.replace(
         base, method=METHOD, preset=PRESET, quantizer=dataclasses.replace(base.quantizer, sizes=sizes)
     )
-    encoder = [ARITHMETIC, model_fingerprint(settings.encoder.model)] if embed else None
+    encoder = [ARITHMETIC, model_fingerprint(config.encoder.model)] if embed else None
     versions = {"import": VERSION, "files": read.files.fingerprint(), "encoder": encoder}
     given = read_given(read.catalogue, read.files)
     _check_sizes(given, sizes)
-    run = Run.create(workspace, read.catalogue.fingerprint, settings, versions, watcher)
+    run = Run.create(workspace, read.catalogue.fingerprint, config, versions, watcher)
     with run.lock():
         write_table(run.folder, "rejects", read.rejects)  # of these files: others may have the same accepted rows
         if not run.finished:
@@ -114,7 +115,10 @@ def _audit(run: Run, read: IngestedAudit, given: Given, *, embed: bool) -> None:
     taken = {"beams": given.beams_table, "scores": given.scores, "category_codes": owners}
     stage("take", "Taking over SIDs, beams, scores", lambda _: taken)
     measured = stage("evaluate", "Evaluating on judged queries", lambda _: tables.evaluation_tables(case))
-    vectors = encode(run, catalogue).items if embed and given.codes is not None else None
+    vectors = None
+    if embed and given.codes is not None:
+        own = catalogue.text_vectors().items
+        vectors = encode(run, catalogue).items if own is None else own
 
     def audited(progress: Progress) -> tables.Tables:
         with Answers(run.folder / "tables") as answers:

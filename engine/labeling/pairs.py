@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,48 +67,60 @@ def raw_judgments(workspace: Path, catalogue: Catalogue) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read ({error}); ingest the dataset again") from None
 
 
-def choose_pairs(
-    kind: str,
-    workspace: Path,
-    catalogue: Catalogue,
-    judgments: pd.DataFrame,
-    *,
-    split: str | None = None,
-    top: int = 20,
-    sources: str = "log,judged",
-    sample: int | None = None,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> pd.DataFrame:
-    """query_id, item_id of the pairs to judge, in an order that depends on `seed` alone.
+@dataclass(frozen=True)
+class Choice:
+    """Which pairs to judge, in an order that depends on `seed` alone. Raises ConfigError for what is not allowed."""
 
-    'judged': those of the human `judgments` (of one `split` where it is named), to measure agreement. 'retrieved': the
-    `top` first-stage candidates of every query of the comma-separated `sources`, less `reserved_pairs`, for new
-    labels. The first `sample` of the random order are taken, so that any beginning of the work is a fair sample and a
-    larger sample holds the smaller one. Raises ConfigError where no query is of these sources, or no pair is left.
+    kind: str = "judged"
+    """'judged': those that people judged, to measure agreement. 'retrieved': first-stage candidates, for new labels."""
+    split: str | None = None
+    """Of the judged pairs: train, valid or test."""
+    top: int = 20
+    """Candidates of a query."""
+    sources: str = "log,judged"
+    """Of the queries whose candidates are taken, separated by commas."""
+    sample: int | None = None
+    """Pairs taken: the first of the random order, so that any beginning of the work is a fair sample and a larger sample
+    holds the smaller one."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("judged", "retrieved") or not set(self.queries) <= set(QUERY_SOURCES):
+            raise ConfigError(
+                f"--pairs '{self.kind}' --queries '{self.sources}'; allowed: judged or retrieved, of {', '.join(QUERY_SOURCES)}"
+            )
+        if self.split not in (None, *SPLITS):
+            raise ConfigError(f"--split '{self.split}'; allowed: {', '.join(SPLITS)}")
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """The sources, one by one."""
+        return tuple(part.strip() for part in self.sources.split(",") if part.strip())
+
+
+def choose_pairs(
+    choice: Choice, workspace: Path, catalogue: Catalogue, judgments: pd.DataFrame, progress: Progress = silent
+) -> pd.DataFrame:
+    """query_id, item_id of the pairs to judge: of the human `judgments`, or retrieved ones less `reserved_pairs`.
+
+    Raises ConfigError where no query is of the sources, or no pair is left.
     """
-    wanted = tuple(part.strip() for part in sources.split(",") if part.strip())
-    if kind not in ("judged", "retrieved") or not set(wanted) <= set(QUERY_SOURCES):
-        raise ConfigError(
-            f"--pairs '{kind}' --queries '{sources}'; allowed: judged or retrieved, of {', '.join(QUERY_SOURCES)}"
-        )
-    if split not in (None, *SPLITS):
-        raise ConfigError(f"--split '{split}'; allowed: {', '.join(SPLITS)}")
-    if kind == "judged":
+    if choice.kind == "judged":
+        split = choice.split
         pairs = judgments if split is None else judgments[judgments["split"] == split]
         why = f"no human judgments{f' in split {split!r}' if split else ''}; judge retrieved pairs: --pairs retrieved"
     else:
         there = catalogue.queries["source"].value_counts()
-        if not set(wanted) & set(there.index):
+        if not set(choice.queries) & set(there.index):
             has = ", ".join(f"{n:,} {source}" for source, n in there.items()) or "none"
-            raise ConfigError(f"--queries '{sources}' names no query of the catalogue; by source, it has {has}")
-        pairs = retrieved_pairs(workspace, catalogue, top=top, sources=wanted, progress=progress)
+            raise ConfigError(f"--queries '{choice.sources}' names no query of the catalogue; by source, it has {has}")
+        pairs = retrieved_pairs(workspace, catalogue, top=choice.top, sources=choice.queries, progress=progress)
         reserved = reserved_pairs(pairs, judgments)
         pairs = pairs[~(reserved.judged | reserved.held_out)]
         why = "no retrieved pair whose label could train: people judged all these queries and none is stated as train"
     if pairs.empty:
         raise ConfigError(f"the catalogue has {why}")
-    order = np.random.default_rng(seed).permutation(len(pairs))[:sample]
+    order = np.random.default_rng(choice.seed).permutation(len(pairs))[: choice.sample]
     return pairs[["query_id", "item_id"]].iloc[order].reset_index(drop=True)
 
 
@@ -121,19 +135,21 @@ def retrieved_pairs(
 ) -> pd.DataFrame:
     """query_id, item_id: the first-stage candidates of every query whose source is among `sources`, best first."""
     from engine.encoders.cache import encode_cached
+    from engine.encoders.given import text_vectors
     from engine.relevance.lexical import LexicalIndex
     from engine.relevance.retrieval import FirstStage
     from engine.relevance.vectors import VectorIndex
 
     queries = catalogue.queries[catalogue.queries["source"].isin(sources)]
     settings, titles = encoder or EncoderConfig(), catalogue.items["title"].tolist()
-    # All queries are encoded, as training does, so that both use one cache.
-    x = encode_cached(
-        [*titles, *catalogue.queries["text"]], model=settings.model, max_tokens=settings.max_tokens,
-        batch=settings.batch, cache=workspace / "cache" / "embeddings", progress=progress,
+    encode = partial(
+        encode_cached, model=settings.model, max_tokens=settings.max_tokens, batch=settings.batch,
+        cache=workspace / "cache" / "embeddings", progress=progress,
     )  # fmt: skip
-    query_x = x[len(titles) :][catalogue.queries["source"].isin(sources).to_numpy()]
-    first_stage = FirstStage(VectorIndex(x[: len(titles)]), LexicalIndex(titles), top=top)
+    # All queries are encoded, as training does, so that both use one cache.
+    x = text_vectors(titles, catalogue.queries["text"].tolist(), catalogue.text_vectors(), encode)
+    query_x = x.queries[catalogue.queries["source"].isin(sources).to_numpy()]
+    first_stage = FirstStage(VectorIndex(x.items), LexicalIndex(titles), top=top)
     found = first_stage.candidates(query_x, queries["text"].tolist(), progress=progress)
     return pd.DataFrame(
         {
@@ -180,25 +196,16 @@ def read_ratings(path: Path, catalogue: Catalogue | None = None) -> pd.DataFrame
     if "rater" in table and "grade" in table:
         long = table.rename(columns={query: "query", item: "item_id"})[["query", "item_id", "rater", "grade"]]
     else:
-        long = (
-            table[[query, item, *columns]]
-            .melt([query, item], columns, "rater", "grade")
-            .set_axis(["query", "item_id", "rater", "grade"], axis=1)
-        )
+        long = table[[query, item, *columns]].melt([query, item], columns, "rater", "grade")
+        long.columns = ["query", "item_id", "rater", "grade"]
         long["rater"] = long["rater"].str.removesuffix("_rating")
-    long = long[(long["grade"].str.strip() != "") & (long["rater"].str.strip() != "")]
+    long = long[(long["grade"].str.strip() != "") & (long["rater"].str.strip() != "")].reset_index(drop=True)
     grade = pd.to_numeric(long["grade"], errors="coerce")
     if grade.isna().any():
         raise DataError(f"{path.name}: '{long['grade'][grade.isna()].iloc[0]}' is no grade; grades are numbers")
     ids = long["query"] if query == "query_id" else long["query"].map(normalise_query)
     if catalogue is not None and query == "query":
-        known = dict(
-            zip(catalogue.queries["text"].map(normalise_query)[::-1], catalogue.queries["query_id"][::-1], strict=True)
-        )
-        ids = ids.map(lambda text: known.get(text, text))
-    return pd.DataFrame(
-        {
-            "query_id": ids.to_numpy(), "item_id": long["item_id"].to_numpy(), "rater": long["rater"].to_numpy(),
-            "grade": grade.to_numpy(dtype=np.float64),
-        }
-    )  # fmt: skip
+        texts = catalogue.queries["text"].map(normalise_query)
+        known = catalogue.queries["query_id"].set_axis(texts)[lambda ids: ~ids.index.duplicated()]
+        ids = ids.map(known).fillna(ids)
+    return long.assign(query_id=ids, grade=grade.astype(np.float64))[["query_id", "item_id", "rater", "grade"]]

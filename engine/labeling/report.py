@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,24 +94,15 @@ def report(
     The ceiling is taken on the pairs that the judge answered where they are enough, so that both rows speak of the
     same pairs; on all rated pairs otherwise.
     """
-    keys = ["query_id", "item_id"]
-    answered = answers.usable()[[*keys, "grade"]]
-    both = answered.merge(judgments[[*keys, "grade", "source"]], on=keys, suffixes=("_judge", ""))
-    ceiling_of = partial(human_ceiling, grades=prompt.scale, relevant_grade=relevant_grade, seed=seed)
-    agreement = None
-    if len(both):
-        agreement = measure_agreement(
-            both["grade_judge"].to_numpy(),
-            both["grade"].to_numpy(),
-            both["query_id"].to_numpy(),
-            grades=prompt.scale,
-            relevant_grade=relevant_grade,
-            seed=seed,
-        )
-    ceiling = ceiling_of(ratings.merge(answered[keys], on=keys))
+    answered = answers.usable()[[*_PAIR, "grade"]]
+    both = answered.merge(judgments[[*_PAIR, "grade", "source"]], on=_PAIR, suffixes=("_judge", ""))
+    scale: dict[str, Any] = {"grades": prompt.scale, "relevant_grade": relevant_grade, "seed": seed}
+    columns = (both[name].to_numpy() for name in ("grade_judge", "grade", "query_id"))
+    agreement = measure_agreement(*columns, **scale) if len(both) else None
+    ceiling = human_ceiling(ratings.merge(answered[_PAIR], on=_PAIR), **scale)
     on_answered = bool(_listed(ceiling))
     if not on_answered:
-        ceiling = ceiling_of(ratings)
+        ceiling = human_ceiling(ratings, **scale)
     sources = both["source"].value_counts().sort_index()
     return Report(agreement, ceiling, {str(k): int(v) for k, v in sources.items()}, on_answered)
 
@@ -120,8 +110,8 @@ def report(
 def write_agreement(folder: Path, found: Report, answers: Answers) -> Path:
     """`agreement.json` beside the answers: the numbers, on what, when, and of which judge."""
     assert found.agreement is not None
-    usable = answers.usable().sort_values(["query_id", "item_id"])
-    content = usable[["query_id", "item_id", "grade"]].to_csv(index=False).encode("utf-8", "surrogatepass")
+    usable = answers.usable().sort_values(_PAIR)
+    content = usable[[*_PAIR, "grade"]].to_csv(index=False).encode("utf-8", "surrogatepass")
     judge = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     stated = {
         "judge": judge,
@@ -141,35 +131,37 @@ def write_agreement(folder: Path, found: Report, answers: Answers) -> Path:
     return path
 
 
+class Terms(NamedTuple):
+    """On which labels are written."""
+
+    fewest: int = FEWEST_HUMAN_PAIRS
+    """Human pairs that agreement must rest on."""
+    force: str | None = None
+    """The reason for doing without that agreement; it is written into the mark."""
+    with_human: bool = False
+    """Write the catalogue's own judgments first, earlier labels of pairs not judged anew among them, so that the file
+    replaces the dataset's."""
+
+
 def export(
-    folder: Path,
-    target: Path,
-    workspace: Path,
-    catalogue: Catalogue,
-    answers: Answers,
-    *,
-    fewest: int = FEWEST_HUMAN_PAIRS,
-    force: str | None = None,
-    with_human: bool = False,
-) -> Exported:
+    folder: Path, target: Path, workspace: Path, catalogue: Catalogue, answers: Answers, terms: Terms = Terms()  # noqa: B008
+) -> Exported:  # fmt: skip
     """The judge's labels as a judgments file of the contract (CSV), with `<target>.agreement.json` beside it.
 
     Left out are pairs that people judged (their grade stays theirs alone) and all pairs of queries that people judged
-    and that are not stated to be for training: a label of a model must not decide a test. `with_human` writes the
-    catalogue's own judgments first, earlier labels of pairs not judged anew among them, so that the file replaces the
-    dataset's. Synthetic queries with labels are listed in `<stem of target>.new_queries.csv` beside it (query_id,text).
+    and that are not stated to be for training: a label of a model must not decide a test. Synthetic queries with labels
+    are listed in `<stem of target>.new_queries.csv` beside it (query_id,text).
 
-    Raises ConfigError unless agreement was measured on `fewest` human pairs or more and is better than chance; `force`
-    is the reason for doing without, and is written into the mark. Also where `target` may hold judgments of people
-    and `with_human` is off.
+    Raises ConfigError unless agreement was measured on enough human pairs and is better than chance, or a reason for
+    doing without is given. Also where `target` may hold judgments of people and they are not written again.
     """
     path = folder / AGREEMENT
     measured: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    objection = _objection(measured, fewest)
-    if objection and not (force or "").strip():
+    objection = _objection(measured, terms.fewest)
+    if objection and not (terms.force or "").strip():
         raise ConfigError(f"{objection}, or state why its labels are wanted all the same: --force 'the reason'")
     mark = target.with_name(f"{target.name}.agreement.json")
-    if not with_human and target.exists() and _people_wrote(mark):
+    if not terms.with_human and target.exists() and _people_wrote(mark):
         raise ConfigError(
             f"{target} exists and may hold judgments of people: export to another file, or have the catalogue's own "
             f"judgments written with the labels (--with-human)"
@@ -178,18 +170,12 @@ def export(
     reserved = reserved_pairs(labels, human_judgments(workspace, catalogue))
     kept = labels[~(reserved.judged | reserved.held_out)]
     judge = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    rows = kept[[*_PAIR, "grade"]].assign(source=LLM, rater=judge["model"], split="train")
+    own = raw_judgments(workspace, catalogue)
+    anew = pd.MultiIndex.from_frame(own[_PAIR]).isin(pd.MultiIndex.from_frame(rows[_PAIR]))
+    own = own[terms.with_human & ((own["source"] != LLM) | ~anew)]
+    human = int((own["source"] != LLM).sum())
     queries = catalogue.queries.set_index("query_id")
-    rows = kept[["query_id", "item_id", "grade"]].assign(source=LLM, rater=judge["model"], split="train")
-    human = earlier = 0
-    if with_human:
-        own = raw_judgments(workspace, catalogue)
-        anew = pd.MultiIndex.from_frame(own[_PAIR]).isin(pd.MultiIndex.from_frame(rows[_PAIR]))
-        own = own[(own["source"] != LLM) | ~anew]
-        human = int((own["source"] != LLM).sum())
-        earlier = len(own) - human
-        rows = pd.concat([own, rows], ignore_index=True)
-    rows = rows.assign(query=rows["query_id"].map(queries["text"]))
-    rows["grade"] = rows["grade"].map("{:g}".format)
     new = queries.loc[kept["query_id"].unique(), ["text", "source"]].query("source == @SYNTHETIC")
     done = Exported(
         file=target.name,
@@ -197,16 +183,23 @@ def export(
         held_out=int(reserved.held_out.sum()),
         already_judged=int(reserved.judged.sum()),
         human=human,
-        earlier=earlier,
+        earlier=len(own) - human,
         new_queries=len(new),
     )
-    stated = {**done._asdict(), "objection": objection, "reason": force if objection else None, "measured": measured}
+    stated = {
+        **done._asdict(),
+        "objection": objection,
+        "reason": terms.force if objection else None,
+        "measured": measured,
+    }
     target.parent.mkdir(parents=True, exist_ok=True)
     # First of all, so that labels never stand without it.
     write_text(mark, json.dumps(stated, ensure_ascii=False, indent=1))
+    rows = pd.concat([own, rows], ignore_index=True) if len(own) else rows
+    rows = rows.assign(query=rows["query_id"].map(queries["text"]), grade=rows["grade"].map("{:g}".format))
     write_text(target, rows[_COLUMNS].to_csv(index=False, lineterminator="\n"))
     if len(new):
-        text = new[["text"]].reset_index().to_csv(index=False, lineterminator="\n")
+        text = new[["text"]].to_csv(lineterminator="\n")
         write_text(target.with_name(f"{target.stem}{NEW_QUERIES}"), text)
     return done
 

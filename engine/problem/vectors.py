@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from engine.datasets.contract import Catalogue
 from engine.encoders.cache import encode_cached
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
+from engine.encoders.given import text_vectors
+from engine.errors import DataError
 from engine.progress import Progress
 from engine.runs import Run, load_arrays, save_arrays
 
@@ -29,20 +32,29 @@ class Vectors(NamedTuple):
 
 
 def encode(run: Run, catalogue: Catalogue) -> Vectors:
-    """Text embeddings of items and queries (cached by content), image embeddings as given."""
+    """Text embeddings of items and queries, the catalogue's own or else encoded (cached by content); images' as given.
+
+    Raises DataError where the catalogue's own do not go with the run's encoder or with dynamic encoding.
+    """
     settings = run.config.encoder
+    if catalogue.given_text and run.config.quantizer.dynamic_steps:
+        raise DataError(
+            f"Catalogue '{catalogue.settings.name}' brings its own vectors (text_embedding), and dynamic encoding would "
+            "train another encoder than theirs; set quantizer.dynamic_steps=0, or leave that column out."
+        )
 
     def body(folder: Path, progress: Progress) -> None:
-        texts = [*catalogue.items["title"], *catalogue.queries["text"]]
-        x = encode_cached(
-            texts,
+        encode_texts = partial(
+            encode_cached,
             model=settings.model,
             max_tokens=settings.max_tokens,
             batch=settings.batch,
             cache=run.workspace / "cache" / "embeddings",
             progress=progress,
         )
-        save_arrays(folder / "text.safetensors", items=x[: len(catalogue.items)], queries=x[len(catalogue.items) :])
+        titles, queries = catalogue.items["title"].tolist(), catalogue.queries["text"].tolist()
+        made = text_vectors(titles, queries, catalogue.text_vectors(), encode_texts)
+        save_arrays(folder / "text.safetensors", **made._asdict())
 
     return _vectors(run.shared("vectors", "Encoding titles and queries", encoder_key(run), body), catalogue)
 
@@ -58,18 +70,5 @@ def encoder_key(run: Run) -> tuple[object, ...]:
 
 
 def _vectors(folder: Path, catalogue: Catalogue) -> Vectors:
-    text = load_arrays(folder / "text.safetensors")
-    images = (catalogue.items["image_embedding"], catalogue.queries["image_space_embedding"])
-    return Vectors(text["items"], text["queries"], *(image_matrix(column.tolist()) for column in images))
-
-
-def image_matrix(column: list | np.ndarray) -> np.ndarray | None:
-    """A column of embeddings as (N, M) float32, L2-normalised, NaN rows where absent; None where all are."""
-    present = [value for value in column if value is not None]
-    if not present:
-        return None
-    matrix = np.full((len(column), len(present[0])), np.nan, dtype=np.float32)
-    for position, value in enumerate(column):
-        if value is not None:
-            matrix[position] = value
-    return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+    text, images = load_arrays(folder / "text.safetensors"), catalogue.image_vectors()
+    return Vectors(text["items"], text["queries"], images.items, images.queries)

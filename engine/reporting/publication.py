@@ -31,7 +31,8 @@ def finish(run: Run, catalogue: Catalogue, division: Division, learned: Learned 
         "sizes": list(learned.sizes) if learned else None,
         "evaluation": division.split.mode,
         "n_stacks": len(division.seen),
-        "notes": _notes(catalogue, division, learned),
+        "given_text": catalogue.given_text and catalogue.given_text._asdict(),
+        "notes": _notes(run.config, catalogue, division, learned),
     }
     _write_run(run, manifest, division, learned)
     run.finish(manifest)
@@ -131,7 +132,7 @@ def _histories(run: Run) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True)[["stage", "step", "name", "value"]]
 
 
-def _notes(catalogue: Catalogue, division: Division, learned: Learned | None) -> list[str]:
+def _notes(config: Config, catalogue: Catalogue, division: Division, learned: Learned | None) -> list[str]:
     """What a reader of any figure of this run should know."""
     settings, split = catalogue.settings, division.split
     notes = []
@@ -140,6 +141,14 @@ def _notes(catalogue: Catalogue, division: Division, learned: Learned | None) ->
     if synthetic:
         log = f"The search log has {counted(logged, 'query', 'queries')} only" if logged else "There is no search log"
         notes.append(f"{log}: {synthetic:,} synthetic queries were made from item fields to train the generator.")
+    if given := catalogue.given_text:
+        encoded = len(catalogue.queries) - given.queries
+        rest = (
+            f"; {counted(encoded, 'query', 'queries')} without one encoded with {config.encoder.model}"
+            if encoded
+            else ""
+        )
+        notes.append(f"Text vectors of {given.width} numbers came with the data{rest}.")
     if settings.derived:
         notes.append(f"Derived, not part of the source: {', '.join(settings.derived)}.")
     if settings.simulated:

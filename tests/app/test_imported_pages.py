@@ -29,12 +29,13 @@ FILES = {
 def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     from engine import pipeline
     from engine.config import preset
-    from engine.importing.run import import_run
+    from engine.importing.run import ImportSettings, import_run
 
     folder = tmp_path_factory.mktemp("imported")
     config = preset("tiny")
     config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, exposure_resamples=200))
-    made = import_run(write_files(folder / "files", **FILES[request.param]), folder / "ws", embed=False, config=config)
+    files = write_files(folder / "files", **FILES[request.param])
+    made = import_run(files, folder / "ws", ImportSettings(config, embed=False))
     pipeline.publish(folder / "ws", [made.run.run_id])
     return request.param, folder / "ws"
 

@@ -24,7 +24,7 @@ from engine.labeling.agreement import Agreement, Interval, cohen_kappa, human_ce
 from engine.labeling.answers import judge_folder, read_answers, write_settings
 from engine.labeling.endpoint import EndpointSettings
 from engine.labeling.judge import make_plan, run_plan
-from engine.labeling.pairs import PairTexts, choose_pairs, human_judgments, read_ratings
+from engine.labeling.pairs import Choice, PairTexts, choose_pairs, human_judgments, read_ratings
 from engine.labeling.prompt import Prompt
 from engine.labeling.report import report
 from tests.engine.judge_server import Asked, JudgeServer, Said, graded
@@ -60,7 +60,7 @@ def main() -> None:
         clear = ~pd.Series(shown).duplicated(keep=False).to_numpy()
         grade = dict(zip(shown, people["grade"].astype(int), strict=True))
         people = people[clear]
-        pairs = choose_pairs("judged", workspace, catalogue, people, sample=arguments.sample, seed=0)
+        pairs = choose_pairs(Choice(sample=arguments.sample), workspace, catalogue, people)
         truth = pairs.merge(people, on=["query_id", "item_id"])["grade"].astype(int).to_numpy()
         for share in NOISE:
             said = noisy(grade, [prompt.messages(texts.of(q, i))[1]["content"] for q, i in pairs.itertuples(index=False)], share)  # fmt: skip

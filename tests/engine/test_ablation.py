@@ -26,8 +26,7 @@ from engine.config import METHODS, override, preset
 from engine.errors import ConfigError, RunError
 from engine.evaluation.bootstrap import Estimate, mean_estimate, mean_over_redrawn_runs, resample_queries
 from engine.evaluation.significance import holm
-from engine.runs import Run, newest_ablation, write_table
-from engine.stages.artefacts import save_arrays
+from engine.runs import Run, newest_ablation, save_arrays, write_table
 from tests.conftest import ROOT, Trained
 
 VERSIONS = {"rank": 1}

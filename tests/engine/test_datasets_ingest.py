@@ -18,7 +18,7 @@ import pytest
 from pandas import DataFrame
 from pandas.testing import assert_frame_equal
 
-from engine.datasets.contract import TABLES
+from engine.datasets.contract import TABLES, plain_columns
 from engine.datasets.ingest import ingest, list_catalogues, load, validate
 from engine.errors import DataError
 
@@ -50,7 +50,7 @@ def test_sample_is_clean_and_whole(tmp_path: Path) -> None:
     assert catalogue.judgments["n_raters"].max() == 2
     assert set(catalogue.interactions["source"]) == {"log", "synthetic"}
     for name in TABLE_NAMES:
-        assert list(getattr(catalogue, name).columns) == TABLES[name].names
+        assert list(getattr(catalogue, name).columns) == plain_columns(name)
 
 
 def converted(source: Path, target: Path, suffix: str) -> Path:
@@ -261,7 +261,10 @@ def test_embeddings_in_text_and_in_lists_are_one_content(tmp_path: Path) -> None
         else:
             rows.assign(image_embedding=[*vectors]).to_parquet(folder / "items.parquet")
         catalogue = ingest(folder, tmp_path / "ws").catalogue
-        np.testing.assert_array_equal(np.stack(catalogue.items["image_embedding"].to_list()), vectors)
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        np.testing.assert_array_equal(catalogue.image_vectors().items, unit)
+        stored = pq.read_table(catalogue.folder / "items.parquet")["image_embedding"].to_pylist()
+        np.testing.assert_array_equal(np.array(stored, np.float32), vectors)
         names.append(catalogue.fingerprint)
     assert names[0] == names[1]
 

@@ -20,7 +20,7 @@ from engine.datasets.audit_files import BadSid, parse_sid
 from engine.datasets.ingest import ingest, ingest_audit
 from engine.errors import DataError
 from engine.importing import tables
-from engine.importing.run import Imported, import_run
+from engine.importing.run import Imported, ImportSettings, import_run
 from engine.runs import StageMark, Watcher, list_runs
 from engine.store.snapshot import open_snapshot
 from tests.conftest import Trained
@@ -48,7 +48,8 @@ def shop(folder: Path, **files: str | None) -> Path:
 
 
 def imported(folder: Path, workspace: Path, **options: Any) -> Imported:
-    return import_run(folder, workspace, embed=False, config=config(), **options)
+    settings = ImportSettings(config(), options.pop("sizes", None), embed=False)
+    return import_run(folder, workspace, settings, **options)
 
 
 def table(made: Imported, name: str) -> DataFrame:
@@ -407,7 +408,7 @@ def test_equal_files_are_one_run_and_a_stopped_import_goes_on(tmp_path: Path) ->
 
 def test_the_map_and_the_neighbours_come_from_titles(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "files", beams=False, scores=False)
-    made = import_run(folder, tmp_path / "ws", config=config())
+    made = import_run(folder, tmp_path / "ws", ImportSettings(config()))
     assert len(table(made, "projection")) == 80
     assert "neighbour_agreement" in set(table(made, "health")["metric"])
     assert any("embeddings of titles" in note for note in json.loads(table(made, "runs")["notes"][0]))
@@ -445,7 +446,7 @@ def test_a_run_of_ours_exported_and_imported_is_audited_the_same(
     retrieved = ours["scores"].query("retrieved").sort_values(["query_id", "first_stage_rank"])
     retrieved[["query_id", "item_id", "score", "score_without_sid"]].to_csv(folder / "scores.csv", index=False)
     sizes = tuple(int(size) for size in ours["runs"]["sizes"][0])
-    made = import_run(folder, tmp_path / "ws", sizes=sizes, embed=False, config=preset("tiny"))
+    made = import_run(folder, tmp_path / "ws", ImportSettings(preset("tiny"), sizes, embed=False))
     assert made.run.fingerprint == trained.fingerprint
     theirs = {path.stem: pd.read_parquet(path) for path in (made.run.folder / "tables").glob("*.parquet")}
     match = ["query_id", "item_id", "match_level", "beam_rank", "matched_prefix", "rank", "rank_without_sid"]

@@ -29,9 +29,9 @@ from engine.labeling.agreement import POOLED, cohen_kappa, human_ceiling, measur
 from engine.labeling.answers import ANSWERS, AnswerStore, judge_folder, read_answers, write_settings
 from engine.labeling.endpoint import Endpoint, EndpointError, EndpointSettings, Refused, Unreachable
 from engine.labeling.judge import Plan, Prices, Tally, make_plan, run_plan
-from engine.labeling.pairs import PairTexts, choose_pairs, human_judgments, individual_ratings, read_ratings
+from engine.labeling.pairs import Choice, PairTexts, choose_pairs, human_judgments, individual_ratings, read_ratings
 from engine.labeling.prompt import MalformedAnswer, Prompt, Shown
-from engine.labeling.report import Exported, export, report, write_agreement
+from engine.labeling.report import Exported, Terms, export, report, write_agreement
 from engine.runs import write_text
 from tests.conftest import ROOT
 from tests.engine.judge_server import Asked, JudgeServer, Said, failing, graded
@@ -71,7 +71,7 @@ class Sample:
         self.grade = {(s.query, s.title): g for s, g in zip(shown, self.people["grade"], strict=True)}
 
     def pairs(self, kind: str = "judged", **how: Any) -> pd.DataFrame:
-        return choose_pairs(kind, self.workspace, self.catalogue, self.people, **how)
+        return choose_pairs(Choice(kind, **how), self.workspace, self.catalogue, self.people)
 
     def run(self, server: JudgeServer, pairs: pd.DataFrame | None = None, **changes: Any) -> tuple[Tally, Path]:
         how = {k: changes.pop(k) for k in ("limit", "retry_failed", "prices") if k in changes}
@@ -613,7 +613,7 @@ def test_labels_of_retrieved_pairs_go_through_ingest(sample: Sample, tmp_path: P
         how = (folder, target, sample.workspace, sample.catalogue)
         with pytest.raises(ConfigError, match="on 0 human pairs"):
             export(*how, read_answers(folder))
-        forced = export(*how, read_answers(folder), force="a rehearsal")
+        forced = export(*how, read_answers(folder), Terms(force="a rehearsal"))
         mark = json.loads(target.with_name("judgments.csv.agreement.json").read_text(encoding="utf-8"))
         assert "on 0 human pairs" in mark["objection"]
         assert (mark["reason"], mark["measured"]) == ("a rehearsal", None)
@@ -622,7 +622,7 @@ def test_labels_of_retrieved_pairs_go_through_ingest(sample: Sample, tmp_path: P
     ratings = individual_ratings(sample.workspace, sample.catalogue)
     found = report(answers, sample.people, ratings, PROMPT, relevant_grade=2)
     write_agreement(folder, found, answers)
-    done = export(*how, answers, with_human=True)
+    done = export(*how, answers, Terms(with_human=True))
     assert done.labels == forced.labels == len(pairs)
     assert done.already_judged == len(sample.people)
     mark = json.loads(target.with_name("judgments.csv.agreement.json").read_text(encoding="utf-8"))
@@ -655,9 +655,8 @@ class Labelled(NamedTuple):
 
     def export(self, target: Path, *, with_human: bool = False) -> Exported:
         answers = read_answers(self.folder)
-        return export(
-            self.folder, target, self.workspace, self.catalogue, answers, force="a test", with_human=with_human
-        )
+        terms = Terms(force="a test", with_human=with_human)
+        return export(self.folder, target, self.workspace, self.catalogue, answers, terms)
 
 
 @pytest.fixture
@@ -726,7 +725,7 @@ def test_labels_no_better_than_chance_are_refused(sample: Sample, tmp_path: Path
     with pytest.raises(ConfigError, match="no better than chance"):
         export(folder, tmp_path / "judgments.csv", sample.workspace, sample.catalogue, answers)
     with pytest.raises(ConfigError, match="no better than chance"):  # a blank is no reason
-        export(folder, tmp_path / "judgments.csv", sample.workspace, sample.catalogue, answers, force=" ")
+        export(folder, tmp_path / "judgments.csv", sample.workspace, sample.catalogue, answers, Terms(force=" "))
     assert not (tmp_path / "judgments.csv").exists()
 
 
@@ -742,7 +741,7 @@ def test_generated_truth_is_no_person(tmp_path: Path) -> None:
         chosen = settings(server)
         target = judge_folder(tmp_path / "w", catalogue.fingerprint, PROMPT, chosen)
         write_settings(target, catalogue.fingerprint, PROMPT, chosen)
-        pairs = choose_pairs("judged", tmp_path / "w", catalogue, people)
+        pairs = choose_pairs(Choice("judged"), tmp_path / "w", catalogue, people)
         run_plan(make_plan(pairs, texts, PROMPT, read_answers(target)), texts, PROMPT, chosen, target)
     answers = read_answers(target)
     found = report(answers, people, individual_ratings(tmp_path / "w", catalogue), PROMPT, relevant_grade=2)

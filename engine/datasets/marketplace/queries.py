@@ -25,18 +25,8 @@ ATTEMPTS = 12  # draws per wanted query; texts must be unlike
 OPENERS = ("", "", "", "", "best ", "cheap ", "good ", "affordable ")
 CLOSERS = ("", "", "", "", " for sale", " online", " deals", " reviews")
 VERNACULAR_OPENERS = ("", "", "", "", "best ", "cheap ")
-VERNACULAR_CLOSERS = (
-    "",
-    "",
-    "",
-    " ideas",
-    " recommendations",
-    " on a budget",
-    " please",
-    " asap",
-    " what to buy",
-    " help",
-)
+VERNACULAR_CLOSERS = ("", "", "", " ideas", " recommendations", " on a budget", " please", " asap", " what to buy",
+                      " help")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,94 +14,24 @@ from engine.progress import Progress, silent
 
 BLOCK = 50_000  # offers written at a time
 STUFFING = (
-    "Free Shipping",
-    "Best Quality",
-    "Hot Sale",
-    "New Arrival",
-    "Great Gift Idea",
-    "Top Rated",
-    "Limited Stock",
-    "for Men Women Kids",
-    "Home Kitchen Office",
-    "Premium",
-    "100% Satisfaction",
-    "Fast Dispatch",
-)
+    "Free Shipping", "Best Quality", "Hot Sale", "New Arrival", "Great Gift Idea", "Top Rated", "Limited Stock",
+    "for Men Women Kids", "Home Kitchen Office", "Premium", "100% Satisfaction", "Fast Dispatch",
+)  # fmt: skip
 ABBREVIATIONS = {
-    "stainless steel": "SS",
-    "black": "blk",
-    "white": "wht",
-    "pack of": "pk",
-    "waterproof": "wtrprf",
-    "rechargeable": "rechrg",
-    "adjustable": "adj",
-    "inch": "in",
-    "professional": "pro",
-    "wireless": "wless",
-    "large": "lg",
-    "portable": "port.",
-    "with": "w/",
-    "polyester": "poly",
-    "aluminum": "alu",
-    "sterling silver": "925",
-    "gold plated": "GP",
-    "months": "mo",
-    "cordless": "c/less",
-}
+    "stainless steel": "SS", "black": "blk", "white": "wht", "pack of": "pk", "waterproof": "wtrprf",
+    "rechargeable": "rechrg", "adjustable": "adj", "inch": "in", "professional": "pro", "wireless": "wless",
+    "large": "lg", "portable": "port.", "with": "w/", "polyester": "poly", "aluminum": "alu",
+    "sterling silver": "925", "gold plated": "GP", "months": "mo", "cordless": "c/less",
+}  # fmt: skip
 FIRST_WORDS = [
-    "Harbor",
-    "North",
-    "Urban",
-    "Golden",
-    "Blue",
-    "Maple",
-    "Summit",
-    "Prairie",
-    "Corner",
-    "Union",
-    "Bright",
-    "Silver",
-    "Cedar",
-    "Coastal",
-    "Grand",
-    "Little",
-    "Metro",
-    "Royal",
-    "Sunny",
-    "Velvet",
-    "Willow",
-    "Iron",
-    "Bargain",
-    "Daily",
-    "Prime",
-    "Everyday",
-    "Family",
-    "Clever",
-    "Honest",
-    "Happy",
-]
+    "Harbor", "North", "Urban", "Golden", "Blue", "Maple", "Summit", "Prairie", "Corner", "Union", "Bright",
+    "Silver", "Cedar", "Coastal", "Grand", "Little", "Metro", "Royal", "Sunny", "Velvet", "Willow", "Iron",
+    "Bargain", "Daily", "Prime", "Everyday", "Family", "Clever", "Honest", "Happy",
+]  # fmt: skip
 SECOND_WORDS = [
-    "Trading",
-    "Outlet",
-    "Goods",
-    "Market",
-    "Supply Co",
-    "Direct",
-    "Emporium",
-    "Warehouse",
-    "Store",
-    "Depot",
-    "Merchants",
-    "Bazaar",
-    "Shop",
-    "Wholesale",
-    "& Sons",
-    "Collective",
-    "Imports",
-    "Retail",
-    "Deals",
-    "House",
-]
+    "Trading", "Outlet", "Goods", "Market", "Supply Co", "Direct", "Emporium", "Warehouse", "Store", "Depot",
+    "Merchants", "Bazaar", "Shop", "Wholesale", "& Sons", "Collective", "Imports", "Retail", "Deals", "House",
+]  # fmt: skip
 
 
 class Styles(NamedTuple):
@@ -148,24 +78,9 @@ def misspell(word: str, place: float, how: float) -> str:
 
 
 ACRONYMS = {
-    "tv",
-    "led",
-    "usb",
-    "uv",
-    "gps",
-    "rgb",
-    "ssd",
-    "dslr",
-    "oled",
-    "qled",
-    "hdmi",
-    "bpa",
-    "spf",
-    "rfid",
-    "tsa",
-    "aa",
-    "rc",
-}
+    "tv", "led", "usb", "uv", "gps", "rgb", "ssd", "dslr", "oled", "qled", "hdmi", "bpa", "spf", "rfid", "tsa",
+    "aa", "rc",
+}  # fmt: skip
 UNITS = {"cm", "ml", "mm", "kg", "m", "inch", "months", "sheets", "of", "with", "and", "by", "for"}
 
 

@@ -92,7 +92,7 @@ def _write_items(folder: Path, taxonomy: Taxonomy, items: Items, seed: int, prog
         listed = LOG_BEGINS - pd.to_timedelta(items.age_days[at], unit="D")
         table = pa.table(
             {
-                "item_id": [f"M{row:07d}" for row in block.rows],
+                "item_id": _ids("M%07d", block.rows),
                 "title": block.title,
                 "category": [taxonomy.leaves[leaf].path for leaf in items.leaf[at]],
                 "seller": [names[seller] for seller in items.seller[at]],
@@ -129,9 +129,9 @@ oracle_auc = {oracle_auc:.4f}
 """
 
 
-def _write(folder: Path, name: str, table: pa.Table) -> None:
+def _write(folder: Path, name: str, **columns: object) -> None:
     partial = folder / f".{name}.tmp"
-    pq.write_table(table, partial, compression="zstd")
+    pq.write_table(pa.table(columns), partial, compression="zstd")
     partial.replace(folder / name)
 
 
@@ -154,11 +154,12 @@ def write_marketplace(folder: Path, *, n_items: int = 6000, seed: int = 0, progr
     intents = write_queries(taxonomy, items, sizes.logged + round((1 - SEEN) * sizes.judged), seed)
     rng = np.random.default_rng([seed, 5])
     roles = _roles(intents, sizes, rng)
+    _write_queries(folder, intents, roles, Directions(taxonomy, seed))
     progress(25, 100)
 
     legacy = legacy_search(titles, items.popularity, intents.text, part(25, 50))
     sessions = np.where(roles.logged, roles.frequency, 0.0).astype(np.int64)
-    log = clicks.simulate(taxonomy, items, intents, legacy, sessions, rng)
+    _write_log(folder, clicks.simulate(taxonomy, items, intents, legacy, sessions, rng))
     progress(65, 100)
 
     rows = np.flatnonzero(roles.judged)
@@ -167,61 +168,54 @@ def write_marketplace(folder: Path, *, n_items: int = 6000, seed: int = 0, progr
     pairs = judgments.judge(taxonomy, items, judged, legacy[rows], dense, seed)
     by_leaf = len(rows) >= 20 * len(taxonomy.leaves)
     leaf = judged.leaves[:, 0]
-    split = judgments.split(leaf if by_leaf else taxonomy.department[leaf], rng)
+    split = judgments.split(leaf if by_leaf else taxonomy.department[leaf], rng)[pairs.query]
     progress(90, 100)
 
-    query_id = np.array([f"q{k:06d}" for k in range(len(intents))], dtype=object)
-    item_id = np.array([f"M{k:07d}" for k in range(len(items))], dtype=object)
-    _write(
-        folder,
-        "queries.parquet",
-        pa.table(
-            {
-                "query_id": query_id,
-                "text": intents.text,
-                "frequency": roles.frequency,
-                "kind": [KINDS[k] for k in intents.kind],
-                "image_space_embedding": pa.array(
-                    Directions(taxonomy, seed).of_queries(intents), pa.list_(pa.float32())
-                ),
-            }
-        ),
-    )
-    _write(
-        folder,
-        "interactions.parquet",
-        pa.table(
-            {
-                "query_id": query_id[log.query],
-                "item_id": item_id[log.item],
-                "impressions": log.impressions,
-                "clicks": log.clicks,
-                "purchases": log.purchases,
-                "position": log.position,
-                "date": pa.array(
-                    (LOG_BEGINS + pd.to_timedelta(log.week * 7, unit="D")).to_numpy(dtype="datetime64[D]")
-                ),
-            }
-        ),
-    )
     _write(
         folder,
         "judgments.parquet",
-        pa.table(
-            {
-                "query_id": query_id[rows][pairs.query],
-                "item_id": item_id[pairs.item],
-                "grade": pairs.grade.astype(np.float64),
-                "source": ["synthetic"] * len(pairs.query),
-                "split": split[pairs.query],
-            }
-        ),
+        query_id=_ids("q%06d", rows[pairs.query]),
+        item_id=_ids("M%07d", pairs.item),
+        grade=pairs.grade.astype(np.float64),
+        source=["synthetic"] * len(split),
+        split=split,
     )
-    test = split[pairs.query] == "test"
     pooled = "" if by_leaf else " Judged queries are too few for every leaf: they are balanced over departments."
+    test = split == "test"
     settings = _settings(_auc(pairs.utility[test], pairs.grade[test] >= 2), n_items, seed, pooled)
     (folder / "dataset.toml").write_text(settings, encoding="utf-8")
     progress(100, 100)
+
+
+def _write_queries(folder: Path, intents: Intents, roles: _Roles, directions: Directions) -> None:
+    _write(
+        folder,
+        "queries.parquet",
+        query_id=_ids("q%06d", np.arange(len(intents))),
+        text=intents.text,
+        frequency=roles.frequency,
+        kind=[KINDS[k] for k in intents.kind],
+        image_space_embedding=pa.array(directions.of_queries(intents), pa.list_(pa.float32())),
+    )
+
+
+def _write_log(folder: Path, log: clicks.Log) -> None:
+    dates = LOG_BEGINS + pd.to_timedelta(log.week * 7, unit="D")
+    _write(
+        folder,
+        "interactions.parquet",
+        query_id=_ids("q%06d", log.query),
+        item_id=_ids("M%07d", log.item),
+        impressions=log.impressions,
+        clicks=log.clicks,
+        purchases=log.purchases,
+        position=log.position,
+        date=pa.array(dates.to_numpy(dtype="datetime64[D]")),
+    )
+
+
+def _ids(form: str, positions: np.ndarray | range) -> list[str]:
+    return [form % position for position in positions]
 
 
 def _auc(score: np.ndarray, relevant: np.ndarray) -> float:
