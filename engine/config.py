@@ -199,7 +199,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RankerConfig:
-    """The rankers. Both are trained and reported in every run; `kind` says which one serves."""
+    """The rankers. Both kinds are trained and reported in every run; `kind` says which one serves."""
 
     kind: str = "boosted"
     """`boosted` (LightGBM over dense features and SID signals) or `mlp` (the paper's ordinal MLP over dense features
@@ -215,9 +215,13 @@ class RankerConfig:
     weight_decay: float = 1e-4
     members: int = 3
     """Networks started from different seeds whose logits are averaged (less noise between methods)."""
+    ladder: str = "lean"
+    """`lean`: the served ranker and what it is compared with (its baseline, the paper's pair, the dense twins, one
+    placebo); `full`: every ranker that explains why the served one is believed."""
 
     def __post_init__(self) -> None:
         _check(self.kind in ("boosted", "mlp"), f"ranker.kind='{self.kind}'; allowed: boosted, mlp")
+        _check(self.ladder in ("lean", "full"), f"ranker.ladder='{self.ladder}'; allowed: lean, full")
         _check(len(self.hidden) == 2, f"ranker.hidden={','.join(map(str, self.hidden))}; two widths, such as 64,32")
         _check_least(self, "ranker", 1, "hidden", "match_embedding", "epochs", "batch", "members")
         _check_least(self, "ranker", 1e-9, "lr", most=1)
@@ -308,6 +312,18 @@ class Config:
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     projection: ProjectionConfig = field(default_factory=ProjectionConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @property
+    def served_ranker(self) -> str:
+        """The rung of the ladder whose score is the run's `score`."""
+        if self.method == "none":
+            return self.baseline_ranker
+        return "rich" if self.ranker.kind == "boosted" else "sid"
+
+    @property
+    def baseline_ranker(self) -> str:
+        """The rung without SIDs by the same learner: `score_without_sid`."""
+        return "strong_gbm" if self.ranker.kind == "boosted" else "strong"
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; the same config gives the same text."""

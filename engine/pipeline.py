@@ -1,6 +1,7 @@
 """The whole method (DSIRM, arXiv 2606.04374), readable in one screen: train a run, map it, publish runs.
 
-Each line is a stage of METHOD: its body is the function of that name in `engine.stages`.
+Learn, answer, audit, publish. Each line is a stage of METHOD: its body is the function of that name in
+`engine.learning`, `engine.answering` or `engine.reporting`.
 """
 
 from __future__ import annotations
@@ -8,18 +9,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import runs
+from engine.answering.batch import answer_all
 from engine.config import Config
 from engine.datasets.ingest import load
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import RunError
+from engine.generator.beam import Beams
+from engine.learning import rankers, sids, signals
+from engine.learning.judged import Judged, collect
+from engine.learning.rankers import Lessons
+from engine.problem import pose
+from engine.reporting import item_map, publication
+from engine.reporting.audit import audit
+from engine.reporting.evaluation import evaluate
+from engine.reporting.learned import Learned, Ranked
 from engine.runs import Run, Watcher
-from engine.stages import identifiers, inputs, publication, ranking, reporting, scoring, signals
 from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
-    "vectors": 1, "division": 3, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 2, "tokenize": 4, "generate": 1,
-    "match": 1, "signals": 1, "rank": 4, "score": 2, "evaluate": 3, "audit": 3, "project": 1,
+    "vectors": 1, "division": 3, "index": 1, "judged": 1, "stacks": 2, "own": 3, "tokenize": 4, "generate": 2, "match": 2,
+    "signals": 2, "rank": 5, "answer": 1, "evaluate": 4, "audit": 4, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 
@@ -39,30 +49,39 @@ def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | 
     with run.lock():
         if run.finished:
             return run
-        division = inputs.divide(run, catalogue)  # who may learn from what: splits, folds, supervision
-        inputs.require_lessons(catalogue, division.split)
-        vectors = inputs.encode(run, catalogue)  # frozen text embeddings, once for every run
-        pairs = inputs.collect(run, catalogue, vectors)  # BM25 + dense candidates, and the judged pairs
-        features = inputs.measure(run, catalogue, vectors, pairs, division)  # dm, mm_dm, ct, qs
-        own = signals.own_item(
-            run, catalogue, vectors, division, pairs
-        )  # what needs no SID: the item's own feedback and words
-        sids = beams = matches = richer = None
+        problem = pose(run, catalogue)  # frozen embeddings; who may learn from what: splits, folds, supervision
+
+        # Learn: from judged queries and the log, by fold.
+        judged = collect(run, problem)  # first-stage ranks, dm, mm_dm, ct, qs
+        lessons = Lessons(problem, judged, signals.own_item(run, problem, judged))
+        stacks = None
         if config.method != "none":
-            sids = identifiers.tokenize(run, catalogue, vectors, division)  # section 1: items to SIDs
-            beams = identifiers.generate(run, catalogue, vectors, division, sids)  # section 2: query -> K SIDs
-            matches = identifiers.match(run, division, pairs, sids, beams)  # section 3: deepest common prefix
-            richer = signals.signal(run, catalogue, vectors, division, pairs, sids, beams)  # and what else SIDs tell
-        rankers = ranking.rank(run, division, pairs, features, own, sids, matches, richer)  # cross-fitted ladder
-        scoring.score(
-            run, catalogue, division, pairs, features, own, sids, matches, richer, rankers
-        )  # section 5: exact Shapley
-        reporting.evaluate(
-            run, catalogue, division, pairs, sids, beams, matches, rankers
-        )  # section 4: held-out, by query
-        reporting.audit(run, catalogue, vectors, division, pairs, sids)  # section 6: codebook, coverage, exposure
-        publication.finish(run, catalogue, division, sids, richer)
+            stacks = sids.tokenize(run, problem)  # section 1: items to SIDs
+            beams = sids.generate(run, problem, judged, stacks)  # section 2: query -> K SIDs
+            matches = sids.match(run, problem, judged, stacks, beams)  # section 3: deepest common prefix
+            richer = signals.signal(run, problem, judged, stacks, beams)  # and what else SIDs tell
+            lessons = lessons._replace(levels=stacks.levels, matches=matches, signals=richer)
+        scores = rankers.rank(run, lessons)  # section 3: cross-fitted rankers, with and without SIDs
+
+        # Answer: every query of the catalogue, block by block, with exact Shapley contributions (section 5).
+        answer_all(run, problem)
+
+        # Audit: from answers to tables.
+        ranked = Ranked(judged.asked, judged.grade, judged.rank, scores)
+        learned = None if stacks is None else _learned(stacks, judged, beams[0], matches)
+        evaluate(run, catalogue, problem.division, ranked, learned)  # section 4: held-out, by query
+        audit(run, catalogue, problem.vectors.items, problem.division, learned)  # section 6
+        publication.finish(run, catalogue, problem.division, learned)
     return run
+
+
+def _learned(stacks: sids.Sids, judged: Judged, beams: Beams, matches: sids.Matches) -> Learned:
+    """The SIDs as reporting reads them."""
+    stack = stacks.stack()
+    return Learned(
+        stack.codes, stack.residual_norms, stack.latent, stacks.sizes, stacks.forced, stacks.category_codes,
+        judged.position, beams.codes, matches.level, matches.level_fit,
+    )  # fmt: skip
 
 
 def project(workspace: Path, run_id: str, watcher: Watcher | None = None) -> None:
@@ -70,7 +89,7 @@ def project(workspace: Path, run_id: str, watcher: Watcher | None = None) -> Non
     run = Run.load(workspace, run_id)
     run.watcher = watcher or Watcher()
     with run.lock():
-        reporting.project(run, load(workspace, run.fingerprint))
+        item_map.project(run, load(workspace, run.fingerprint))
 
 
 def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = False) -> str:

@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.numpy import load_file, save_file
 
 from engine.config import Config
 from engine.errors import ConfigError, RunError
@@ -154,11 +156,16 @@ class Run:
             )
         return folder
 
-    def offer_tables(self, folder: Path, *names: str) -> None:
-        """Give the tables of a finished stage to snapshots: those named, else every Parquet file of its folder."""
-        for path in [folder / f"{name}.parquet" for name in names] or sorted(folder.glob("*.parquet")):
-            with replacing(self.folder / "tables" / path.name) as temporary:
-                shutil.copyfile(path, temporary)
+    def offer_tables(self, folder: Path) -> None:
+        """Give the tables of a finished stage to snapshots: every Parquet file of its folder, and every folder of parts."""
+        tables = self.folder / "tables"
+        for path in sorted(folder.iterdir()):
+            if path.suffix == ".parquet":
+                _link(path, tables / path.name)
+            elif path.is_dir() and any(path.glob("*.parquet")):
+                (tables / path.name).mkdir(exist_ok=True)
+                for part in sorted(path.glob("*.parquet")):
+                    _link(part, tables / path.name / part.name)
 
     def lock(self) -> filelock.BaseFileLock:
         """Held while training; the system releases it when the process dies."""
@@ -269,6 +276,26 @@ def write_arrow(folder: Path, name: str, table: pa.Table) -> None:
     """The same for an Arrow table."""
     with replacing(folder / f"{name}.parquet") as temporary:
         pq.write_table(table, temporary)
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write named arrays to one safetensors file by rename."""
+    with replacing(path) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, str(temporary))
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read them back."""
+    return load_file(str(path))
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a finished file a second name, by rename; a copy where the disk knows no links."""
+    with replacing(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def peak_memory_mb() -> float:

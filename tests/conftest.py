@@ -9,6 +9,8 @@ from typing import NamedTuple
 import hypothesis
 import pytest
 
+from engine.config import Config, override, preset
+
 # A busy machine takes its time; that is no failure.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
@@ -17,6 +19,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).parents[1]
 TINY_ITEMS = 500
+
+
+def tiny(method: str = "dsirm") -> Config:
+    """The settings of the shared runs: the tiny preset, with the whole ladder of rankers."""
+    return override(preset("tiny", method=method), ["ranker.ladder=full"])
 
 
 class Trained(NamedTuple):
@@ -43,13 +50,10 @@ def marketplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(marketplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Ingested, both methods trained on the tiny preset, mapped and published."""
     from engine import pipeline
-    from engine.config import preset
     from engine.datasets.ingest import ingest
 
     workspace = tmp_path_factory.mktemp("trained")
     fingerprint = ingest(marketplace, workspace).catalogue.fingerprint
-    none_run, dsirm_run = (
-        pipeline.train(workspace, fingerprint, preset("tiny", method=method)).run_id for method in ("none", "dsirm")
-    )
+    none_run, dsirm_run = (pipeline.train(workspace, fingerprint, tiny(method)).run_id for method in ("none", "dsirm"))
     pipeline.project(workspace, dsirm_run)
     return Trained(workspace, fingerprint, none_run, dsirm_run, pipeline.publish(workspace, [none_run, dsirm_run]))

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("engine/**/*.py"), *ROOT.glob("app/**/*.py")])
 
-BASE = {"errors", "config", "progress"}
+BASE = {"errors", "config", "progress", "threads"}
 PARTS = {
     "datasets", "encoders", "quantizers", "generator", "relevance", "audit", "evaluation", "projection", "store",
 }  # fmt: skip
@@ -23,24 +23,24 @@ ALLOWED = {
     **{name: BASE | {name, "checkpoint"} for name in ("quantizers", "generator")},
     "runs": BASE | PARTS,
     "labeling": BASE | PARTS | {"runs", "labeling"},
-    "stages": BASE | PARTS | {"runs", "stages"},
-    "inference": BASE | PARTS | {"runs", "stages"},
-    "pipeline": BASE | PARTS | {"runs", "stages"},
-    "importing": BASE | PARTS | {"runs", "stages", "importing"},
-    "ablation": BASE | PARTS | {"runs", "stages", "pipeline", "ablation"},
+    "problem": BASE | PARTS | {"runs", "problem"},
+    "answering": BASE | PARTS | {"runs", "problem", "answering"},
+    "learning": BASE | PARTS | {"runs", "problem", "answering", "learning"},
+    "reporting": BASE | PARTS | {"runs", "problem", "reporting"},
+    "pipeline": BASE | PARTS | {"runs", "problem", "answering", "learning", "reporting"},
+    "importing": BASE | PARTS | {"runs", "problem", "reporting", "importing"},
+    "ablation": BASE | PARTS | {"runs", "problem", "pipeline", "ablation"},
     "console": BASE | {"runs"},
-    "cli": BASE
-    | PARTS
-    | {"runs", "labeling", "stages", "pipeline", "importing", "ablation", "inference", "console", "cli"},
+    "cli": BASE | PARTS | {"runs", "labeling", "answering", "pipeline", "importing", "ablation", "console", "cli"},
     "__main__": {"cli"},
     "__init__": set(),
 }
 """For each part of the engine, the parts it may import."""
 
-APP_MAY_IMPORT = ("engine.store", "engine.errors", "engine.audit", "engine.inference",
+APP_MAY_IMPORT = ("engine.store", "engine.errors", "engine.audit", "engine.answering.live",
                   "engine.relevance.attribution", "engine.relevance.scorer", "engine.relevance.prefix",
                   "engine.relevance.trees", "engine.relevance.tree_attribution")  # fmt: skip
-DUCKDB_HOMES = ("engine/store/", "engine/datasets/", "app/queries/", "app/fetch.py")
+DUCKDB_HOMES = ("engine/store/", "engine/datasets/", "engine/reporting/answers.py", "app/queries/", "app/fetch.py")
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "umap", "faiss", "lightgbm", "scipy.stats")
 
 
@@ -86,6 +86,12 @@ def test_engine_arrows(path: Path) -> None:
         assert part is None or part in ALLOWED[own] | {"__version__"}, f"{own} may not import engine.{part}"
 
 
+def test_reporting_names_what_it_is_handed_in_one_place() -> None:
+    for path in ROOT.glob("engine/reporting/*.py"):
+        if path.name != "learned.py":
+            assert not {n for n in imports(path) if engine_part(n) == "stages"}, f"{path.name}: see learned.py"
+
+
 @pytest.mark.parametrize("path", [f for f in FILES if relative(f).startswith("app/")], ids=relative)
 def test_app_arrows(path: Path) -> None:
     where = relative(path)
@@ -95,7 +101,7 @@ def test_app_arrows(path: Path) -> None:
         if where.startswith(("app/queries/", "app/charts/", "app/text.py")):
             assert name.split(".")[0] != "streamlit", f"{where} imports streamlit"
     for name in imports(path, top_level_only=True):
-        assert not name.startswith("engine.inference"), f"{where} must import engine.inference lazily"
+        assert not name.startswith("engine.answering"), f"{where} must import engine.answering lazily"
         assert not name.startswith(HEAVY), f"{where} imports {name} at start"
 
 

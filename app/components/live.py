@@ -21,7 +21,7 @@ from engine.errors import EngineError, RunError
 from engine.store.workspace import run_folder
 
 if TYPE_CHECKING:
-    from engine.inference import Explained, LiveResult, LiveRun
+    from engine.answering.live import Explained, LiveResult, LiveRun
 
 _logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Model:
         self._wanted.wait(HEAD_START)
         self._began = time.monotonic()
         try:
-            from engine.inference import LiveRun
+            from engine.answering.live import LiveRun
 
             self._run = LiveRun.load(workspace, self.run_id)
             self.seconds = time.monotonic() - self._began

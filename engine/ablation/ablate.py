@@ -8,14 +8,14 @@ from typing import NamedTuple
 from engine import pipeline
 from engine.ablation import report
 from engine.ablation.ladder import Tables, ladder_tables
-from engine.ablation.plan import Plan
+from engine.ablation.plan import WHOLE, Plan
 from engine.ablation.workers import Outcome
 from engine.config import override, preset
 from engine.datasets.ingest import load
 from engine.errors import RunError
+from engine.problem.vectors import encode
 from engine.progress import Progress, silent
 from engine.runs import Run, Watcher
-from engine.stages import inputs
 
 
 class Ladder(NamedTuple):
@@ -31,9 +31,9 @@ def encode_once(plan: Plan, watcher: Watcher | None = None) -> None:
     runs are finished."""
     if plan.todo:
         first = plan.todo[0]
-        config = override(preset(plan.preset, method=first.method, seed=first.seed), plan.settings)
+        config = override(preset(plan.preset, method=first.method, seed=first.seed), (WHOLE, *plan.settings))
         run = Run.create(plan.workspace, plan.fingerprint, config, pipeline.versions(config), watcher)
-        inputs.encode(run, load(plan.workspace, plan.fingerprint))
+        encode(run, load(plan.workspace, plan.fingerprint))
 
 
 def conclude(plan: Plan, outcomes: Sequence[Outcome], progress: Progress = silent) -> Ladder:

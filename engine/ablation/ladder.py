@@ -29,8 +29,7 @@ from engine.evaluation.bootstrap import (
 from engine.evaluation.pairs import ndcg
 from engine.evaluation.significance import holm
 from engine.progress import Progress, silent
-from engine.runs import Run
-from engine.stages.artefacts import load_arrays
+from engine.runs import Run, load_arrays
 
 RANKERS = (
     "weak", "strong", "strong_gbm", "control", "sid", "rich", "twins", "rich_twins", "placebo", "rich_placebo",
@@ -146,9 +145,8 @@ def read_exam(run: Run, relevant_grade: float) -> Exam:
 
 def _judged(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """(J,) query position and grade of the judged pairs, in the order of the rankers' scores."""
-    pairs = load_arrays(run.shared_folder("pairs") / "pairs.safetensors")
-    judged = ~np.isnan(pairs["grade"])
-    return pairs["query"][judged], pairs["grade"][judged]
+    judged = load_arrays(run.shared_folder("judged") / "judged.safetensors")
+    return judged["position"][judged["query"]], judged["grade"]
 
 
 # ---------------------------------------------------------------- one run
@@ -199,13 +197,7 @@ def _hits(run: Run, exam: Exam) -> np.ndarray:
     levels = pd.read_parquet(run.folder / "tables" / "runs.parquet", columns=["levels"])["levels"].iloc[0]
     if pd.isna(levels):
         return np.empty((len(exam.query_id), 0))
-    columns = ["query_id", "match_level"]
-    scores = pd.read_parquet(
-        run.folder / "tables" / "scores.parquet", columns=columns, filters=[("judged", "==", True)]
-    )
-    tested = scores[exam.rows]
-    assert (tested["query_id"].to_numpy() == exam.query_id[exam.query]).all(), "scores lie in the order of the pairs"
-    level = tested["match_level"].to_numpy(dtype=np.int64)
+    level = load_arrays(run.stage_folder("match") / "matches.safetensors")["level"][exam.rows]
     return hit_at_k(level[exam.relevant], exam.query[exam.relevant], len(exam.query_id), int(levels))
 
 

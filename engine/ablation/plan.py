@@ -20,6 +20,8 @@ LADDERS = {"core": ("none", "dsirm", "tiger", "dsi", "rkmeans"), "all": ("none",
 """Methods by the name of a ladder."""
 START_SECONDS = 12.0
 """A worker's time before its first stage (importing torch and transformers)."""
+WHOLE = "ranker.ladder=full"
+"""An ablation trains every ranker: it is there to explain."""
 REFERENCE = "dsirm"
 """The method that the others are tested against."""
 
@@ -78,7 +80,7 @@ def make_plan(
     jobs = []
     for seed in range(seeds):
         for method in wanted:
-            config = override(preset(preset_name, method=method, seed=seed), settings)
+            config = override(preset(preset_name, method=method, seed=seed), (WHOLE, *settings))
             run_id = run_id_of(fingerprint, config, versions(config))
             finished = (workspace / "runs" / run_id / "run.json").is_file()
             jobs.append(Job(method, seed, run_id, finished))

@@ -81,7 +81,7 @@ def train_command(plan: Plan, job: Job) -> list[str]:
     return [
         sys.executable, "-m", "engine", "train", "--method", job.method, "--seed", str(job.seed),
         "--preset", plan.preset, "--catalogue", plan.fingerprint, "--workspace", str(plan.workspace.resolve()),
-        "--no-map", "--json", *(word for setting in plan.settings for word in ("--set", setting)),
+        "--no-map", "--json", "--ladder", "full", *(word for setting in plan.settings for word in ("--set", setting)),
     ]  # fmt: skip
 
 

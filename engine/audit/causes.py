@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.audit.traffic import CLICK_DECAY, discount_weights
+from engine.audit.traffic import discount_weights
 
 
 class Causes(NamedTuple):
@@ -26,9 +26,7 @@ class Causes(NamedTuple):
     """Share with SIDs minus share without."""
 
 
-def exposure_total(
-    n_candidates: np.ndarray, weight: np.ndarray, discount: str = "log2", *, click_decay: float = CLICK_DECAY
-) -> float:
+def exposure_total(n_candidates: np.ndarray, weight: np.ndarray, discount: str = "log2") -> float:
     """All exposure there is: what a share is a share of.
 
     Args:
@@ -38,18 +36,18 @@ def exposure_total(
     """
     n_candidates = np.asarray(n_candidates, dtype=np.int64)
     ranks = np.arange(1, int(n_candidates.max(initial=0)) + 1)
-    cumulative = np.concatenate([[0.0], np.cumsum(discount_weights(ranks, discount, click_decay=click_decay))])
+    cumulative = np.concatenate([[0.0], np.cumsum(discount_weights(ranks, discount))])
     return float(cumulative[n_candidates] @ np.asarray(weight, dtype=np.float64))
 
 
-def causes(rows: pd.DataFrame, *, total: float, discount: str = "log2", click_decay: float = CLICK_DECAY) -> Causes:
+def causes(rows: pd.DataFrame, *, total: float, discount: str = "log2") -> Causes:
     """Cause of one group's gain and loss.
 
     Args:
         rows: every retrieved candidate of every query in which the group appears: query_id, weight (the query's
             frequency), rank, rank_without_sid, matched_prefix (None: unmatched), in_group (bool).
         total: all exposure over the whole query mix (`exposure_total`), so that changes are changes of share.
-        discount, click_decay: see `traffic.discount_weights`.
+        discount: see `traffic.discount_weights`.
     """
     query, names = pd.factorize(rows["query_id"])
     order = np.argsort(query, kind="stable")
@@ -60,10 +58,7 @@ def causes(rows: pd.DataFrame, *, total: float, discount: str = "log2", click_de
     prefix = np.where(prefix < 0, len(prefix_names), prefix)[order]
     member = rows["in_group"].to_numpy(dtype=bool)[order]
     weight = rows["weight"].to_numpy(dtype=np.float64)[order] / total
-    delta = weight * (
-        discount_weights(rank, discount, click_decay=click_decay)
-        - discount_weights(without, discount, click_decay=click_decay)
-    )
+    delta = weight * (discount_weights(rank, discount) - discount_weights(without, discount))
 
     gained, lost = np.flatnonzero(member & (delta > 0)), np.flatnonzero(member & (delta < 0))
     parts = [_Parts(query[gained], prefix[gained], delta[gained])]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from engine.audit.health import health_table
 from engine.audit.labels import TermMatrix, category_labels, label_prefixes
-from engine.audit.prefixes import Level, crosstab, find_prefixes, levels, numbered, sid_texts, stack_codes
-from engine.audit.traffic import traffic_weights
-
-__all__ = ["codes_table", "health_table", "sid_sharing_table", "sids_table"]
+from engine.audit.prefixes import Level, crosstab, numbered, sid_texts
+from engine.audit.shelf import Shelf
 
 UNDER_USED = 0.25
 """A prefix is under-used below this part of the even share of its parent."""
@@ -27,38 +24,23 @@ def _cell_distances(level: Level, latent: np.ndarray) -> np.ndarray:
     return distance
 
 
-def sids_table(
-    item_ids: np.ndarray | pd.Series,
-    codes: np.ndarray,
-    forced: np.ndarray | None = None,
-    residual_norms: np.ndarray | None = None,
-    latent: np.ndarray | None = None,
-) -> pd.DataFrame:
-    """The `sids` table, one row per item that has a SID.
-
-    Args:
-        item_ids: (N,) ids.
-        codes: (N, L) codes from 0; a first code of -1 means no SID.
-        forced: (N,) whether level 1 came from the item's category; None where no level is forced.
-        residual_norms: (N, L+1) norms before level 1 and after each level; None for SIDs made elsewhere.
-        latent: (N, d) vectors that were quantized; None for SIDs made elsewhere (no distances then).
-    """
-    codes = np.asarray(codes, dtype=np.int64)
-    tree = levels(codes)
+def sids_table(shelf: Shelf) -> pd.DataFrame:
+    """The `sids` table, one row per item that has a SID."""
+    codes = np.asarray(shelf.codes, dtype=np.int64)
     has = np.flatnonzero(codes[:, 0] >= 0)
-    whole = tree[-1]
-    table = pd.DataFrame({"item_id": np.asarray(item_ids, dtype=object)[has], "sid": sid_texts(codes[has])})
+    whole = shelf.tree[-1]
+    table = pd.DataFrame({"item_id": shelf.items["item_id"].to_numpy(dtype=object)[has], "sid": sid_texts(codes[has])})
     table["codes"] = list(codes[has].astype(np.int32))
     for level in range(1, 4):
         known = level <= codes.shape[1]
         table[f"code_{level}"] = pd.array(codes[has, level - 1] if known else [None] * len(has), dtype="Int32")
-    table["forced"] = False if forced is None else np.asarray(forced, dtype=bool)[has]
-    norms = residual_norms
+    table["forced"] = False if shelf.forced is None else np.asarray(shelf.forced, dtype=bool)[has]
+    norms = shelf.residual_norms
     table["residual_norms"] = None if norms is None else list(np.asarray(norms, dtype=np.float32)[has])
-    if latent is None:
+    if shelf.latent is None:
         table["distance"] = None
     else:
-        distance = np.column_stack([_cell_distances(level, latent) for level in tree])
+        distance = np.column_stack([_cell_distances(level, shelf.latent) for level in shelf.tree])
         table["distance"] = list(distance[has].astype(np.float32))
     table["n_sharing"] = whole.size[whole.member[has]].astype(np.int32)
     return table
@@ -103,105 +85,94 @@ def _prices(level: Level, price: pd.Series) -> pd.DataFrame:
     return quantiles.reindex(range(len(level))).reset_index(drop=True)
 
 
-def _beam_reach(tree: list[Level], beams: pd.DataFrame, queries: pd.DataFrame) -> list[pd.DataFrame]:
-    """For each level, how many queries have a beam through each prefix and their share of all queries' frequency."""
-    frequency = queries["frequency"].to_numpy(dtype=np.float64)
-    weight = traffic_weights(frequency)
-    query = pd.Index(queries["query_id"]).get_indexer(pd.Index(beams["query_id"]))
-    codes = stack_codes(beams["codes"])
-    found = np.zeros(len(beams), dtype=np.int64)
-    out = []
-    for depth, level in enumerate(tree):
-        code = codes[:, depth] if depth < codes.shape[1] else np.full(len(beams), -1)
-        found = find_prefixes(level, found, code)
-        reached = crosstab(found, query, len(level), len(queries))
-        reached.data[:] = 1
-        out.append(
-            pd.DataFrame({"n_queries": np.diff(reached.indptr), "query_weight": reached @ weight / weight.sum()})
-        )
-    return out
+def _beam_reach(level: Level, reach: pd.DataFrame | None) -> pd.DataFrame:
+    """Queries with a beam through each prefix and their share of all traffic; unknown where `reach` is None."""
+    if reach is None:
+        return pd.DataFrame({"n_queries": pd.array([None] * len(level), dtype="Int64"), "query_weight": np.nan})
+    found = reach.set_index("prefix").reindex(level.texts())
+    return pd.DataFrame(
+        {
+            "n_queries": found["n_queries"].fillna(0).to_numpy(dtype=np.int64),
+            "query_weight": found["query_weight"].fillna(0.0).to_numpy(dtype=np.float64),
+        }
+    )
 
 
-def codes_table(
-    items: pd.DataFrame,
-    codes: np.ndarray,
-    sizes: tuple[int, ...],
-    latent: np.ndarray | None = None,
-    *,
-    forced: np.ndarray | None = None,
-    exposure: np.ndarray | None = None,
-    exposure_without: np.ndarray | None = None,
-    beams: pd.DataFrame | None = None,
-    queries: pd.DataFrame | None = None,
-    code_names: dict[int, str] | None = None,
-    separator: str = " > ",
-) -> pd.DataFrame:
+def codes_table(shelf: Shelf, *, exposure: np.ndarray | None = None, reach: pd.DataFrame | None = None) -> pd.DataFrame:
     """The `codes` table: every prefix that exists, of every level, and the unused codes of level 1.
 
     Args:
-        items: the catalogue's items in the order of `codes`; title, category, seller, brand, price are read.
-        codes: (N, L) codes from 0; a first code of -1 means no SID.
-        sizes: codes per level.
-        latent: (N, d) vectors that were quantized; None leaves distances and centroids unknown.
-        forced: (N,) whether level 1 came from the item's category: such codes are labelled by their categories' names.
-        exposure, exposure_without: (N,) items' shares of exposure with and without SIDs, discount 'log2'
-            (`engine.audit.exposure.item_exposure`); None leaves them unknown.
-        beams: the `beams` table (query_id, codes); None leaves the queries of a prefix unknown. Needs `queries`.
-        queries: query_id, frequency.
-        code_names: names of level-1 codes, for the unused ones.
-        separator: between the parts of a category path.
+        shelf: of the items title, category, seller, brand, price are read; codes of level 1 that came from categories
+            are labelled by their names.
+        exposure: (2, N) items' shares of exposure with and without SIDs, discount 'log2'; None, or NaN, is unknown.
+        reach: prefix, n_queries, query_weight of the prefixes that some beam goes through: queries, and their share of
+            all traffic. None where nothing was generated.
     """
-    tree = levels(codes)
-    names = items["category"].map(lambda path: path.split(separator)[-1].strip(), na_action="ignore")
-    matrix = TermMatrix(items["title"], names)
-    reach = None if beams is None or queries is None else _beam_reach(tree, beams, queries)
-    whole = tree[-1]
+    names = shelf.items["category"].map(lambda path: path.split(shelf.separator)[-1].strip(), na_action="ignore")
+    matrix = TermMatrix(shelf.items["title"], names)
+    parts: list[Level | None] = [None, *shelf.tree]
     tables = []
-    for depth, level in enumerate(tree):
-        inside = level.member >= 0
-        labels, terms = label_prefixes(matrix, level)
-        if depth == 0 and forced is not None:
-            by_category = category_labels(level, names, np.asarray(forced, dtype=bool))
-            labels = [name or label for name, label in zip(by_category, labels, strict=True)]
-        size = level.size
-        siblings = np.bincount(level.parent, weights=size) / np.maximum(np.bincount(level.parent), 1)
-        table = pd.DataFrame({"level": depth + 1, "prefix": level.texts()})
-        table["parent"] = None if depth == 0 else tree[depth - 1].texts()[level.parent]
-        table["code"] = level.codes[:, -1]
-        table["label"] = pd.Series(labels, dtype=object)
-        table["terms"] = terms
-        table["n_items"] = size
-        table["n_sids"] = _distinct(level, pd.Series(np.where(whole.member >= 0, whole.member, np.nan)))
-        table = pd.concat([table, _category_mix(level, items["category"])], axis=1)
-        table["n_sellers"] = _distinct(level, items["seller"])
-        table["n_brands"] = _distinct(level, items["brand"])
-        table = pd.concat([table, _prices(level, items["price"])], axis=1)
-        for name, values in (("exposure", exposure), ("exposure_without", exposure_without)):
-            table[name] = (
-                np.nan
-                if values is None
-                else np.bincount(level.member[inside], weights=values[inside], minlength=len(level))
+    for depth, level in enumerate(shelf.tree):
+        table = _named_prefixes(depth, level, parts[depth], matrix)
+        if depth == 0 and shelf.forced is not None:
+            by_category = category_labels(level, names, np.asarray(shelf.forced, dtype=bool))
+            table["label"] = pd.Series(
+                [name or label for name, label in zip(by_category, table["label"], strict=True)], dtype=object
             )
-        if reach is None:
-            table["n_queries"], table["query_weight"] = pd.array([None] * len(level), dtype="Int64"), np.nan
-        else:
-            table = pd.concat([table, reach[depth]], axis=1)
-        if latent is None:
-            table["mean_distance"], table["centroid"] = np.nan, None
-        else:
-            distance = _cell_distances(level, latent)
-            table["mean_distance"] = np.bincount(level.member[inside], weights=distance[inside]) / size
-            table["centroid"] = list(level.mean(latent).astype(np.float32))
-        table["dead"] = False
-        table["under_used"] = size < UNDER_USED * siblings[level.parent]
-        tables.append(table)
-    tables.insert(1, _unused(tree[0], sizes[0], code_names or {}, tables[0].columns))
+        table = pd.concat([table, _held(level, shelf), _exposure(level, exposure), _beam_reach(level, reach)], axis=1)
+        tables.append(pd.concat([table, _cells(level, shelf.latent)], axis=1))
+    tables.insert(1, _unused(shelf, tables[0].columns))
     return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
 
-def _unused(level: Level, size: int, names: dict[int, str], columns: pd.Index) -> pd.DataFrame:
+def _named_prefixes(depth: int, level: Level, parent: Level | None, matrix: TermMatrix) -> pd.DataFrame:
+    """What a prefix is called."""
+    labels, terms = label_prefixes(matrix, level)
+    table = pd.DataFrame({"level": depth + 1, "prefix": level.texts()})
+    table["parent"] = None if parent is None else parent.texts()[level.parent]
+    table["code"] = level.codes[:, -1]
+    table["label"] = pd.Series(labels, dtype=object)
+    table["terms"] = terms
+    return table
+
+
+def _held(level: Level, shelf: Shelf) -> pd.DataFrame:
+    """Items, SIDs, categories, sellers, brands and prices under each prefix."""
+    whole = shelf.tree[-1].member
+    table = pd.DataFrame({"n_items": level.size})
+    table["n_sids"] = _distinct(level, pd.Series(np.where(whole >= 0, whole, np.nan)))
+    table = pd.concat([table, _category_mix(level, shelf.items["category"])], axis=1)
+    table["n_sellers"] = _distinct(level, shelf.items["seller"])
+    table["n_brands"] = _distinct(level, shelf.items["brand"])
+    return pd.concat([table, _prices(level, shelf.items["price"])], axis=1)
+
+
+def _exposure(level: Level, exposure: np.ndarray | None) -> pd.DataFrame:
+    inside = level.member >= 0
+    shares = np.full((2, len(level.member)), np.nan) if exposure is None else exposure
+    summed = [np.bincount(level.member[inside], weights=share[inside], minlength=len(level)) for share in shares]
+    return pd.DataFrame(dict(zip(("exposure", "exposure_without"), summed, strict=True)))
+
+
+def _cells(level: Level, latent: np.ndarray | None) -> pd.DataFrame:
+    """How far items lie from their prefix cell's mean, that mean, and whether the prefix holds far fewer than siblings."""
+    size = level.size
+    siblings = np.bincount(level.parent, weights=size) / np.maximum(np.bincount(level.parent), 1)
+    table = pd.DataFrame({"mean_distance": np.full(len(level), np.nan), "centroid": None})
+    if latent is not None:
+        inside = level.member >= 0
+        distance = _cell_distances(level, latent)
+        table["mean_distance"] = np.bincount(level.member[inside], weights=distance[inside]) / size
+        table["centroid"] = list(level.mean(latent).astype(np.float32))
+    table["dead"] = False
+    table["under_used"] = size < UNDER_USED * siblings[level.parent]
+    return table
+
+
+def _unused(shelf: Shelf, columns: pd.Index) -> pd.DataFrame:
     """Rows of the level-1 codes that no item holds."""
-    missing = np.setdiff1d(np.arange(size), level.codes[:, 0])
+    names = dict(zip(shelf.owners["code_1"], shelf.owners["code_name"], strict=True))
+    missing = np.setdiff1d(np.arange(shelf.sizes[0]), shelf.tree[0].codes[:, 0])
     table = pd.DataFrame({"level": 1, "prefix": missing.astype(str).astype(object), "code": missing})
     table["label"] = pd.Series([names.get(int(code)) for code in missing], dtype=object)
     table["terms"] = "[]"
@@ -213,18 +184,16 @@ def _unused(level: Level, size: int, names: dict[int, str], columns: pd.Index) -
     return table.reindex(columns=columns)
 
 
-def sid_sharing_table(
-    items: pd.DataFrame, codes: np.ndarray, judgments: pd.DataFrame, *, relevant_grade: float
-) -> pd.DataFrame:
+def sid_sharing_table(shelf: Shelf, judgments: pd.DataFrame, *, relevant_grade: float) -> pd.DataFrame:
     """The `sid_sharing` table: SIDs held by two items or more, most items first.
 
     A sharing is harmful where the items lie in different categories ('categories'), or where for one query some of them
     are relevant (grade at or above `relevant_grade`) and others not ('grades'; `n_conflicts` counts such queries).
     Otherwise it is benign: 'alike' where some query judged two of the items, else 'unjudged'.
     """
-    whole = levels(codes)[-1]
+    whole = shelf.tree[-1]
     size = whole.size
-    position = pd.Index(items["item_id"]).get_indexer(pd.Index(judgments["item_id"]))
+    position = pd.Index(shelf.items["item_id"]).get_indexer(pd.Index(judgments["item_id"]))
     judged = pd.DataFrame(
         {
             "sid": np.where(position >= 0, whole.member[position], -1),
@@ -239,7 +208,7 @@ def sid_sharing_table(
     split = ((pools["sum"] > 0) & (pools["sum"] < pools["size"])).to_numpy()
     conflicts = np.bincount(pool_sid[split], minlength=len(whole))
     compared = np.bincount(pool_sid, minlength=len(whole)) > 0
-    n_categories = _distinct(whole, items["category"])
+    n_categories = _distinct(whole, shelf.items["category"])
 
     shared = np.flatnonzero(size >= 2)
     across, conflicting = n_categories[shared] > 1, conflicts[shared] > 0

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from engine.audit.inequality import gini, lorenz
-from engine.audit.prefixes import crosstab, find_prefixes, levels, numbered, stack_codes
+from engine.audit.prefixes import crosstab, numbered
+from engine.audit.shelf import Shelf
 from engine.audit.wording import counted
 
-__all__ = ["Lift", "auc_lift", "coverage_table", "gini", "lorenz"]
-
+TOP_K = 10
+"""The last step of the funnel is 'ranked at or above it for some query'."""
 MIN_QUERIES = 8
 """Test queries below which a category's lift is 'n too small'."""
 LIFT_MARGIN = 0.02
 """AUC that a category may lose at the low end of its interval and still count as protected."""
 REACH_RATIO = 0.5
 """A category whose items are generated less than this part as often as the catalogue's is lost in the funnel."""
+_BLOCK = 1_000_000
+"""Judged pairs x resamples at a time."""
 
 
 class Lift(NamedTuple):
@@ -30,15 +33,17 @@ class Lift(NamedTuple):
     n_queries: int
 
 
-def _concordance(query: np.ndarray, score: np.ndarray, relevant: np.ndarray, n_queries: int) -> np.ndarray:
-    """(Q, Q) for relevant pairs of query a and others of query b: how many are in the right order, ties half."""
-    out = np.zeros((n_queries, n_queries))
-    positive, of = score[relevant], query[relevant]
-    for b in range(n_queries):
-        negative = np.sort(score[~relevant & (query == b)])
-        below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-        out[:, b] = np.bincount(of, weights=below / 2, minlength=n_queries)
-    return out
+def _ordered(query: np.ndarray, score: np.ndarray, relevant: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(R,) relevant pairs above others, ties half, where query q counts weight[q, r] times on either side.
+
+    `weight` (Q, R) holds whole numbers, so that the sums are exact.
+    """
+    order = np.argsort(score[~relevant], kind="stable")
+    other = score[~relevant][order]
+    below = np.zeros((len(other) + 1, weight.shape[1]))
+    np.cumsum(weight[query[~relevant][order]], axis=0, out=below[1:])
+    low, high = (np.searchsorted(other, score[relevant], side) for side in ("left", "right"))
+    return np.einsum("pr,pr->r", weight[query[relevant]], below[low] + below[high]) / 2
 
 
 def auc_lift(
@@ -52,8 +57,8 @@ def auc_lift(
 ) -> Lift:
     """Lift in AUC over pooled pairs, with a bootstrap by query.
 
-    A query drawn w times counts w times on both sides of every comparison, so that each resample's AUC is a ratio of
-    quadratic forms in w: exact, without ranking anything again.
+    A query drawn w times counts w times on both sides of every comparison: each resample is exact, without ranking
+    anything again, and a block of resamples at a time keeps memory at its size times the pairs.
 
     Args:
         query: (M,) any labels of the pairs' queries.
@@ -66,17 +71,23 @@ def auc_lift(
     negatives = np.bincount(code, weights=~relevant, minlength=n)
     if not positives.sum() or not negatives.sum():
         return Lift(float("nan"), float("nan"), float("nan"), n)
-    gain = _concordance(code, score, relevant, n) - _concordance(code, score_without, relevant, n)
+
+    def lifts(weight: np.ndarray) -> np.ndarray:
+        gain = _ordered(code, score, relevant, weight) - _ordered(code, score_without, relevant, weight)
+        pairs = (positives @ weight) * (negatives @ weight)
+        return gain[pairs > 0] / pairs[pairs > 0]
+
     rng = np.random.default_rng(seed)
-    weight = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
-    pairs = (weight @ positives) * (weight @ negatives)
-    lift = ((weight @ gain) * weight).sum(axis=1)[pairs > 0] / pairs[pairs > 0]
-    value = gain.sum() / (positives.sum() * negatives.sum())
-    low, high = np.quantile(lift, [0.025, 0.975])
-    return Lift(float(value), float(low), float(high), n)
+    size = max(1, min(resamples, _BLOCK // len(code)))
+    drawn = [
+        lifts(rng.multinomial(n, np.full(n, 1 / n), size=min(size, resamples - start)).T.astype(np.float64))
+        for start in range(0, resamples, size)
+    ]
+    low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975])
+    return Lift(float(lifts(np.ones((n, 1)))[0]), float(low), float(high), n)
 
 
-def _lifts(judged: pd.DataFrame, group: pd.Series, relevant_grade: float, resamples: int, seed: int) -> dict[str, Lift]:
+def _lifts(judged: pd.DataFrame, group: pd.Series, resamples: int, seed: int) -> dict[str, Lift]:
     """Lift of each value of `group` (aligned with the judged pairs)."""
     out = {}
     for name, rows in judged.groupby(group, sort=True):
@@ -84,160 +95,145 @@ def _lifts(judged: pd.DataFrame, group: pd.Series, relevant_grade: float, resamp
             rows["query_id"].to_numpy(dtype=object).astype(str),
             rows["score"].to_numpy(dtype=np.float64),
             rows["score_without_sid"].to_numpy(dtype=np.float64),
-            (rows["grade"] >= relevant_grade).to_numpy(),
+            rows["relevant"].to_numpy(dtype=bool),
             resamples=resamples,
             seed=seed,
         )
     return out
 
 
-def _best_rank(scores: pd.DataFrame, items: pd.DataFrame) -> np.ndarray:
-    """(N,) best rank of each item over all queries that retrieved it; inf where none did."""
-    rows = scores[scores["rank"].notna()]
-    position = pd.Index(items["item_id"]).get_indexer(pd.Index(rows["item_id"]))
-    best = np.full(len(items), np.inf)
-    np.minimum.at(best, position[position >= 0], rows["rank"].to_numpy(dtype=np.float64)[position >= 0])
-    return best
-
-
-def _own_level1(
-    first: np.ndarray, category: np.ndarray, n: int, names: np.ndarray, owners: pd.DataFrame | None
-) -> np.ndarray:
+def _own_level1(shelf: Shelf, category: np.ndarray, names: np.ndarray) -> np.ndarray:
     """(C,) bool: a level-1 code that no other category has."""
-    if owners is not None and len(owners):
-        shared = owners.groupby("code_1")["category"].transform("nunique")
-        alone = set(owners.loc[shared == 1, "category"])
-        return np.array([name in alone for name in names], dtype=bool)
-    table = crosstab(first, category, int(first.max(initial=-1)) + 1, n)
+    if len(shelf.owners):
+        shared = shelf.owners.groupby("code_1")["category"].transform("nunique")
+        return np.isin(names.astype(str), shelf.owners.loc[shared == 1, "category"].astype(str))
+    table = crosstab(shelf.tree[0].member, category, len(shelf.tree[0]), len(names))
     only = np.flatnonzero(np.diff(table.indptr) == 1)
-    out = np.zeros(n, dtype=bool)
+    out = np.zeros(len(names), dtype=bool)
     out[table.indices[table.indptr[only]]] = True
     return out
 
 
+class Reached(NamedTuple):
+    """How far items came."""
+
+    prefixes: np.ndarray
+    """The prefixes, as text, that some beam goes through."""
+    best_rank: np.ndarray
+    """(N,) best rank of each item over all queries that retrieved it; inf where none did."""
+
+
+def _held(shelf: Shelf, code: np.ndarray, names: np.ndarray) -> pd.DataFrame:
+    """What each category holds of the codebook."""
+    whole, second = shelf.tree[-1], shelf.tree[min(1, len(shelf.tree) - 1)]
+    n = len(names)
+    by_sid = crosstab(whole.member, code, len(whole), n)
+    owned_sid = np.diff(by_sid.indptr) == 1
+    held = by_sid.tocoo()
+    owned = np.bincount(held.col, weights=owned_sid[held.row], minlength=n).astype(np.int64)
+    distinct = np.bincount(held.col, minlength=n)
+    pair = crosstab(second.member, code, len(second), n)
+    in_prefix = np.asarray(pair.sum(axis=1)).ravel()
+    coo = pair.tocoo()
+    pure = np.bincount(coo.col, weights=coo.data.astype(np.float64) ** 2 / in_prefix[coo.row], minlength=n)
+    with_sid = np.bincount(code[(code >= 0) & (whole.member >= 0)], minlength=n)
+    return pd.DataFrame(
+        {
+            "category": names,
+            "codes_owned": owned,
+            "codes_shared": distinct - owned,
+            "own_level1": _own_level1(shelf, code, names),
+            "utilisation": distinct / np.bincount(code[code >= 0], minlength=n),
+            "purity": np.where(with_sid > 0, pure / np.maximum(with_sid, 1), np.nan),
+        }
+    )
+
+
+class _Funnel(NamedTuple):
+    """(N,) bool steps of every item."""
+
+    has: np.ndarray
+    alone: np.ndarray
+    """No other item has its SID."""
+    in_beam: np.ndarray
+    """Some beam is its SID."""
+    shown: np.ndarray
+    """In the top k of some query."""
+
+
+def _funnel(shelf: Shelf, reached: Reached) -> _Funnel:
+    whole = shelf.tree[-1]
+    has = whole.member >= 0
+    alone = has & (whole.size[whole.member] == 1) if len(whole) else has
+    generated = np.append(np.isin(whole.texts().astype(str), reached.prefixes.astype(str)), False)
+    return _Funnel(has, alone, generated[whole.member], reached.best_rank <= TOP_K)
+
+
 def coverage_table(
-    items: pd.DataFrame,
+    shelf: Shelf,
     categories: pd.DataFrame,
-    codes: np.ndarray,
+    reached: Reached,
+    judged: pd.DataFrame,
     *,
-    scores: pd.DataFrame,
-    beams: pd.DataFrame | None,
-    judged: pd.DataFrame | None,
-    relevant_grade: float,
-    category_codes: pd.DataFrame | None = None,
-    top_k: int = 10,
     min_queries: int = MIN_QUERIES,
-    pool: bool = True,
     resamples: int = 2_000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """The `coverage` table, one row per category, in the order of `categories`.
 
     Args:
-        items: the catalogue's items in the order of `codes`; item_id, category.
+        shelf: of the items item_id, category are read.
         categories: the `categories` table.
-        codes: (N, L) codes from 0; a first code of -1 means no SID.
-        scores: item_id, rank of the retrieved candidates of every query (rank unknown: not retrieved).
-        beams: the `beams` table (codes); None where nothing was generated.
-        judged: judged pairs of the *test* queries: query_id, category (of the query), score, score_without_sid, grade.
-        relevant_grade: a grade at or above it is relevant.
-        category_codes: the `category_codes` table where level 1 belongs to categories.
-        top_k: the last step of the funnel is 'ranked at or above it for some query'.
-        min_queries: test queries below which a lift is not judged.
-        pool: judge a category with too few test queries by its department's, and say so in `reason`.
+        reached: by beams and rankings.
+        judged: judged pairs of the *test* queries: query_id, category (of the query), score, score_without_sid,
+            relevant.
+        min_queries: test queries below which a lift is not judged; such a category is judged by its department's, and
+            `reason` says so.
         resamples, seed: of the bootstrap by query.
 
     The funnel is nested, in items: has a SID -> no other item has it -> some beam is that SID -> in the top k of some
     query. Verdict: see `_verdict` and docs/metrics.md.
     """
-    code, names = numbered(items["category"])
-    n = len(names)
-    tree = levels(codes)
-    whole, second = tree[-1], tree[min(1, len(tree) - 1)]
-    known = code >= 0
-    size = np.bincount(code[known], minlength=n)
+    code, names = numbered(shelf.items["category"])
+    steps = _funnel(shelf, reached)
 
-    def per_category(flag: np.ndarray) -> np.ndarray:
-        return np.bincount(code[known], weights=flag[known], minlength=n)
+    def count(flag: np.ndarray) -> np.ndarray:
+        return np.bincount(code[(code >= 0) & flag], minlength=len(names))
 
-    by_sid = crosstab(whole.member, code, len(whole), n)
-    owned_sid = np.diff(by_sid.indptr) == 1
-    held = by_sid.tocoo()
-    owned = np.bincount(held.col, weights=owned_sid[held.row], minlength=n).astype(np.int64)
-    distinct = np.bincount(held.col, minlength=n)
-
-    has = whole.member >= 0
-    alone = has & (whole.size[whole.member] == 1) if len(whole) else has
-    generated_sid = np.zeros(len(whole) + 1, dtype=bool)
-    if beams is not None and len(beams):
-        beam_codes = stack_codes(beams["codes"])
-        found = np.zeros(len(beam_codes), dtype=np.int64)
-        for depth, level in enumerate(tree):
-            found = find_prefixes(level, found, beam_codes[:, depth])
-        generated_sid[found[found >= 0]] = True
-    decodable = alone
-    generated = decodable & generated_sid[whole.member]
-    shown = generated & (_best_rank(scores, items) <= top_k)
-    any_generated = has & generated_sid[whole.member]
-
-    pair = crosstab(second.member, code, len(second), n)
-    in_prefix = np.asarray(pair.sum(axis=1)).ravel()
-    coo = pair.tocoo()
-    pure = np.bincount(coo.col, weights=coo.data.astype(np.float64) ** 2 / in_prefix[coo.row], minlength=n)
-    with_sid = per_category(has)
-
-    table = pd.DataFrame(
-        {
-            "category": names,
-            "codes_owned": owned,
-            "codes_shared": distinct - owned,
-            "own_level1": _own_level1(tree[0].member, code, n, names, category_codes),
-            "utilisation": distinct / size,
-            "aliasing": per_category(has & ~alone) / np.maximum(with_sid, 1),
-            "purity": np.where(with_sid > 0, pure / np.maximum(with_sid, 1), np.nan),
-            "has_sid": with_sid.astype(np.int64),
-            "uniquely_decodable": per_category(decodable).astype(np.int64),
-            "generated": per_category(generated).astype(np.int64),
-            "in_top_k": per_category(shown).astype(np.int64),
-            "reach": per_category(any_generated) / np.maximum(with_sid, 1),
-        }
-    )
+    held = count(steps.has)
+    table = _held(shelf, code, names)
+    table.insert(5, "aliasing", count(steps.has & ~steps.alone) / np.maximum(held, 1))
+    table["has_sid"] = held
+    table["uniquely_decodable"] = count(steps.alone)
+    table["generated"] = count(steps.alone & steps.in_beam)
+    table["in_top_k"] = count(steps.alone & steps.in_beam & steps.shown)
+    table["reach"] = count(steps.has & steps.in_beam) / np.maximum(held, 1)
     table = categories[["category", "tier", "n_items", "department"]].merge(table, on="category", how="left")
-    catalogue_reach = any_generated.sum() / max(has.sum(), 1)
+    everywhere = (steps.has & steps.in_beam).sum() / max(steps.has.sum(), 1)
 
-    leaf: dict[str, Lift] = {}
-    pooled: dict[str, Lift] = {}
-    if judged is not None and len(judged):
-        leaf = _lifts(judged, judged["category"], relevant_grade, resamples, seed)
-        department = judged["category"].map(categories.set_index("category")["department"])
-        pooled = _lifts(judged, department, relevant_grade, resamples, seed) if pool else {}
+    leaf = _lifts(judged, judged["category"], resamples, seed)
+    department = judged["category"].map(categories.set_index("category")["department"])
+    pooled = _lifts(judged, department, resamples, seed)
     rows = []
-    keys = ("category", "department", "own_level1", "reach")
-    for category, department, own_level1, reach in zip(*(table[key].tolist() for key in keys), strict=True):
-        lift = leaf.get(category, Lift(float("nan"), float("nan"), float("nan"), 0))
-        prefix = ""
-        wider = pooled.get(department)
-        if lift.n_queries < min_queries and wider is not None and wider.n_queries >= min_queries:
-            prefix = (
-                f"lift pooled over department '{department}' "
-                f"({counted(wider.n_queries, 'test query', 'test queries')}, {lift.n_queries} of its own); "
-            )
-            lift = wider
-        verdict, reason = _verdict(lift, bool(own_level1), float(reach), catalogue_reach, min_queries)
-        judgeable = lift.n_queries >= min_queries
-        rows.append(
-            (
-                lift.value if judgeable else float("nan"),
-                lift.low if judgeable else float("nan"),
-                lift.high if judgeable else float("nan"),
-                lift.n_queries,
-                verdict,
-                prefix + reason,
-            )
-        )
-    judged_columns = pd.DataFrame(rows, columns=["auc_lift", "low", "high", "n_queries", "protected", "reason"])
-    out = pd.concat([table.drop(columns=["department", "reach"]), judged_columns], axis=1)
-    return out.reset_index(drop=True)
+    for row in table.to_dict("records"):
+        lift, prefix = _lift_of(row, leaf, pooled, min_queries)
+        verdict, reason = _verdict(lift, bool(row["own_level1"]), float(row["reach"]), everywhere, min_queries)
+        shown = lift[:3] if lift.n_queries >= min_queries else (float("nan"),) * 3
+        rows.append((*shown, lift.n_queries, verdict, prefix + reason))
+    verdicts = pd.DataFrame(rows, columns=["auc_lift", "low", "high", "n_queries", "protected", "reason"])
+    return pd.concat([table.drop(columns=["department", "reach"]), verdicts], axis=1)
+
+
+def _lift_of(
+    row: dict[Hashable, Any], leaf: dict[str, Lift], pooled: dict[str, Lift], min_queries: int
+) -> tuple[Lift, str]:
+    """The lift that a category is judged by, and what to say of it first where that is its department's."""
+    own = leaf.get(row["category"], Lift(float("nan"), float("nan"), float("nan"), 0))
+    wider = pooled.get(row["department"])
+    if own.n_queries >= min_queries or wider is None or wider.n_queries < min_queries:
+        return own, ""
+    asked = counted(wider.n_queries, "test query", "test queries")
+    return wider, f"lift pooled over department '{row['department']}' ({asked}, {own.n_queries} of its own); "
 
 
 def _verdict(lift: Lift, own_level1: bool, reach: float, catalogue_reach: float, min_queries: int) -> tuple[str, str]:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.audit.prefixes import stack_codes
 from engine.audit.traffic import traffic_weights
 from engine.audit.wording import counted
 
@@ -23,6 +22,10 @@ LEAST_QUERIES = 30
 """... and resting on so many queries (effective n); fewer are 'n too small' on the page of its evidence."""
 MOST_OF_A_KIND = 3
 """Findings shown of one kind: the list is to tell different things."""
+METRIC = "ndcg@10"
+"""Of `query_metrics`: what regressions are read from."""
+TRIED = 25
+"""Queries looked at for one that can tell a story."""
 _SEVERITY = {"bad": 0, "warn": 1, "info": 2}
 _HEALTH = {
     "utilisation": "Level {level} uses {value:.1%} of its codes",
@@ -124,47 +127,51 @@ def _exposure(exposure: pd.DataFrame) -> list[_Finding]:
     return out
 
 
-def _queries(query_metrics: pd.DataFrame, queries: pd.DataFrame, metric: str) -> list[_Finding]:
-    rows = query_metrics[(query_metrics["metric"] == metric) & (query_metrics["difference"] < 0)]
+def _queries(query_metrics: pd.DataFrame, queries: pd.DataFrame) -> list[_Finding]:
+    rows = query_metrics[(query_metrics["metric"] == METRIC) & (query_metrics["difference"] < 0)]
     text = queries.set_index("query_id")["text"]
     out = []
     for row in rows.sort_values(["difference", "query_id"]).head(MOST_OF_A_KIND).to_dict("records"):
         loss = -float(row["difference"])
-        title = (
-            f"Query '{text.get(row['query_id'], row['query_id'])}' loses {loss:.2f} of {metric.replace('ndcg', 'nDCG')}"
-        )
+        asked = text.get(row["query_id"], row["query_id"])
+        title = f"Query '{asked}' loses {loss:.2f} of {METRIC.replace('ndcg', 'nDCG')}"
         detail = f"{row['value_without']:.2f} without SIDs, {row['value']:.2f} with them"
         severity = "bad" if loss >= 0.2 else "warn"
         out.append(_Finding(severity, loss, "query", title, detail, "query", {"q": str(row["query_id"])}))
     return out
 
 
-def findings_table(
-    *,
-    health: pd.DataFrame,
-    coverage: pd.DataFrame,
-    exposure: pd.DataFrame,
-    query_metrics: pd.DataFrame,
-    sid_sharing: pd.DataFrame,
-    queries: pd.DataFrame,
-    codes: pd.DataFrame,
-    metric: str = "ndcg@10",
-    limit: int = 12,
-) -> pd.DataFrame:
+class Audited(NamedTuple):
+    """What is told from: tables of schema.sql, or what was read of them."""
+
+    queries: pd.DataFrame
+    """query_id, text, frequency."""
+    query_metrics: pd.DataFrame
+    codes: pd.DataFrame
+    """prefix, label."""
+    health: pd.DataFrame
+    coverage: pd.DataFrame
+    exposure: pd.DataFrame
+    sid_sharing: pd.DataFrame
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Label by prefix, where there is one."""
+        pairs = zip(self.codes["prefix"], self.codes["label"], strict=True)
+        return {str(prefix): label for prefix, label in pairs if isinstance(label, str)}
+
+
+def findings_table(audited: Audited, *, limit: int = 12) -> pd.DataFrame:
     """The `findings` table: worst first, at most three of a kind and `limit` in all.
 
-    All arguments are tables of schema.sql: `queries` gives query_id and text, `codes` prefix and label; `metric` is the
-    one of `query_metrics` that regressions are read from. Ordered by severity, then by the place within the kind (so
-    that kinds alternate), then by weight.
+    Ordered by severity, then by the place within the kind (so that kinds alternate), then by weight.
     """
-    labels = dict(zip(codes["prefix"], codes["label"], strict=True))
-    labels = {str(prefix): label for prefix, label in labels.items() if isinstance(label, str)}
     found = (
-        _health(health)
-        + _sharing(sid_sharing, labels)
-        + _coverage(coverage)
-        + _exposure(exposure)
-        + _queries(query_metrics, queries, metric)
+        _health(audited.health)
+        + _sharing(audited.sid_sharing, audited.labels)
+        + _coverage(audited.coverage)
+        + _exposure(audited.exposure)
+        + _queries(audited.query_metrics, audited.queries)
     )
     found.sort(key=lambda one: (_SEVERITY[one.severity], -one.weight, one.title))
     places: dict[str, int] = {}
@@ -183,21 +190,13 @@ def findings_table(
     )
 
 
-def beam_entropies(beams: pd.DataFrame, *, level: int = 1) -> pd.DataFrame:
-    """How undecided each query's beams are: query_id, entropy (bits) over the beams' level-`level` prefixes.
+def beam_entropies(beams: pd.DataFrame) -> pd.DataFrame:
+    """How undecided each query's beams are: query_id, entropy (bits) over the beams' level-1 codes.
 
-    The beams' probabilities are scaled to sum to 1 a query and summed by prefix.
+    `beams`: query_id, code, log_prob; their probabilities are scaled to sum to 1 a query and summed by code.
     """
-    codes = stack_codes(beams["codes"])[:, :level]
-    prefix = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
-    share = pd.DataFrame(
-        {
-            "query_id": beams["query_id"].to_numpy(dtype=object),
-            "prefix": prefix,
-            "p": np.exp(beams["log_prob"].to_numpy()),
-        }
-    )
-    share = share.groupby(["query_id", "prefix"], sort=True)["p"].sum().reset_index()
+    share = beams[["query_id", "code"]].assign(p=np.exp(beams["log_prob"].to_numpy(dtype=np.float64)))
+    share = share.groupby(["query_id", "code"], sort=True)["p"].sum().reset_index()
     share["p"] /= share.groupby("query_id")["p"].transform("sum")
     share["entropy"] = -share["p"] * np.log2(share["p"].clip(lower=1e-300))
     return share.groupby("query_id", sort=True)["entropy"].sum().reset_index()
@@ -217,13 +216,9 @@ class _Move(NamedTuple):
     prefix: str | None
 
 
-def _moved(
-    query_id: str, scores: pd.DataFrame, judgments: pd.DataFrame, relevant_grade: float, up: bool
-) -> _Move | None:
-    """The judged item whose move tells the query's story: relevant and risen, or relevant and fallen."""
-    own = scores[(scores["query_id"] == query_id) & scores["rank"].notna()]
-    relevant = judgments[(judgments["query_id"] == query_id) & (judgments["grade"] >= relevant_grade)]
-    own = own[own["item_id"].isin(relevant["item_id"])]
+def _moved(query_id: str, relevant: pd.DataFrame, up: bool) -> _Move | None:
+    """The item whose move tells the query's story: relevant and risen, or relevant and fallen."""
+    own = relevant[relevant["query_id"] == query_id]
     if not len(own):
         return None
     # Read like a discount: a step at the top is worth more than many at the bottom.
@@ -232,48 +227,35 @@ def _moved(
     if (gain if up else -gain).iloc[place] <= 0:
         return None
     row = own.iloc[place]
-    prefix = row["matched_prefix"]
-    return _Move(
-        str(row["item_id"]),
-        int(row["rank"]),
-        int(row["rank_without_sid"]),
-        prefix if isinstance(prefix, str) else None,
-    )
+    prefix = row["matched_prefix"] if isinstance(row["matched_prefix"], str) else None
+    return _Move(str(row["item_id"]), int(row["rank"]), int(row["rank_without_sid"]), prefix)
 
 
-def stories_table(
-    *,
-    queries: pd.DataFrame,
-    query_metrics: pd.DataFrame,
-    beams: pd.DataFrame,
-    scores: pd.DataFrame,
-    judgments: pd.DataFrame,
-    codes: pd.DataFrame,
-    items: pd.DataFrame,
-    relevant_grade: float,
-    metric: str = "ndcg@10",
-    tried: int = 25,
-) -> pd.DataFrame:
+def stories_table(audited: Audited, relevant: pd.DataFrame, beams: pd.DataFrame, titles: pd.Series) -> pd.DataFrame:
     """The `stories` table: one row a kind ('won', 'lost', 'ambiguous') that the data can tell.
 
-    All arguments are tables of schema.sql. Won and lost: the largest change of `metric` among queries where a relevant
-    item rose or fell (the `tried` largest are looked at). Ambiguous: the largest entropy of the beams over level-1
-    codes, among queries with traffic where there are any. Equal input gives equal stories.
+    Won and lost: the largest change of `METRIC` among queries where a relevant item rose or fell (the `TRIED` largest
+    are looked at). Ambiguous: the largest entropy of the beams over level-1 codes, among queries with traffic where
+    there are any. Equal input gives equal stories.
+
+    Args:
+        audited: the tables told from.
+        relevant: the relevant judged pairs that were ranked: query_id, item_id, rank, rank_without_sid, matched_prefix.
+        beams: query_id, code (of level 1), log_prob.
+        titles: by item_id.
     """
-    text = queries.set_index("query_id")["text"]
-    title = items.set_index("item_id")["title"]
-    labels = {str(p): label for p, label in zip(codes["prefix"], codes["label"], strict=True) if isinstance(label, str)}
-    changes = query_metrics[query_metrics["metric"] == metric].sort_values(["difference", "query_id"])
+    text, labels = audited.queries.set_index("query_id")["text"], audited.labels
+    changes = audited.query_metrics[audited.query_metrics["metric"] == METRIC].sort_values(["difference", "query_id"])
     rows: list[tuple[str, str, str | None, str]] = []
     for kind, up in (("won", True), ("lost", False)):
         candidates = changes[changes["difference"] > 0].iloc[::-1] if up else changes[changes["difference"] < 0]
-        for query_id in candidates["query_id"].head(tried):
-            item = _moved(query_id, scores, judgments, relevant_grade, up)
+        for query_id in candidates["query_id"].head(TRIED):
+            item = _moved(query_id, relevant, up)
             if item is None:
                 continue
-            rows.append((kind, query_id, item.item_id, _sentence(kind, text[query_id], item, title, labels)))
+            rows.append((kind, query_id, item.item_id, _sentence(kind, text[query_id], item, titles, labels)))
             break
-    ambiguous = _ambiguous(beams, queries, labels)
+    ambiguous = _ambiguous(beams, audited.queries, labels)
     if ambiguous is not None:
         rows.append(("ambiguous", ambiguous[0], None, ambiguous[1]))
     return pd.DataFrame(rows, columns=["kind", "query_id", "item_id", "sentence"])
@@ -312,8 +294,7 @@ def _ambiguous(beams: pd.DataFrame, queries: pd.DataFrame, labels: dict[str, str
         return None
     query_id = str(entropy["query_id"].iloc[0])
     own = beams[beams["query_id"] == query_id]
-    code = pd.Series([str(int(row[0])) for row in own["codes"]])
-    share = pd.Series(np.exp(own["log_prob"].to_numpy())).groupby(code.to_numpy()).sum()
+    share = pd.Series(np.exp(own["log_prob"].to_numpy())).groupby(own["code"].astype(int).astype(str).to_numpy()).sum()
     share = (share / share.sum()).sort_values(ascending=False, kind="stable")
     readings = [f"{part:.0%} {_meaning(str(prefix), labels)}" for prefix, part in share.head(3).items()]
     text = queries.set_index("query_id")["text"][query_id]

@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import sparse
 
 from engine.audit.inequality import gini
-from engine.audit.prefixes import Level, crosstab, levels, numbered
+from engine.audit.prefixes import Level, crosstab, numbered
+from engine.audit.shelf import Shelf
 
 GOOD, WARN, BAD, INFO = "good", "warn", "bad", "info"
 
@@ -107,40 +108,47 @@ def neighbour_agreement(
     return float(agree.sum() / known.sum()), float(low), float(high)
 
 
-def _usage(tree: list[Level], codes: np.ndarray, sizes: tuple[int, ...], forced: bool) -> list[Row]:
+class Neighbourhood(NamedTuple):
+    """Items that are near each other in the embedding space, and pairs that need not be."""
+
+    sampled: np.ndarray
+    """(S,) items asked about."""
+    neighbours: np.ndarray
+    """(S, k) their true nearest neighbours, themselves left out; -1 for none."""
+    random_pairs: np.ndarray
+    """(R, 2) pairs of items drawn at random, to compare with; an item with itself is no pair."""
+
+
+def _usage(shelf: Shelf) -> list[Row]:
     """Use of each level's codes, whatever the parent."""
     rows: list[Row] = []
     spread: list[float] = []
-    for depth, size in enumerate(sizes):
+    codes = np.asarray(shelf.codes, dtype=np.int64)
+    for depth, size in enumerate(shelf.sizes):
         column = codes[:, depth]
         count = np.bincount(column[column >= 0], minlength=size)
         used, n = int((count > 0).sum()), int(count.sum())
         entropy = entropy_bits(count) if n else float("nan")
         spread.append(entropy / np.log2(size) if size > 1 else 1.0)
-        built = forced and depth == 0
-        note = "follows the sizes of the categories" if built else None
         dead = BARS["dead_code_share"]
-        ratio = 2**entropy / size
-        for metric, value, threshold, verdict in (
-            ("utilisation", used / size, BARS["utilisation"].good, BARS["utilisation"].verdict(used / size)),
-            ("dead_codes", size - used, dead.good * size, dead.verdict((size - used) / size)),
-            ("perplexity", 2**entropy, None, INFO),
-            ("perplexity_ratio", ratio, BARS["perplexity_ratio"].good, BARS["perplexity_ratio"].verdict(ratio)),
-            ("entropy", entropy, None, INFO),
-            ("gini", gini(count), None, INFO),
-        ):
-            rows.append(
-                _row(
-                    depth + 1, metric, value, n, threshold, INFO if built else verdict, by_construction=built, note=note
-                )
-            )
-        rows.append(_row(depth + 1, "prefixes", len(tree[depth]), n, None, INFO, by_construction=built, note=note))
-    for depth in range(1, len(sizes) - 1):
-        around = [spread[place] for place in (depth - 1, depth + 1) if not (forced and place == 0)]
-        value = float(np.mean(around)) - spread[depth]
-        note = "against the deeper level alone: level 1 follows the categories" if forced and depth == 1 else None
-        bar = BARS["hourglass"]
-        rows.append(_row(depth + 1, "hourglass", value, len(codes), bar.good, bar.verdict(value), note=note))
+        own = [
+            _judged(depth + 1, "utilisation", used / size, n),
+            _row(depth + 1, "dead_codes", size - used, n, threshold=dead.good * size,
+                 verdict=dead.verdict((size - used) / size)),
+            _row(depth + 1, "perplexity", 2**entropy, n),
+            _judged(depth + 1, "perplexity_ratio", 2**entropy / size, n),
+            _row(depth + 1, "entropy", entropy, n),
+            _row(depth + 1, "gini", gini(count), n),
+            _row(depth + 1, "prefixes", len(shelf.tree[depth]), n),
+        ]  # fmt: skip
+        if shelf.by_category and depth == 0:
+            own = [row | _built("follows the sizes of the categories") for row in own]
+        rows += own
+    for depth in range(1, len(shelf.sizes) - 1):
+        around = [spread[place] for place in (depth - 1, depth + 1) if not (shelf.by_category and place == 0)]
+        deeper = "against the deeper level alone: level 1 follows the categories"
+        row = _judged(depth + 1, "hourglass", float(np.mean(around)) - spread[depth], len(codes))
+        rows.append(row | {"note": deeper if shelf.by_category and depth == 1 else None})
     return rows
 
 
@@ -152,91 +160,56 @@ def _whole(tree: list[Level], sharing: pd.DataFrame) -> list[Row]:
         return []
     harmful = sharing.loc[sharing["harmful"].astype(bool), "n_items"].sum() / n
     unjudged = sharing.loc[sharing["reason"] == "unjudged", "n_items"].sum() / n
-    aliasing = size[size > 1].sum() / n
-    overlap = (size * (size - 1)).sum() / n
     largest = BARS["largest_bucket_share"]
     bucket = GOOD if size.max() <= SMALL_BUCKET else largest.verdict(size.max() / n)
     unknown = f"a lower bound: a further {unjudged:.1%} of the items share a SID that no judgment compares"
     return [
-        _judged(None, "aliasing", aliasing, n),
-        _row(None, "unique_share", len(size) / n, n, None, INFO),
-        _row(None, "largest_bucket", size.max(), n, max(largest.good * n, SMALL_BUCKET), bucket),
-        _judged(None, "expected_overlap", overlap, n),
+        _judged(None, "aliasing", size[size > 1].sum() / n, n),
+        _row(None, "unique_share", len(size) / n, n),
+        _row(None, "largest_bucket", size.max(), n, threshold=max(largest.good * n, SMALL_BUCKET), verdict=bucket),
+        _judged(None, "expected_overlap", (size * (size - 1)).sum() / n, n),
         _judged(None, "harmful_share", harmful, n) | {"note": unknown},
     ]
 
 
-def _meaning(tree: list[Level], items: pd.DataFrame, forced: bool) -> list[Row]:
+def _meaning(shelf: Shelf) -> list[Row]:
     """Agreement of the prefixes with category and brand."""
     rows: list[Row] = []
     for column in ("category", "brand"):
-        label, _ = numbered(items[column])
+        label, _ = numbered(shelf.items[column])
         n = int((label >= 0).sum())
-        if not n:
-            continue
-        built = forced and column == "category"
-        note = "level 1 was given the category" if built else None
-        for depth, level in enumerate(tree):
+        for depth, level in enumerate(shelf.tree if n else []):
             value = purity(level.member, label)
-            bar = BARS["category_purity"]
-            judged = column == "category" and not built
-            rows.append(
-                _row(
-                    depth + 1,
-                    f"{column}_purity",
-                    value,
-                    n,
-                    bar.good if column == "category" else None,
-                    bar.verdict(value) if judged else INFO,
-                    by_construction=built,
-                    note=note,
-                )
-            )
-            shared = normalised_mutual_information(level.member, label)
-            rows.append(_row(depth + 1, f"{column}_nmi", shared, n, None, INFO, by_construction=built, note=note))
+            named = f"{column}_purity"
+            own = _judged(depth + 1, named, value, n) if named in BARS else _row(depth + 1, named, value, n)
+            shared = _row(depth + 1, f"{column}_nmi", normalised_mutual_information(level.member, label), n)
+            built = _built("level 1 was given the category") if shelf.by_category and column == "category" else {}
+            rows += [own | built, shared | built]
     return rows
 
 
-def _neighbours(
-    tree: list[Level],
-    sampled: np.ndarray,
-    neighbours: np.ndarray,
-    random_pairs: np.ndarray,
-    forced: bool,
-    resamples: int,
-    seed: int,
-) -> list[Row]:
+def _neighbours(shelf: Shelf, near: Neighbourhood, resamples: int, seed: int) -> list[Row]:
     """Prefix agreement of true nearest neighbours, beside that of random pairs."""
     rows: list[Row] = []
-    for depth, level in enumerate(tree):
-        value, low, high = neighbour_agreement(level.member, sampled, neighbours, resamples=resamples, seed=seed)
-        a, b = level.member[random_pairs[:, 0]], level.member[random_pairs[:, 1]]
+    first, second = near.random_pairs.T
+    for depth, level in enumerate(shelf.tree):
+        value, low, high = neighbour_agreement(
+            level.member, near.sampled, near.neighbours, resamples=resamples, seed=seed
+        )
+        a, b = level.member[first], level.member[second]
         # An item paired with itself would agree always, and outweigh true pairs at deep levels.
-        pair = (a >= 0) & (b >= 0) & (random_pairs[:, 0] != random_pairs[:, 1])
+        pair = (a >= 0) & (b >= 0) & (first != second)
         both, same = int(pair.sum()), int((pair & (a == b)).sum())
         chance, chance_low, chance_high = wilson(same, both)
         bar = BARS["neighbour_lift"]
         # A random pair agrees too rarely at deep levels to be counted: the upper end of its interval is the safe ratio.
         verdict = bar.verdict(low / chance_high if chance_high else float("nan"))
-        built = forced and depth == 0
-        note = "level 1 was given the category" if built else None
-        rows.append(
-            _row(
-                depth + 1,
-                "neighbour_agreement",
-                value,
-                len(sampled),
-                bar.good * chance,
-                INFO if built else verdict,
-                low=low,
-                high=high,
-                by_construction=built,
-                note=note,
-            )
+        row = _row(
+            depth + 1, "neighbour_agreement", value, len(near.sampled), threshold=bar.good * chance, verdict=verdict
         )
-        rows.append(
-            _row(depth + 1, "neighbour_agreement_random", chance, both, None, INFO, low=chance_low, high=chance_high)
-        )
+        built = _built("level 1 was given the category") if shelf.by_category and depth == 0 else {}
+        random = _row(depth + 1, "neighbour_agreement_random", chance, both)
+        rows += [row | {"low": low, "high": high} | built, random | {"low": chance_low, "high": chance_high}]
     return rows
 
 
@@ -252,67 +225,38 @@ def wilson(successes: int, n: int) -> tuple[float, float, float]:
 
 
 def _row(
-    level: int | None,
-    metric: str,
-    value: float,
-    n: int,
-    threshold: float | None,
-    verdict: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    by_construction: bool = False,
-    note: str | None = None,
+    level: int | None, metric: str, value: float, n: int, *, threshold: float | None = None, verdict: str = INFO
 ) -> Row:
     return {
-        "level": level,
-        "metric": metric,
-        "value": float(value),
-        "low": low,
-        "high": high,
-        "n": n,
-        "threshold": threshold,
-        "verdict": verdict,
-        "by_construction": by_construction,
-        "note": note,
-    }
+        "level": level, "metric": metric, "value": float(value), "low": None, "high": None, "n": n,
+        "threshold": threshold, "verdict": verdict, "by_construction": False, "note": None,
+    }  # fmt: skip
 
 
 def _judged(level: int | None, metric: str, value: float, n: int) -> Row:
     """A row whose verdict is its own bar's."""
-    return _row(level, metric, value, n, BARS[metric].good, BARS[metric].verdict(float(value)))
+    return _row(level, metric, value, n, threshold=BARS[metric].good, verdict=BARS[metric].verdict(float(value)))
+
+
+def _built(note: str) -> Row:
+    """What follows from the forced level is marked and not judged."""
+    return {"verdict": INFO, "by_construction": True, "note": note}
 
 
 def health_table(
-    items: pd.DataFrame,
-    codes: np.ndarray,
-    sizes: tuple[int, ...],
-    sharing: pd.DataFrame,
-    *,
-    forced: bool,
-    sampled: np.ndarray | None = None,
-    neighbours: np.ndarray | None = None,
-    random_pairs: np.ndarray | None = None,
-    resamples: int = 2_000,
-    seed: int = 0,
+    shelf: Shelf, sharing: pd.DataFrame, near: Neighbourhood | None = None, *, resamples: int = 2_000, seed: int = 0
 ) -> pd.DataFrame:
     """The `health` table.
 
     Args:
-        items: the catalogue's items in the order of `codes`; category and brand are read.
-        codes: (N, L) codes from 0; a first code of -1 means no SID.
-        sizes: codes per level.
+        shelf: of the items category and brand are read.
         sharing: the `sid_sharing` table.
-        forced: level 1 is given by the category: what follows from that is marked `by_construction`, and not judged.
-        sampled, neighbours: (S,) items and (S, k) their true nearest neighbours; None leaves the agreement out.
-        random_pairs: (R, 2) pairs of items drawn at random, to compare with; an item with itself is no pair.
+        near: None leaves the agreement of neighbours out.
         resamples, seed: of the bootstrap over sampled items.
     """
-    codes = np.asarray(codes, dtype=np.int64)
-    tree = levels(codes)
-    rows = _usage(tree, codes, sizes, forced) + _whole(tree, sharing) + _meaning(tree, items, forced)
-    if sampled is not None and neighbours is not None and random_pairs is not None:
-        rows += _neighbours(tree, sampled, neighbours, random_pairs, forced, resamples, seed)
+    rows = _usage(shelf) + _whole(shelf.tree, sharing) + _meaning(shelf)
+    if near is not None:
+        rows += _neighbours(shelf, near, resamples, seed)
     table = pd.DataFrame(rows)
     table["level"] = table["level"].astype("Int64")
     for column in ("low", "high", "threshold"):

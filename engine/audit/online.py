@@ -1,6 +1,6 @@
 """Simulated online effect: the logged query mix replayed under both rankings through a position-based click model.
 
-A session asks one query and sees the first `slots` results; slot k is clicked with probability examination(k) x
+A session asks one query and sees the first `SLOTS` results; slot k is clicked with probability examination(k) x
 attractiveness, independently. UCTR is the share of sessions with a click, UCTCVR with a purchase: proxies, since logs
 without users know sessions only. How attractive a pair is comes from three sources, none of them a ranker's score:
 
@@ -92,23 +92,22 @@ def online_effect(
     judgments: pd.DataFrame,
     *,
     max_grade: float,
-    slots: int = SLOTS,
     resamples: int = 2_000,
     seed: int = 0,
 ) -> OnlineEffect:
     """Tables `online` and `click_model`; both empty where nothing was ranked or neither log nor judgments say anything.
 
     Args:
-        scores: query_id, item_id, rank, rank_without_sid (unknown ranks: not retrieved).
+        scores: query_id, item_id, rank, rank_without_sid of the pairs that either ranking puts on its page (further
+            pairs are passed over).
         queries: query_id, frequency (sessions; every query 1 where there is no traffic at all).
         interactions: query_id, item_id, impressions, clicks, purchases, position. Give only those after the run's
             training where that can be told apart: what a ranker learnt from speaks well of it.
         judgments: query_id, item_id, grade.
         max_grade: highest grade of the scale.
-        slots: results a session sees.
         resamples, seed: of the bootstrap by query.
     """
-    replay = _prepare(scores, queries, interactions, judgments, max_grade, slots)
+    replay = _prepare(scores, queries, interactions, judgments, max_grade)
     if replay is None:
         return OnlineEffect(pd.DataFrame(columns=list(ONLINE_COLUMNS)), pd.DataFrame(columns=list(CLICK_MODEL_COLUMNS)))
     evidence = replay.evidence
@@ -117,7 +116,7 @@ def online_effect(
     fitted = {reading: estimate(evidence, examination, reading) for reading in READINGS}
     clicks = fitted[READINGS[0]][0]
     shared = _coverage(replay, clicks, examination) | {
-        "examination": examination.source, "attractiveness": FITTED if clicks.by_log else STATED, "slots": slots,
+        "examination": examination.source, "attractiveness": FITTED if clicks.by_log else STATED, "slots": SLOTS,
         "n_queries": evidence.n_queries, "effective_n": replay.weight.sum() ** 2 / (replay.weight**2).sum(),
     }  # fmt: skip
     looks = [examination]
@@ -132,7 +131,7 @@ def online_effect(
             {"metric": metric, "scenario": name, "decay": decay} | _row(both[m], [both[m]]) | shared
             for decay, name, both in scenarios
         ]
-    parameters = [examination_table(evidence.log, examination, slots), rates_table(evidence, examination, fitted)]
+    parameters = [examination_table(evidence.log, examination, SLOTS), rates_table(evidence, examination, fitted)]
     return OnlineEffect(pd.DataFrame(rows, columns=list(ONLINE_COLUMNS)), pd.concat(parameters, ignore_index=True))
 
 
@@ -152,12 +151,11 @@ def _prepare(
     interactions: pd.DataFrame,
     judgments: pd.DataFrame,
     max_grade: float,
-    slots: int,
 ) -> _Replay | None:
     keys = ["query_id", "item_id"]
     weight = pd.Series(traffic_weights(queries["frequency"].to_numpy(dtype=np.float64)), index=queries["query_id"])
     rows = scores[scores["rank"].notna() & scores["rank_without_sid"].notna()]
-    rows = rows[(rows[["rank", "rank_without_sid"]].min(axis=1) <= slots) & (rows["query_id"].map(weight) > 0)]
+    rows = rows[(rows[["rank", "rank_without_sid"]].min(axis=1) <= SLOTS) & (rows["query_id"].map(weight) > 0)]
     rows = _named(rows[[*keys, "rank", "rank_without_sid"]])
     query_ids = pd.Index(np.unique(rows["query_id"].to_numpy(dtype=object)))
     log = search_log(_named(interactions), query_ids)
@@ -170,13 +168,13 @@ def _prepare(
         return None
     query = query_ids.get_indexer(pd.Index(rows["query_id"])).astype(np.int64)
     ranks = rows[["rank", "rank_without_sid"]].to_numpy(np.int64).T
-    pages = np.full((2, len(query_ids), slots), -1, dtype=np.int64)
+    pages = np.full((2, len(query_ids), SLOTS), -1, dtype=np.int64)
     for page, rank in zip(pages, ranks, strict=True):
-        seen = np.flatnonzero(rank <= slots)
+        seen = np.flatnonzero(rank <= SLOTS)
         page[query[seen], rank[seen] - 1] = seen
     evidence = Evidence(
         query,
-        place_of(ranks, slots),
+        place_of(ranks, SLOTS),
         rows["logged"].fillna(-1).to_numpy(np.int64),
         grade_cells(rows["grade"].to_numpy(np.float64), max_grade),
         log,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,15 +51,6 @@ def sid_texts(codes: np.ndarray) -> np.ndarray:
     return out
 
 
-def stack_codes(codes: Sequence[Sequence[int]] | pd.Series | np.ndarray) -> np.ndarray:
-    """(B, L) int64 from a column of code lists; beams of unequal length are padded with -1."""
-    lists = [np.asarray(row, dtype=np.int64) for row in codes]
-    out = np.full((len(lists), max((len(row) for row in lists), default=0)), -1, dtype=np.int64)
-    for position, row in enumerate(lists):
-        out[position, : len(row)] = row
-    return out
-
-
 def levels(codes: np.ndarray) -> list[Level]:
     """One `Level` for each column of codes (N, L); a code of -1 ends a row's prefix (an item without SID has none)."""
     codes = np.asarray(codes, dtype=np.int64)
@@ -77,18 +67,6 @@ def levels(codes: np.ndarray) -> list[Level]:
         member[inside] = inverse
         out.append(Level(codes[inside[first], : level + 1], member, parent))
     return out
-
-
-def find_prefixes(level: Level, parent_found: np.ndarray, code: np.ndarray) -> np.ndarray:
-    """Position in `level` of (parent position, code) pairs; -1 where no item has that prefix. All shapes (B,)."""
-    span = int(max(level.codes[:, -1].max(initial=0), code.max(initial=0))) + 1
-    keys = level.parent * span + level.codes[:, -1]
-    wanted = parent_found * span + code
-    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    if not len(keys):
-        return np.full(len(code), -1, dtype=np.int64)
-    found = (parent_found >= 0) & (code >= 0) & (keys[place] == wanted)
-    return np.where(found, place, -1)
 
 
 def crosstab(row: np.ndarray, column: np.ndarray, n_rows: int, n_columns: int) -> sparse.csr_matrix:

@@ -17,7 +17,7 @@ from engine.cli.options import (
 from engine.console import machine_line, say, table
 
 if TYPE_CHECKING:
-    from engine.inference import LiveRun
+    from engine.answering.live import LiveRun
 
 
 @app.command(epilog='Example: python -m engine beams "waterproof hiking boots"')
@@ -89,7 +89,7 @@ def explain(query: str, item: str, workspace: Workspace, run: RunOption = None, 
 
 
 def _live(workspace: Path, run: str | None) -> LiveRun:
-    from engine.inference import LiveRun, newest_run
+    from engine.answering.live import LiveRun, newest_run
 
     with console.ConsoleWatcher() as watcher, watcher.step("Loading the model"):
         return LiveRun.load(workspace, run or newest_run(workspace))

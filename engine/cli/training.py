@@ -46,11 +46,17 @@ def train(
         str | None, typer.Option(help="Fingerprint (or its start) of the catalogue; the newest by default.")
     ] = None,
     project: Annotated[bool, typer.Option("--map/--no-map", help="Compute the UMAP map as the last stage.")] = True,
+    ladder: Annotated[
+        str,
+        typer.Option(
+            help="lean: the served ranker and what it is compared with; full: every ranker that explains it too."
+        ),
+    ] = "lean",
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Train a method on an ingested catalogue; a stopped run goes on where it was."""
-    config = override(preset(preset_name, method=method, seed=seed), settings or [])
+    config = override(preset(preset_name, method=method, seed=seed), [f"ranker.ladder={ladder}", *(settings or [])])
     fingerprint = chosen_catalogue(workspace, catalogue)
     with resumable(), console.ConsoleWatcher() as watcher:
         run_id = _train(workspace, fingerprint, config, watcher, project=project)

@@ -3,19 +3,22 @@
 Constrained decoding renormalises: the probability of a code is a softmax over the *existing* children of its
 prefix, so every level sums to one over the trie, the SIDs' probabilities sum to one over the catalogue, and a
 prefix with one child passes its whole probability on. Unconstrained decoding takes the softmax over all codes of
-the level. Log-probabilities are natural and add up over levels.
+the level. Log-probabilities are natural, add up over levels, and are float64 whatever the model's logits are.
 
-The search knows of the model only what `Decoder` says, so any causal language model fits behind it.
+The search knows of the model only what `Decoder` says, so any causal language model fits behind it. A prompt is read
+once: `Prompted` holds what the model made of it, and every search and every given SID starts from there.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from engine.generator.trie import Children, SidTrie
-from engine.progress import Progress, silent
+
+T = TypeVar("T", bound=tuple[np.ndarray, ...])
 
 
 class Decoder(Protocol):
@@ -30,8 +33,9 @@ class Decoder(Protocol):
         """Logits (Q, K_1) for level 1 and a cache, from a slice of the queries (embeddings, or texts)."""
         ...
 
-    def step(self, cache: Any, codes: np.ndarray, parents: np.ndarray) -> np.ndarray:
-        """Feed `codes` (Q, W), row w extending row `parents[q, w]` of the last step; logits (Q, W, K_next)."""
+    def step(self, cache: Any, codes: np.ndarray, parents: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Feed `codes` (Q, W), row w extending row `parents[q, w]` of the last step; logits (Q, W, K_next) and the
+        cache after it. The given cache stays as it was."""
         ...
 
 
@@ -41,9 +45,9 @@ class Beams(NamedTuple):
     codes: np.ndarray
     """(Q, K, L) int64; -1 where fewer than K SIDs exist."""
     log_prob: np.ndarray
-    """(Q, K) float32, of the whole SID; -inf where absent."""
+    """(Q, K) float64, of the whole SID; -inf where absent."""
     level_log_prob: np.ndarray
-    """(Q, K, L) float32, of each code given its prefix; sums to `log_prob`; -inf where absent."""
+    """(Q, K, L) float64, of each code given its prefix; sums to `log_prob`; -inf where absent."""
 
 
 class BeamNodes(NamedTuple):
@@ -58,9 +62,9 @@ class BeamNodes(NamedTuple):
     parent: np.ndarray
     """(M,) int64 rank of the parent at the level above; 0 at level 1."""
     log_prob: np.ndarray
-    """(M,) float32, of the whole prefix."""
+    """(M,) float64, of the whole prefix."""
     step_log_prob: np.ndarray
-    """(M,) float32, of the last code given the parent."""
+    """(M,) float64, of the last code given the parent."""
     rank: np.ndarray
     """(M,) int64, 1-based, among all children of the beams kept above."""
     kept: np.ndarray
@@ -77,115 +81,128 @@ class BeamSearch(NamedTuple):
 
 def beam_search(
     model: Decoder,
-    query_x: Any,
+    queries: Any,
     trie: SidTrie,
     *,
     width: int = 5,
     kept_nodes: int = 0,
     constrained: bool = True,
     batch: int = 64,
-    progress: Progress = silent,
 ) -> BeamSearch:
-    """The `width` most probable SIDs of every query, by beam search with `width` beams a level.
-
-    Args:
-        model: the generator.
-        query_x: (Q, D) float32 query embeddings, or whatever sequence `model.prefill` takes slices of.
-        trie: the SIDs that exist; constrained beams are always among them, all different.
-        width: K. At or above the number of SIDs the search is exhaustive.
-        kept_nodes: best prefixes reported a level, pruned ones included; 0 for none.
-        constrained: False decodes over all codes of each level, for comparison.
-        batch: queries decoded together.
-        progress: called as (done, total) in queries.
-    """
-    assert tuple(model.sizes) == trie.sizes, f"model spells {model.sizes}, trie {trie.sizes}"
+    """`Prompted.search` for any number of queries (embeddings (Q, D), or texts (Q,)), `batch` of them together."""
     found: list[Beams] = []
     nodes: list[BeamNodes] = []
-    for start in range(0, len(query_x), batch):
-        beams, seen = _search(model, query_x[start : start + batch], trie, width, kept_nodes, constrained)
+    for start in range(0, len(queries), batch):
+        prompted = Prompted.read(model, queries[start : start + batch])
+        beams, seen = prompted.search(trie, width=width, kept_nodes=kept_nodes, constrained=constrained)
         found.append(beams)
-        nodes.extend(level._replace(query=level.query + start) for level in seen)
-        progress(min(start + batch, len(query_x)), len(query_x))
+        nodes += [] if seen is None else [seen._replace(query=seen.query + start)]
     if not found:
-        found.append(_no_beams(0, width, trie.levels))
-    beams = Beams(*(np.concatenate(column) for column in zip(*found, strict=True)))
-    return BeamSearch(beams, _ordered(nodes, trie.levels) if kept_nodes else None)
+        found, nodes = [_no_beams(0, width, trie.levels)], [_nodes(_root(0), _NO_CHILDREN, width, trie.levels)]
+    return BeamSearch(_joined(found), _joined(nodes) if kept_nodes else None)
 
 
 def sequence_log_probs(
-    model: Decoder,
-    query_x: Any,
-    trie: SidTrie,
-    pair_query: np.ndarray,
-    pair_item_codes: np.ndarray,
-    *,
-    batch: int = 32,
-    progress: Progress = silent,
+    model: Decoder, queries: Any, trie: SidTrie, pair_query: np.ndarray, pair_codes: np.ndarray, *, batch: int = 32
 ) -> np.ndarray:
-    """log p(code | prefix, query) of given SIDs, teacher-forced and renormalised over the trie as beams are.
+    """`Prompted.log_probs` for any number of queries: (P, L) float64 of the SIDs `pair_codes` (P, L).
 
-    Each distinct (query, prefix) runs through the model once, however many pairs share it.
-
-    Args:
-        model: the generator.
-        query_x: (Q, D) float32 query embeddings; an array, so that rows can be picked.
-        trie: the SIDs that exist.
-        pair_query: (P,) int64 rows of `query_x`.
-        pair_item_codes: (P, L) int64.
-        batch: queries decoded together.
-        progress: called as (done, total) in queries.
-
-    Returns:
-        (P, L) float32; -inf from the first level whose prefix no item has.
+    `pair_query` (P,) are rows of `queries`, an array; those without a pair are not read.
     """
-    assert tuple(model.sizes) == trie.sizes, f"model spells {model.sizes}, trie {trie.sizes}"
-    n_pairs, levels = pair_item_codes.shape
-    result = np.full((n_pairs, levels), -np.inf, dtype=np.float32)
-    path = np.zeros((n_pairs, levels + 1), dtype=np.int64)  # the nodes each SID passes through; -1 once off the trie
-    for level in range(1, levels + 1):
-        path[:, level] = trie.descend(level, path[:, level - 1], pair_item_codes[:, level - 1])
-
-    queries, counts = np.unique(pair_query, return_counts=True)
-    queries = queries[np.argsort(counts, kind="stable")]  # batches of like size waste few padded rows
-    place = np.zeros(int(queries.max(initial=-1)) + 1, dtype=np.int64)
-    place[queries] = np.arange(len(queries))
-    by_place = np.argsort(place[pair_query], kind="stable")
-    bounds = np.searchsorted(place[pair_query][by_place], np.arange(0, len(queries) + batch, batch))
-    for index, start in enumerate(range(0, len(queries), batch)):
+    result = np.full(pair_codes.shape, -np.inf)
+    asked, row, counts = np.unique(pair_query, return_inverse=True, return_counts=True)
+    order = np.argsort(counts, kind="stable")  # batches of like size waste few padded rows
+    place = np.empty(len(asked), dtype=np.int64)
+    place[order] = np.arange(len(asked))
+    place = place[row]
+    by_place = np.argsort(place, kind="stable")
+    bounds = np.searchsorted(place[by_place], np.arange(0, len(asked) + batch, batch))
+    for index, start in enumerate(range(0, len(asked), batch)):
         pairs = by_place[bounds[index] : bounds[index + 1]]
-        result[pairs] = _teacher_forced(
-            model,
-            query_x[queries[start : start + batch]],
-            trie,
-            place[pair_query[pairs]] - start,
-            path[pairs],
-        )
-        progress(min(start + batch, len(queries)), len(queries))
+        prompted = Prompted.read(model, queries[asked[order[start : start + batch]]])
+        result[pairs] = prompted.log_probs(trie, place[pairs] - start, pair_codes[pairs])
     return result
 
 
-def _teacher_forced(model: Decoder, queries: Any, trie: SidTrie, query: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """(P, L) log-probabilities of one batch: pair p belongs to `queries[query[p]]` and passes nodes path[p]."""
-    n_queries = len(queries)
-    result = np.full((len(path), trie.levels), -np.inf, dtype=np.float32)
-    first, cache = model.prefill(queries)
-    logits = first[:, None]
-    column = np.zeros(len(path), dtype=np.int64)  # of each pair's prefix among the rows of its query
-    nodes = np.zeros((n_queries, 1), dtype=np.int64)
-    for level in range(1, trie.levels + 1):
-        if level > 1:
-            rows = _rows(query, path[:, level - 1], column, n_queries)
-            nodes, column = rows.node, rows.column
-            if nodes.shape[1] == 0:
-                break
-            codes = np.where(nodes < 0, 0, trie.code[level - 2][nodes])
-            logits = model.step(cache, codes, rows.parent)
-        children = trie.children(level, nodes.ravel())
-        normaliser = _log_normaliser(_child_logits(logits, children), children.first).reshape(nodes.shape)
-        known = np.flatnonzero(path[:, level] >= 0)
-        q, w, code = query[known], column[known], trie.code[level - 1][path[known, level]]
-        result[known, level - 1] = logits[q, w, code] - normaliser[q, w]
-    return result
+@dataclass(frozen=True)
+class Prompted:
+    """Q queries that a model has read once, for any number of searches and given SIDs."""
+
+    model: Decoder
+    logits: np.ndarray
+    """(Q, K_1), of level 1."""
+    cache: Any
+
+    @staticmethod
+    def read(model: Decoder, queries: Any) -> Prompted:
+        """Query embeddings (Q, D), or whatever sequence `model.prefill` takes, decoded together."""
+        return Prompted(model, *model.prefill(queries))
+
+    def __len__(self) -> int:
+        """Q."""
+        return len(self.logits)
+
+    def search(self, trie: SidTrie, *, width: int = 5, kept_nodes: int = 0, constrained: bool = True) -> BeamSearch:
+        """The `width` most probable SIDs of every query, by beam search with `width` beams a level.
+
+        Args:
+            trie: the SIDs that exist; constrained beams are always among them, all different.
+            width: K. At or above the number of SIDs the search is exhaustive.
+            kept_nodes: best prefixes reported a level, pruned ones included; 0 for none.
+            constrained: False decodes over all codes of each level, for comparison.
+        """
+        self._check(trie)
+        logits, cache = self.logits[:, None], self.cache
+        front = _root(len(self))
+        nodes: list[BeamNodes] = []
+        for level, size in enumerate(trie.sizes, start=1):
+            if level > 1:
+                logits, cache = self.model.step(cache, front.codes[..., -1], front.parent)
+            children = trie.children(level, front.node.ravel()) if constrained else _all_codes(size, front.node)
+            ranked = front.rank(logits, children, max(width, kept_nodes))
+            if kept_nodes:
+                nodes.append(_nodes(front, ranked.first(kept_nodes), width, trie.levels))
+            front = front.extend(ranked.first(width))
+        return BeamSearch(front.beams(width), _by_query(nodes) if nodes else None)
+
+    def log_probs(self, trie: SidTrie, pair_query: np.ndarray, pair_codes: np.ndarray) -> np.ndarray:
+        """log p(code | prefix, query) of given SIDs, teacher-forced and renormalised over the trie as beams are.
+
+        Each distinct (query, prefix) runs through the model once, however many pairs share it.
+
+        Args:
+            trie: the SIDs that exist.
+            pair_query: (P,) int64 rows of these queries.
+            pair_codes: (P, L) int64.
+
+        Returns:
+            (P, L) float64; -inf from the first level whose prefix no item has.
+        """
+        self._check(trie)
+        result = np.full(pair_codes.shape, -np.inf)
+        logits, cache = self.logits[:, None], self.cache
+        above = np.zeros(len(pair_query), dtype=np.int64)  # the node of each pair's prefix; -1 once off the trie
+        column = np.zeros(len(pair_query), dtype=np.int64)  # of each pair's prefix among the rows of its query
+        nodes = np.zeros((len(self), 1), dtype=np.int64)
+        for level in range(1, trie.levels + 1):
+            if level > 1:
+                rows = _rows(pair_query, above, column, len(self))
+                nodes, column = rows.node, rows.column
+                if nodes.shape[1] == 0:
+                    break
+                codes = np.where(nodes < 0, 0, trie.code[level - 2][nodes])
+                logits, cache = self.model.step(cache, codes, rows.parent)
+            children = trie.children(level, nodes.ravel())
+            normaliser = _log_normaliser(_child_logits(logits, children), children.first).reshape(nodes.shape)
+            below = trie.descend(level, above, pair_codes[:, level - 1])
+            known = np.flatnonzero(below >= 0)
+            q, w = pair_query[known], column[known]
+            result[known, level - 1] = logits[q, w, pair_codes[known, level - 1]] - normaliser[q, w]
+            above = below
+        return result
+
+    def _check(self, trie: SidTrie) -> None:
+        assert tuple(self.model.sizes) == trie.sizes, f"model spells {self.model.sizes}, trie {trie.sizes}"
 
 
 class _Rows(NamedTuple):
@@ -215,49 +232,96 @@ def _rows(query: np.ndarray, node: np.ndarray, parent: np.ndarray, n_queries: in
     return _Rows(nodes, parents, column)
 
 
-def _search(
-    model: Decoder, queries: Any, trie: SidTrie, width: int, kept_nodes: int, constrained: bool
-) -> tuple[Beams, list[BeamNodes]]:
-    """One batch; the nodes come level by level."""
-    first, cache = model.prefill(queries)
-    n = len(first)
-    logits = first[:, None]
-    node = np.zeros((n, 1), dtype=np.int64)  # -1 marks a beam that does not exist
-    log_prob = np.zeros((n, 1), dtype=np.float32)
-    codes = np.zeros((n, 1, 0), dtype=np.int64)
-    step_log_probs = np.zeros((n, 1, 0), dtype=np.float32)
-    parent = np.zeros((n, 1), dtype=np.int64)
-    seen: list[BeamNodes] = []
-    for level in range(1, trie.levels + 1):
-        if level > 1:
-            logits = model.step(cache, codes[..., -1], parent)
-        children = trie.children(level, node.ravel()) if constrained else _all_codes(trie.sizes[level - 1], node)
+class _Ranked(NamedTuple):
+    """The best children (Q, T) of each query's beams, best first."""
+
+    parent: np.ndarray
+    """Row of the beam that each extends."""
+    code: np.ndarray
+    node: np.ndarray
+    """In the trie; 0 of an unconstrained search, -1 where there are fewer than T children."""
+    log_prob: np.ndarray
+    """Of the whole prefix; -inf where there are fewer."""
+    step_log_prob: np.ndarray
+    """Of the code given the parent."""
+
+    def first(self, count: int) -> _Ranked:
+        """The `count` best."""
+        return _Ranked(*(column[:, :count] for column in self))
+
+
+_NO_CHILDREN = _Ranked(*np.zeros((3, 0, 0), dtype=np.int64), *np.zeros((2, 0, 0)))
+
+
+class _Front(NamedTuple):
+    """The W beams of each query after `level` levels."""
+
+    codes: np.ndarray
+    """(Q, W, level) int64."""
+    level_log_prob: np.ndarray
+    """(Q, W, level) float64."""
+    log_prob: np.ndarray
+    """(Q, W) float64."""
+    node: np.ndarray
+    """(Q, W) int64; -1 marks a beam that does not exist."""
+    parent: np.ndarray
+    """(Q, W) int64 row of the front above."""
+
+    def rank(self, logits: np.ndarray, children: Children, count: int) -> _Ranked:
+        """The `count` best children, by the logits (Q, W, K) of their codes."""
+        width = self.node.shape[1]
         scores = _child_logits(logits, children)
         step = scores - _log_normaliser(scores, children.first)[children.row]
-        total = log_prob.ravel()[children.row] + step
-        best = _top(total, children.first[:: node.shape[1]], max(width, kept_nodes))
-        ranked = np.where(best >= 0, total[best], np.float32(-np.inf))
-        step_ranked = step[best]
-        code = children.code[best]
-        origin = children.row[best] % node.shape[1]
-        if kept_nodes:
-            seen.append(_level_nodes(level, trie.levels, codes, origin, code, ranked, step_ranked, width, kept_nodes))
-        parent, log_prob = origin[:, :width], ranked[:, :width]
-        node = np.where(log_prob > -np.inf, children.node[best[:, :width]], -1)
-        codes = _extend(codes, parent, code[:, :width])
-        step_log_probs = _extend(step_log_probs, parent, step_ranked[:, :width])
+        total = self.log_prob.ravel()[children.row] + step
+        best = _top(total, children.first[::width], count)
+        return _Ranked(
+            children.row[best] % width,
+            children.code[best],
+            np.where(best >= 0, children.node[best], -1),
+            np.where(best >= 0, total[best], -np.inf),
+            step[best],
+        )
 
-    beams = _no_beams(n, width, trie.levels)
-    n_beams = node.shape[1]
-    beams.codes[:, :n_beams] = np.where(node[..., None] >= 0, codes, -1)
-    beams.log_prob[:, :n_beams] = log_prob
-    beams.level_log_prob[:, :n_beams] = np.where(node[..., None] >= 0, step_log_probs, -np.inf)
-    return beams, seen
+    def extend(self, ranked: _Ranked) -> _Front:
+        """The front of these children."""
+        rows = np.arange(len(self.node))[:, None]
+
+        def grown(history: np.ndarray, newest: np.ndarray) -> np.ndarray:
+            return np.concatenate([history[rows, ranked.parent], newest[..., None]], axis=-1)
+
+        return _Front(
+            grown(self.codes, ranked.code),
+            grown(self.level_log_prob, ranked.step_log_prob),
+            ranked.log_prob,
+            ranked.node,
+            ranked.parent,
+        )
+
+    def beams(self, width: int) -> Beams:
+        """The beams of a finished search, filled up to `width`."""
+        n, found, levels = self.codes.shape
+        beams = _no_beams(n, width, levels)
+        there = (self.node >= 0)[..., None]
+        beams.codes[:, :found] = np.where(there, self.codes, -1)
+        beams.log_prob[:, :found] = self.log_prob
+        beams.level_log_prob[:, :found] = np.where(there, self.level_log_prob, -np.inf)
+        return beams
+
+
+def _no_beams(n: int, width: int, levels: int) -> Beams:
+    wide = (n, width, levels)
+    return Beams(np.full(wide, -1, dtype=np.int64), np.full(wide[:2], -np.inf), np.full(wide, -np.inf))
+
+
+def _root(n: int) -> _Front:
+    """The one beam of each of n queries before level 1: no code yet."""
+    zero = np.zeros((n, 1), dtype=np.int64)
+    return _Front(np.zeros((n, 1, 0), dtype=np.int64), np.zeros((n, 1, 0)), np.zeros((n, 1)), zero, zero)
 
 
 def _child_logits(logits: np.ndarray, children: Children) -> np.ndarray:
-    """(C,): the logits (Q, W, K) of the children of Q x W prefixes."""
-    return logits.ravel()[children.row * logits.shape[-1] + children.code]
+    """(C,) float64: the logits (Q, W, K) of the children of Q x W prefixes."""
+    return logits.ravel()[children.row * logits.shape[-1] + children.code].astype(np.float64, copy=False)
 
 
 def _log_normaliser(scores: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -277,7 +341,7 @@ def _padded(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     rows, width = len(length), int(length.max(initial=0))
     if len(values) == rows * width:
         return values.reshape(rows, width)
-    out = np.full((rows, width), -np.inf, dtype=np.float32)
+    out = np.full((rows, width), -np.inf)
     out.ravel()[np.arange(len(values)) + np.repeat(np.arange(rows) * width - first[:-1], length)] = values
     return out
 
@@ -305,55 +369,32 @@ def _top(values: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
     return np.where(wide[rows, best] < np.inf, first[:-1, None] + best, -1)
 
 
-def _extend(history: np.ndarray, parent: np.ndarray, newest: np.ndarray) -> np.ndarray:
-    """(Q, W, l + 1): the rows (Q, W', l) that `parent` (Q, W) names, with one more column."""
-    rows = np.arange(len(parent))[:, None]
-    return np.concatenate([history[rows, parent], newest[..., None]], axis=-1)
-
-
-def _no_beams(n: int, width: int, levels: int) -> Beams:
-    return Beams(
-        np.full((n, width, levels), -1, dtype=np.int64),
-        np.full((n, width), -np.inf, dtype=np.float32),
-        np.full((n, width, levels), -np.inf, dtype=np.float32),
-    )
-
-
-def _level_nodes(
-    level: int,
-    levels: int,
-    codes: np.ndarray,
-    origin: np.ndarray,
-    code: np.ndarray,
-    log_prob: np.ndarray,
-    step_log_prob: np.ndarray,
-    width: int,
-    kept_nodes: int,
-) -> BeamNodes:
-    """The ranked children (Q, T) of the beams `codes` (Q, W, level - 1), those that exist, as rows."""
-    query, column = np.nonzero(log_prob[:, :kept_nodes] > -np.inf)
-    above = origin[query, column]
+def _nodes(front: _Front, ranked: _Ranked, width: int, levels: int) -> BeamNodes:
+    """The ranked children of a front, those that exist, as rows."""
+    query, column = np.nonzero(ranked.node >= 0)
+    above, level = ranked.parent[query, column], front.codes.shape[-1] + 1
     prefix = np.full((len(query), levels), -1, dtype=np.int64)
-    prefix[:, : level - 1] = codes[query, above]
-    prefix[:, level - 1] = code[query, column]
+    prefix[:, : level - 1] = front.codes[query, above]
+    prefix[:, level - 1] = ranked.code[query, column]
     return BeamNodes(
         query=query,
         level=np.full(len(query), level),
         prefix=prefix,
         parent=above + 1 if level > 1 else np.zeros_like(above),
-        log_prob=log_prob[query, column],
-        step_log_prob=step_log_prob[query, column],
+        log_prob=ranked.log_prob[query, column],
+        step_log_prob=ranked.step_log_prob[query, column],
         rank=column + 1,
         kept=column < width,
     )
 
 
-def _ordered(nodes: list[BeamNodes], levels: int) -> BeamNodes:
-    """All batches' and levels' nodes in one table, by query, level and rank."""
-    if not nodes:
-        whole = np.zeros(0, dtype=np.int64)
-        real = np.zeros(0, dtype=np.float32)
-        return BeamNodes(whole, whole, whole.reshape(0, levels), whole, real, real, whole, np.zeros(0, dtype=bool))
-    joined = BeamNodes(*(np.concatenate(column) for column in zip(*nodes, strict=True)))
-    order = np.lexsort((joined.rank, joined.level, joined.query))
+def _by_query(levels: list[BeamNodes]) -> BeamNodes:
+    """One level's nodes after the other's, in the order of queries."""
+    joined = _joined(levels)
+    order = np.argsort(joined.query, kind="stable")
     return BeamNodes(*(column[order] for column in joined))
+
+
+def _joined(parts: list[T]) -> T:
+    """Named tuples of arrays as one, row under row."""
+    return type(parts[0])(*(np.concatenate(column) for column in zip(*parts, strict=True)))

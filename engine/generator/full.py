@@ -13,10 +13,10 @@ vocabulary, which `AutoModelForCausalLM` loads anywhere.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,9 +46,11 @@ class LanguageModel(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
 
 
-@dataclass
-class TextCache:
-    """Keys and values of the prompts and of every beam step since, one copy a query: beams share their ancestors."""
+class TextCache(NamedTuple):
+    """Keys and values of the prompts and of every beam step since, one copy a query: beams share their ancestors.
+
+    A step makes a new cache and leaves this one as it is.
+    """
 
     level: int
     """Levels decoded: the next step feeds codes of level `level + 1`."""
@@ -186,30 +188,30 @@ class FullGenerator:
         return self._level(found, 0), TextCache(0, past, mask.bool()[:, None], mask.sum(dim=1))
 
     @torch.inference_mode()
-    def step(self, cache: TextCache, codes: np.ndarray, parents: np.ndarray) -> np.ndarray:
-        """Logits (Q, W, K_next) after each beam's newest code; the cache grows by one step.
+    def step(self, cache: TextCache, codes: np.ndarray, parents: np.ndarray) -> tuple[np.ndarray, TextCache]:
+        """Logits (Q, W, K_next) after each beam's newest code, and the cache of one step more.
 
         Args:
-            cache: from `prefill`; changed in place.
+            cache: from `prefill` or an earlier step.
             codes: (Q, W) int64, the beams' codes at level `cache.level + 1`.
             parents: (Q, W) int64, the row of the previous step that each beam extends; 0 after `prefill`.
         """
         n_queries, width = codes.shape
         rows = torch.as_tensor(parents, device=self.device)[..., None].expand(-1, -1, cache.visible.shape[-1])
         own = torch.eye(width, dtype=torch.bool, device=self.device).expand(n_queries, -1, -1)
-        cache.visible = torch.cat([cache.visible.gather(1, rows), own], dim=-1)
+        visible = torch.cat([cache.visible.gather(1, rows), own], dim=-1)
         hidden = torch.finfo(torch.float32).min
+        past = copy.copy(cache.past)  # the library appends to its own layers; their tensors are shared
+        past.layers = [copy.copy(layer) for layer in cache.past.layers]
         found = self.model(
             input_ids=self.ids[cache.level].to(self.device)[torch.as_tensor(codes, device=self.device)],
-            attention_mask=torch.zeros_like(cache.visible, dtype=torch.float32).masked_fill(~cache.visible, hidden)[
-                :, None
-            ],
+            attention_mask=torch.zeros_like(visible, dtype=torch.float32).masked_fill(~visible, hidden)[:, None],
             position_ids=(cache.length + cache.level)[:, None].expand(-1, width),
-            past_key_values=cache.past,
+            past_key_values=past,
             use_cache=True,
         ).logits
-        cache.level += 1
-        return self._level(found, cache.level)
+        after = TextCache(cache.level + 1, past, visible, cache.length)
+        return self._level(found, after.level), after
 
     @torch.inference_mode()
     def check(self) -> None:
@@ -224,7 +226,7 @@ class FullGenerator:
             first, cache = self.eval().prefill(texts)
             found = [first[:, None]]
             if len(self.sizes) > 1:
-                found.append(self.step(cache, codes, np.zeros_like(codes)))
+                found.append(self.step(cache, codes, np.zeros_like(codes))[0])
             for row, prompt in enumerate(self.prompts(texts)):
                 for column in range(found[-1].shape[1]):
                     tokens = [*prompt, int(self.ids[0][codes[row, column]])]

@@ -3,15 +3,20 @@
 The prompt is a few soft tokens projected from the frozen text embedding of a query (or of a title); the vocabulary
 is one token per (level, code), so position P + l of [soft_1 .. soft_P, c_1 .. c_{L-1}] (1-based) predicts c_{l+1},
 over the codes of that level alone. The decoder itself is in `qwen3.py`; `as_transformers` gives its twin there.
+
+Weights learn and are kept in float32. Decoding runs in float64: how queries are batched then moves a log-probability by
+less than 1e-12, so that a stored answer and a live one are the same. Where the framework's overhead costs more than
+the arithmetic, as for a single query, float64 costs next to nothing.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -32,9 +37,11 @@ INIT_STD = 0.02
 """Standard deviation of random weights, as in Qwen3."""
 
 
-@dataclass
-class BeamCache:
-    """Keys and values of the prompts and of every beam step since, one copy a query: beams share their ancestors."""
+class BeamCache(NamedTuple):
+    """Keys and values of the prompts and of every beam step since, one copy a query: beams share their ancestors.
+
+    A step makes a new cache and leaves this one as it is.
+    """
 
     level: int
     """Levels decoded: the next step feeds codes of level `level + 1`."""
@@ -43,15 +50,22 @@ class BeamCache:
     """(Q, W, S) bool: which of the S positions each row of the last step sees."""
 
 
+class _Decoding(NamedTuple):
+    """The weights in float64, as decoding needs them."""
+
+    prefix: nn.Linear
+    folded: Folded
+
+
 class CompactGenerator(nn.Module):
-    """p(SID | embedding), level by level. `eval()` folds the weights and readies `prefill` and `step`."""
+    """p(SID | embedding), level by level. `eval()` folds the weights in float64 and readies `prefill` and `step`."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
         self.prefix = nn.Linear(architecture.query_dim, architecture.prefix_tokens * architecture.hidden)
         self.model = Qwen3Decoder(architecture)
-        self._folded: Folded | None = None
+        self._decoding: _Decoding | None = None
 
     @staticmethod
     def initialise(sizes: Sequence[int], query_dim: int, config: GeneratorConfig, *, seed: int) -> CompactGenerator:
@@ -86,10 +100,14 @@ class CompactGenerator(nn.Module):
         return self.prefix.weight.device
 
     def train(self, mode: bool = True) -> CompactGenerator:
-        """Training mode, or (`mode=False`) the folded weights that decoding needs."""
+        """Training mode, or (`mode=False`) the weights that decoding needs."""
         super().train(mode)
-        with torch.no_grad():
-            self._folded = None if mode else self.model.fold()
+        self._decoding = None
+        if not mode:
+            with torch.no_grad():
+                self._decoding = _Decoding(
+                    copy.deepcopy(self.prefix).double(), copy.deepcopy(self.model).double().fold()
+                )
         return self
 
     def forward(self, query_x: Tensor, codes: Tensor) -> list[Tensor]:
@@ -97,48 +115,48 @@ class CompactGenerator(nn.Module):
         a = self.architecture
         folded = self.model.fold()
         offsets = torch.tensor(a.offsets[: a.levels - 1], dtype=torch.int64, device=codes.device)
-        spelled = F.embedding(codes[:, :-1] + offsets, self.model.embed_tokens.weight)
-        hidden = torch.cat([self._soft_tokens(query_x), spelled], dim=1)
+        spelled = F.embedding(codes[:, :-1] + offsets, folded.embedding)
+        hidden = torch.cat([self._soft_tokens(self.prefix, query_x), spelled], dim=1)
         states = run(a, folded.layers, hidden, slice(0, a.positions), self._causal(a.positions), outputs=a.levels)
         return [F.linear(states.hidden[:, level], head) for level, head in enumerate(folded.heads)]
 
     @torch.inference_mode()
     def prefill(self, queries: np.ndarray) -> tuple[np.ndarray, BeamCache]:
-        """Logits (Q, K_1) for level 1 and the cache, from query embeddings (Q, D) float32."""
+        """Logits (Q, K_1) float64 for level 1 and the cache, from query embeddings (Q, D)."""
         a = self.architecture
-        folded = self._ready()
+        prefix, folded = self._ready()
         causal = self._causal(a.prefix_tokens)
-        hidden = self.soft_prompt(queries)
+        hidden = self._soft_tokens(prefix, torch.as_tensor(queries, dtype=torch.float64, device=self.device))
         states = run(a, folded.layers, hidden, slice(0, a.prefix_tokens), causal, outputs=1)
         cache = BeamCache(0, states, causal[-1:].expand(len(queries), 1, -1))
         return F.linear(states.hidden[:, 0], folded.heads[0]).cpu().numpy(), cache
 
     @torch.inference_mode()
-    def step(self, cache: BeamCache, codes: np.ndarray, parents: np.ndarray) -> np.ndarray:
-        """Logits (Q, W, K_next) after each beam's newest code; the cache grows by one step.
+    def step(self, cache: BeamCache, codes: np.ndarray, parents: np.ndarray) -> tuple[np.ndarray, BeamCache]:
+        """Logits (Q, W, K_next) float64 after each beam's newest code, and the cache of one step more.
 
         Args:
-            cache: from `prefill`; changed in place.
+            cache: from `prefill` or an earlier step.
             codes: (Q, W) int64, the beams' codes at level `cache.level + 1`.
             parents: (Q, W) int64, the row of the previous step that each beam extends; 0 after `prefill`.
         """
         a = self.architecture
-        folded = self._ready()
+        folded = self._ready().folded
         n_queries, width = codes.shape
         rows = torch.as_tensor(parents, device=self.device)[..., None].expand(-1, -1, cache.visible.shape[-1])
         own = torch.eye(width, dtype=torch.bool, device=self.device).expand(n_queries, -1, -1)
-        cache.visible = torch.cat([cache.visible.gather(1, rows), own], dim=-1)
+        visible = torch.cat([cache.visible.gather(1, rows), own], dim=-1)
         tokens = torch.as_tensor(codes, device=self.device) + a.offsets[cache.level]
-        hidden = F.embedding(tokens, self.model.embed_tokens.weight)
+        hidden = F.embedding(tokens, folded.embedding)
         position = a.prefix_tokens + cache.level
-        cache.states = run(a, folded.layers, hidden, slice(position, position + 1), cache.visible, past=cache.states)
-        cache.level += 1
-        return F.linear(cache.states.hidden, folded.heads[cache.level]).cpu().numpy()
+        states = run(a, folded.layers, hidden, slice(position, position + 1), visible, past=cache.states)
+        after = BeamCache(cache.level + 1, states, visible)
+        return F.linear(states.hidden, folded.heads[after.level]).cpu().numpy(), after
 
     @torch.inference_mode()
     def soft_prompt(self, query_x: np.ndarray) -> Tensor:
-        """(Q, P, hidden): the soft tokens of query embeddings (Q, D)."""
-        return self._soft_tokens(torch.as_tensor(query_x, dtype=torch.float32, device=self.device))
+        """(Q, P, hidden) float32: the soft tokens of query embeddings (Q, D)."""
+        return self._soft_tokens(self.prefix, torch.as_tensor(query_x, dtype=torch.float32, device=self.device))
 
     def save(self, path: Path, trie_fingerprint: str) -> None:
         """Write the weights as safetensors, with the architecture and the trie they belong to as metadata."""
@@ -171,15 +189,15 @@ class CompactGenerator(nn.Module):
         twin.load_state_dict(state | {"lm_head.weight": state["model.embed_tokens.weight"]})
         return twin.eval()
 
-    def _soft_tokens(self, query_x: Tensor) -> Tensor:
-        return self.prefix(query_x).view(len(query_x), self.architecture.prefix_tokens, self.architecture.hidden)
+    def _soft_tokens(self, prefix: nn.Linear, query_x: Tensor) -> Tensor:
+        return prefix(query_x).view(len(query_x), self.architecture.prefix_tokens, self.architecture.hidden)
 
     def _causal(self, n: int) -> Tensor:
         return torch.ones(n, n, dtype=torch.bool, device=self.device).tril()
 
-    def _ready(self) -> Folded:
-        assert self._folded is not None, "call eval() before decoding"
-        return self._folded
+    def _ready(self) -> _Decoding:
+        assert self._decoding is not None, "call eval() before decoding"
+        return self._decoding
 
 
 def load_generator(path: Path, trie: SidTrie) -> CompactGenerator:

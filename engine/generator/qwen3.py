@@ -83,8 +83,10 @@ class FoldedLayer(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """The whole decoder, ready to run."""
+    """The whole decoder, ready to run in the precision of its tensors."""
 
+    embedding: Tensor
+    """(vocabulary, hidden): input embeddings."""
     layers: list[FoldedLayer]
     heads: list[Tensor]
     """Per level, (K_l, hidden): output embeddings with the final norm folded in."""
@@ -148,10 +150,10 @@ class Qwen3Decoder(nn.Module):
     def fold(self) -> Folded:
         """Multiply every norm's weight into what follows it; differentiable, so training runs on it too."""
         a = self.architecture
-        cos, sin = _rotary(a.positions, a.head_dim, self.norm.weight.device)
+        cos, sin = _rotary(a.positions, a.head_dim, self.norm.weight)
         layers = [_fold_layer(a, layer, cos, sin) for layer in cast(Iterable[DecoderLayer], self.layers)]
         tokens = self.embed_tokens.weight * self.norm.weight
-        return Folded(layers, list(tokens.split(list(a.sizes))))
+        return Folded(self.embed_tokens.weight, layers, list(tokens.split(list(a.sizes))))
 
 
 def _fold_layer(a: Architecture, layer: DecoderLayer, cos: Tensor, sin: Tensor) -> FoldedLayer:
@@ -170,12 +172,15 @@ def _fold_layer(a: Architecture, layer: DecoderLayer, cos: Tensor, sin: Tensor) 
     )
 
 
-def _rotary(positions: int, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rotary tables (positions, 1, head_dim); the sine's first half is negated, to pair with a roll by half a head."""
+def _rotary(positions: int, head_dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotary tables (positions, 1, head_dim); the sine's first half is negated, to pair with a roll by half a head.
+
+    They are float32 numbers whatever the precision: those that the weights were trained with.
+    """
     frequency = ROPE_THETA ** -(torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angle = torch.arange(positions, dtype=torch.float32)[:, None, None] * frequency
     cos, sin = angle.cos(), angle.sin()
-    return torch.cat([cos, cos], dim=-1).to(device), torch.cat([-sin, sin], dim=-1).to(device)
+    return torch.cat([cos, cos], dim=-1).to(like), torch.cat([-sin, sin], dim=-1).to(like)
 
 
 def run(
@@ -201,7 +206,7 @@ def run(
     """
     n_queries, n_rows, width = hidden.shape
     group, n_normed = a.heads // a.kv_heads, a.heads + a.kv_heads
-    blocked = torch.zeros(visible.shape, device=hidden.device).masked_fill_(~visible, -torch.inf)
+    blocked = torch.zeros(visible.shape, device=hidden.device, dtype=hidden.dtype).masked_fill_(~visible, -torch.inf)
     blocked = blocked.view(-1, 1, 1, *visible.shape[-2:])  # (Q or 1, Hk, group, N, S)
     keys: list[Tensor] = []
     values: list[Tensor] = []

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.audit.tiers import categories_table, sellers_table
 from engine.audit.wording import counted
 from engine.config import Config
 from engine.datasets.audit_files import MAX_CODE, AuditFiles
@@ -28,12 +27,15 @@ from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.given import Given, read_given, trie_fingerprint
+from engine.importing.tables import Case
+from engine.problem.division import Division, divide, interactions
+from engine.problem.vectors import encode
 from engine.progress import Progress
 from engine.relevance.folds import Split
+from engine.reporting.answers import Answers
+from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.publication import write_catalogue
 from engine.runs import Run, StageMark, Watcher, peak_memory_mb, write_table
-from engine.stages import inputs
-from engine.stages.catalogue import items_table, queries_table
-from engine.stages.inputs import Division
 
 METHOD, PRESET = "imported", "files"
 VERSION = 1
@@ -89,15 +91,15 @@ def import_run(
     with run.lock():
         write_table(run.folder, "rejects", read.rejects)  # of these files: others may have the same accepted rows
         if not run.finished:
-            _audit(run, read, given, sizes, embed=embed)
+            _audit(run, read, given, embed=embed)
     return Imported(run, read.report)
 
 
-def _audit(run: Run, read: IngestedAudit, given: Given, sizes: tuple[int, ...] | None, *, embed: bool) -> None:
-    catalogue, config = read.catalogue, run.config
-    division = _divide(run, catalogue)
-    items, queries = items_table(catalogue), _queries(catalogue, division)
+def _audit(run: Run, read: IngestedAudit, given: Given, *, embed: bool) -> None:
+    catalogue = read.catalogue
+    items, queries = items_table(catalogue), _queries(catalogue, _divide(run, catalogue))
     owners = tables.category_codes(given.codes, items, catalogue.settings.category_separator)
+    case = Case(given, catalogue, items, queries, owners, run.config)
 
     def stage(name: str, title: str, make: Callable[[Progress], tables.Tables]) -> tables.Tables:
         def body(folder: Path, progress: Progress) -> None:
@@ -111,24 +113,18 @@ def _audit(run: Run, read: IngestedAudit, given: Given, sizes: tuple[int, ...] |
 
     taken = {"beams": given.beams_table, "scores": given.scores, "category_codes": owners}
     stage("take", "Taking over SIDs, beams, scores", lambda _: taken)
-    measured = stage(
-        "evaluate",
-        "Evaluating on judged queries",
-        lambda _: tables.evaluation_tables(given, catalogue, items, queries, config),
-    )
-    vectors = inputs.encode(run, catalogue).items if embed and given.codes is not None else None
-    stage(
-        "audit",
-        "Auditing codebook, coverage, exposure",
-        lambda progress: tables.audit_tables(
-            given, catalogue, items, queries, measured, owners, sizes, vectors, config, progress
-        ),
-    )
+    measured = stage("evaluate", "Evaluating on judged queries", lambda _: tables.evaluation_tables(case))
+    vectors = encode(run, catalogue).items if embed and given.codes is not None else None
+
+    def audited(progress: Progress) -> tables.Tables:
+        with Answers(run.folder / "tables") as answers:
+            return tables.audit_tables(case, answers, measured, vectors, progress)
+
+    stage("audit", "Auditing codebook, coverage, exposure", audited)
     if vectors is not None:
         x = vectors
-        stage("project", "Drawing the map (UMAP)", lambda progress: tables.map_tables(x, items, config, progress))
-    notes = _notes(read, given, queries, sizes, forced=len(owners) > 0, embedded=vectors is not None)
-    _finish(run, catalogue, given, items, queries, sizes, owners, notes, read.files)
+        stage("project", "Drawing the map (UMAP)", lambda progress: tables.map_tables(x, case, progress))
+    _finish(run, case, _notes(read, case, embedded=vectors is not None), read.files)
 
 
 def _check_sizes(given: Given, sizes: tuple[int, ...] | None) -> None:
@@ -150,9 +146,9 @@ def _check_sizes(given: Given, sizes: tuple[int, ...] | None) -> None:
 def _divide(run: Run, catalogue: Catalogue) -> Division:
     """The division that a run trained on this catalogue would have: the same test queries, so that runs can be compared."""
     if len(catalogue.judgments):
-        return inputs.divide(run, catalogue)
+        return divide(catalogue, run.config.split)
     n = len(catalogue.queries)
-    log = inputs.interactions(catalogue, None)
+    log = interactions(catalogue, None)
     position = pd.Index(catalogue.queries["query_id"]).get_indexer(log["query_id"])
     item = pd.Index(catalogue.items["item_id"]).get_indexer(log["item_id"])
     split = Split("holdout", np.full(n, "log", dtype=object), np.ones(n, np.int64), np.full((0, n), -1, np.int64))
@@ -166,10 +162,9 @@ def _queries(catalogue: Catalogue, division: Division) -> pd.DataFrame:
     return table.assign(seen=pd.array([None] * len(table), "boolean"))
 
 
-def _notes(
-    read: IngestedAudit, given: Given, queries: pd.DataFrame, sizes: tuple[int, ...] | None, *, forced: bool, embedded: bool
-) -> list[str]:  # fmt: skip
+def _notes(read: IngestedAudit, case: Case, *, embedded: bool) -> list[str]:
     """What a reader of any figure of this run should know."""
+    given, queries = case.given, case.queries
     codes, scores = given.codes, given.scores
     held = 0 if codes is None else int((codes[:, 0] >= 0).sum())
     parts = [
@@ -184,12 +179,12 @@ def _notes(
             f"{counted(rejected, 'row', 'rows')} of these files were rejected; rejects.parquet of the run has them."
         )
     if codes is not None:
-        if sizes is None:
+        if case.sizes is None:
             notes.append(
                 "The sizes of the codebook were not given: codes are counted between the smallest and the largest one seen "
                 "at each level, so unused codes outside cannot be told."
             )
-        if forced:
+        if len(case.owners):
             notes.append(
                 "All items of a category share their first code: level 1 is taken to be given by the category."
             )
@@ -226,30 +221,11 @@ def _notes(
     return notes
 
 
-def _finish(
-    run: Run,
-    catalogue: Catalogue,
-    given: Given,
-    items: pd.DataFrame,
-    queries: pd.DataFrame,
-    sizes: tuple[int, ...] | None,
-    owners: pd.DataFrame,
-    notes: list[str],
-    files: AuditFiles,
-) -> None:
+def _finish(run: Run, case: Case, notes: list[str], files: AuditFiles) -> None:
     """The catalogue's tables, the run's own row, and last the manifest."""
-    shared = run.folder / "catalogue"
-    shared.mkdir(exist_ok=True)
-    split = dict(zip(queries["query_id"], queries["split"], strict=True))
-    for name, frame in {
-        "items": items,
-        "categories": categories_table(items, catalogue.settings.category_separator),
-        "sellers": sellers_table(items),
-        "queries": queries,
-        "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
-    }.items():
-        write_table(shared, name, frame)
-    known = None if given.codes is None else list(tables.codebook_use(given.codes, sizes)[1])
+    write_catalogue(run, case.catalogue, case.items, case.queries)
+    given = case.given
+    known = None if given.codes is None else list(tables.codebook_use(given.codes, case.sizes)[1])
     manifest = {
         **run.describe(), "sizes": known, "evaluation": "given", "n_stacks": 0, "notes": notes,
         "files": files.fingerprint(),
@@ -257,15 +233,13 @@ def _finish(
     stages = pd.DataFrame(manifest["stages"])
     stages["position"] = np.arange(len(stages))
     write_table(run.folder / "tables", "stages", stages)
-    write_table(run.folder / "tables", "runs", pd.DataFrame([_row(run, manifest, given, queries, owners, stages)]))
+    write_table(run.folder / "tables", "runs", pd.DataFrame([_row(run, manifest, case, stages)]))
     run.finish(manifest)
 
 
-def _row(
-    run: Run, manifest: dict[str, Any], given: Given, queries: pd.DataFrame, owners: pd.DataFrame, stages: pd.DataFrame
-) -> dict[str, Any]:
+def _row(run: Run, manifest: dict[str, Any], case: Case, stages: pd.DataFrame) -> dict[str, Any]:
     """The row of table `runs`. Of the config only what an import reads."""
-    config = run.config
+    config, given = run.config, case.given
     parts = ("split", "evaluation", "projection", "encoder")
     used = {"method": METHOD, "seed": config.seed} | {p: dataclasses.asdict(getattr(config, p)) for p in parts}
     return {
@@ -281,13 +255,13 @@ def _row(
         "versions": json.dumps(manifest["versions"]),
         "levels": given.levels,
         "sizes": manifest["sizes"],
-        "level1": None if given.codes is None else "category" if len(owners) else None,
+        "level1": None if given.codes is None else "category" if len(case.owners) else None,
         "ranker": tables.GIVEN if len(given.scores) else None,
         "baseline": tables.WITHOUT if given.compared else None,
         "signal_columns": "[]",
         "beam_width": None if given.beams is None else int(given.beams.shape[1]),
         "trie_fingerprint": None if given.codes is None else trie_fingerprint(given.codes),
         "evaluation": manifest["evaluation"],
-        "n_test_queries": int((queries["split"] == "test").sum()),
+        "n_test_queries": int((case.queries["split"] == "test").sum()),
         "notes": json.dumps(manifest["notes"]),
     }

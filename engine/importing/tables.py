@@ -5,40 +5,48 @@ What no file tells is absent or NULL: unknown, never zero.
 
 from __future__ import annotations
 
+import dataclasses
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
-from engine.audit.codebook import codes_table, sid_sharing_table, sids_table
-from engine.audit.coverage import coverage_table
-from engine.audit.exposure import EXPOSURE_COLUMNS, concentration_table, exposure_table, item_exposure, ranking
-from engine.audit.findings import findings_table, stories_table
-from engine.audit.health import health_table
-from engine.audit.tiers import categories_table
+from engine.audit.shelf import Shelf
 from engine.config import Config
 from engine.datasets.contract import Catalogue
 from engine.evaluation.beams import beam_diversity as diversity
 from engine.evaluation.beams import hit_at_k, prefix_survival, validity
-from engine.evaluation.tables import evaluate, evaluate_queries
+from engine.evaluation.tables import Judged, evaluate, evaluate_queries
 from engine.importing.given import Given
 from engine.progress import Progress
 from engine.projection import project
 from engine.relevance.prefix import match_pairs
+from engine.reporting.aggregates import Aggregates
+from engine.reporting.answers import Answers
+from engine.reporting.audit import Subject, Tables
+from engine.reporting.audit import audit_tables as tell
 
 GIVEN, WITHOUT = "given", "given_without"
 """Names of the rankers whose scores were given, with and without SIDs."""
-NEIGHBOUR_SAMPLE, NEIGHBOURS, RANDOM_PAIRS = 2_000, 10, 20_000
 
-_EMPTY = {
-    "beams": ["query_id", "rank", "codes", "log_prob"],
-    "health": ["level", "metric", "value", "threshold", "verdict", "note"],
-    "coverage": ["category", "tier", "protected", "auc_lift", "reason"],
-    "sid_sharing": ["sid", "n_items", "n_categories", "n_conflicts", "harmful", "reason"],
-    "codes": ["prefix", "label"],
-    "exposure": list(EXPOSURE_COLUMNS),
-}
-"""What findings and stories read of tables that the files cannot fill."""
 
-Tables = dict[str, pd.DataFrame]
+class Case(NamedTuple):
+    """What was given, over the tables of its catalogue."""
+
+    given: Given
+    catalogue: Catalogue
+    items: pd.DataFrame
+    """Table `items`."""
+    queries: pd.DataFrame
+    """Table `queries`."""
+    owners: pd.DataFrame
+    """Table `category_codes`."""
+    config: Config
+
+    @property
+    def sizes(self) -> tuple[int, ...] | None:
+        """Codes per level where they are known."""
+        return self.config.quantizer.sizes
 
 
 def category_codes(codes: np.ndarray | None, items: pd.DataFrame, separator: str) -> pd.DataFrame:
@@ -64,10 +72,9 @@ def category_codes(codes: np.ndarray | None, items: pd.DataFrame, separator: str
     return table[names]
 
 
-def evaluation_tables(
-    given: Given, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame, config: Config
-) -> Tables:
+def evaluation_tables(case: Case) -> Tables:
     """Tables metrics, comparisons, query_metrics: of the given scores and beams on judged test queries."""
+    given, catalogue, queries, config = case.given, case.catalogue, case.queries, case.config
     relevant_grade = catalogue.settings.relevant_grade
     resamples, seed = config.evaluation.resamples, config.seed
     made: Tables = {}
@@ -75,7 +82,7 @@ def evaluation_tables(
     test = (queries["split"] == "test").to_numpy()
     tested = queries["query_id"][test]
     judged = catalogue.judgments[catalogue.judgments["query_id"].isin(tested)]
-    segments = _segments(queries, items)
+    segments = _segments(queries, case.items)
     scored = judged.merge(given.scores, on=["query_id", "item_id"], sort=False)
     rankers = {GIVEN: "score"}
     if scored["score_without_sid"].notna().any():
@@ -84,14 +91,16 @@ def evaluation_tables(
         rankers[WITHOUT] = "score_without_sid"
     if len(scored):
         done = evaluate(
-            {name: scored[column].to_numpy(dtype=np.float64) for name, column in rankers.items()},
-            scored["grade"].to_numpy(dtype=np.float64),
-            pd.Index(tested).get_indexer(scored["query_id"]),
+            Judged(
+                {name: scored[column].to_numpy(dtype=np.float64) for name, column in rankers.items()},
+                scored["grade"].to_numpy(dtype=np.float64),
+                pd.Index(tested).get_indexer(scored["query_id"]),
+                relevant_grade,
+                tested.tolist(),
+            ),
             {name: mask[test] for name, mask in segments.items()},
-            relevant_grade=relevant_grade,
             comparisons=[(GIVEN, WITHOUT)] if WITHOUT in rankers else [],
             with_without=(GIVEN, WITHOUT if WITHOUT in rankers else GIVEN),
-            query_ids=tested.tolist(),
             resamples=resamples,
             seed=seed,
         )
@@ -147,103 +156,36 @@ def _beam_values(
 
 
 def audit_tables(
-    given: Given,
-    catalogue: Catalogue,
-    items: pd.DataFrame,
-    queries: pd.DataFrame,
-    measured: Tables,
-    owners: pd.DataFrame,
-    sizes: tuple[int, ...] | None,
-    vectors: np.ndarray | None,
-    config: Config,
-    progress: Progress,
+    case: Case, answers: Answers, measured: Tables, vectors: np.ndarray | None, progress: Progress
 ) -> Tables:
     """Tables sids, codes, sid_sharing, health, coverage, exposure, exposure_concentration, findings, stories.
 
-    `measured`: what `evaluation_tables` made; `owners`: table `category_codes`; `sizes`: codes per level where they are
-    known; `vectors` (N, D): unit vectors of the titles for the agreement with near neighbours, or None.
+    `answers`: the run's beams and scores; `measured`: what `evaluation_tables` made; `vectors` (N, D): unit vectors of
+    the titles for the agreement with near neighbours, or None.
     """
-    seed, evaluation = config.seed, config.evaluation
-    made: Tables = {}
-    if given.compared:
-        made["exposure"] = exposure_table(
-            given.scores, items, queries, catalogue.judgments, resamples=evaluation.exposure_resamples, seed=seed
-        )
-        made["exposure_concentration"] = concentration_table(
-            given.scores, items, queries, resamples=evaluation.resamples, seed=seed
-        )
-    progress(1, 3)
-    if given.codes is not None:
-        made |= _codebook(given, catalogue, items, queries, owners, sizes, vectors, config)
-    progress(2, 3)
-    known = {name: made.get(name, pd.DataFrame(columns=columns)) for name, columns in _EMPTY.items() if name != "beams"}
-    metrics = measured.get("query_metrics", _no_query_metrics())
-    made["findings"] = findings_table(
-        health=known["health"], coverage=known["coverage"], exposure=known["exposure"],
-        sid_sharing=known["sid_sharing"], codes=known["codes"], query_metrics=metrics, queries=queries,
-    )  # fmt: skip
-    likely = given.beams_table[given.beams_table["log_prob"].notna()]
-    made["stories"] = stories_table(
-        queries=queries, query_metrics=metrics, beams=likely, scores=given.scores, judgments=catalogue.judgments,
-        codes=known["codes"], items=items, relevant_grade=catalogue.settings.relevant_grade,
-    )  # fmt: skip
-    return made
+    catalogue = case.catalogue
+    none = pd.DataFrame(columns=["query_id", "metric", "value", "value_without", "difference"])
+    metrics = measured.get("query_metrics", none.astype({"value": float, "value_without": float, "difference": float}))
+    shelf, counted = _shelves(case)
+    subject = Subject(catalogue, case.items, case.queries, metrics, case.config, shelf, counted, vectors)
+    sums = Aggregates(answers, case.items, case.queries, catalogue.judgments)
+    return tell(subject, sums, progress)
 
 
-def _no_query_metrics() -> pd.DataFrame:
-    table = pd.DataFrame(columns=["query_id", "metric", "value", "value_without", "difference"])
-    return table.astype({"value": float, "value_without": float, "difference": float})
-
-
-def _codebook(
-    given: Given,
-    catalogue: Catalogue,
-    items: pd.DataFrame,
-    queries: pd.DataFrame,
-    owners: pd.DataFrame,
-    sizes: tuple[int, ...] | None,
-    vectors: np.ndarray | None,
-    config: Config,
-) -> Tables:
-    codes, settings = given.codes, catalogue.settings
-    assert codes is not None
-    made: Tables = {}
+def _shelves(case: Case) -> tuple[Shelf | None, Shelf | None]:
+    """The items with their SIDs, and the same as the use of the codebook is counted."""
+    codes = case.given.codes
+    if codes is None:
+        return None, None
     held = codes[:, 0] >= 0
-    forced = held & items["category"].notna().to_numpy() if len(owners) else np.zeros(len(codes), dtype=bool)
-    made["sids"] = sids_table(items["item_id"], codes, forced)
-    beams = given.beams_table if len(given.beams_table) else None
     first = codes[held, 0]
     # Where the sizes are not known, unused codes can be told only below the largest one, and only if codes begin at 0.
-    unused = sizes or ((int(first.max()) + 1 if first.min() == 0 else 0),)
-    made["codes"] = codes_table(
-        items,
-        codes,
-        unused,
-        forced=forced,
-        beams=beams,
-        queries=None if beams is None else queries,
-        code_names=dict(zip(owners["code_1"], owners["code_name"], strict=True)),
-        separator=settings.category_separator,
-        **_item_exposure(given, items, queries),
-    )
-    made["sid_sharing"] = sid_sharing_table(items, codes, catalogue.judgments, relevant_grade=settings.relevant_grade)
-    rng = np.random.default_rng(config.seed)
-    sampled = np.sort(rng.choice(np.flatnonzero(held), min(NEIGHBOUR_SAMPLE, int(held.sum())), replace=False))
-    counted, counted_sizes = codebook_use(codes, sizes)
-    made["health"] = health_table(
-        items,
-        counted,
-        counted_sizes,
-        made["sid_sharing"],
-        forced=len(owners) > 0,
-        sampled=None if vectors is None else sampled,
-        neighbours=None if vectors is None else _neighbours(vectors, sampled),
-        random_pairs=rng.integers(0, len(items), (RANDOM_PAIRS, 2)),
-        resamples=config.evaluation.resamples,
-        seed=config.seed,
-    )
-    made["coverage"] = _coverage(given, catalogue, items, queries, owners, config)
-    return made
+    sizes = case.sizes or ((int(first.max()) + 1 if first.min() == 0 else 0),)
+    forced = held & case.items["category"].notna().to_numpy() & bool(len(case.owners))
+    separator = case.catalogue.settings.category_separator
+    shelf = Shelf(case.items, codes, sizes, forced, owners=case.owners, separator=separator)
+    counted, counted_sizes = codebook_use(codes, case.sizes)
+    return shelf, dataclasses.replace(shelf, codes=counted, sizes=counted_sizes)
 
 
 def codebook_use(codes: np.ndarray, sizes: tuple[int, ...] | None) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -259,68 +201,9 @@ def codebook_use(codes: np.ndarray, sizes: tuple[int, ...] | None) -> tuple[np.n
     return np.where(codes >= 0, codes - low, -1), tuple(int(n) for n in high - low + 1)
 
 
-def _item_exposure(given: Given, items: pd.DataFrame, queries: pd.DataFrame) -> dict[str, np.ndarray]:
-    if given.compared:
-        shares = item_exposure(ranking(given.scores, items, queries), len(items))
-        return dict(zip(("exposure", "exposure_without"), shares, strict=True))
-    if len(given.scores):
-        alone = given.scores.assign(rank_without_sid=given.scores["rank"])
-        return {"exposure": item_exposure(ranking(alone, items, queries), len(items))[0]}
-    return {}
-
-
-def _neighbours(x: np.ndarray, sampled: np.ndarray) -> np.ndarray:
-    """(S, k) nearest items of the sampled ones by cosine (rows of `x` are unit vectors), themselves left out; -1 pads."""
-    import faiss
-
-    index = faiss.IndexFlatIP(x.shape[1])
-    index.add(np.ascontiguousarray(x, dtype=np.float32))
-    found = index.search(np.ascontiguousarray(x[sampled], dtype=np.float32), NEIGHBOURS + 1)[1]
-    own = found == sampled[:, None]
-    own[~own.any(axis=1), -1] = True  # its duplicates hid it
-    return found[~own].reshape(len(sampled), NEIGHBOURS)
-
-
-def _coverage(
-    given: Given, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame, owners: pd.DataFrame, config: Config
-) -> pd.DataFrame:
-    """Table `coverage`; steps of the funnel, lifts and verdicts that rest on absent files are NULL, and say so."""
-    test = queries["query_id"][queries["split"] == "test"]
-    compared = given.scores[given.scores["score_without_sid"].notna()]
-    judged = catalogue.judgments[catalogue.judgments["query_id"].isin(test)].merge(compared, on=["query_id", "item_id"])
-    judged["category"] = judged["query_id"].map(queries.set_index("query_id")["category"])
-    assert given.codes is not None
-    table = coverage_table(
-        items,
-        categories_table(items, catalogue.settings.category_separator),
-        given.codes,
-        scores=given.scores,
-        beams=given.beams_table if given.beams is not None else None,
-        judged=judged if len(judged) else None,
-        relevant_grade=catalogue.settings.relevant_grade,
-        category_codes=owners if len(owners) else None,
-        resamples=config.evaluation.resamples,
-        seed=config.seed,
-    )
-    absent = []
-    if given.beams is None:
-        absent.append("beams")
-        table["generated"] = pd.array([None] * len(table), "Int64")
-    if given.scores.empty:
-        absent.append("scores")
-    elif not given.compared:
-        absent.append("scores without SIDs")
-    if given.beams is None or given.scores.empty:
-        table["in_top_k"] = pd.array([None] * len(table), "Int64")
-    if absent:
-        # A verdict weighs lift and reach together: without either there is none.
-        table["protected"] = None
-        table["reason"] = f"not judged: {' and '.join(absent)} were not among the imported files"
-    return table
-
-
-def map_tables(vectors: np.ndarray, items: pd.DataFrame, config: Config, progress: Progress) -> Tables:
+def map_tables(vectors: np.ndarray, case: Case, progress: Progress) -> Tables:
     """Tables projection, projection_info: UMAP of the titles' embeddings, for the space of the SIDs is not known."""
+    items, config = case.items, case.config
     strata = pd.factorize(items["category"])[0].astype(np.int64)
     drawn = project(vectors, strata, config.projection, seed=config.seed, progress=progress)
     x, y = drawn.xy.T

@@ -121,7 +121,9 @@ def retrieved_pairs(
 ) -> pd.DataFrame:
     """query_id, item_id: the first-stage candidates of every query whose source is among `sources`, best first."""
     from engine.encoders.cache import encode_cached
-    from engine.relevance.retrieval import retrieve
+    from engine.relevance.lexical import LexicalIndex
+    from engine.relevance.retrieval import FirstStage
+    from engine.relevance.vectors import VectorIndex
 
     queries = catalogue.queries[catalogue.queries["source"].isin(sources)]
     settings, titles = encoder or EncoderConfig(), catalogue.items["title"].tolist()
@@ -131,7 +133,8 @@ def retrieved_pairs(
         batch=settings.batch, cache=workspace / "cache" / "embeddings", progress=progress,
     )  # fmt: skip
     query_x = x[len(titles) :][catalogue.queries["source"].isin(sources).to_numpy()]
-    found = retrieve(x[: len(titles)], query_x, titles, queries["text"].tolist(), top=top, progress=progress)
+    first_stage = FirstStage(VectorIndex(x[: len(titles)]), LexicalIndex(titles), top=top)
+    found = first_stage.candidates(query_x, queries["text"].tolist(), progress=progress)
     return pd.DataFrame(
         {
             "query_id": queries["query_id"].to_numpy()[found.query],

@@ -7,8 +7,9 @@ scores (`lexical.py`). Only `ct` learns from queries, so it alone is fitted per 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize
@@ -38,19 +39,15 @@ _CHUNK = 65_536
 
 
 def cosine(a: np.ndarray, b: np.ndarray, pair_a: np.ndarray, pair_b: np.ndarray) -> np.ndarray:
-    """(M,) float32 cosine of rows `a[pair_a]` and `b[pair_b]`; 0 where a vector is zero."""
-    unit_a, unit_b = _unit(a), _unit(b)
+    """(M,) float32 cosine of rows `a[pair_a]` and `b[pair_b]`; 0 where a vector is zero. Row by row, so that a pair's
+    value does not depend on the others."""
     out = np.empty(len(pair_a), dtype=np.float32)
     for start in range(0, len(pair_a), _CHUNK):
         part = slice(start, start + _CHUNK)
-        out[part] = np.einsum("md,md->m", unit_a[pair_a[part]], unit_b[pair_b[part]])
+        x, y = (np.asarray(v[pair[part]], dtype=np.float32) for v, pair in ((a, pair_a), (b, pair_b)))
+        dot, xx, yy = (np.einsum("md,md->m", u, v) for u, v in ((x, y), (x, x), (y, y)))
+        out[part] = dot / np.sqrt(np.where(xx * yy > 0, xx * yy, 1.0))
     return out
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, dtype=np.float32)
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(norm > 0, norm, 1.0)
 
 
 def multimodal(
@@ -61,17 +58,47 @@ def multimodal(
     out[:, 1] = 1.0
     if query_image_x is None or item_image_x is None:
         return out
-    query_has = np.isfinite(query_image_x).all(axis=1)
-    item_has = np.isfinite(item_image_x).all(axis=1)
-    both = np.flatnonzero(query_has[pair_query] & item_has[pair_item])
-    out[both, 0] = cosine(
-        np.where(query_has[:, None], query_image_x, 0.0),
-        np.where(item_has[:, None], item_image_x, 0.0),
-        pair_query[both],
-        pair_item[both],
-    )
+    query_has = np.isfinite(query_image_x[:, 0])
+    item_has = np.isfinite(item_image_x[pair_item, 0])
+    both = np.flatnonzero(query_has[pair_query] & item_has)
+    out[both, 0] = cosine(query_image_x, item_image_x, pair_query[both], pair_item[both])
     out[both, 1] = 0.0
     return out
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """What the dense block is measured from."""
+
+    item_x: np.ndarray
+    """(N, D) float32."""
+    item_images: np.ndarray | None
+    """(N, M) float32, NaN rows where absent."""
+    lexical: LexicalIndex
+    item_category: np.ndarray
+    """(N,) int64, -1 where unknown."""
+
+    def measure(
+        self, asked: DenseQueries, query: np.ndarray, item: np.ndarray, classifier: CategoryClassifier
+    ) -> np.ndarray:
+        """(M, len(DENSE)) float32 of pairs: rows `query` of `asked`, positions `item`."""
+        parts = [
+            cosine(asked.x, self.item_x, query, item),
+            multimodal(asked.images, self.item_images, query, item),
+            classifier.agreement(asked.x, query, item, self.item_category),
+            self.lexical.features(asked.texts, query, item),
+        ]
+        return np.column_stack(parts).astype(np.float32)
+
+
+class DenseQueries(NamedTuple):
+    """The queries (B) whose pairs are measured."""
+
+    x: np.ndarray
+    """(B, D) float32."""
+    images: np.ndarray | None
+    """(B, M) float32, NaN rows where absent."""
+    texts: Sequence[str]
 
 
 def centre(dense: np.ndarray, query: np.ndarray, listed: np.ndarray, n_queries: int) -> np.ndarray:
@@ -153,11 +180,12 @@ class CategoryClassifier:
         return CategoryClassifier(start[:-1], start[-1], classes, prior, temperature)
 
     def probabilities(self, query_x: np.ndarray) -> np.ndarray:
-        """(Q, C) float32; rows sum to 1."""
-        out = np.broadcast_to(self.prior.astype(np.float32), (len(query_x), len(self.prior))).copy()
+        """(Q, C) float64; rows sum to 1."""
+        out = np.broadcast_to(self.prior, (len(query_x), len(self.prior))).copy()
         if len(self.classes):
-            logit = (np.asarray(query_x, dtype=np.float32) @ self.weight + self.bias) / np.float32(self.temperature)
-            out[:, self.classes] = _softmax(logit) * self.prior[self.classes].sum().astype(np.float32)
+            # In float64, lest a query's value depend on those that are measured beside it.
+            logit = (np.asarray(query_x, dtype=np.float64) @ self.weight + self.bias) / self.temperature
+            out[:, self.classes] = _softmax(logit) * self.prior[self.classes].sum()
         return out
 
     def agreement(
@@ -176,7 +204,7 @@ class CategoryClassifier:
             low, high = np.searchsorted(row[by_row], [start, start + 4_096])
             at = by_row[low:high]
             known = p[row[at] - start, np.maximum(category[at], 0)]
-            out[at] = np.where(category[at] >= 0, known, (p @ self.prior.astype(np.float32))[row[at] - start])
+            out[at] = np.where(category[at] >= 0, known, (p @ self.prior)[row[at] - start])
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -14,7 +14,6 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from engine.audit.exposure import concentration_table, exposure_table
 from engine.audit.online import online_effect
 from engine.relevance.attribution import GROUPS, Attribution, boosted_players, query_reference, shapley
 from engine.relevance.features import centre
@@ -22,6 +21,7 @@ from engine.relevance.scorer import Member, Scorer
 from engine.relevance.signals.own import OWN
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
+from tests.answered import exposures
 
 DENSE = tuple(column for columns in GROUPS.values() for column in columns)
 
@@ -122,8 +122,7 @@ def write_exact_ranker(path: Path, *, seed: int = 0, explained: int = 8) -> None
                 connection.execute(f"SELECT * FROM {name}").df() for name in ("items", "queries", "judgments")
             )
             scored = tables["scores"]
-            tables["exposure"] = exposure_table(scored, items, queries, judgments, resamples=200)
-            tables["exposure_concentration"] = concentration_table(scored, items, queries, resamples=200)
+            tables |= exposures(scored, items, queries, judgments, resamples=200)
             # The boosted run knows no log: what its simulation assumes is stated.
             log = _log(rng, scored) if made.ranker == "sid" else _log(rng, scored.head(0))
             effect = online_effect(scored, queries, log, judgments, max_grade=3.0, resamples=200)

@@ -16,13 +16,15 @@ import numpy as np
 import pandas as pd
 
 from engine.audit.codebook import codes_table, sid_sharing_table, sids_table
-from engine.audit.coverage import coverage_table
-from engine.audit.health import health_table
+from engine.audit.coverage import Reached, coverage_table
+from engine.audit.health import Neighbourhood, health_table
+from engine.audit.shelf import Shelf
 from engine.audit.tiers import categories_table, query_tiers, sellers_table
 from engine.relevance.features import CENTRED
 from engine.relevance.signals.own import OWN
 from engine.store.building import SCHEMA
 from engine.store.snapshot import SCHEMA_VERSION
+from tests.answered import aggregates
 
 RUN, OTHER_RUN, PLAIN_RUN = "dsirm-11111111", "dsirm-22222222", "none-33333333"
 """Ranked by the paper's MLP; by boosted trees; without SIDs."""
@@ -143,7 +145,8 @@ def _run_tables(catalogue: dict[str, pd.DataFrame], *, boosted: bool, seed: int)
     owners = pd.DataFrame(
         {"category": CATEGORIES, "code_1": [0, 1, 2, 2], "code_name": CATEGORIES, "merged": [False, False, True, True]}
     )
-    sids = sids_table(items["item_id"], codes, forced=np.ones(N, bool), residual_norms=norms, latent=latent)
+    shelf = Shelf(items, codes, SIZES, np.ones(N, bool), latent, norms, owners)
+    sids = sids_table(shelf)
 
     beam_rows, node_rows, free_rows = [], [], []
     for q, (query_id, category) in enumerate(zip(queries["query_id"], queries["category"], strict=True)):
@@ -167,25 +170,22 @@ def _run_tables(catalogue: dict[str, pd.DataFrame], *, boosted: bool, seed: int)
                 )  # fmt: skip
     beams = pd.DataFrame(beam_rows)
     scores = _scores(items, queries, judgments, sids, beams, rng)
-    sharing = sid_sharing_table(items, codes, judgments, relevant_grade=2.0)
+    sharing = sid_sharing_table(shelf, judgments, relevant_grade=2.0)
     judged = scores.merge(judgments[["query_id", "item_id", "grade"]]).merge(queries[["query_id", "category"]])
+    judged["relevant"] = judged["grade"] >= 2
+    with aggregates(items, queries, scores=scores, beams=beams) as sums:
+        reach, best = sums.beam_reach(len(SIZES)), sums.best_rank()
     exposure = rng.dirichlet(np.ones(N))
     neighbours = np.stack([(np.arange(N) + k) % N for k in (1, 2)], axis=1)
-    coverage = coverage_table(
-        items, catalogue["categories"], codes, scores=scores, beams=beams, judged=judged, relevant_grade=2.0,
-        category_codes=owners, min_queries=4, resamples=100,
-    )  # fmt: skip
+    reached = Reached(reach["prefix"].to_numpy(), best)
+    coverage = coverage_table(shelf, catalogue["categories"], reached, judged, min_queries=4, resamples=100)
     return {
         "sids": sids,
         "category_codes": owners,
-        "codes": codes_table(
-            items, codes, SIZES, latent, forced=np.ones(N, bool), exposure=exposure, exposure_without=exposure[::-1],
-            beams=beams, queries=queries, code_names=dict(enumerate(CATEGORIES)),
-        ),
+        "codes": codes_table(shelf, exposure=np.array([exposure, exposure[::-1]]), reach=reach),
         "sid_sharing": sharing,
         "health": health_table(
-            items, codes, SIZES, sharing, forced=True, sampled=np.arange(N), neighbours=neighbours,
-            random_pairs=rng.integers(0, N, (500, 2)), resamples=100,
+            shelf, sharing, Neighbourhood(np.arange(N), neighbours, rng.integers(0, N, (500, 2))), resamples=100
         ),
         "beams": beams, "beam_nodes": pd.DataFrame(node_rows), "free_beams": pd.DataFrame(free_rows), "scores": scores,
         "coverage": coverage, "projection": _projection(items, latent),

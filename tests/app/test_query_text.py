@@ -8,7 +8,7 @@ from app import rankers, text
 from app.queries import overview
 from app.queries.query import normalise
 from engine.config import METHODS, SIGNALS
-from engine.stages.reporting import COMPARISONS
+from engine.reporting.evaluation import COMPARISONS
 
 
 @pytest.mark.parametrize(

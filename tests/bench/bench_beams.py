@@ -114,7 +114,7 @@ def bare(s: Setting, query_x: np.ndarray) -> None:
     _, cache = s.model.prefill(query_x)
     some = np.tile(np.arange(s.width), (len(query_x), 1))
     for level in range(s.trie.levels - 1):
-        s.model.step(cache, some % s.model.sizes[level], some if level else np.zeros_like(some))
+        _, cache = s.model.step(cache, some % s.model.sizes[level], some if level else np.zeros_like(some))
 
 
 @torch.inference_mode()

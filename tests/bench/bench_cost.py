@@ -21,20 +21,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from engine.inference import newest_run
+from engine.stages import inputs, signals
+from engine.stages.artefacts import load_arrays
+from engine.stages.identifiers import Stack, generator_input, load_decoder
+from engine.stages.threads import one_thread
 from scipy import sparse
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from engine.datasets.ingest import load
 from engine.generator.beam import beam_search
 from engine.generator.trie import SidTrie
-from engine.inference import newest_run
 from engine.relevance.signals.catalogue import title_words
+from engine.relevance.signals.feedback import Neighbours, Past
 from engine.relevance.signals.protocol import Asked, Fitted, Shelf, Signal
 from engine.runs import Run
-from engine.stages import inputs, signals
-from engine.stages.artefacts import load_arrays
-from engine.stages.identifiers import Stack, generator_input, load_decoder
-from engine.stages.threads import one_thread
 
 OWN_STACK_ONLY = ("match", "logp")
 """Signals that read the run's own SIDs; the others read every stack."""
@@ -87,14 +88,16 @@ def prepare(workspace: Path, run_id: str, n_queries: int) -> Bench:
     words = title_words(catalogue.items["title"].tolist())
     texts = catalogue.queries["text"].tolist()
     prompts = generator_input(config, vectors.queries, texts)
+    groups = signals.query_groups(catalogue)
     asked = Asked(
         vectors.queries,
         texts,
-        signals.query_groups(catalogue),
+        groups,
         signals.listed_candidates(pairs, len(texts), settings.list_depth),
         signals.unit(own.query_latent),
         signals.log_prob(model, prompts, trie),
         beams,
+        Past(feedback, settings.neighbours).near(vectors.queries, groups),
     )
     test = np.flatnonzero((division.split.split == "test") & np.isin(np.arange(len(texts)), pairs.query))
     chosen = np.random.default_rng(0).permutation(test)[:n_queries]
@@ -149,6 +152,7 @@ def one_query(asked: Asked, query: int) -> Asked:
     return asked._replace(
         x=asked.x[row], texts=asked.texts[query : query + 1], group=asked.group[row], listed=asked.listed[row],
         latent=asked.latent[row], beams=asked.beams[row],
+        near=Neighbours(*(near._replace(row=near.row[row], weight=near.weight[row]) for near in asked.near)),
         log_prob=None if whole is None else lambda rows, codes: whole(rows + query, codes),
     )  # fmt: skip
 

@@ -130,14 +130,15 @@ def match_rates(pairs: int, rounds: int) -> None:
 
 def signal_rates(workspace: Path, run_id: str | None, pairs: int, rounds: int) -> None:
     """Print pairs a second of every signal that the run's ranker reads, on the first of the run's own pairs."""
-    from engine.datasets.ingest import load
     from engine.inference import LiveRun, newest_run
-    from engine.relevance.signals.protocol import Asked
-    from engine.runs import Run
     from engine.stages import signals
     from engine.stages.artefacts import load_arrays
     from engine.stages.identifiers import Stack, generator_input
     from engine.stages.inputs import Pairs
+
+    from engine.datasets.ingest import load
+    from engine.relevance.signals.protocol import Asked
+    from engine.runs import Run
 
     run = Run.load(workspace, run_id or newest_run(workspace))
     if run.config.ranker.kind != "boosted":
@@ -150,14 +151,16 @@ def signal_rates(workspace: Path, run_id: str | None, pairs: int, rounds: int) -
     x, texts = load_arrays(run.shared_folder("vectors") / "text.safetensors")["queries"], queries["text"].tolist()
     own = Stack(**load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors"))
     prompts = generator_input(run.config.generator, x, texts)
+    groups = signals.query_groups(catalogue)
     asked = Asked(
         x,
         texts,
-        signals.query_groups(catalogue),
+        groups,
         signals.listed_candidates(scored, len(queries), run.config.signals.list_depth),
         signals.unit(own.query_latent),
         signals.log_prob(live._generator, prompts, live.trie),
         load_arrays(run.stage_folder("generate") / "stack0" / "beams.safetensors")["codes"],
+        live._past.near(x, groups),
     )
     query, item = scored.query[:pairs], scored.item[:pairs]
     print(f"\n{run.run_id}: {len(query):,} pairs of {len(np.unique(query))} queries, median of {rounds}\n")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from engine.audit.codebook import codes_table, sid_sharing_table, sids_table
 from engine.audit.labels import STOP_WORDS, title_terms
-from engine.audit.prefixes import find_prefixes, levels, sid_texts
+from engine.audit.prefixes import levels, sid_texts
+from engine.audit.shelf import Shelf
 
 ITEMS = pd.DataFrame(
     {
@@ -42,8 +43,15 @@ def rows(table: pd.DataFrame) -> dict[str, dict]:
     return {row["prefix"]: row for row in table.to_dict("records")}
 
 
+def shelf(codes: np.ndarray = CODES, sizes: tuple[int, ...] = (4, 2), **more) -> Shelf:
+    return Shelf(**({"items": ITEMS, "codes": codes, "sizes": sizes} | more))
+
+
+SHELF = shelf(latent=LATENT, forced=FORCED)
+
+
 def table(**more) -> pd.DataFrame:
-    return codes_table(ITEMS, CODES, (4, 2), LATENT, forced=FORCED, **more)
+    return codes_table(SHELF, **more)
 
 
 def test_levels_name_parents_and_members() -> None:
@@ -55,23 +63,19 @@ def test_levels_name_parents_and_members() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
-def test_every_prefix_is_found_again_and_no_other(codes: list[tuple[int, int, int]]) -> None:
+def test_every_row_lies_under_its_own_prefixes(codes: list[tuple[int, int, int]]) -> None:
     codes_array = np.array(codes)
     tree = levels(codes_array)
-    texts = sid_texts(codes_array)
-    found = np.zeros(len(codes), dtype=np.int64)
     for depth, level in enumerate(tree):
-        found = find_prefixes(level, found, codes_array[:, depth])
-    for position, text in zip(found, texts, strict=True):
-        assert (position == -1) == (text is None)
-        if text is not None:
-            assert tree[-1].texts()[position] == text
-    assert find_prefixes(tree[0], np.array([0]), np.array([9])).tolist() == [-1]
+        assert len(set(level.texts())) == len(level)
+        for member, text in zip(level.member, sid_texts(codes_array[:, : depth + 1]), strict=True):
+            assert (member == -1) == (text is None)
+            assert text is None or level.texts()[member] == text
 
 
 def test_sids_table_holds_distance_to_the_cell_mean_and_sharing() -> None:
     norms = np.arange(24, dtype=np.float32).reshape(8, 3)
-    sids = sids_table(ITEMS["item_id"], CODES, FORCED, norms, LATENT).set_index("item_id")
+    sids = sids_table(shelf(latent=LATENT, forced=FORCED, residual_norms=norms)).set_index("item_id")
     assert sids.loc["c", "sid"] == "0-1"
     assert sids.loc["c", "code_2"] == 1
     assert pd.isna(sids.loc["c", "code_3"])
@@ -85,8 +89,8 @@ def test_sids_table_holds_distance_to_the_cell_mean_and_sharing() -> None:
 def test_an_item_without_sid_has_no_row() -> None:
     codes = CODES.copy()
     codes[3] = -1
-    assert "d" not in set(sids_table(ITEMS["item_id"], codes)["item_id"])
-    assert rows(codes_table(ITEMS, codes, (4, 2)))["0"]["n_items"] == 3
+    assert "d" not in set(sids_table(shelf(codes))["item_id"])
+    assert rows(codes_table(shelf(codes)))["0"]["n_items"] == 3
 
 
 def test_codes_table_counts_a_prefix() -> None:
@@ -102,7 +106,8 @@ def test_codes_table_counts_a_prefix() -> None:
 
 
 def test_unused_codes_of_level_one_are_dead() -> None:
-    by_prefix = rows(table(code_names={3: "Sofas"}))
+    owners = pd.DataFrame({"category": ["Sofas"], "code_1": [3], "code_name": ["Sofas"]})
+    by_prefix = rows(codes_table(shelf(owners=owners)))
     assert [by_prefix[prefix]["dead"] for prefix in ("0", "1", "2", "3")] == [False, True, False, True]
     assert by_prefix["3"]["label"] == "Sofas"
     assert by_prefix["3"]["n_items"] == 0
@@ -111,13 +116,13 @@ def test_unused_codes_of_level_one_are_dead() -> None:
 def test_a_prefix_far_below_its_even_share_is_under_used() -> None:
     codes = np.array([[0]] * 20 + [[1]] * 2 + [[2]] * 20)
     items = pd.concat([ITEMS] * 6, ignore_index=True).iloc[:42]
-    by_prefix = rows(codes_table(items, codes, (3,)))  # even share 14, a quarter of it 3.5
+    by_prefix = rows(codes_table(shelf(codes, (3,), items=items)))  # even share 14, a quarter of it 3.5
     assert [bool(by_prefix[prefix]["under_used"]) for prefix in "012"] == [False, True, False]
 
 
 def test_mixed_prefixes_have_entropy() -> None:
     codes = np.zeros((8, 1), dtype=np.int64)
-    row = rows(codes_table(ITEMS, codes, (1,)))["0"]
+    row = rows(codes_table(shelf(codes, (1,))))["0"]
     share = np.array([4, 3]) / 7
     assert row["purity"] == pytest.approx(4 / 7)
     assert row["category_entropy"] == pytest.approx(-(share * np.log2(share)).sum())
@@ -125,10 +130,9 @@ def test_mixed_prefixes_have_entropy() -> None:
 
 
 def test_exposure_and_queries_reach_a_prefix() -> None:
-    beams = pd.DataFrame({"query_id": ["q", "q", "r"], "codes": [[0, 0], [0, 1], [0, 0]]})
-    queries = pd.DataFrame({"query_id": ["q", "r", "s"], "frequency": [6.0, 2.0, 8.0]})
+    reach = pd.DataFrame({"prefix": ["0", "0-0", "0-1"], "n_queries": [2, 2, 1], "query_weight": [0.5, 0.5, 6 / 16]})
     exposure = np.arange(8) / 28
-    by_prefix = rows(table(exposure=exposure, exposure_without=exposure[::-1], beams=beams, queries=queries))
+    by_prefix = rows(table(exposure=np.array([exposure, exposure[::-1]]), reach=reach))
     assert by_prefix["0"]["n_queries"] == 2
     assert by_prefix["0"]["query_weight"] == pytest.approx(0.5)
     assert by_prefix["0-1"]["query_weight"] == pytest.approx(6 / 16)
@@ -152,12 +156,13 @@ def test_labels_set_a_code_apart_from_its_siblings() -> None:
 def test_labels_do_not_depend_on_the_run() -> None:
     assert table()["label"].tolist() == table()["label"].tolist()
     shuffled = np.random.default_rng(0).permutation(8)
-    again = codes_table(ITEMS.iloc[shuffled].reset_index(drop=True), CODES[shuffled], (4, 2), forced=FORCED[shuffled])
+    items = ITEMS.iloc[shuffled].reset_index(drop=True)
+    again = codes_table(shelf(CODES[shuffled], items=items, forced=FORCED[shuffled]))
     assert again["label"].tolist() == table()["label"].tolist()
 
 
 def test_merged_categories_are_named_largest_first() -> None:
-    by_prefix = rows(codes_table(ITEMS, np.zeros((8, 1), dtype=np.int64), (1,), forced=FORCED))
+    by_prefix = rows(codes_table(shelf(np.zeros((8, 1), dtype=np.int64), (1,), forced=FORCED)))
     assert by_prefix["0"]["label"] == "Shoes · Lamps"
 
 
@@ -178,7 +183,7 @@ def test_sharing_is_harmful_across_categories_or_grades() -> None:
             "grade": [3.0, 0.0, 3.0, 2.0, 3.0],
         }
     )
-    by_sid = sid_sharing_table(ITEMS, codes, judgments, relevant_grade=2.0).set_index("sid")
+    by_sid = sid_sharing_table(shelf(codes), judgments, relevant_grade=2.0).set_index("sid")
     assert by_sid["reason"].to_dict() == {"1": "categories", "0": "grades", "2": "alike"}
     assert by_sid["harmful"].to_dict() == {"1": True, "0": True, "2": False}
     assert by_sid.loc["0", "n_conflicts"] == 1
@@ -187,7 +192,7 @@ def test_sharing_is_harmful_across_categories_or_grades() -> None:
 
 def test_sharing_that_no_query_judged_says_so() -> None:
     empty = pd.DataFrame({"query_id": [], "item_id": [], "grade": []})
-    sharing = sid_sharing_table(ITEMS, CODES, empty, relevant_grade=2.0)
+    sharing = sid_sharing_table(SHELF, empty, relevant_grade=2.0)
     assert set(sharing["reason"]) == {"unjudged"}
     assert not sharing["harmful"].any()
 
@@ -210,5 +215,5 @@ def test_seconds_not_minutes_at_twenty_thousand_items() -> None:
     )
     codes = rng.integers(0, 20, (n, 3))
     begin = time.process_time()
-    assert len(codes_table(items, codes, (20, 20, 20), rng.random((n, 32)))) > 400
+    assert len(codes_table(shelf(codes, (20, 20, 20), items=items, latent=rng.random((n, 32))))) > 400
     assert time.process_time() - begin < 30

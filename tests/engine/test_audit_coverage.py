@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from engine.audit.coverage import auc_lift, coverage_table
+from engine.audit.coverage import Reached, auc_lift, coverage_table
+from engine.audit.shelf import Shelf
 from engine.audit.tiers import categories_table
 
 ITEMS = pd.DataFrame(
@@ -20,8 +21,9 @@ ITEMS = pd.DataFrame(
 )
 #                 a       b       c       d       e       f       g       h
 CODES = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 0], [1, 1], [1, 2], [1, 3]])
-SCORES = pd.DataFrame({"query_id": list("qqqr"), "item_id": list("cdga"), "rank": [10, 11, 2, np.nan]})
-BEAMS = pd.DataFrame({"query_id": list("qqq"), "codes": [[0, 1], [1, 1], [0, 0]]})
+BEST = np.array([np.inf, np.inf, 10, 2, np.inf, np.inf, 11, np.inf])
+BEAMS = ["0", "1", "0-1", "1-1", "0-0"]
+NOTHING = pd.DataFrame({name: [] for name in ("query_id", "category", "score", "score_without_sid", "relevant")})
 
 
 def judged(n_queries: int, shift: float, seed: int = 0, category: str = "S > Shoes") -> pd.DataFrame:
@@ -33,16 +35,25 @@ def judged(n_queries: int, shift: float, seed: int = 0, category: str = "S > Sho
         {
             "query_id": np.repeat([f"{category}{i}" for i in range(n_queries)], 10),
             "category": category,
-            "grade": grade,
+            "relevant": grade > 0,
             "score_without_sid": without,
             "score": without + shift * (grade > 0),
         }
     )
 
 
-def coverage(pairs: pd.DataFrame | None = None, **more) -> pd.DataFrame:
-    options = {"scores": SCORES, "beams": BEAMS, "relevant_grade": 2.0, "resamples": 300} | more
-    return coverage_table(ITEMS, categories_table(ITEMS), CODES, judged=pairs, **options).set_index("category")
+def coverage(
+    pairs: pd.DataFrame = NOTHING,
+    *,
+    beams: list[str] = BEAMS,
+    best: np.ndarray = BEST,
+    items: pd.DataFrame = ITEMS,
+    codes: np.ndarray = CODES,
+    owners: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    shelf = Shelf(items, codes, (4, 4), **({} if owners is None else {"owners": owners}))
+    reached = Reached(np.array(beams, dtype=object), best)
+    return coverage_table(shelf, categories_table(items), reached, pairs, resamples=300).set_index("category")
 
 
 def test_the_funnel_narrows_step_by_step() -> None:
@@ -54,8 +65,8 @@ def test_the_funnel_narrows_step_by_step() -> None:
     assert table.loc["H > Lamps", steps].tolist() == [3, 2, 1, 0]
 
 
-def test_top_k_moves_the_last_step() -> None:
-    assert coverage(top_k=9).loc["S > Shoes", "in_top_k"] == 0
+def test_the_last_step_ends_at_rank_ten() -> None:
+    assert coverage(best=BEST + 1).loc["S > Shoes", "in_top_k"] == 0
 
 
 def test_codes_are_owned_or_shared_between_categories() -> None:
@@ -71,13 +82,13 @@ def test_codes_are_owned_or_shared_between_categories() -> None:
 def test_own_level_one_by_items_or_by_the_recorded_mapping() -> None:
     assert coverage()["own_level1"].to_dict() == {"S > Shoes": True, "H > Lamps": False}
     mapping = pd.DataFrame({"category": ["S > Shoes", "H > Lamps"], "code_1": [0, 0]})
-    assert not coverage(category_codes=mapping)["own_level1"].any()
+    assert not coverage(owners=mapping)["own_level1"].any()
     mapping["code_1"] = [0, 1]
-    assert coverage(category_codes=mapping)["own_level1"].all()
+    assert coverage(owners=mapping)["own_level1"].all()
 
 
 def test_few_queries_are_not_judged() -> None:
-    row = coverage(judged(7, 1.0), pool=False).loc["S > Shoes"]
+    row = coverage(judged(7, 1.0)).loc["S > Shoes"]
     assert row["protected"] == "n too small"
     assert np.isnan(row["auc_lift"])
     assert "7 test queries, 8 needed" in row["reason"]
@@ -99,8 +110,7 @@ def test_a_helped_category_is_protected() -> None:
 
 def test_a_category_that_is_never_generated_is_not_protected() -> None:
     pairs = judged(40, 1.0, category="H > Lamps")
-    only_shoes = pd.DataFrame({"query_id": ["q"] * 2, "codes": [[0, 0], [0, 1]]})
-    row = coverage(pairs, beams=only_shoes).loc["H > Lamps"]
+    row = coverage(pairs, beams=["0", "0-0", "0-1"]).loc["H > Lamps"]
     assert row["protected"] == "no"
     assert "few of its items are generated" in row["reason"]
 
@@ -110,16 +120,7 @@ def test_a_small_category_is_pooled_with_its_department_and_says_so() -> None:
     assert row["protected"] == "n too small"  # Boots hold no items here, so that their department is unknown
     items = pd.concat([ITEMS, pd.DataFrame({"item_id": ["z"], "category": ["S > Boots"]})], ignore_index=True)
     pairs = pd.concat([judged(3, 1.0), judged(20, 1.0, seed=1, category="S > Boots")])
-    table = coverage_table(
-        items,
-        categories_table(items),
-        np.vstack([CODES, [3, 0]]),
-        judged=pairs,
-        scores=SCORES,
-        beams=BEAMS,
-        relevant_grade=2.0,
-        resamples=300,
-    ).set_index("category")
+    table = coverage(pairs, items=items, codes=np.vstack([CODES, [3, 0]]), best=np.append(BEST, np.inf))
     row = table.loc["S > Shoes"]
     assert row["n_queries"] == 23
     assert row["reason"].startswith("lift pooled over department 'S' (23 test queries, 3 of its own)")
@@ -146,12 +147,35 @@ def test_a_resample_is_the_lift_of_the_queries_drawn() -> None:
     """Of two queries a resample holds one twice, the other twice, or both: no other lift can come out."""
     pairs = judged(2, 0.5)
     columns = [pairs[name].to_numpy() for name in ("query_id", "score", "score_without_sid")]
-    relevant = (pairs["grade"] >= 2).to_numpy()
+    relevant = pairs["relevant"].to_numpy()
     first = (pairs["query_id"] == pairs["query_id"].iloc[0]).to_numpy()
     lift = auc_lift(*columns, relevant, resamples=400)
     drawn = [auc_lift(*(column[m] for column in columns), relevant[m]).value for m in (first, ~first)] + [lift.value]
     assert (lift.low, lift.high) == pytest.approx((min(drawn), max(drawn)))
     assert min(drawn) < max(drawn)
+
+
+def test_the_interval_is_that_of_ranking_every_resample_anew() -> None:
+    """Slow and plain: each resample's pairs, repeated as often as their query was drawn, ranked by scikit-learn."""
+    rng = np.random.default_rng(1)
+    query = rng.integers(0, 9, 120)
+    score, without = rng.normal(size=(2, 120)).round(1)
+    relevant = rng.random(120) < 0.3
+    lift = auc_lift(query, score, without, relevant, resamples=60, seed=4)
+    weight = np.random.default_rng(4).multinomial(9, np.full(9, 1 / 9), size=60)
+    drawn = []
+    for row in weight:
+        rows = np.repeat(np.arange(120), row[query])
+        drawn.append(roc_auc_score(relevant[rows], score[rows]) - roc_auc_score(relevant[rows], without[rows]))
+    assert (lift.low, lift.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=1e-12)
+
+
+def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = judged(12, 0.3)
+    columns = [pairs[name].to_numpy() for name in ("query_id", "score", "score_without_sid", "relevant")]
+    whole = auc_lift(*columns, resamples=50)
+    monkeypatch.setattr("engine.audit.coverage._BLOCK", 7 * len(pairs))
+    assert auc_lift(*columns, resamples=50) == whole
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

@@ -9,18 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from engine.audit.exposure import (
-    benjamini_hochberg,
-    causes,
-    concentration_table,
-    exposure_table,
-    exposure_total,
-    item_exposure,
-    ranking,
-    resample_counts,
-)
+from engine.audit.causes import causes, exposure_total
+from engine.audit.exposure import benjamini_hochberg, resample_counts
 from engine.audit.groups import UNKNOWN, age_bands, item_groups, price_bands
 from engine.audit.traffic import DISCOUNTS, discount_weights, traffic_weights
+from tests.answered import NO_JUDGMENTS, aggregates, exposures
 
 ITEMS = pd.DataFrame(
     {
@@ -43,6 +36,10 @@ SCORES = pd.DataFrame(
     }
 )
 D = 1 / np.log2(1 + np.arange(1, 4))  # 1, .631, .5
+
+
+def exposure_table(*tables: pd.DataFrame, **more: int) -> pd.DataFrame:
+    return exposures(*tables, **more)["exposure"]
 
 
 def shares(table: pd.DataFrame, discount: str = "log2", dimension: str = "seller") -> pd.DataFrame:
@@ -93,8 +90,8 @@ def test_without_traffic_every_query_counts_once() -> None:
 
 
 def test_item_exposure_sums_to_one_and_agrees_with_the_shares() -> None:
-    ranked = ranking(SCORES, ITEMS, QUERIES)
-    with_sid, without = item_exposure(ranked, 4)
+    with aggregates(ITEMS, QUERIES, scores=SCORES) as sums:
+        with_sid, without = sums.seen(NO_JUDGMENTS.assign(rank=[])).by_item[0]
     table = shares(exposure_table(SCORES, ITEMS, QUERIES, resamples=50))
     assert with_sid.sum() == pytest.approx(1)
     assert with_sid[:2].sum() == pytest.approx(table.loc["x", "share"])
@@ -212,7 +209,7 @@ def test_benjamini_hochberg_leaves_the_unknown_out() -> None:
 
 
 def test_concentration_by_hand() -> None:
-    table = concentration_table(SCORES, ITEMS, QUERIES, resamples=100)
+    table = exposures(SCORES, ITEMS, QUERIES, resamples=100)["exposure_concentration"]
     row = table[(table["discount"] == "top10") & (table["dimension"] == "seller")].set_index("metric")
     # Known sellers only: x 4 (q: a, r: b), y 4 (q: c, r: c) of 8 exposures.
     assert row.loc["hhi", "value"] == pytest.approx(0.5)
@@ -264,6 +261,30 @@ def test_dimensions_that_no_item_has_are_left_out() -> None:
 
 
 def test_nothing_retrieved_is_an_empty_table_with_its_columns() -> None:
-    table = exposure_table(SCORES.iloc[:0], ITEMS, QUERIES, resamples=10)
-    assert len(table) == len(concentration_table(SCORES.iloc[:0], ITEMS, QUERIES, resamples=10)) == 0
-    assert table.columns.tolist() == exposure_table(SCORES, ITEMS, QUERIES, resamples=10).columns.tolist()
+    nothing, found = (exposures(scores, ITEMS, QUERIES, resamples=10) for scores in (SCORES.iloc[:0], SCORES))
+    for name, table in nothing.items():
+        assert len(table) == 0
+        assert table.columns.tolist() == found[name].columns.tolist()
+
+
+def test_items_that_change_places_among_themselves_change_nothing() -> None:
+    """Sums of discounts in another order differ in their last bit: a group's change must be 0 all the same."""
+    rng = np.random.default_rng(3)
+    items = pd.concat([ITEMS.iloc[:1]] * 40, ignore_index=True).assign(item_id=[f"i{i}" for i in range(40)])
+    queries = pd.DataFrame({"query_id": ["q0", "q1", "q2"], "frequency": [0.1, 0.7, 3.3]})
+    scores = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "query_id": query,
+                    "item_id": items["item_id"],
+                    "rank": rng.permutation(40) + 1,
+                    "rank_without_sid": rng.permutation(40) + 1,
+                }
+            )
+            for query in queries["query_id"]
+        ]
+    )
+    table = shares(exposure_table(scores, items, queries, resamples=50))
+    assert table.loc["x", ["difference", "low", "high"]].tolist() == [0, 0, 0]
+    assert table.loc["x", "p_value"] == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.audit.findings import beam_entropies, findings_table, stories_table
+from engine.audit.findings import Audited, beam_entropies, findings_table, stories_table
 
 PAGES = {"overview", "codebook", "coverage", "query", "explain", "sellers"}
 HEALTH = pd.DataFrame(
@@ -58,17 +58,12 @@ QUERIES = pd.DataFrame(
 CODES = pd.DataFrame({"prefix": ["3", "4", "3-1", "3-1-4"], "label": ["Shoes", "Cars", "trail · gtx", None]})
 
 
-def findings(**more) -> pd.DataFrame:
-    tables = {
-        "health": HEALTH,
-        "coverage": COVERAGE,
-        "exposure": EXPOSURE,
-        "query_metrics": QUERY_METRICS,
-        "sid_sharing": SHARING,
-        "queries": QUERIES,
-        "codes": CODES,
-    }
-    return findings_table(**(tables | more))
+def audited(**more: pd.DataFrame) -> Audited:
+    return Audited(QUERIES, QUERY_METRICS, CODES, HEALTH, COVERAGE, EXPOSURE, SHARING)._replace(**more)
+
+
+def findings(**more: pd.DataFrame) -> pd.DataFrame:
+    return findings_table(audited(**more))
 
 
 def test_every_finding_points_to_its_evidence() -> None:
@@ -102,7 +97,7 @@ def test_no_kind_crowds_out_the_others() -> None:
     many = pd.concat([COVERAGE.assign(category=f"c{i}") for i in range(20)])
     table = findings(coverage=many)
     assert (table["kind"] == "coverage").sum() == 3
-    assert len(findings(coverage=many, limit=5)) == 5
+    assert len(findings_table(audited(coverage=many), limit=5)) == 5
 
 
 def test_nothing_wrong_is_an_empty_table_with_its_columns() -> None:
@@ -120,37 +115,20 @@ def test_nothing_wrong_is_an_empty_table_with_its_columns() -> None:
 BEAMS = pd.DataFrame(
     {
         "query_id": ["q1", "q1", "q2", "q3", "q3"],
-        "rank": [1, 2, 1, 1, 2],
-        "codes": [[3, 1, 4], [3, 1, 5], [3, 1, 4], [3, 0, 0], [4, 0, 0]],
+        "code": [3, 3, 3, 3, 4],
         "log_prob": np.log([0.6, 0.2, 0.5, 0.3, 0.1]),
     }
 )
-SCORES = pd.DataFrame(
+RELEVANT = pd.DataFrame(
     {
-        "query_id": ["q1", "q1", "q2", "q2"],
-        "item_id": ["lamp", "mat", "shoe", "sock"],
-        "rank": [9.0, 1.0, 2.0, 3.0],
-        "rank_without_sid": [1.0, 9.0, 14.0, 2.0],
-        "matched_prefix": [None, "3", "3-1", None],
+        "query_id": ["q1", "q2"],
+        "item_id": ["lamp", "shoe"],
+        "rank": [9.0, 2.0],
+        "rank_without_sid": [1.0, 14.0],
+        "matched_prefix": [None, "3-1"],
     }
 )
-JUDGMENTS = pd.DataFrame(
-    {"query_id": ["q1", "q2", "q2"], "item_id": ["lamp", "shoe", "sock"], "grade": [3.0, 3.0, 0.0]}
-)
-ITEMS = pd.DataFrame({"item_id": ["lamp", "mat", "shoe", "sock"], "title": ["Red lamp", "Mat", "Trail shoe", "Sock"]})
-
-
-def stories() -> pd.DataFrame:
-    return stories_table(
-        queries=QUERIES,
-        query_metrics=QUERY_METRICS,
-        beams=BEAMS,
-        scores=SCORES,
-        judgments=JUDGMENTS,
-        codes=CODES,
-        items=ITEMS,
-        relevant_grade=2.0,
-    )
+TITLES = pd.Series({"lamp": "Red lamp", "shoe": "Trail shoe"})
 
 
 def test_beam_entropy_by_hand() -> None:
@@ -160,7 +138,7 @@ def test_beam_entropy_by_hand() -> None:
 
 
 def test_three_stories_in_one_sentence_each() -> None:
-    table = stories().set_index("kind")
+    table = stories_table(audited(), RELEVANT, BEAMS, TITLES).set_index("kind")
     assert table["query_id"].to_dict() == {"won": "q2", "lost": "q1", "ambiguous": "q3"}
     assert table.loc["won", "item_id"] == "shoe"
     assert "from rank 14 to 2" in table.loc["won", "sentence"]
@@ -171,14 +149,5 @@ def test_three_stories_in_one_sentence_each() -> None:
 
 
 def test_a_story_that_the_data_cannot_tell_is_left_out() -> None:
-    table = stories_table(
-        queries=QUERIES,
-        query_metrics=QUERY_METRICS.iloc[:0],
-        beams=BEAMS.iloc[:3],
-        scores=SCORES,
-        judgments=JUDGMENTS,
-        codes=CODES,
-        items=ITEMS,
-        relevant_grade=2.0,
-    )
+    table = stories_table(audited(query_metrics=QUERY_METRICS.iloc[:0]), RELEVANT, BEAMS.iloc[:3], TITLES)
     assert len(table) == 0

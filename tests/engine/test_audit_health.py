@@ -11,9 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 
-from engine.audit.codebook import health_table, sid_sharing_table
-from engine.audit.health import BARS, neighbour_agreement, normalised_mutual_information, purity, wilson
+from engine.audit.codebook import sid_sharing_table
+from engine.audit.health import (
+    BARS,
+    Neighbourhood,
+    health_table,
+    neighbour_agreement,
+    normalised_mutual_information,
+    purity,
+    wilson,
+)
 from engine.audit.inequality import gini, lorenz
+from engine.audit.shelf import Shelf
 
 METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
 NO_JUDGMENTS = pd.DataFrame({"query_id": [], "item_id": [], "grade": []})
@@ -25,10 +34,16 @@ def items(categories: list[str | None]) -> pd.DataFrame:
     )
 
 
-def health(codes: np.ndarray, sizes: tuple[int, ...], categories: list[str | None], *, forced: bool = False, **more):
-    catalogue = items(categories)
-    sharing = sid_sharing_table(catalogue, codes, NO_JUDGMENTS, relevant_grade=2.0)
-    return health_table(catalogue, codes, sizes, sharing, forced=forced, **more)
+def health(
+    codes: np.ndarray,
+    sizes: tuple[int, ...],
+    categories: list[str | None],
+    *,
+    forced: bool = False,
+    near: Neighbourhood | None = None,
+) -> pd.DataFrame:
+    shelf = Shelf(items(categories), codes, sizes, np.full(len(categories), forced))
+    return health_table(shelf, sid_sharing_table(shelf, NO_JUDGMENTS, relevant_grade=2.0), near)
 
 
 def value(table: pd.DataFrame, metric: str, level: int | None = None) -> pd.Series:
@@ -125,19 +140,19 @@ def test_true_neighbours_are_set_against_random_pairs() -> None:
     sampled = np.arange(200)
     neighbours = ((sampled // 20) * 20 + (sampled + 1) % 20)[:, None]
     pairs = np.random.default_rng(0).integers(0, 200, (4_000, 2))
-    table = health(codes, (10,), ["a"] * 200, sampled=sampled, neighbours=neighbours, random_pairs=pairs)
+    table = health(codes, (10,), ["a"] * 200, near=Neighbourhood(sampled, neighbours, pairs))
     agreement, chance = value(table, "neighbour_agreement", 1), value(table, "neighbour_agreement_random", 1)
     assert agreement["value"] == 1.0
     assert agreement["verdict"] == "good"
     assert chance["low"] < 19 / 199 < chance["high"]
     shuffled = np.random.default_rng(1).permutation(neighbours)
-    worse = health(codes, (10,), ["a"] * 200, sampled=sampled, neighbours=shuffled, random_pairs=pairs)
+    worse = health(codes, (10,), ["a"] * 200, near=Neighbourhood(sampled, shuffled, pairs))
     assert value(worse, "neighbour_agreement", 1)["verdict"] == "bad"
 
 
 def test_an_item_with_itself_is_no_random_pair() -> None:
     pairs = np.array([[0, 0], [1, 1], [0, 1], [0, 7]])  # items 0 and 1 share 0-0-0, item 7 does not
-    table = health(CODES, (4, 2, 2), CATEGORIES, sampled=np.array([0]), neighbours=np.array([[1]]), random_pairs=pairs)
+    table = health(CODES, (4, 2, 2), CATEGORIES, near=Neighbourhood(np.array([0]), np.array([[1]]), pairs))
     row = value(table, "neighbour_agreement_random", 3)
     assert (row["value"], row["n"]) == (0.5, 2)
 
@@ -172,9 +187,7 @@ def test_the_documentation_has_every_measure_and_every_bar() -> None:
         CODES,
         (4, 2, 2),
         CATEGORIES,
-        sampled=np.array([0]),
-        neighbours=np.array([[1]]),
-        random_pairs=np.array([[0, 1], [2, 3]]),
+        near=Neighbourhood(np.array([0]), np.array([[1]]), np.array([[0, 1], [2, 3]])),
     )
     for metric in set(table["metric"]):
         assert f"`{metric}`" in text

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import GeneratorConfig
-from engine.generator.beam import BeamSearch, beam_search, sequence_log_probs
+from engine.generator.beam import BeamSearch, Prompted, beam_search, sequence_log_probs
 from engine.generator.model import CompactGenerator
 from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
 from engine.generator.trie import SidTrie
@@ -35,13 +37,14 @@ class TableDecoder:
         names = [int(query[0]) for query in queries]
         return np.stack([self.logits(name, ()) for name in names]), [names, [[()] for _ in names]]
 
-    def step(self, cache: list[Any], codes: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    def step(self, cache: list[Any], codes: np.ndarray, parents: np.ndarray) -> tuple[np.ndarray, list[Any]]:
         names, rows = cache
-        cache[1] = [
+        spelled = [
             [(*above[parent], code) for parent, code in zip(parent_row, code_row, strict=True)]
             for above, parent_row, code_row in zip(rows, parents.tolist(), codes.tolist(), strict=True)
         ]
-        return np.stack([[self.logits(n, prefix) for prefix in row] for n, row in zip(names, cache[1], strict=True)])
+        logits = np.stack([[self.logits(n, prefix) for prefix in row] for n, row in zip(names, spelled, strict=True)])
+        return logits, [names, spelled]
 
     def exhaustive(self, query: int, trie: SidTrie) -> dict[tuple[int, ...], list[float]]:
         """Every SID's log-probability per level, renormalised over existing children, one prefix at a time."""
@@ -265,10 +268,58 @@ def test_batch_size_does_not_matter(
     np.testing.assert_allclose(again.log_prob, search.beams.log_prob, atol=1e-4)
 
 
-def test_progress_counts_queries(generator: CompactGenerator, trie: SidTrie, query_x: np.ndarray) -> None:
-    calls: list[tuple[int, int]] = []
-    beam_search(generator, query_x, trie, batch=4, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(4, 9), (8, 9), (9, 9)]
+@pytest.fixture(scope="module")
+def many() -> np.ndarray:
+    return np.random.default_rng(2).normal(size=(50, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_answers_do_not_depend_on_how_queries_are_batched(
+    generator: CompactGenerator, trie: SidTrie, many: np.ndarray, batch: int
+) -> None:
+    """A stored answer, made in a block, and a live one, made alone, are the same."""
+    rng = np.random.default_rng(3)
+    pair_query, codes = rng.integers(50, size=600), trie.sids[rng.integers(trie.n_sids, size=600)]
+    for constrained in (True, False):
+        whole = beam_search(generator, many, trie, kept_nodes=20, constrained=constrained, batch=64)
+        parts = beam_search(generator, many, trie, kept_nodes=20, constrained=constrained, batch=batch)
+        for ours, theirs in ((whole.beams, parts.beams), (whole.nodes, parts.nodes)):
+            assert ours is not None
+            assert theirs is not None
+            for name, one, other in zip(ours._fields, ours, theirs, strict=True):
+                if one.dtype == np.float64:
+                    np.testing.assert_allclose(one, other, rtol=0, atol=1e-12, err_msg=name)
+                else:
+                    np.testing.assert_array_equal(one, other, err_msg=name)
+    forced = sequence_log_probs(generator, many, trie, pair_query, codes, batch=64)
+    again = sequence_log_probs(generator, many, trie, pair_query, codes, batch=batch)
+    assert forced.dtype == np.float64
+    np.testing.assert_allclose(forced, again, rtol=0, atol=1e-12)
+
+
+def test_a_prompt_read_once_serves_every_search_and_given_sids(
+    generator: CompactGenerator, trie: SidTrie, query_x: np.ndarray, search: BeamSearch
+) -> None:
+    prompted = Prompted.read(generator, query_x)
+    free = prompted.search(trie, constrained=False).beams
+    sids, owner = np.tile(trie.sids, (9, 1)), np.repeat(np.arange(9), trie.n_sids)
+    forced = prompted.log_probs(trie, owner, sids)
+    again = prompted.search(trie, width=5, kept_nodes=20)
+    assert again.nodes is not None
+    assert search.nodes is not None
+    for one, other in zip((*again.beams, *again.nodes), (*search.beams, *search.nodes), strict=True):
+        np.testing.assert_array_equal(one, other)
+    alone = beam_search(generator, query_x, trie, constrained=False).beams
+    np.testing.assert_array_equal(free.log_prob, alone.log_prob)
+    np.testing.assert_allclose(forced, sequence_log_probs(generator, query_x, trie, owner, sids), rtol=0, atol=1e-12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_answers_alike(generator: CompactGenerator, trie: SidTrie, many: np.ndarray) -> None:
+    here = beam_search(generator, many, trie).beams
+    there = beam_search(copy.deepcopy(generator).to("cuda").eval(), many, trie).beams
+    np.testing.assert_array_equal(here.codes, there.codes)
+    np.testing.assert_allclose(here.log_prob, there.log_prob, rtol=0, atol=1e-12)
 
 
 def test_tables_have_the_schema_columns(trie: SidTrie, search: BeamSearch) -> None:

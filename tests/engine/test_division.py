@@ -14,15 +14,19 @@ from engine.config import Config, override, preset
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import ingest, load
 from engine.errors import DataError
+from engine.problem import Problem
+from engine.problem.division import PURCHASE_WEIGHT, Division, divide, query_groups, require_lessons
+from engine.problem.feedback import collect_feedback
+from engine.problem.vectors import Vectors
 from engine.relevance.folds import split_queries
-from engine.runs import Run
-from engine.stages.inputs import PURCHASE_WEIGHT, Division, Vectors, divide, require_lessons
-from engine.stages.signals import collect_feedback
+from engine.relevance.lexical import LexicalIndex
+from engine.relevance.retrieval import FirstStage
+from engine.relevance.vectors import VectorIndex
 from tests.conftest import Trained
 
 
-def divided(workspace: Path, catalogue: Catalogue, config: Config) -> Division:
-    return divide(Run.create(workspace, catalogue.fingerprint, config, {}), catalogue)
+def divided(catalogue: Catalogue, config: Config) -> Division:
+    return divide(catalogue, config.split)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def test_without_a_log_judgments_supervise_by_fold_beside_synthetic_queries(
     catalogue = without_log
     assert set(catalogue.interactions["source"]) == {"synthetic"}
     config = preset("tiny")
-    division = divided(tmp_path, catalogue, config)
+    division = divided(catalogue, config)
     split, fold = division.split.split, division.split.fold
     judged = catalogue.judgments.merge(catalogue.queries[["query_id"]].assign(split=split, fold=fold), on="query_id",
                                        suffixes=("_given", ""))  # fmt: skip
@@ -70,7 +74,7 @@ def test_without_a_log_judgments_supervise_by_fold_beside_synthetic_queries(
 
 
 def test_a_log_supervises_in_place_of_judgments(logged: Catalogue, tmp_path: Path) -> None:
-    division = divided(tmp_path, logged, preset("tiny"))
+    division = divided(logged, preset("tiny"))
     log = logged.interactions.fillna({"clicks": 0, "purchases": 0})
     log = log.assign(weight=log["clicks"] + PURCHASE_WEIGHT * log["purchases"])
     by_pair = log.groupby(["query_id", "item_id"])["weight"].sum()
@@ -88,7 +92,7 @@ def test_a_log_supervises_in_place_of_judgments(logged: Catalogue, tmp_path: Pat
 def test_until_leaves_out_what_came_later(logged: Catalogue, tmp_path: Path) -> None:
     day = "2025-04-15"
     config = override(preset("tiny"), [f"split.until={day}"])
-    whole, past = (divided(tmp_path, logged, c) for c in (preset("tiny"), config))
+    whole, past = (divided(logged, c) for c in (preset("tiny"), config))
     log = logged.interactions
     early = log[(log["date"].dt.strftime("%Y-%m-%d") <= day) & (log["clicks"] + log["purchases"] > 0)]
     assert 0 < len(early) < (log["clicks"] + log["purchases"] > 0).sum()
@@ -98,9 +102,16 @@ def test_until_leaves_out_what_came_later(logged: Catalogue, tmp_path: Path) -> 
     assert past.seen[0].sum() < whole.seen[0].sum()
     np.testing.assert_array_equal(past.split.split, whole.split.split)
 
-    run = Run.create(tmp_path, logged.fingerprint, config, {})
     x = np.zeros((len(names), 1), dtype=np.float32)
-    feedback = collect_feedback(run, logged, Vectors(x[:0], x, None, None), past)
+    groups = query_groups(logged)
+    problem = Problem(
+        logged,
+        Vectors(x[:0], x, None, None),
+        past,
+        FirstStage(VectorIndex(x[:1]), LexicalIndex(["a title"]), top=1),
+        groups,
+    )
+    feedback = collect_feedback(problem, config.split.until)
     ungraded = ~feedback.graded
     heard = set(zip(names[feedback.position[feedback.query[ungraded]]], items[feedback.item[ungraded]], strict=True))
     assert heard == found, "memory forgets what came later too"
@@ -131,7 +142,7 @@ def test_every_run_seed_meets_the_same_test_queries(without_log: Catalogue, tmp_
     drawn = dataclasses.replace(without_log, judgments=without_log.judgments.assign(split=None))
     for catalogue, few in ((drawn, 10), (drawn, 10_000), (without_log, 10)):
         first, second, other = (
-            divided(tmp_path, catalogue, override(preset("tiny", seed=seed), [f"split.cross_validate_below={few}", *more]))
+            divided(catalogue, override(preset("tiny", seed=seed), [f"split.cross_validate_below={few}", *more]))
             for seed, more in ((0, []), (1, []), (0, ["split.seed=1"]))
         )  # fmt: skip
         for name in ("split", "fold", "cv_fold"):

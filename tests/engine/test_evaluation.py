@@ -14,7 +14,7 @@ from engine.evaluation.beams import beam_diversity, hit_at_k, prefix_survival, v
 from engine.evaluation.bootstrap import bootstrap_auc, bootstrap_metric, paired_difference, resample_queries
 from engine.evaluation.pairs import auc, ndcg, operating_point, retrieval_recall, within_query_auc
 from engine.evaluation.significance import detectable_difference
-from engine.evaluation.tables import evaluate, evaluate_queries
+from engine.evaluation.tables import Judged, evaluate, evaluate_queries
 from tests.conftest import ROOT
 
 SCHEMA = ROOT / "engine" / "store" / "schema.sql"
@@ -225,14 +225,10 @@ def test_tables_have_the_columns_of_the_schema_and_the_right_numbers() -> None:
     noisy = score + np.random.default_rng(1).normal(0, 2, len(score))
     segments = {"all": np.ones(40, dtype=bool), "seen": np.arange(40) < 15}
     made = evaluate(
-        {"dsirm": score, "strong": noisy},
-        grade,
-        query,
+        Judged({"dsirm": score, "strong": noisy}, grade, query, 2, [f"q{i}" for i in range(40)]),
         segments,
-        relevant_grade=2,
         comparisons=[("dsirm", "strong"), ("dsirm", "absent")],
         with_without=("dsirm", "strong"),
-        query_ids=[f"q{i}" for i in range(40)],
         operating_points={"dsirm": 1.0},
         resamples=200,
     )
@@ -262,7 +258,7 @@ def test_the_order_of_rows_and_a_monotone_change_of_scores_change_nothing(seed: 
     segments = {"all": np.ones(15, dtype=bool)}
     order = np.random.default_rng(seed).permutation(len(score))
     tables = [
-        evaluate({"r": s}, g, q, segments, relevant_grade=2, resamples=50).metrics
+        evaluate(Judged({"r": s}, g, q, 2), segments, resamples=50).metrics
         for s, g, q in ((score, grade, query), (score[order], grade[order], query[order]), (score**3, grade, query))
     ]
     for other in tables[1:]:

@@ -53,7 +53,9 @@ def test_pair_scores_are_the_full_scores(monkeypatch: pytest.MonkeyPatch) -> Non
     titles, queries = ["a b c", "b c d", "c d e", "x"], ["a c", "d d zz", ""]
     index = LexicalIndex(titles)
     query, item = (grid.ravel() for grid in np.meshgrid(np.arange(3), np.arange(4), indexing="ij"))
-    np.testing.assert_allclose(index.features(queries, query, item)[:, 0], index.scores(queries).ravel(), rtol=1e-6)
+    np.testing.assert_allclose(
+        index.features(queries, query, item)[:, 0], index.scores(queries).toarray().ravel(), rtol=1e-6
+    )
 
 
 # ---------------------------------------------------------------- the category classifier

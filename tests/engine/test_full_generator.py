@@ -207,8 +207,10 @@ def test_equals_plain_forward_passes(untrained: FullGenerator, shop: Shop) -> No
     codes = np.concatenate([codes, codes[:1] * 0])[:3]  # (Q, 2 paths, L)
     first, cache = untrained.prefill(texts)
     swapped = np.array([[1, 0]] * 3)
-    second = untrained.step(cache, codes[:, :, 0], np.zeros((3, 2), dtype=np.int64))
-    third = untrained.step(cache, codes[:, :, 1], swapped)
+    second, after = untrained.step(cache, codes[:, :, 0], np.zeros((3, 2), dtype=np.int64))
+    third, _ = untrained.step(after, codes[:, :, 1], swapped)
+    again, _ = untrained.step(cache, codes[:, :, 0], np.zeros((3, 2), dtype=np.int64))
+    np.testing.assert_array_equal(again, second)  # a step leaves the cache that it extends
     for q, prompt in enumerate(untrained.prompts(texts)):
         for w in range(2):
             path = [untrained.ids[0][codes[q, 1 - w, 0]], untrained.ids[1][codes[q, w, 1]]]
@@ -225,13 +227,13 @@ def test_teacher_forcing_equals_decoding(untrained: FullGenerator, shop: Shop) -
     codes = torch.from_numpy(shop.codes[:4])
     first, cache = untrained.prefill(shop.titles[:4])
     zeros = np.zeros((4, 1), dtype=np.int64)
-    second = untrained.step(cache, shop.codes[:4, :1], zeros)[:, 0]
-    third = untrained.step(cache, shop.codes[:4, 1:2], zeros)[:, 0]
+    second, after = untrained.step(cache, shop.codes[:4, :1], zeros)
+    third, _ = untrained.step(after, shop.codes[:4, 1:2], zeros)
     untrained.train().model.eval()
     with torch.no_grad():
         forced = untrained.forward(untrained.prompts(shop.titles[:4]), codes)
     untrained.eval()
-    for got, want in zip(forced, (first, second, third), strict=True):
+    for got, want in zip(forced, (first, second[:, 0], third[:, 0]), strict=True):
         np.testing.assert_allclose(got.numpy(), want, atol=1e-5)
 
 

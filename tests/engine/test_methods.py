@@ -11,17 +11,16 @@ import pandas as pd
 import pytest
 
 from engine import pipeline
+from engine.answering.live import LiveRun
 from engine.config import METHODS, Config, override, preset
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import ingest
 from engine.datasets.marketplace import write_marketplace
-from engine.inference import LiveRun
+from engine.learning import rankers
 from engine.quantizers.tokenizer import load_quantizer
 from engine.relevance.features import DENSE
 from engine.relevance.scorer import Scorer
-from engine.runs import Run
-from engine.stages import ranking
-from engine.stages.artefacts import load_arrays
+from engine.runs import Run, load_arrays
 from engine.store.snapshot import open_snapshot
 from tests.engine.tiny_language_model import write_language_model
 
@@ -32,7 +31,7 @@ TOKENIZERS = {
     "hierarchical": "HierarchicalQuantizer",
     "kmeans": "KMeansQuantizer",
 }
-SHARED = ("vectors", "pairs", "dense", "category", "own", "stacks")
+SHARED = ("vectors", "index", "judged", "own", "stacks")
 
 
 class Shop(NamedTuple):
@@ -54,7 +53,7 @@ def train(shop: Shop, config: Config) -> Run:
 
 
 def tables(run: Run, *names: str) -> list[pd.DataFrame]:
-    return [pd.read_parquet(run.folder / "tables" / f"{name}.parquet") for name in names]
+    return [pd.read_parquet(next((run.folder / "tables").glob(f"{name}*"))) for name in names]
 
 
 def live_answer_is_the_stored_one(shop: Shop, run: Run, query: int) -> None:
@@ -66,25 +65,27 @@ def live_answer_is_the_stored_one(shop: Shop, run: Run, query: int) -> None:
     stored = beams[beams["query_id"] == row["query_id"]].sort_values("rank")
     assert result.beams["sid"].tolist() == stored["sid"].tolist()
     assert set(result.beams["sid"]) <= set(sids["sid"])
-    ours = scores[(scores["query_id"] == row["query_id"]) & scores["retrieved"]]
+    ours = scores[scores["query_id"] == row["query_id"]]
     both = result.scores.merge(ours, on="item_id", suffixes=("", "_stored"))
     assert len(both) == len(ours) == len(result.scores) > 20
     assert np.ptp(both["score"]) > 0.05
     for column in ("score", "score_without_sid", "score_sid_off"):
-        # The embedding of one text alone differs in its last bits, and now and then a tree's split lies between.
-        assert (abs(both[column] - both[f"{column}_stored"]) < 1e-5).mean() > 0.9, column
-        np.testing.assert_allclose(both[column], both[f"{column}_stored"], atol=0.1, err_msg=column)
+        if run.config.generator.kind == "compact":
+            np.testing.assert_allclose(both[column], both[f"{column}_stored"], atol=1e-9, err_msg=column)
+        else:  # a language model answers in its own precision: now and then a tree's split lies between
+            assert (abs(both[column] - both[f"{column}_stored"]) < 1e-5).mean() > 0.9, column
+            np.testing.assert_allclose(both[column], both[f"{column}_stored"], atol=0.1, err_msg=column)
 
 
 @pytest.fixture(autouse=True)
 def served_rankers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that serve and their baselines: the whole ladder is trained once, in the run that all tests share."""
 
-    def served(*given: Any) -> dict[str, ranking.Rung]:
+    def served(*given: Any) -> dict[str, rankers.Rung]:
         return {name: rung for name, rung in whole(*given).items() if name in ("strong", "sid", "strong_gbm", "rich")}
 
-    whole = ranking.ladder
-    monkeypatch.setattr(ranking, "ladder", served)
+    whole = rankers.ladder
+    monkeypatch.setattr(rankers, "ladder", served)
 
 
 @pytest.fixture

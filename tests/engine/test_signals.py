@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -18,14 +17,15 @@ from engine.relevance.signals.averaged import AveragedLogProbability
 from engine.relevance.signals.catalogue import SIGNALS, TWINS, signals, twins
 from engine.relevance.signals.cluster import SMOOTHING, ClusterLanguageModel, TitlesLanguageModel
 from engine.relevance.signals.contrastive import ContrastiveCosine
+from engine.relevance.signals.feedback import SHARPNESS, Feedback, Past
 from engine.relevance.signals.listed import KERNEL, ListCosine, ListShare
 from engine.relevance.signals.logp import FLOOR, LogProbability
 from engine.relevance.signals.match import Match
-from engine.relevance.signals.memory import BANDWIDTHS, PSEUDO_COUNT, SHARPNESS, KernelMemory, Memory
+from engine.relevance.signals.memory import BANDWIDTHS, PSEUDO_COUNT, KernelMemory, Memory
 from engine.relevance.signals.nearest import nearest_titles
 from engine.relevance.signals.own import OwnItem
-from engine.relevance.signals.prefixes import by_query, prefixes
-from engine.relevance.signals.protocol import Asked, Feedback, Shelf, Signal
+from engine.relevance.signals.prefixes import by_query, prefixes, summed
+from engine.relevance.signals.protocol import Asked, Shelf, Signal
 from engine.relevance.signals.tower import DenseTower, Tower
 from engine.relevance.signals.words import query_words, title_words
 
@@ -33,7 +33,7 @@ CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
 TITLES = ["red mug", "red red cup", "blue sofa", "blue sofa bed"]
 ALL = sorted({signal.name: signal for signal in (*SIGNALS.values(), *TWINS.values())}.items())
 UNTRAINED = [(name, signal) for name, signal in ALL if not name.startswith(("tower", "mean_logp"))]
-READERS = [Memory(neighbours=5), KernelMemory(neighbours=5)]
+READERS = [Memory(), KernelMemory()]
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -53,20 +53,33 @@ def small_shelf(feedback: Feedback | None = None, stacks: list[np.ndarray] | Non
     return Shelf(item_x, words, vocabulary, [CODES] if stacks is None else stacks, item_x, feedback or no_feedback())
 
 
-def ask(texts: list[str], x: np.ndarray | None = None, **changes: object) -> Asked:
+def ask(
+    texts: list[str],
+    x: np.ndarray | None = None,
+    feedback: Feedback | None = None,
+    neighbours: int = 5,
+    **changes: object,
+) -> Asked:
     n = len(texts)
     x = unit(np.ones((n, 2)) if x is None else x)
-    asked = Asked(x, texts, np.full(n, -1), np.full((n, 0), -1), x, None, np.full((n, 0, 2), -1))
+    group = np.full(n, -1)
+    near = Past(feedback or no_feedback(), neighbours).near(x, group)
+    asked = Asked(x, texts, group, np.full((n, 0), -1), x, None, np.full((n, 0, 2), -1), near)
     return asked._replace(**changes)  # type: ignore[arg-type]
+
+
+def hear(asked: Asked, feedback: Feedback, neighbours: int = 5) -> Asked:
+    return asked._replace(near=Past(feedback, neighbours).near(asked.x, asked.group))
 
 
 PAIRS = np.zeros(4, dtype=np.int64), np.arange(4)
 
 
-def world(seed: int = 0, *, n_items: int = 60, n_queries: int = 12, graded: bool = True, clicks: bool = True):
+def world(
+    seed: int = 0, *, n_items: int = 60, n_queries: int = 12, dim: int = 6, graded: bool = True, clicks: bool = True
+):
     """A random shelf with two stacks of different L, queries that gave feedback and asked ones, and pairs."""
     rng = np.random.default_rng(seed)
-    dim = 6
     item_x = unit(rng.normal(size=(n_items, dim)))
     query_x = unit(rng.normal(size=(n_queries, dim)))
     stacks = [rng.integers(0, 3, size=(n_items, 3)), rng.integers(0, 4, size=(n_items, 2))]
@@ -95,6 +108,7 @@ def world(seed: int = 0, *, n_items: int = 60, n_queries: int = 12, graded: bool
         query_x,
         lambda rows, codes: np.log(0.2) - 0.1 * codes - 0.01 * rows[:, None],
         rng.integers(0, 3, size=(n_queries, 4, 3)),
+        Past(feedback, 5).near(query_x, np.arange(n_queries) // 2),
     )
     pair_query = rng.permutation(np.repeat(np.arange(n_queries), 15))
     return shelf, asked, pair_query, rng.integers(0, n_items, size=len(pair_query))
@@ -115,8 +129,8 @@ def test_catalogue_names_every_signal_of_the_configuration_and_a_twin_for_each()
 
 
 def test_settings_reach_the_signals():
-    config = SignalsConfig(neighbours=7, list_depth=3)
-    assert signals(config)["memory"] == Memory(neighbours=7)
+    config = SignalsConfig(list_depth=3)
+    assert signals(config)["list"] == ListShare(depth=3)
     assert twins(config)["list"] == ListCosine(depth=3)
 
 
@@ -164,22 +178,43 @@ def test_renamed_codes_and_permuted_items_change_nothing(name: str, signal: Sign
         beams=np.stack([names[i][asked.beams[..., i]] for i in range(3)], axis=-1),
         log_prob=lambda rows, codes: log_prob(rows, np.stack([back[i][codes[:, i]] for i in range(3)], axis=1)),
     )
+    same = hear(same, renamed.feedback)
     after = signal.fit(renamed, seed=0).measure(same, pair_query, new[pair_item]).values
     np.testing.assert_allclose(after, before, atol=2e-5)
 
 
-@pytest.mark.parametrize(("name", "signal"), UNTRAINED)
-def test_parts_and_company_do_not_change_a_pair(name: str, signal: Signal, monkeypatch: pytest.MonkeyPatch):
-    shelf, asked, pair_query, pair_item = world()
+SERVED = [*SIGNALS.items(), ("own", OwnItem())]
+
+
+def company(asked: Asked, feedback: Feedback, rows: np.ndarray) -> Asked:
+    """The asked queries `rows` alone."""
+    log_prob = asked.log_prob
+    assert log_prob is not None
+    alone = asked._replace(
+        x=asked.x[rows], texts=[asked.texts[row] for row in rows], group=asked.group[rows], listed=asked.listed[rows],
+        latent=asked.latent[rows], beams=asked.beams[rows], log_prob=lambda at, codes: log_prob(rows[at], codes),
+    )  # fmt: skip
+    return hear(alone, feedback)
+
+
+@pytest.mark.parametrize("dim", [6, 70])
+@pytest.mark.parametrize(("name", "signal"), SERVED)
+def test_a_query_has_the_same_values_alone_and_among_any_others(name: str, signal: Signal, dim: int):
+    shelf, asked, pair_query, pair_item = world(n_items=150, n_queries=70, dim=dim)
     fitted = signal.fit(shelf, seed=0)
-    whole = fitted.measure(asked, pair_query, pair_item).values
-    monkeypatch.setattr(prefixes_module, "CELLS", 1)
-    np.testing.assert_allclose(fitted.measure(asked, pair_query, pair_item).values, whole, atol=1e-6)
-    alone = fitted.measure(asked, pair_query[5:6], pair_item[5:6]).values
-    np.testing.assert_allclose(alone, whole[5:6], atol=1e-6)
+    whole = fitted.measure(asked, pair_query, pair_item)
+    for step in (7, 1):
+        for start in range(0, 70, step):
+            rows = np.arange(start, start + step)
+            pairs = np.flatnonzero(pair_query // step == start // step)
+            part = fitted.measure(company(asked, shelf.feedback, rows), pair_query[pairs] - start, pair_item[pairs])
+            np.testing.assert_array_equal(part.values, whole.values[pairs])
+            if whole.read is not None:
+                assert part.read is not None
+                np.testing.assert_array_equal(part.read, whole.read[rows])
 
 
-@pytest.mark.parametrize("signal", [Memory(50), ClusterLanguageModel(), ListShare(50)])
+@pytest.mark.parametrize("signal", [Memory(), ClusterLanguageModel(), ListShare(50)])
 def test_stacks_are_averaged_over_those_that_have_the_level(signal: Signal):
     shelf, asked, pair_query, pair_item = world()
     both = signal.fit(shelf, seed=0).measure(asked, pair_query, pair_item).values
@@ -212,7 +247,7 @@ def test_no_query_reads_its_own_group(signal: Signal, seed: int, group: int):
     value = np.where(own & ~shelf.feedback.graded, shelf.feedback.value + 5, value).astype(np.float32)
     item = np.where(own, (shelf.feedback.item + 1) % len(shelf.item_x), shelf.feedback.item)
     altered = shelf._replace(feedback=shelf.feedback._replace(value=value, item=item))
-    after = signal.fit(altered, seed=0).measure(asked, pair_query, pair_item)
+    after = signal.fit(altered, seed=0).measure(hear(asked, altered.feedback), pair_query, pair_item)
     mine = asked.group[pair_query] == group
     np.testing.assert_array_equal(after.values[mine], before.values[mine])
     assert not np.array_equal(after.values[~mine], before.values[~mine])
@@ -226,8 +261,8 @@ def test_no_query_reads_its_own_group(signal: Signal, seed: int, group: int):
 def test_a_query_never_seen_reads_everyone(signal: Signal):
     shelf, asked, pair_query, pair_item = world()
     new = asked._replace(group=np.full(len(asked.group), -1))
-    wide = dataclasses.replace(signal, neighbours=100)  # type: ignore[type-var]
-    read = wide.fit(shelf, seed=0).measure(new, pair_query, pair_item).read
+    read = signal.fit(shelf, seed=0).measure(hear(new, shelf.feedback, 100), pair_query, pair_item).read
+    assert read is not None
     assert all(set(row[row >= 0]) == set(range(12)) for row in read)
 
 
@@ -244,12 +279,19 @@ def test_prefixes_are_numbered_with_their_parents():
 
 
 def test_pairs_come_in_parts_of_whole_queries(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prefixes_module, "CELLS", 20)
+    monkeypatch.setattr(prefixes_module, "QUERIES", 2)
     pair_query = np.array([7, 3, 7, 0, 3])
-    parts = list(by_query(pair_query, 10))
+    parts = list(by_query(pair_query))
     assert [part.query.tolist() for part in parts] == [[0, 3], [7]]
     assert [part.pair.tolist() for part in parts] == [[3, 1, 4], [0, 2]]
     assert [part.row.tolist() for part in parts] == [[0, 1, 1], [0, 0]]
+
+
+def test_sums_are_read_at_any_key():
+    found = summed(np.array([5, 2, 5]), (np.array([1.0, 2.0, 3.0]), np.ones(3)), np.array([5, 3, 2, 9]))
+    assert [sums.tolist() for sums in found] == [[4, 0, 2, 0], [2, 0, 1, 0]]
+    none = np.zeros(0, dtype=np.int64)
+    assert summed(none, (none,), np.array([0, 1]))[0].tolist() == [0, 0]
 
 
 def test_words_are_counted_with_the_lexical_tokenizer():
@@ -301,8 +343,8 @@ def past(items: list[int], values: list[float], graded: bool, cosines: tuple[flo
 def test_memory_pools_grades_by_prefix_and_shrinks_to_the_prefix_above():
     # Neighbour A (weight 1) graded item 0 with 1 and item 2 with 0; B, one sharpness less similar, item 3 with 1.
     feedback = past([0, 2, 3], [1.0, 0.0, 1.0], True, (1.0, 1.0 - SHARPNESS))
-    asked = ask(["x"], np.array([[1, 0]]))
-    measured = Memory(neighbours=5).fit(small_shelf(feedback), seed=0).measure(asked, *PAIRS)
+    asked = ask(["x"], np.array([[1, 0]]), feedback)
+    measured = Memory().fit(small_shelf(), seed=0).measure(asked, *PAIRS)
     b, m = np.exp(-1.0), PSEUDO_COUNT
     mean = (1 + b) / (2 + b)
     first, second = (1 + m * mean) / (1 + m), (b + m * mean) / (1 + b + m)
@@ -322,7 +364,8 @@ def test_memory_pools_grades_by_prefix_and_shrinks_to_the_prefix_above():
 
 def test_memory_shares_interactions_out_and_every_neighbour_counts_as_a_whole():
     feedback = past([0, 2, 3], [3.0, 1.0, 50.0], False)
-    measured = Memory(neighbours=5).fit(small_shelf(feedback), seed=0).measure(ask(["x"], np.array([[1, 0]])), *PAIRS)
+    asked = ask(["x"], np.array([[1, 0]]), feedback)
+    measured = Memory().fit(small_shelf(), seed=0).measure(asked, *PAIRS)
     clicks = [[0.375, 0.375], [0.375, 0], [0.625, 0.625], [0.625, 0.625]]
     np.testing.assert_allclose(measured.values[:, 4:], clicks, rtol=1e-5)
     np.testing.assert_allclose(measured.values[:, :2], 0.5)  # nobody graded: one half, no evidence
@@ -331,15 +374,15 @@ def test_memory_shares_interactions_out_and_every_neighbour_counts_as_a_whole():
 
 def test_grades_and_interactions_have_neighbours_of_their_own():
     feedback = past([0, 3], [1.0, 4.0], True)._replace(graded=np.array([True, False]))
-    read = Memory(neighbours=1).fit(small_shelf(feedback), seed=0).measure(ask(["x"]), *PAIRS).read
+    read = Memory().fit(small_shelf(), seed=0).measure(ask(["x"], None, feedback, 1), *PAIRS).read
     assert read is not None
     assert read.tolist() == [[100, 200]]
 
 
 def test_kernel_memory_weighs_feedback_by_the_cosine_of_titles():
     feedback = past([0, 2], [1.0, 0.0], True)
-    asked = ask(["x"], np.array([[1, 0]]))
-    values = KernelMemory(neighbours=5).fit(small_shelf(feedback), seed=0).measure(asked, *PAIRS).values
+    asked = ask(["x"], np.array([[1, 0]]), feedback)
+    values = KernelMemory().fit(small_shelf(), seed=0).measure(asked, *PAIRS).values
     x = small_shelf().item_x.astype(float)
     for at, bandwidth in enumerate(BANDWIDTHS):
         k = np.exp((x @ x[[0, 2]].T - 1) / bandwidth)
@@ -379,7 +422,7 @@ def test_a_query_of_unknown_words_says_nothing():
 
 
 def test_own_columns_tell_the_rarity_of_the_querys_words():
-    fitted = OwnItem(neighbours=5).fit(small_shelf(), seed=0)
+    fitted = OwnItem().fit(small_shelf(), seed=0)
     texts = ["red red bed zebra", "", "zebra", "sofa"]
     measured = fitted.measure(ask(texts), np.repeat(np.arange(4), 2), np.tile([0, 3], 4)).values
     assert type(measured) is np.ndarray
@@ -581,7 +624,10 @@ def planted(*, graded: bool = True) -> tuple[Shelf, Asked, np.ndarray, np.ndarra
     )
     shelf = Shelf(item_x, words, columns, [kind[:, None]], item_x, feedback)
     listed = np.stack([rng.choice(np.flatnonzero(kind == w), 10, replace=False) for w in want])
-    asked = Asked(query_x, vocabulary[want].tolist(), numbers, listed, query_x, None, np.full((n_queries, 0, 1), -1))
+    near = Past(feedback, 10).near(query_x, numbers)
+    asked = Asked(
+        query_x, vocabulary[want].tolist(), numbers, listed, query_x, None, np.full((n_queries, 0, 1), -1), near
+    )
     pair_query = np.repeat(numbers, 50)
     return shelf, asked, pair_query, rng.integers(0, n_items, len(pair_query))
 
@@ -590,7 +636,7 @@ def wanted(asked: Asked, pair_query: np.ndarray) -> np.ndarray:
     return (np.arange(len(asked.x)) % 4)[pair_query]
 
 
-@pytest.mark.parametrize("signal", [Memory(10), ClusterLanguageModel(), ListShare(10)])
+@pytest.mark.parametrize("signal", [Memory(), ClusterLanguageModel(), ListShare(10)])
 def test_shuffled_sids_lose_the_signal(signal: Signal):
     shelf, asked, pair_query, pair_item = planted()
     relevant = wanted(asked, pair_query) == shelf.stacks[0][pair_item, 0]

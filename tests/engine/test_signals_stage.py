@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,21 +14,34 @@ import pytest
 from engine.config import EXTRA_SIGNALS, SIGNALS
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import load
+from engine.learning.rankers import ladder
+from engine.learning.signals import measured_signals
+from engine.problem.division import Division, divide
 from engine.relevance.features import DENSE
 from engine.relevance.lexical import tokenize
 from engine.relevance.prefix import match_pairs
 from engine.relevance.signals.cluster import SMOOTHING
-from engine.relevance.signals.memory import PSEUDO_COUNT, SHARPNESS
+from engine.relevance.signals.feedback import SHARPNESS
+from engine.relevance.signals.memory import PSEUDO_COUNT
 from engine.relevance.signals.own import OWN
+from engine.relevance.signals.protocol import Columns
+from engine.relevance.table import PLAIN
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
-from engine.runs import Run
-from engine.stages.artefacts import load_arrays
-from engine.stages.inputs import Division, Pairs, divide
-from engine.stages.ranking import PLAIN, ladder
-from engine.stages.signals import Columns, load_columns
+from engine.runs import Run, load_arrays
 from engine.store.snapshot import open_snapshot
 from tests.conftest import Trained
+
+
+class Pairs(NamedTuple):
+    """Every pair of table `scores`, in its order."""
+
+    query: np.ndarray
+    item: np.ndarray
+    rank: np.ndarray
+    """First stage's; 0 where not retrieved."""
+    grade: np.ndarray
+    """NaN where not judged."""
 
 
 class Stored(NamedTuple):
@@ -53,7 +67,14 @@ class Stored(NamedTuple):
 def read(trained: Trained, run_id: str) -> Stored:
     run = Run.load(trained.workspace, run_id)
     catalogue = load(trained.workspace, trained.fingerprint)
-    pairs = Pairs(**load_arrays(run.shared_folder("pairs") / "pairs.safetensors"))
+    scores = pd.read_parquet(run.folder / "tables" / "scores")
+    grades = catalogue.judgments[["query_id", "item_id", "grade"]]
+    pairs = Pairs(
+        pd.Index(catalogue.queries["query_id"]).get_indexer(scores["query_id"]),
+        pd.Index(catalogue.items["item_id"]).get_indexer(scores["item_id"]),
+        scores["first_stage_rank"].fillna(0).to_numpy(np.int64),
+        scores[["query_id", "item_id"]].merge(grades, how="left", on=["query_id", "item_id"])["grade"].to_numpy(),
+    )
     snapshot = open_snapshot(trained.workspace, trained.snapshot_id)
     try:
         of_run = f"WHERE run_id = '{run_id}'"
@@ -66,18 +87,41 @@ def read(trained: Trained, run_id: str) -> Stored:
     for row in kept.itertuples():
         weights.setdefault(row.ranker, {})[row.name] = np.reshape(row.values, row.shape)
     with_sid = run.config.method != "none"
-    signals, generate = run.stage_folder("signals"), run.stage_folder("generate") / "stack0"
+    signals = run.stage_folder("signals")
     tokens = run.stage_folder("tokenize") / "stack0" / "codes.safetensors"
     return Stored(
-        run, catalogue, divide(run, catalogue), pairs, np.flatnonzero(pairs.judged),
-        load_columns(signals) if with_sid else {},
-        load_arrays(signals / "signals.safetensors") if with_sid else {},
-        load_arrays(generate / "beams.safetensors") if with_sid else {},
+        run, catalogue, divide(catalogue, run.config.split), pairs, np.flatnonzero(scores["judged"]),
+        columns_of(signals) if with_sid else {},
+        signals_of(run, scores) if with_sid else {},
+        beams_of(run, catalogue) if with_sid else {},
         load_arrays(tokens)["codes"] if with_sid else np.zeros((0, 0)),
-        pd.read_parquet(run.folder / "tables" / "scores.parquet"),
-        pd.read_parquet(run.folder / "tables" / "reference_points.parquet").set_index("query_id"),
+        scores,
+        pd.read_parquet(run.folder / "tables" / "reference_points").set_index("query_id"),
         [column["name"] for column in json.loads(about[0])], weights,
     )  # fmt: skip
+
+
+def columns_of(folder: Path) -> dict[str, Columns]:
+    stored = json.loads((folder / "columns.json").read_text(encoding="utf-8"))
+    return {kind: Columns(*map(tuple, parts)) for kind, parts in stored.items()}
+
+
+def signals_of(run: Run, scores: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What was learnt from, and as 'served' the signals of every answered pair."""
+    found = load_arrays(run.stage_folder("signals") / "signals.safetensors")
+    every = np.stack(scores["signals"].to_numpy())
+    return found | {"served": every[:, len(PLAIN) - len(DENSE) :]}
+
+
+def beams_of(run: Run, catalogue: Catalogue) -> dict[str, np.ndarray]:
+    """Table `beams` as (Q, K, L) codes and level_log_prob."""
+    table = pd.read_parquet(run.folder / "tables" / "beams")
+    levels = len(table["codes"].iloc[0])
+    shape = (len(catalogue.queries), int(table["rank"].max()), levels)
+    at = (pd.Index(catalogue.queries["query_id"]).get_indexer(table["query_id"]), table["rank"].to_numpy() - 1)
+    codes, level_log_prob = np.full(shape, -1), np.full(shape, -np.inf)
+    codes[at], level_log_prob[at] = np.stack(table["codes"]), np.stack(table["level_log_probs"])
+    return {"codes": codes, "level_log_prob": level_log_prob}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +143,8 @@ def stored_columns(stored: Stored) -> np.ndarray:
 
 def test_every_block_is_as_wide_as_its_columns(stored: Stored) -> None:
     sid, twin, config = stored.columns["sid"], stored.columns["twin"], stored.run.config.signals
-    measured = [name for name in SIGNALS if name not in EXTRA_SIGNALS]
+    measured = list(measured_signals(stored.run.config))
+    assert set(measured) == set(SIGNALS) - set(EXTRA_SIGNALS)
     assert list(dict.fromkeys(sid.signal)) == measured
     levels = stored.codes.shape[1]
     for name in measured:
@@ -107,7 +152,7 @@ def test_every_block_is_as_wide_as_its_columns(stored: Stored) -> None:
         assert sorted(set(at)) == list(range(1, levels + 1)), name
     assert set(twin.level) == {0}
     assert len(set(sid.name + twin.name)) == len(sid.name) + len(twin.name)
-    served = sid.of(config.served)
+    served = sid.of(config.served).name
     shapes = {name: values.shape for name, values in stored.signals.items()}
     judged = len(stored.judged)
     assert shapes.pop("served") == (len(stored.pairs.query), len(served))
@@ -160,7 +205,7 @@ def test_training_rows_come_from_the_stack_of_their_fold(stored: Stored) -> None
     matches = load_arrays(stored.run.stage_folder("match") / "matches.safetensors")
     for level in range(1, stored.codes.shape[1] + 1):
         found = stored.signals["sid_fit"][:, names.index(f"match_{level}")]
-        np.testing.assert_array_equal(found, matches["level_fit"][stored.judged] >= level)
+        np.testing.assert_array_equal(found, matches["level_fit"] >= level)
     own = producer == 0
     np.testing.assert_array_equal(stored.signals["sid_fit"][own], stored.signals["sid"][own])
     if len(stored.division.seen) > 1:
@@ -188,9 +233,7 @@ def test_the_placebo_shuffles_sids_among_items(stored: Stored) -> None:
 
 
 def _twin_of(stored: Stored) -> dict[str, str]:
-    from engine.stages.signals import measured_signals
-
-    return {name: made.twin for name, made in measured_signals(stored.run.config.signals).items() if made.twin}
+    return {name: made.twin for name, made in measured_signals(stored.run.config).items() if made.twin}
 
 
 # ---------------------------------------------------------------- what a single item's own columns know
@@ -271,7 +314,7 @@ def test_own_columns_never_count_the_querys_own_feedback(stored: Stored) -> None
 
 
 def test_stored_columns_are_the_plain_ones_then_the_served_signals(stored: Stored) -> None:
-    served = stored.columns["sid"].of(stored.run.config.signals.served)
+    served = stored.columns["sid"].of(stored.run.config.signals.served).name
     assert stored.named == [*PLAIN[len(DENSE) :], *served]
     pairs, scores = stored.pairs, stored.scores
     np.testing.assert_array_equal(scores["query_id"], stored.catalogue.queries["query_id"].to_numpy()[pairs.query])
@@ -279,7 +322,7 @@ def test_stored_columns_are_the_plain_ones_then_the_served_signals(stored: Store
     signals = np.stack(scores["signals"].to_numpy())
     np.testing.assert_array_equal(signals[:, -len(served) :], stored.signals["served"])
     own = load_arrays(stored.run.shared_folder("own") / "own.safetensors")["values"]
-    np.testing.assert_array_equal(signals[:, -len(served) - own.shape[1] : -len(served)], own)
+    np.testing.assert_array_equal(signals[stored.judged, -len(served) - own.shape[1] : -len(served)], own)
     dense = scores[list(DENSE)].assign(mm_dm=scores["mm_dm"].where(scores["mm_missing"] == 0))
     mean = dense[scores["retrieved"]].groupby(scores["query_id"]).mean().reindex(scores["query_id"])
     expected = (dense - mean.to_numpy()).fillna(0.0)  # without an image, or a list: nothing to say
@@ -325,7 +368,7 @@ def test_contributions_follow_from_the_stored_columns_and_reference(stored: Stor
             players[f"sid_{level}.{signal}"] = (*players.get(f"sid_{level}.{signal}", ()), name)
     assert sorted(c for group in players.values() for c in group) == sorted(scorer.columns), "every column has a player"
 
-    table = pd.read_parquet(stored.run.folder / "tables" / "contributions.parquet")
+    table = pd.read_parquet(stored.run.folder / "tables" / "contributions")
     assert set(table["feature"]) == set(players)
     wide = table.pivot(index=["query_id", "item_id"], columns="feature", values="value")
     rows = stored.scores.reset_index().set_index(["query_id", "item_id"]).loc[wide.index]
@@ -340,12 +383,12 @@ def test_contributions_follow_from_the_stored_columns_and_reference(stored: Stor
 def test_switched_off_sids_stand_at_the_querys_mean(stored: Stored) -> None:
     """`score_sid_off`: dense and own columns as they are, SID columns at the reference, no match."""
     scorer = TreeScorer.from_arrays(stored.weights["rich"], [*DENSE, *stored.named])
-    values, n = stored_columns(stored), len(stored.columns["sid"].of(stored.run.config.signals.served))
+    values, n = stored_columns(stored), len(stored.columns["sid"].of(stored.run.config.signals.served).name)
     known = stored.scores["query_id"].isin(stored.reference.index).to_numpy()
     off = np.stack(stored.reference["signals"].loc[stored.scores["query_id"][known]].to_numpy())[:, -n:]
     values = np.column_stack([values[known, :-n], off])
     assert np.abs(scorer.score(values) - stored.scores["score_sid_off"][known]).max() < 1e-9
-    served = stored.columns["sid"].of(stored.run.config.signals.served)
+    served = stored.columns["sid"].of(stored.run.config.signals.served).name
     matches = [i for i, name in enumerate(served) if name.startswith("match_")]
     assert (off[:, matches] == 0).all()
     mean = pd.DataFrame(stored.signals["served"], columns=list(served))[stored.pairs.rank > 0]

@@ -2,9 +2,9 @@
 
 A generator a stack would cost as many trainings. Here one trunk maps the query's embedding for all stacks, every prefix
 has a vector of its own, and p(prefix | parent, query) is a softmax among the prefixes below one parent (hierarchical
-softmax; Morin & Bengio 2005), so that log p of all prefixes is one matrix product. Vectors start as the mean of their
-items' embeddings: before training the model is a softmax over cosines, which little feedback bends. As the generator,
-it learns from queries the items that they led to, and from titles their own item.
+softmax; Morin & Bengio 2005). Vectors start as the mean of their items' embeddings: before training the model is a
+softmax over cosines, which little feedback bends. As the generator, it learns from queries the items that they led to,
+and from titles their own item.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scipy import sparse
 from engine.relevance.signals.logp import log_prior
 from engine.relevance.signals.prefixes import Prefixes, at_level, by_query, prefixes
 from engine.relevance.signals.protocol import Asked, Column, Feedback, Learns, Measured, Shelf
+from engine.relevance.vectors import mapped, products
 
 if TYPE_CHECKING:
     import torch
@@ -79,24 +80,30 @@ class _Fitted:
         having = [len(at_level(self.stacks, level)) for level in range(depth)]
         values = np.zeros((len(pair_query), 2 * depth), dtype=np.float32)
         stacks = _levels(self.stacks)
-        for part in by_query(pair_query, max(max(stack.size) for stack in self.stacks)):
+        for part in by_query(pair_query):
             query = _trunk(self.weights, asked.x[part.query])
             item = pair_item[part.pair]
             for levels, priors in zip(stacks, self.log_prior, strict=True):
                 so_far = np.zeros(len(item))
                 for depth_at, (level, prior) in enumerate(zip(levels[:depth], priors, strict=False)):
                     number = level.of_item[item]
-                    so_far = so_far + self._log_prob(query, level)[part.row, number]
+                    so_far = so_far + self._log_prob(query, level, part.row, number)
                     values[part.pair, depth_at] += so_far / having[depth_at]
                     values[part.pair, depth + depth_at] += (so_far - prior[number]) / having[depth_at]
         return Measured(values, None)
 
-    def _log_prob(self, query: np.ndarray, level: _Level) -> np.ndarray:
-        """(R, size) log p(prefix | parent, query)."""
-        own = slice(level.start, level.start + len(level.parent))
-        logit = query @ self.weights["vector"][own].T + self.weights["bias"][own]
-        logit -= np.maximum.reduceat(logit, level.first[:-1], axis=1)[:, level.parent]
-        return logit - np.log(np.add.reduceat(np.exp(logit), level.first[:-1], axis=1))[:, level.parent]
+    def _log_prob(self, query: np.ndarray, level: _Level, row: np.ndarray, number: np.ndarray) -> np.ndarray:
+        """(m,) log p(prefix | parent, query) of the prefixes `number` (m,) for the rows `row` (m,) of `query`."""
+        n_parents, parent = len(level.first) - 1, level.parent[number]
+        families, at = np.unique(row * n_parents + parent, return_inverse=True)
+        asked, above = np.divmod(families, n_parents)
+        length = level.first[above + 1] - level.first[above]
+        begin = np.cumsum(length) - length
+        child = level.start + np.repeat(level.first[above] - begin, length) + np.arange(int(length.sum()))
+        logit = products(query, self.weights["vector"], np.repeat(asked, length), child) + self.weights["bias"][child]
+        logit -= np.repeat(np.maximum.reduceat(logit, begin), length)
+        total = np.add.reduceat(np.exp(logit), begin)
+        return logit[begin[at] + number - level.first[parent]] - np.log(total[at])
 
     def arrays(self) -> dict[str, np.ndarray]:
         return self.weights
@@ -111,8 +118,8 @@ class AveragedLogProbability:
     twin: str | None = "tower_dense"
     learns: Learns = "fold"
     cost: str = (
-        "stores L codes an item and stack, and d + 1 float32 a prefix; a query is one product with every prefix's "
-        "vector, a pair one look-up a prefix"
+        "stores L codes an item and stack, and d + 1 float32 a prefix; a pair is a product of d numbers for every sibling "
+        "of its prefixes, once for all pairs of the query under one parent"
     )
 
     def columns(self, levels: int) -> tuple[Column, ...]:
@@ -127,8 +134,8 @@ class AveragedLogProbability:
 
 def _trunk(weights: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     """(R, d) of query embeddings (R, D): a linear map and what a hidden layer adds to it."""
-    inner = x @ weights["hidden"] + weights["hidden_bias"]
-    return SCALE * (x @ weights["linear"] + (inner / (1.0 + np.exp(-inner))) @ weights["added"])
+    inner = mapped(x, weights["hidden"]) + weights["hidden_bias"]
+    return SCALE * (mapped(x, weights["linear"]) + mapped(inner / (1.0 + np.exp(-inner)), weights["added"]))
 
 
 def _start(item_x: np.ndarray, stacks: list[list[_Level]], seed: int) -> dict[str, np.ndarray]:

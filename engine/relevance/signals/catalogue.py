@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engine.config import SIGNALS as NAMES
 from engine.config import SignalsConfig
 from engine.relevance.signals.averaged import AveragedLogProbability
@@ -11,11 +13,11 @@ from engine.relevance.signals.listed import ListCosine, ListShare
 from engine.relevance.signals.logp import LogProbability
 from engine.relevance.signals.match import Match
 from engine.relevance.signals.memory import KernelMemory, Memory
-from engine.relevance.signals.protocol import Signal
+from engine.relevance.signals.protocol import Columns, Signal
 from engine.relevance.signals.tower import DenseTower, Tower
 from engine.relevance.signals.words import title_words
 
-__all__ = ["SIGNALS", "TWINS", "signals", "title_words", "twins"]
+__all__ = ["SIGNALS", "TWINS", "columns_of", "served_columns", "signals", "title_words", "twins"]
 
 
 def signals(config: SignalsConfig) -> dict[str, Signal]:
@@ -23,7 +25,7 @@ def signals(config: SignalsConfig) -> dict[str, Signal]:
     made: tuple[Signal, ...] = (
         Match(),
         LogProbability(),
-        Memory(config.neighbours),
+        Memory(),
         ClusterLanguageModel(),
         ListShare(config.list_depth),
         Tower(),
@@ -37,13 +39,24 @@ def twins(config: SignalsConfig) -> dict[str, Signal]:
     `mean_logp` too."""
     made: tuple[Signal, ...] = (
         ContrastiveCosine(),
-        KernelMemory(config.neighbours),
+        KernelMemory(),
         TitlesLanguageModel(),
         ListCosine(config.list_depth),
         DenseTower(),
     )
     by_name = {twin.name: twin for twin in made}
     return {name: by_name[signal.twin] for name, signal in signals(config).items() if signal.twin is not None}
+
+
+def columns_of(made: Mapping[str, Signal], levels: int) -> Columns:
+    """The columns of some signals by name, in their order."""
+    found = [(column.name, name, column.level) for name, each in made.items() for column in each.columns(levels)]
+    return Columns(*map(tuple, zip(*found, strict=True))) if found else Columns((), (), ())
+
+
+def served_columns(config: SignalsConfig, levels: int) -> Columns:
+    """Those of the SID signals that the served boosted ranker reads."""
+    return columns_of({name: made for name, made in signals(config).items() if name in config.served}, levels)
 
 
 SIGNALS = signals(SignalsConfig())

@@ -41,8 +41,8 @@ def _tree(stack: Prefixes, words: sparse.csr_matrix, background: np.ndarray) -> 
     n_items, width = words.shape
     above = sparse.csr_matrix(background[None, :])
     for number, size, parent in zip(stack.of_item, stack.size, stack.parent, strict=True):
-        member = sparse.csr_matrix((np.ones(n_items), (number, np.arange(n_items))), shape=(size, n_items))
-        counts = (member @ words).tocsr()
+        one = np.ones(n_items, dtype=np.float32)
+        counts = sparse.csr_matrix((one, (number, np.arange(n_items))), shape=(size, n_items)) @ words
         counts.sort_indices()
         row = np.repeat(np.arange(size), np.diff(counts.indptr))
         # A word under a prefix stands under its parent, so that every look-up finds its own cell.
@@ -59,6 +59,43 @@ def _tree(stack: Prefixes, words: sparse.csr_matrix, background: np.ndarray) -> 
     return _Tree(stack, levels)
 
 
+class _Said(NamedTuple):
+    """A word, and the pairs whose queries say it."""
+
+    word: int
+    pair: np.ndarray
+    """(m,) places of the pairs within their part."""
+    share: np.ndarray
+    """(m,) float32 share of the word among the query's."""
+
+
+def _said(share: sparse.csr_matrix, row: np.ndarray) -> list[_Said]:
+    """What pairs of the queries `row` (m,), sorted, say by the words' `share` (R, V); words in ascending order."""
+    ends = np.searchsorted(row, np.arange(share.shape[0] + 1))
+    order = np.argsort(share.indices, kind="stable")
+    words, first = np.unique(share.indices[order], return_index=True)
+    asking = np.repeat(np.arange(share.shape[0]), np.diff(share.indptr))[order]
+    found = []
+    for word, start, end in zip(words.tolist(), first, np.append(first, len(order))[1:], strict=True):
+        queries, shares = asking[start:end], share.data[order[start:end]]
+        pair = np.concatenate([np.arange(ends[query], ends[query + 1]) for query in queries])
+        found.append(_Said(word, pair, np.repeat(shares, ends[queries + 1] - ends[queries])))
+    return found
+
+
+def _fit(gain: sparse.csc_matrix, said: list[_Said], number: np.ndarray) -> np.ndarray:
+    """(m,) float32 sum over the words of a pair's query of share x `gain` under its prefix `number` (m,)."""
+    fit = np.zeros(len(number), dtype=np.float32)
+    for word, pair, share in said:
+        # The column holds the prefixes with the word, sorted: far fewer look-ups than a table of all prefixes has cells.
+        start, end = gain.indptr[word], gain.indptr[word + 1]
+        under, wanted = gain.indices[start:end], number[pair]
+        place = under.searchsorted(wanted)
+        found = under.take(place, mode="clip") == wanted
+        fit[pair] += gain.data[start:end].take(place, mode="clip") * found * share
+    return fit
+
+
 @dataclass(frozen=True)
 class _FittedTrees:
     trees: list[_Tree]
@@ -71,19 +108,15 @@ class _FittedTrees:
         values = np.zeros((len(pair_query), 2 * levels), dtype=np.float32)
         mean, best = values[:, :levels], values[:, levels:]
         best[:] = -np.inf
-        for part in by_query(pair_query, max(max(stack.size) for stack in stacks)):
+        for part in by_query(pair_query):
             share = word_shares(query_words([asked.texts[q] for q in part.query], self.vocabulary))
-            used = np.unique(share.indices)
-            share = share[:, used]
             asks = (np.diff(share.indptr) > 0).astype(np.float32)[part.row]
-            item = pair_item[part.pair]
+            item, said = pair_item[part.pair], _said(share, part.row)
             for stack, models in self.trees:
                 so_far = np.zeros(len(item), dtype=np.float32)
                 for level, model in enumerate(models[:levels]):
-                    # Dense rows for the few words asked: contiguous sums are far faster than sparse by sparse.
-                    fit = share @ model.gain[:, used].T.toarray()
                     number = stack.of_item[level][item]
-                    so_far = so_far + fit[part.row, number] + model.base[number] * asks
+                    so_far = so_far + _fit(model.gain, said, number) + model.base[number] * asks
                     mean[part.pair, level] += so_far / having[level]
                     best[part.pair, level] = np.maximum(best[part.pair, level], so_far)
         return Measured(values, None)
@@ -103,9 +136,7 @@ class ClusterLanguageModel:
     name: str = "cluster"
     twin: str | None = "cluster_titles"
     learns: Learns = "nothing"
-    cost: str = (
-        "stores one weight a word and prefix; a query adds its words' columns once, a pair is one look-up a prefix"
-    )
+    cost: str = "stores one weight a word and prefix; a pair is one look-up a word of the query and prefix"
 
     def columns(self, levels: int) -> tuple[Column, ...]:
         return tuple(Column(f"{kind}_{level}", level) for kind in ("cluster", "best") for level in range(1, levels + 1))
@@ -127,7 +158,7 @@ class _FittedTitles:
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         values = np.zeros((len(pair_query), len(NEIGHBOURHOODS)), dtype=np.float32)
         length = np.asarray(self.words.sum(axis=1), dtype=np.float64).ravel()
-        for part in by_query(pair_query, len(self.words.indptr)):
+        for part in by_query(pair_query):
             share = word_shares(query_words([asked.texts[q] for q in part.query], self.vocabulary))
             for r in range(len(part.query)):
                 pair = part.pair[part.row == r]

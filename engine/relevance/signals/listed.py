@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.relevance.signals.prefixes import Prefixes, at_level, by_query, pool, prefixes
+from engine.relevance.signals.prefixes import Prefixes, at_level, by_query, prefixes, summed
 from engine.relevance.signals.protocol import Asked, Column, Learns, Measured, Shelf
 
 KERNEL = 0.1
@@ -54,7 +54,7 @@ class _FittedShare:
         values = np.zeros((len(pair_query), levels), dtype=np.float32)
         own = listed.own_weight(pair_query, pair_item)
         others = np.maximum(listed.weight.sum(axis=1)[pair_query] - own, 0.0)
-        for part in by_query(pair_query, max(max(stack.size) for stack in self.stacks)):
+        for part in by_query(pair_query):
             candidates = listed.item[part.query]
             row, column = np.nonzero(candidates >= 0)
             candidate, weight = candidates[row, column], listed.weight[part.query][row, column]
@@ -62,9 +62,9 @@ class _FittedShare:
             for level in range(levels):
                 having = at_level(self.stacks, level)
                 for stack in having:
-                    number = stack.of_item[level]
-                    under = pool(row, number[candidate], weight, (len(part.query), stack.size[level]))
-                    share = (under[part.row, number[item]] - own[part.pair]) / np.maximum(others[part.pair], 1e-9)
+                    number, size = stack.of_item[level], stack.size[level]
+                    (under,) = summed(row * size + number[candidate], (weight,), part.row * size + number[item])
+                    share = (under - own[part.pair]) / np.maximum(others[part.pair], 1e-9)
                     values[part.pair, level] += np.maximum(share, 0.0) / len(having)
         return Measured(values, None)
 
@@ -98,7 +98,7 @@ class _FittedCosine:
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         listed = _List(asked.listed, self.depth, len(self.item_x))
         values = np.zeros((len(pair_query), 3), dtype=np.float32)
-        for part in by_query(pair_query, self.item_x.shape[1] * max(listed.item.shape[1], 1)):
+        for part in by_query(pair_query):
             ends = np.append(np.searchsorted(part.row, np.arange(len(part.query))), len(part.row))
             for r, query in enumerate(part.query):
                 pair = part.pair[ends[r] : ends[r + 1]]

@@ -1,15 +1,12 @@
-"""Nearest titles and nearest past queries by the cosine of frozen embeddings."""
+"""Nearest titles by the cosine of frozen embeddings."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 
 _EXACT = 10_000
 """Up to so many titles every pair is compared; beyond, inverted lists are searched (k-means cells of titles)."""
 _TRAINED_ON = 20_000
-_ROWS = 512
 
 
 def nearest_titles(item_x: np.ndarray, k: int) -> np.ndarray:
@@ -40,34 +37,3 @@ def _without(found: np.ndarray, own: np.ndarray) -> np.ndarray:
     first = drop.argmax(axis=1)
     keep = np.arange(found.shape[1]) != first[:, None]
     return found[keep].reshape(len(found), -1)
-
-
-class Near(NamedTuple):
-    """The past queries nearest to each asked one: (Q, k), best first, -1 and 0 pad."""
-
-    row: np.ndarray
-    """int64 row of the past query."""
-    weight: np.ndarray
-    """float64 exp((cosine - 1) / sharpness)."""
-
-
-def nearest_queries(
-    x: np.ndarray, group: np.ndarray, past_x: np.ndarray, past_group: np.ndarray, k: int, sharpness: float
-) -> Near:
-    """The k of `past_x` (B, D) nearest to each of `x` (Q, D), never one of the asked query's own `group`."""
-    k = min(k, len(past_x))
-    row = np.full((len(x), k), -1, dtype=np.int64)
-    weight = np.zeros((len(x), k))
-    if k == 0:
-        return Near(row, weight)
-    for start in range(0, len(x), _ROWS):
-        part = slice(start, start + _ROWS)
-        near = x[part] @ past_x.T
-        near[group[part][:, None] == past_group[None, :]] = -np.inf
-        top = np.argpartition(-near, k - 1, axis=1)[:, :k]
-        value = np.take_along_axis(near, top, axis=1)
-        order = np.lexsort((top, -value), axis=1)
-        top, value = np.take_along_axis(top, order, axis=1), np.take_along_axis(value, order, axis=1)
-        row[part] = np.where(np.isfinite(value), top, -1)
-        weight[part] = np.exp((value - 1.0) / sharpness)
-    return Near(row, weight)

@@ -66,7 +66,6 @@ class OwnItem:
     some title holds; `query_rarity`, `query_rarest`, `query_commonest`: mean, highest and lowest of their
     -log p(w | collection), the same for every item."""
 
-    neighbours: int
     name: str = "own"
     twin: str | None = None
     learns: Learns = "others"
@@ -78,7 +77,7 @@ class OwnItem:
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedOwn:
         alone = shelf._replace(stacks=[np.arange(len(shelf.item_x))[:, None]])
         return _FittedOwn(
-            Memory(self.neighbours).fit(alone, seed=seed),
+            Memory().fit(alone, seed=seed),
             ClusterLanguageModel().fit(alone, seed=seed),
             -np.log(collection_model(shelf.words)).astype(np.float32),
             shelf.vocabulary,

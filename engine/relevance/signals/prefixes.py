@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-CELLS = 4_000_000
-"""Numbers in the largest dense table of a chunk (32 MB in float64)."""
+QUERIES = 64
+"""Of a part: bounds what is held at once, however many pairs are measured."""
 
 
 class Prefixes(NamedTuple):
@@ -48,24 +48,30 @@ class Part(NamedTuple):
     query: np.ndarray
     """(R,) rows of the asked queries."""
     pair: np.ndarray
-    """(m,) positions of the pairs ..."""
+    """(m,) positions of the pairs, sorted by query ..."""
     row: np.ndarray
     """(m,) ... and for each the row 0..R-1 of its query."""
 
 
-def by_query(pair_query: np.ndarray, width: int) -> Iterator[Part]:
-    """Every pair once, in parts of whole queries so few that a table (R, `width`) has at most `CELLS` numbers."""
+def by_query(pair_query: np.ndarray) -> Iterator[Part]:
+    """Every pair once, in parts of at most `QUERIES` whole queries."""
     order = np.argsort(pair_query, kind="stable")
     query, start = np.unique(pair_query[order], return_index=True)
     ends = np.append(start, len(order))
-    step = max(1, CELLS // max(width, 1))
-    for first in range(0, len(query), step):
-        last = min(first + step, len(query))
+    for first in range(0, len(query), QUERIES):
+        last = min(first + QUERIES, len(query))
         pair = order[ends[first] : ends[last]]
         row = np.repeat(np.arange(last - first), np.diff(ends[first : last + 1]))
         yield Part(query[first:last], pair, row)
 
 
-def pool(row: np.ndarray, cell: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """`shape` (R, cells) float64: `weight` (n,) summed by `row` and `cell`."""
-    return np.bincount(row * shape[1] + cell, weights=weight, minlength=shape[0] * shape[1]).reshape(shape)
+def summed(key: np.ndarray, weights: Sequence[np.ndarray], at: np.ndarray) -> list[np.ndarray]:
+    """For each of `weights` (n,) its sums over equal `key` (n,), read at the keys `at` (M,): (M,) float64, 0 where none.
+
+    A sum runs in the order of the rows, whatever other keys there are.
+    """
+    known, inverse = np.unique(key, return_inverse=True)
+    place = np.searchsorted(known, at)
+    found = np.append(known, -1)[place] == at
+    sums = [np.bincount(inverse, weights=weight, minlength=len(known) + 1) for weight in weights]
+    return [np.where(found, total[place], 0.0) for total in sums]

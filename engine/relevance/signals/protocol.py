@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from scipy import sparse
 
+from engine.relevance.signals.feedback import Feedback, Neighbours
+
 Learns = Literal["fold", "others", "nothing"]
 """How a signal learns from feedback. `fold`: from all of the shelf's, or through models that did, so that a training
 row's shelf must leave out the row's own fold. `others`: from that of other groups than the measured query's, by
@@ -28,26 +30,18 @@ class Column(NamedTuple):
     level: int
 
 
-class Feedback(NamedTuple):
-    """What became known of items for some queries; only what the producer of the signals may learn from.
+class Columns(NamedTuple):
+    """What each column of a block of signals is; three tuples of equal length."""
 
-    Graded feedback comes from training judgments, ungraded from interactions (always positive).
-    """
+    name: tuple[str, ...]
+    signal: tuple[str, ...]
+    level: tuple[int, ...]
+    """Prefix level 1..L; 0 for a dense twin."""
 
-    query_x: np.ndarray
-    """(B, D) float32 unit embeddings of the queries that gave feedback."""
-    group: np.ndarray
-    """(B,) int64: queries of equal normalised text share a number, so that none reads itself under another id."""
-    position: np.ndarray
-    """(B,) int64 position of each among all queries of the catalogue (for `Measured.read`)."""
-    query: np.ndarray
-    """(F,) int64 row of `query_x` of each piece of feedback ..."""
-    item: np.ndarray
-    """(F,) int64 ... the item ..."""
-    value: np.ndarray
-    """(F,) float32 ... its grade as a share of the highest, or the strength of the interaction ..."""
-    graded: np.ndarray
-    """(F,) bool ... and whether it is a grade."""
+    def of(self, wanted: tuple[str, ...]) -> Columns:
+        """The columns that belong to the `wanted` signals."""
+        kept = [each for each in zip(*self, strict=True) if each[1] in wanted]
+        return Columns(*map(tuple, zip(*kept, strict=True))) if kept else Columns((), (), ())
 
 
 class Shelf(NamedTuple):
@@ -82,6 +76,8 @@ class Asked(NamedTuple):
     """(rows (M,), codes (M, L)) -> (M, L) log p(code | prefix, query) under the run's generator; None without one."""
     beams: np.ndarray
     """(Q, K, L) int64 SIDs that the run's generator predicts; -1 pads."""
+    near: Neighbours
+    """The past queries nearest to each (`feedback.Past.near`)."""
 
 
 class Measured(NamedTuple):

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from engine.relevance.signals.prefixes import Prefixes, at_level, prefixes
 from engine.relevance.signals.protocol import Asked, Column, Learns, Measured, Shelf
+from engine.relevance.vectors import mapped
 
 DIM = 64
 """Width of both towers."""
@@ -42,7 +43,7 @@ class _Fitted:
     """For every column the (N, d + 1) float32 item side: vectors, then the bias."""
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
-        query = (asked.x @ self.weights["query"]).astype(np.float32)
+        query = mapped(asked.x, self.weights["query"])
         values = np.empty((len(pair_query), len(self.item)), dtype=np.float32)
         for start in range(0, len(pair_query), _CHUNK):
             part = slice(start, start + _CHUNK)

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import sparse
 
-from engine.relevance.lexical import tokenize
+from engine.relevance.lexical import counts, tokenize
 
 
 def title_words(titles: Sequence[str]) -> tuple[sparse.csr_matrix, dict[str, int]]:
     """((N, V) float32 counts of the titles' tokens, token -> column)."""
     vocabulary: dict[str, int] = {}
     tokens = [[vocabulary.setdefault(token, len(vocabulary)) for token in tokenize(title)] for title in titles]
-    return _counts(tokens, len(vocabulary)), vocabulary
+    return counts(tokens, len(vocabulary)), vocabulary
 
 
 def query_words(texts: Sequence[str], vocabulary: Mapping[str, int]) -> sparse.csr_matrix:
     """(Q, V) float32 counts of the queries' tokens that some title holds."""
-    return _counts([[vocabulary[t] for t in tokenize(text) if t in vocabulary] for text in texts], len(vocabulary))
+    return counts([[vocabulary[t] for t in tokenize(text) if t in vocabulary] for text in texts], len(vocabulary))
 
 
 def collection_model(words: sparse.csr_matrix) -> np.ndarray:
@@ -28,16 +28,7 @@ def collection_model(words: sparse.csr_matrix) -> np.ndarray:
     return count / max(count.sum(), 1.0)
 
 
-def word_shares(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """(Q, V) float32: the share of each known word among the query's known words `counts`."""
-    total = np.asarray(counts.sum(axis=1)).ravel()
-    return (sparse.diags((1.0 / np.maximum(total, 1.0)).astype(np.float32)) @ counts).tocsr()
-
-
-def _counts(rows: Sequence[Sequence[int]], width: int) -> sparse.csr_matrix:
-    length = np.array([len(row) for row in rows], dtype=np.int64)
-    column = np.fromiter((c for row in rows for c in row), dtype=np.int64, count=int(length.sum()))
-    ends = np.concatenate([[0], np.cumsum(length)])
-    counts = sparse.csr_matrix((np.ones(len(column), dtype=np.float32), column, ends), shape=(len(rows), width))
-    counts.sum_duplicates()
-    return counts
+def word_shares(known: sparse.csr_matrix) -> sparse.csr_matrix:
+    """(Q, V) float32: the share of each known word among the query's words `known`."""
+    total = np.asarray(known.sum(axis=1)).ravel()
+    return (sparse.diags((1.0 / np.maximum(total, 1.0)).astype(np.float32)) @ known).tocsr()

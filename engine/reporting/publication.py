@@ -12,45 +12,44 @@ from engine.audit.tiers import categories_table, sellers_table
 from engine.audit.wording import counted
 from engine.config import Config
 from engine.datasets.contract import Catalogue
+from engine.generator.trie import SidTrie
+from engine.problem.division import Division
 from engine.relevance.features import DENSE
+from engine.relevance.signals.catalogue import served_columns
+from engine.relevance.table import PLAIN
+from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.learned import Learned
 from engine.runs import Run, peak_memory_mb, write_table
-from engine.stages.catalogue import items_table, queries_table
-from engine.stages.identifiers import Identifiers
-from engine.stages.inputs import Division
-from engine.stages.ranking import PLAIN, baseline_ranker, main_ranker
-from engine.stages.signals import SignalTables
 
 
-def finish(
-    run: Run,
-    catalogue: Catalogue,
-    division: Division,
-    identifiers: Identifiers | None,
-    signals: SignalTables | None,
-) -> None:
+def finish(run: Run, catalogue: Catalogue, division: Division, learned: Learned | None) -> None:
     """Write the run's own tables, the catalogue's as this run divides it, and last the manifest."""
-    shared, tables = run.folder / "catalogue", run.folder / "tables"
+    write_catalogue(run, catalogue, items_table(catalogue), queries_table(catalogue, division))
+    write_table(run.folder / "tables", "training", _histories(run))
+    manifest = {
+        **run.describe(),
+        "sizes": list(learned.sizes) if learned else None,
+        "evaluation": division.split.mode,
+        "n_stacks": len(division.seen),
+        "notes": _notes(catalogue, division, learned),
+    }
+    _write_run(run, manifest, division, learned)
+    run.finish(manifest)
+
+
+def write_catalogue(run: Run, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame) -> None:
+    """The catalogue's tables in the run's folder; `items` and `queries` are the first two of them."""
+    shared = run.folder / "catalogue"
     shared.mkdir(exist_ok=True)
-    items = items_table(catalogue)
-    split = dict(zip(catalogue.queries["query_id"], division.split.split, strict=True))
+    split = dict(zip(queries["query_id"], queries["split"], strict=True))
     for name, frame in {
         "items": items,
         "categories": categories_table(items, catalogue.settings.category_separator),
         "sellers": sellers_table(items),
-        "queries": queries_table(catalogue, division),
+        "queries": queries,
         "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
     }.items():
         write_table(shared, name, frame)
-    write_table(tables, "training", _histories(run))
-    manifest = {
-        **run.describe(),
-        "sizes": list(identifiers.sizes) if identifiers else None,
-        "evaluation": division.split.mode,
-        "n_stacks": len(division.seen),
-        "notes": _notes(catalogue, division, identifiers),
-    }
-    _write_run(run, manifest, division, identifiers, signals)
-    run.finish(manifest)
 
 
 def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
@@ -77,18 +76,12 @@ def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
     }
 
 
-def _write_run(
-    run: Run,
-    manifest: dict[str, Any],
-    division: Division,
-    identifiers: Identifiers | None,
-    signals: SignalTables | None,
-) -> None:
-    config, levels = run.config, identifiers.levels if identifiers else None
+def _write_run(run: Run, manifest: dict[str, Any], division: Division, learned: Learned | None) -> None:
+    config, levels = run.config, len(learned.sizes) if learned else None
     stages = pd.DataFrame(manifest["stages"])
     stages["position"] = np.arange(len(stages))
     write_table(run.folder / "tables", "stages", stages)
-    forced = identifiers is not None and not identifiers.category_codes.empty
+    forced = learned is not None and not learned.category_codes.empty
     row = {
         "name": run.run_id.rsplit("-", 1)[0],
         "method": config.method,
@@ -101,14 +94,14 @@ def _write_run(
         "git_commit": manifest["git_commit"],
         "versions": json.dumps(manifest["versions"]),
         "levels": levels,
-        "sizes": list(identifiers.sizes) if identifiers else None,
-        "level1": None if identifiers is None else "category" if forced else "kmeans",
-        "ranker": main_ranker(config),
-        "baseline": baseline_ranker(config),
-        "signal_columns": json.dumps(_signal_columns(config, signals)),
-        "generator": config.generator.kind if identifiers else None,
-        "beam_width": config.generator.beam_width if identifiers else None,
-        "trie_fingerprint": identifiers.trie().fingerprint if identifiers else None,
+        "sizes": list(learned.sizes) if learned else None,
+        "level1": None if learned is None else "category" if forced else "kmeans",
+        "ranker": config.served_ranker,
+        "baseline": config.baseline_ranker,
+        "signal_columns": json.dumps(_signal_columns(config, levels)),
+        "generator": config.generator.kind if learned else None,
+        "beam_width": config.generator.beam_width if learned else None,
+        "trie_fingerprint": SidTrie.build(learned.codes, learned.sizes).fingerprint if learned else None,
         "evaluation": division.split.mode,
         "n_test_queries": int((division.split.split == "test").sum()),
         "notes": json.dumps(manifest["notes"]),
@@ -116,17 +109,14 @@ def _write_run(
     write_table(run.folder / "tables", "runs", pd.DataFrame([row]))
 
 
-def _signal_columns(config: Config, signals: SignalTables | None) -> list[dict[str, Any]]:
+def _signal_columns(config: Config, levels: int | None) -> list[dict[str, Any]]:
     """What the list `scores.signals` holds: name, signal (None where no SID is read), level."""
     if config.ranker.kind == "mlp":
         return []
     columns = [{"name": name, "signal": None, "level": 0} for name in PLAIN[len(DENSE) :]]
-    if signals is not None:
-        columns += [
-            {"name": name, "signal": signal, "level": level}
-            for name, signal, level in zip(*signals.sid_columns, strict=True)
-            if signal in config.signals.served
-        ]
+    if levels is not None:
+        kept = zip(*served_columns(config.signals, levels), strict=True)
+        columns += [{"name": name, "signal": signal, "level": level} for name, signal, level in kept]
     return columns
 
 
@@ -141,7 +131,7 @@ def _histories(run: Run) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True)[["stage", "step", "name", "value"]]
 
 
-def _notes(catalogue: Catalogue, division: Division, identifiers: Identifiers | None) -> list[str]:
+def _notes(catalogue: Catalogue, division: Division, learned: Learned | None) -> list[str]:
     """What a reader of any figure of this run should know."""
     settings, split = catalogue.settings, division.split
     notes = []
@@ -161,9 +151,9 @@ def _notes(catalogue: Catalogue, division: Division, identifiers: Identifiers | 
             f"Only {judged} judged queries: {repeats} times {folds}-fold cross-validation by query, out-of-fold scores "
             "pooled. Differences of a few points of AUC cannot be told apart from chance with so few."
         )
-    if identifiers is not None:
-        merged = int(identifiers.category_codes["merged"].sum()) if not identifiers.category_codes.empty else 0
-        if identifiers.category_codes.empty:
+    if learned is not None:
+        merged = int(learned.category_codes["merged"].sum()) if not learned.category_codes.empty else 0
+        if learned.category_codes.empty:
             notes.append("Level 1 is k-means cells, not categories.")
         elif merged:
             notes.append(f"{merged:,} categories share a level-1 code with others (rolled up, smallest first).")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from engine.audit.tiers import category_tiers, query_tiers
 from engine.datasets.contract import Catalogue
-from engine.stages.inputs import Division
+from engine.problem.division import Division
 
 ITEM_COLUMNS = ["item_id", "title", "category", "seller", "brand", "price", "currency", "description", "attributes",
                 "created_at", "popularity", "tier"]  # fmt: skip

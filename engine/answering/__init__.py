@@ -1,0 +1,1 @@
+"""Answer: from queries to scored, explained candidates. One way, for a block of any size: `answer.answer`."""

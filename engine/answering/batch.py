@@ -1,0 +1,84 @@
+"""Every query of the catalogue, answered block by block into partitioned Parquet; a stopped batch goes on at its block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from engine.answering.answer import Answers, answer, stored_block
+from engine.answering.served import Served, load_served, weights_table
+from engine.generator.tables import beams_table
+from engine.problem import Problem
+from engine.problem.division import asked_queries
+from engine.problem.queries import queries_at
+from engine.progress import Progress
+from engine.runs import Run, write_arrow, write_table
+from engine.threads import one_thread
+
+BLOCK = 256
+"""Queries a block: memory follows it, and a block is done again when the process dies inside it."""
+
+
+class _Part(NamedTuple):
+    number: int
+    position: np.ndarray
+    asked: bool
+    """Whether somebody asked these queries; of synthetic ones, which train the generator, only beams are kept."""
+
+
+def answer_all(run: Run, problem: Problem, *, block: int = BLOCK) -> None:
+    """Answer every query of the catalogue: tables scores, contributions, reference_points, beams, beam_nodes,
+    free_beams as folders of parts, and ranker_weights."""
+
+    @one_thread(run.config.generator.kind == "compact")
+    def body(folder: Path, progress: Progress) -> None:
+        served = load_served(run, problem)
+        write_table(folder, "ranker_weights", weights_table(served.rankers))
+        parts = list(_parts(served, block))
+        for part in parts:
+            progress(part.number, len(parts))
+            if not (folder / "done" / f"{part.number}").is_file():
+                _answer_part(served, part, folder)
+
+    run.offer_tables(run.stage("answer", "Answering the queries", body))
+
+
+def _parts(served: Served, block: int) -> Iterator[_Part]:
+    asked = asked_queries(served.problem.catalogue)
+    starts = [(asked, start, True) for start in range(0, len(asked), block)]
+    if served.sids is not None:
+        made = np.setdiff1d(np.arange(len(served.problem.catalogue.queries)), asked)
+        starts += [(made, start, False) for start in range(0, len(made), block)]
+    for number, (position, start, was_asked) in enumerate(starts):
+        yield _Part(number, position[start : start + block], was_asked)
+
+
+def _answer_part(served: Served, part: _Part, folder: Path) -> None:
+    """Write one block's rows; the empty file done/<number> last."""
+    name = f"part-{part.number:05d}"
+    if part.asked:
+        for table, frame in _tables(answer(served, stored_block(served, part.position))).items():
+            (folder / table).mkdir(exist_ok=True)
+            write_arrow(folder / table, name, frame)
+    else:
+        assert served.sids is not None
+        queries = queries_at(served.problem, part.position)
+        generator = served.sids.generator
+        found = generator.read(queries.x, queries.texts).search(
+            generator.trie, width=served.config.generator.beam_width
+        )
+        (folder / "beams").mkdir(exist_ok=True)
+        write_table(folder / "beams", name, beams_table(found.beams, generator.trie, queries.id))
+    (folder / "done").mkdir(exist_ok=True)
+    (folder / "done" / f"{part.number}").touch()
+
+
+def _tables(answers: Answers) -> dict[str, pa.Table]:
+    """Arrow tables by name; the signals of a pair as a list of fixed length."""
+    frames = {name: frame for name, frame in answers._asdict().items() if isinstance(frame, pd.DataFrame)}
+    return {name: pa.Table.from_pandas(frame, preserve_index=False) for name, frame in frames.items()}

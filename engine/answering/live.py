@@ -1,0 +1,186 @@
+"""Live answers of a finished run: beams, ranking and exact contributions of any text; a block of one query.
+
+The one engine module that the dashboard's views may import, lazily: it loads torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from engine.answering.answer import Answers, Block, answer, stored_block
+from engine.answering.served import Served, ServedSids, load_served
+from engine.audit.lost import needed_width
+from engine.datasets.contract import normalise_query
+from engine.encoders.loading import load_encoder
+from engine.encoders.protocol import TextEncoder
+from engine.errors import DataError, RunError
+from engine.problem.queries import Queries
+from engine.relevance.features import DENSE
+from engine.runs import Run, list_runs
+from engine.threads import one_thread
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LIVE_ID = "live"
+"""query_id of what is no query of the catalogue."""
+
+
+class LiveResult(NamedTuple):
+    """Tables of the snapshot's columns for one query, and where the time went."""
+
+    beams: pd.DataFrame
+    beam_nodes: pd.DataFrame
+    free_beams: pd.DataFrame
+    scores: pd.DataFrame
+    contributions: pd.DataFrame
+    """Of the items that a snapshot would explain too: the top ones (`retrieval.explained`), and judged ones."""
+    reference: dict[str, Any]
+    """Score and dense features that contributions are measured from; for a boosted ranker its `signals` too."""
+    timings_ms: dict[str, float]
+    """import (loading once, already spent), encode, beam, score, total (without import)."""
+
+
+class Explained(NamedTuple):
+    """One pair's exact contributions."""
+
+    score: float
+    reference: float
+    contributions: dict[str, float]
+
+
+def _threads_as_trained(method: Callable[Concatenate[LiveRun, P], R]) -> Callable[Concatenate[LiveRun, P], R]:
+    """Answer on one thread with the compact generator, on every core with a language model."""
+
+    @functools.wraps(method)
+    def answering(self: LiveRun, *args: P.args, **kwargs: P.kwargs) -> R:
+        with one_thread(self.served.config.generator.kind == "compact"):
+            return method(self, *args, **kwargs)
+
+    return answering
+
+
+class LiveRun:
+    """A finished run with SIDs, loaded for answering."""
+
+    def __init__(self, run: Run) -> None:
+        began = time.perf_counter()
+        if run.config.method == "none":
+            raise RunError(f"Run '{run.run_id}' has no SIDs; name one that has.")
+        self.served: Served = load_served(run)
+        self.run_id = run.run_id
+        catalogue = self.served.problem.catalogue
+        self._position = pd.Series(np.arange(len(catalogue.items)), index=catalogue.items["item_id"])
+        texts = catalogue.queries["text"].map(normalise_query)
+        self._known = dict(zip(texts[::-1], range(len(texts) - 1, -1, -1), strict=True))  # the first of equal texts
+        labels = pd.read_parquet(run.folder / "tables" / "codes.parquet", columns=["prefix", "label"])
+        self._labels = dict(zip(labels["prefix"], labels["label"], strict=True))
+        settings = run.config.encoder
+        self._encoder: TextEncoder = load_encoder(settings.model, max_tokens=settings.max_tokens)
+        self.load_ms = (time.perf_counter() - began) * 1000
+
+    @classmethod
+    def load(cls, workspace: Path, run_id: str) -> LiveRun:
+        """Load a finished run. Raises RunError or ModelError."""
+        return cls(Run.load(workspace, run_id))
+
+    @_threads_as_trained
+    def query(self, text: str, *, width: int | None = None) -> LiveResult:
+        """Answer any text; one that the catalogue holds has the rows that a snapshot stores of it. Raises DataError
+        when it is empty."""
+        began = time.perf_counter()
+        block = self._block(text)._replace(width=width)
+        encoded = time.perf_counter()
+        made = answer(self.served, block)
+        assert made.beams is not None
+        assert made.beam_nodes is not None
+        assert made.free_beams is not None
+        point = made.reference_points.iloc[0]
+        reference = {name: float(point[name]) for name in ("score", *DENSE)}
+        timings = {
+            "import": self.load_ms,
+            "encode": 1000 * (encoded - began),
+            **{name: 1000 * seconds for name, seconds in made.seconds.items()},
+            "total": 1000 * (time.perf_counter() - began),
+        }
+        if "signals" in made.scores:
+            reference["signals"] = point["signals"].tolist()
+        return LiveResult(
+            made.beams, made.beam_nodes, made.free_beams, made.scores, made.contributions, reference, timings
+        )
+
+    @_threads_as_trained
+    def explain(self, text: str, item_id: str) -> Explained:
+        """Contributions of any item of the catalogue, retrieved or not. Raises DataError for an unknown item."""
+        made: Answers = answer(self.served, self._block(text, self._item(item_id)))
+        own = made.contributions[made.contributions["item_id"] == item_id]
+        score = made.scores.loc[made.scores["item_id"] == item_id, "score"].iloc[0]
+        values = dict(zip(own["feature"], own["value"].tolist(), strict=True))
+        return Explained(float(score), float(made.reference_points["score"].iloc[0]), values)
+
+    @_threads_as_trained
+    def width_that_keeps(self, text: str, item_id: str, cap: int = 256) -> int | None:
+        """The narrowest beam that holds the item's whole SID, found by real searches; None beyond `cap`."""
+        wanted, queries = self._sids.codes[self._item(item_id)], self._block(text).queries
+        prompted = self._sids.generator.read(queries.x, queries.texts)
+
+        def kept(width: int) -> bool:
+            codes = prompted.search(self._sids.generator.trie, width=width).beams.codes[0]
+            return bool((codes == wanted).all(axis=1).any())
+
+        return needed_width(kept, cap=cap)
+
+    def title(self, item_id: str) -> str:
+        """The item's title."""
+        return str(self.served.problem.catalogue.items["title"].iloc[self._item(item_id)])
+
+    def label(self, prefix: str) -> str:
+        """What a prefix contains, in a few terms."""
+        return self._labels.get(prefix) or ""
+
+    @property
+    def _sids(self) -> ServedSids:
+        assert self.served.sids is not None
+        return self.served.sids
+
+    def _item(self, item_id: str) -> int:
+        if item_id not in self._position.index:
+            raise DataError(
+                f"Item '{item_id}' is not in the catalogue of run '{self.run_id}' ({len(self._position):,} items)."
+            )
+        return int(self._position[item_id])
+
+    def _block(self, text: str, item: int | None = None) -> Block:
+        """The query that somebody typed, and the item that is asked about."""
+        if not text.strip():
+            raise DataError("The query is empty; type at least one word.")
+        known = self._known.get(normalise_query(text))
+        if known is not None:
+            block = stored_block(self.served, np.array([known]))
+        else:
+            none = np.zeros(0, dtype=np.int64)
+            position = np.array([-1])
+            queries = Queries(
+                np.array([LIVE_ID], dtype=object), position, [text], self._encoder.encode([text]), None, position
+            )
+            block = Block(queries, np.array([""], dtype=object), none, none, none.astype(bool))
+        if item is None or item in block.item:
+            return block
+        return block._replace(
+            query=np.append(block.query, 0), item=np.append(block.item, item), judged=np.append(block.judged, False)
+        )
+
+
+def newest_run(workspace: Path) -> str:
+    """The newest finished run with SIDs that was trained here. Raises RunError when there is none."""
+    for info in list_runs(workspace):
+        if info.finished and info.method not in ("none", "imported"):
+            return info.run_id
+    raise RunError(f"No finished run with SIDs in {workspace / 'runs'}: train one with 'python -m engine train'.")

@@ -1,0 +1,217 @@
+"""The audit of a run: codebook, coverage, exposure, findings, stories and the simulated online effect (section 6)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.audit.codebook import codes_table, sid_sharing_table, sids_table
+from engine.audit.coverage import Reached, coverage_table
+from engine.audit.exposure import (
+    CONCENTRATION_COLUMNS,
+    CONCENTRATION_DIMENSIONS,
+    EXPOSURE_COLUMNS,
+    Resamples,
+    Seen,
+    concentration_rows,
+    exposure_rows,
+)
+from engine.audit.findings import Audited, findings_table, stories_table
+from engine.audit.health import Neighbourhood, health_table
+from engine.audit.online import SLOTS, online_effect
+from engine.audit.shelf import Shelf
+from engine.audit.tiers import categories_table
+from engine.config import Config, EvaluationConfig
+from engine.datasets.contract import Catalogue
+from engine.problem.division import Division
+from engine.progress import Progress
+from engine.reporting.aggregates import Aggregates
+from engine.reporting.answers import Answers
+from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.learned import Learned
+from engine.runs import Run, write_table
+
+NEIGHBOUR_SAMPLE, NEIGHBOURS, RANDOM_PAIRS = 2_000, 10, 20_000
+
+_UNTOLD = {
+    "codes": ["prefix", "label"],
+    "health": ["level", "metric", "value", "threshold", "verdict", "note"],
+    "coverage": ["category", "tier", "protected", "auc_lift", "reason"],
+    "sid_sharing": ["sid", "n_items", "n_categories", "n_conflicts", "harmful", "reason"],
+}
+"""What findings and stories read of tables that a run without SIDs does not fill."""
+
+Tables = dict[str, pd.DataFrame]
+
+
+class Subject(NamedTuple):
+    """A run as the audit sees it."""
+
+    catalogue: Catalogue
+    items: pd.DataFrame
+    """Table `items`."""
+    queries: pd.DataFrame
+    """Table `queries`."""
+    query_metrics: pd.DataFrame
+    config: Config
+    shelf: Shelf | None
+    """None where no SIDs are known."""
+    counted: Shelf | None
+    """The same, with codes and sizes by which the use of the codebook is counted."""
+    item_x: np.ndarray | None
+    """(N, D) unit vectors for the agreement with near neighbours; None leaves it out."""
+
+
+def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division, learned: Learned | None) -> None:
+    """Tables sids, codes, sid_sharing, health, coverage, exposure, exposure_concentration, findings, stories, online,
+    click_model; none where nothing was learnt."""
+    if learned is None:
+        return
+
+    def body(folder: Path, progress: Progress) -> None:
+        tables = run.folder / "tables"
+        items, queries = items_table(catalogue), queries_table(catalogue, division)
+        shelf = Shelf(
+            items, learned.codes, learned.sizes, learned.forced, learned.latent, learned.residual_norms,
+            learned.category_codes, catalogue.settings.category_separator,
+        )  # fmt: skip
+        measured = pd.read_parquet(tables / "query_metrics.parquet")
+        subject = Subject(catalogue, items, queries, measured, run.config, shelf, shelf, item_x)
+        with Answers(tables) as answers:
+            sums = Aggregates(answers, items, queries, catalogue.judgments)
+            made = audit_tables(subject, sums, progress) | _online(subject, sums)
+        for name, frame in made.items():
+            write_table(folder, name, frame)
+
+    folder = run.stage("audit", "Auditing codebook, coverage, exposure", body)
+    run.offer_tables(folder)
+
+
+def audit_tables(subject: Subject, sums: Aggregates, progress: Progress) -> Tables:
+    """Tables exposure, exposure_concentration, findings, stories, and with SIDs sids, codes, sid_sharing, health, coverage."""
+    config = subject.config
+    judged = sums.judged_pairs()
+    seen = sums.seen(judged)
+    progress(1, 10)
+    made = exposure_tables(sums, seen, config.evaluation, config.seed)
+    progress(6, 10)
+    if subject.shelf is not None:
+        made |= _codebook(subject, subject.shelf, sums, seen, judged)
+    progress(8, 10)
+    told = {name: made.get(name, pd.DataFrame(columns=columns)) for name, columns in _UNTOLD.items()}
+    audited = Audited(subject.queries, subject.query_metrics, exposure=made["exposure"], **told)
+    made["findings"] = findings_table(audited)
+    relevant = judged[(judged["grade"] >= subject.catalogue.settings.relevant_grade) & judged["rank"].notna()]
+    titles = subject.items.set_index("item_id")["title"]
+    made["stories"] = stories_table(audited, relevant, sums.first_codes(), titles)
+    progress(9, 10)
+    return made
+
+
+def exposure_tables(sums: Aggregates, seen: Seen, evaluation: EvaluationConfig, seed: int) -> Tables:
+    """Tables exposure and exposure_concentration; empty where nothing was ranked both with and without SIDs."""
+    rows = [pd.DataFrame(columns=list(EXPOSURE_COLUMNS))]
+    concentration = [pd.DataFrame(columns=list(CONCENTRATION_COLUMNS))]
+    if sums.compared:
+        many, fewer = (Resamples.draw(seen, n, seed) for n in (evaluation.exposure_resamples, evaluation.resamples))
+        for dimension in sums.dimensions():
+            rows.append(exposure_rows(dimension, seen, many))
+            if dimension.name in CONCENTRATION_DIMENSIONS:
+                concentration.append(concentration_rows(dimension, seen, fewer))
+    return {"exposure": _stacked(rows), "exposure_concentration": _stacked(concentration)}
+
+
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all but the first part, which says the columns where there are no others."""
+    return pd.concat(parts[1:], ignore_index=True) if len(parts) > 1 else parts[0]
+
+
+def _codebook(subject: Subject, shelf: Shelf, sums: Aggregates, seen: Seen, judged: pd.DataFrame) -> Tables:
+    settings, config = subject.catalogue.settings, subject.config
+    reach = sums.beam_reach(shelf.codes.shape[1])
+    sharing = sid_sharing_table(shelf, subject.catalogue.judgments, relevant_grade=settings.relevant_grade)
+    near = _neighbourhood(shelf, subject.item_x, config.seed)
+    return {
+        "sids": sids_table(shelf),
+        "codes": codes_table(shelf, exposure=seen.by_item[0], reach=reach),
+        "sid_sharing": sharing,
+        "health": health_table(
+            subject.counted or shelf, sharing, near, resamples=config.evaluation.resamples, seed=config.seed
+        ),
+        "coverage": _coverage(subject, shelf, sums, judged, reach),
+    }
+
+
+def _coverage(
+    subject: Subject, shelf: Shelf, sums: Aggregates, judged: pd.DataFrame, reach: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Table `coverage`; steps of the funnel, lifts and verdicts that rest on absent answers are NULL, and say so."""
+    queries, settings, config = subject.queries, subject.catalogue.settings, subject.config
+    test = queries["query_id"][queries["split"] == "test"]
+    pairs = judged[judged["query_id"].isin(test) & judged["score_without_sid"].notna()]
+    pairs = pairs.assign(
+        category=pairs["query_id"].map(queries.set_index("query_id")["category"]),
+        relevant=pairs["grade"] >= settings.relevant_grade,
+    )
+    best = sums.best_rank()
+    table = coverage_table(
+        shelf,
+        categories_table(subject.items, settings.category_separator),
+        Reached(np.empty(0, dtype=object) if reach is None else reach["prefix"].to_numpy(dtype=object), best),
+        pairs,
+        resamples=config.evaluation.resamples,
+        seed=config.seed,
+    )
+    absent = []
+    if reach is None:
+        absent.append("beams")
+        table["generated"] = pd.array([None] * len(table), "Int64")
+    if not sums.scored:
+        absent.append("scores")
+    elif not sums.compared:
+        absent.append("scores without SIDs")
+    if reach is None or not sums.scored:
+        table["in_top_k"] = pd.array([None] * len(table), "Int64")
+    if absent:
+        # A verdict weighs lift and reach together: without either there is none.
+        table["protected"] = None
+        table["reason"] = f"not judged: {' and '.join(absent)} were not among the imported files"
+    return table
+
+
+def _online(subject: Subject, sums: Aggregates) -> Tables:
+    """Tables online and click_model, from the part of the log that the run has not learnt from."""
+    catalogue, config = subject.catalogue, subject.config
+    log = catalogue.interactions
+    if config.split.until is not None:
+        log = log[log["date"] >= pd.Timestamp(config.split.until) + pd.Timedelta(days=1)]
+    effect = online_effect(
+        sums.pages(SLOTS),
+        subject.queries,
+        log,
+        catalogue.judgments,
+        max_grade=catalogue.settings.max_grade,
+        resamples=config.evaluation.resamples,
+        seed=config.seed,
+    )
+    return effect._asdict()
+
+
+def _neighbourhood(shelf: Shelf, x: np.ndarray | None, seed: int) -> Neighbourhood | None:
+    """Items that hold a SID, drawn at random, with their nearest neighbours by cosine (rows of `x` are unit vectors)."""
+    if x is None:
+        return None
+    rng = np.random.default_rng(seed)
+    held = np.flatnonzero(shelf.codes[:, 0] >= 0)
+    sampled = np.sort(rng.choice(held, min(NEIGHBOUR_SAMPLE, len(held)), replace=False))
+    k = min(NEIGHBOURS, len(x) - 1)
+    found = np.empty((len(sampled), k), dtype=np.int64)
+    for start in range(0, len(sampled), 256):
+        own = sampled[start : start + 256]
+        near = x[own] @ x.T
+        near[np.arange(len(own)), own] = -np.inf
+        found[start : start + 256] = np.argpartition(-near, k - 1, axis=1)[:, :k]
+    return Neighbourhood(sampled, found, rng.integers(0, len(x), (RANDOM_PAIRS, 2)))

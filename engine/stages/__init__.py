@@ -1,1 +1,0 @@
-"""The bodies of the pipeline's stages: each reads finished stages, calls one part of the engine, writes artefacts."""
