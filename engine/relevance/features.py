@@ -34,16 +34,15 @@ DENSE = ("dm", "mm_dm", "mm_missing", "ct", *LEXICAL)
 CENTRED = tuple(f"{name}{CENTRED_SUFFIX}" for name in DENSE if name != "mm_missing")
 """Columns of `centre`: the trick that a baseline ranker gets too."""
 
-_CHUNK = 65_536
+_CHUNK = 16_384
 
 
 def cosine(a: np.ndarray, b: np.ndarray, pair_a: np.ndarray, pair_b: np.ndarray) -> np.ndarray:
     """(M,) float32 cosine of rows `a[pair_a]` and `b[pair_b]`; 0 where a vector is zero."""
-    unit_a, unit_b = _unit(a), _unit(b)
     out = np.empty(len(pair_a), dtype=np.float32)
     for start in range(0, len(pair_a), _CHUNK):
         part = slice(start, start + _CHUNK)
-        out[part] = np.einsum("md,md->m", unit_a[pair_a[part]], unit_b[pair_b[part]])
+        out[part] = np.einsum("md,md->m", _unit(a[pair_a[part]]), _unit(b[pair_b[part]]))
     return out
 
 
@@ -61,15 +60,9 @@ def multimodal(
     out[:, 1] = 1.0
     if query_image_x is None or item_image_x is None:
         return out
-    query_has = np.isfinite(query_image_x).all(axis=1)
-    item_has = np.isfinite(item_image_x).all(axis=1)
-    both = np.flatnonzero(query_has[pair_query] & item_has[pair_item])
-    out[both, 0] = cosine(
-        np.where(query_has[:, None], query_image_x, 0.0),
-        np.where(item_has[:, None], item_image_x, 0.0),
-        pair_query[both],
-        pair_item[both],
-    )
+    value = cosine(query_image_x, item_image_x, pair_query, pair_item)
+    both = np.isfinite(value)
+    out[both, 0] = value[both]
     out[both, 1] = 0.0
     return out
 
