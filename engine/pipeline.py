@@ -22,7 +22,7 @@ from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
     "vectors": 1, "division": 3, "pairs": 1, "dense": 1, "category": 1, "stacks": 2, "own": 2, "tokenize": 4, "generate": 1,
-    "match": 1, "signals": 1, "rank": 4, "score": 2, "evaluate": 3, "audit": 3, "project": 1,
+    "match": 1, "signals": 1, "rank": 4, "score": 2, "evaluate": 3, "audit": 4, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 

@@ -57,7 +57,7 @@ def evaluate(
 
     def body(folder: Path, progress: Progress) -> None:
         progress(0, 2)
-        segments = _segments(catalogue, division)
+        segments = query_segments(queries_table(catalogue, division), items_table(catalogue))
         done = _rankers(run, catalogue, division, pairs, rankers, segments)
         progress(1, 2)
         n = len(division.split.split)
@@ -67,7 +67,7 @@ def evaluate(
         reach = {f"recall@{run.config.retrieval.top}": retrieval_recall(pairs.rank[relevant] > 0, query, n)}
         extra = [_power(done.comparisons)]
         if served is not None:
-            reach |= _beam_metrics(served, served.level[relevant], query, n)
+            reach |= beam_metrics(served, served.level[relevant], query, n)
             train = division.split.split == "train"
             if train.any():
                 fit = _hits(served, served.level_fit[relevant], query, n)
@@ -123,15 +123,18 @@ def _power(comparisons: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"metric": named, "segment": "all", "value": value, "n": rows["n"]})
 
 
-def _segments(catalogue: Catalogue, division: Division) -> dict[str, np.ndarray]:
-    """(Q,) masks of test queries: all, seen and new, by query tier, by the tier of the query's category."""
-    queries = queries_table(catalogue, division)
-    items = items_table(catalogue)
+def query_segments(queries: pd.DataFrame, items: pd.DataFrame) -> dict[str, np.ndarray]:
+    """(Q,) masks of test queries: all, seen and new (where known), by query tier, by the tier of the query's category.
+
+    `queries`, `items`: those tables. Segments without a query are left out.
+    """
     tier = items.dropna(subset=["category"]).drop_duplicates("category").set_index("category")["tier"]
     category_tier = queries["category"].map(tier)
     test = (queries["split"] == "test").to_numpy()
-    seen = queries["seen"].to_numpy(dtype=bool)
-    masks = {"all": test, "seen": test & seen, "new": test & ~seen}
+    masks = {"all": test}
+    if queries["seen"].notna().all():
+        seen = queries["seen"].to_numpy(dtype=bool)
+        masks |= {"seen": test & seen, "new": test & ~seen}
     for name in ("head", "torso", "tail"):
         masks[f"tier={name}"] = test & (queries["tier"] == name).to_numpy()
         masks[f"category_tier={name}"] = test & (category_tier == name).to_numpy()
@@ -144,7 +147,7 @@ def _hits(served: Served, level: np.ndarray, query: np.ndarray, n_queries: int) 
     return {f"hit@{width}.level_{depth + 1}": column for depth, column in enumerate(hit.T)}
 
 
-def _beam_metrics(served: Served, level: np.ndarray, query: np.ndarray, n_queries: int) -> dict[str, np.ndarray]:
+def beam_metrics(served: Served, level: np.ndarray, query: np.ndarray, n_queries: int) -> dict[str, np.ndarray]:
     """Per-query values (Q,) of the served beams; `level` and `query` are of the relevant judged pairs."""
     survival = prefix_survival(level, query, n_queries, served.beams.shape[2])
     values = _hits(served, level, query, n_queries)
