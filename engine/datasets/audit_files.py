@@ -14,16 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.datasets import storage
-from engine.datasets.contract import AUDIT_FILES, MAX_ID_CHARACTERS, MAX_NUMBER, Column
+from engine.datasets.contract import AUDIT_FILES, MAX_ID_CHARACTERS, ROUNDING
 from engine.datasets.raw import RawTable, quoted
 from engine.datasets.validation import Validator
 from engine.errors import DataError
 
 MAX_LEVELS = 16
 MAX_CODE = 1_000_000
-MAX_RANK = 100_000
-ROUNDING = 1e-6
-"""A log-probability of 0 may come out as slightly more."""
 
 _CODES = pa.list_(pa.int32())
 TABLES: dict[str, pa.Schema] = {
@@ -118,24 +115,6 @@ class AuditValidator(Validator):
         for name in names:
             del raw.columns[name]
         raw.columns["sid"] = "VARCHAR"
-
-    def _check_values(self, table: str, raw: RawTable, column: Column) -> None:
-        super()._check_values(table, raw, column)
-        name, kind = column.name, column.kind
-        if kind not in ("rank", "score", "log_prob"):
-            return
-        typed, given = f"t.{quoted(name)}", f"nullif(trim(CAST(r.{quoted(name)} AS VARCHAR)), '') IS NOT NULL"
-        self._break(table, name, "not a number", f"{given} AND ({typed} IS NULL OR NOT isfinite({typed}))",
-                    "'write a finite number like -1.25'")  # fmt: skip
-        if kind == "rank":
-            self._break(table, name, "not a rank", f"isfinite({typed}) AND NOT ({typed} = floor({typed}) AND {typed} BETWEEN 1 AND {MAX_RANK})",
-                        f"'ranks are whole numbers from 1 to {MAX_RANK:,}; the best beam has rank 1'")  # fmt: skip
-        elif kind == "log_prob":
-            self._break(table, name, "not a log-probability", f"isfinite({typed}) AND {typed} > {ROUNDING}",
-                        "'the logarithm of a probability is at most 0; leave the column out where there is none'")  # fmt: skip
-        else:
-            self._break(table, name, "number out of range", f"isfinite({typed}) AND abs({typed}) > {MAX_NUMBER!r}",
-                        f"'allowed: {-MAX_NUMBER:g} to {MAX_NUMBER:g}'")  # fmt: skip
 
     def _check_sids(self, raw: RawTable) -> None:
         self._check_item("sids")
