@@ -193,8 +193,9 @@ class AuditValidator(Validator):
         """Adds `codes` INTEGER[], and rejects SIDs that cannot be understood or have another number of levels."""
         name = f"spelled_{table}"
         self.connection.execute(
-            f"""CREATE TEMP TABLE {name} AS SELECT sid, sid_codes(sid) AS codes, sid_fault(sid) AS why
-            FROM (SELECT DISTINCT sid FROM typed_{table} WHERE sid IS NOT NULL)"""
+            f"""CREATE TEMP TABLE {name} AS
+            SELECT *, CASE WHEN codes IS NULL THEN sid_fault(sid) END AS why FROM (SELECT sid, sid_codes(sid) AS codes
+            FROM (SELECT DISTINCT sid FROM typed_{table} WHERE sid IS NOT NULL))"""
         )
         self.connection.execute(f"ALTER TABLE typed_{table} ADD COLUMN codes INTEGER[]")
         self.connection.execute(
