@@ -13,6 +13,7 @@ from engine.config import GeneratorConfig, codebook_sizes
 from engine.datasets.contract import Catalogue
 from engine.encoders.loading import trainable_top
 from engine.generator.beam import Beams, Decoder, beam_search
+from engine.generator.examples import Lessons
 from engine.generator.model import load_generator
 from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
 from engine.generator.training import GeneratorFit, train_generator
@@ -202,18 +203,14 @@ def _fit_generator(
 ) -> GeneratorFit:
     config, own = run.config.generator, identifiers.stacks[stack]
     seed = 100 * run.config.seed + stack
+    lessons = Lessons(vectors.items, own.codes, vectors.queries, *division.pairs(stack), identifiers.sizes)
     if config.kind == "compact":
-        return train_generator(
-            vectors.items, own.codes, vectors.queries, *division.pairs(stack), identifiers.sizes, config, seed=seed,
-            progress=progress, checkpoint=checkpoint,
-        )  # fmt: skip
+        return train_generator(lessons, config, seed=seed, progress=progress, checkpoint=checkpoint)
     from engine.generator.full_training import train_full_generator
 
-    return train_full_generator(
-        catalogue.items["title"].tolist(), own.codes, catalogue.queries["text"].tolist(), *division.pairs(stack),
-        identifiers.sizes, code_vectors(own, identifiers.sizes), config, seed=seed,
-        progress=progress, checkpoint=checkpoint,
-    )  # fmt: skip
+    lessons = lessons._replace(items=catalogue.items["title"].tolist(), queries=catalogue.queries["text"].tolist())
+    means = code_vectors(own, identifiers.sizes)
+    return train_full_generator(lessons, means, config, seed=seed, progress=progress, checkpoint=checkpoint)
 
 
 def code_vectors(stack: Stack, sizes: tuple[int, ...]) -> list[np.ndarray]:
