@@ -6,7 +6,8 @@ On a finished run with SIDs and boosted rankers. Bytes are of the arrays that th
 an item, and all others (held once). SIDs count as they would be stored, two bytes a code, in the stacks that the signal
 reads; dense vectors as they are, float32. Times are of one thread, after the query's vector is known (both sides need
 it), medians over the queries; `live`: one query at a time, the query's own preparation included, as many candidates as
-the run retrieves; `whole catalogue`: every item scored for one query. Beams, which `match` reads, are timed apart.
+the run retrieves; `whole catalogue`: every item scored for one query. Beams, which `match` reads, are timed apart;
+neighbours among past queries, which `memory` reads, are found before and not in its time.
 Lifts are of the run: AUC on its test queries over the same boosted ranker without the signal, 95 % interval by query.
 """
 
