@@ -28,6 +28,9 @@ MAX_CATEGORY_DEPTH = 12
 MAX_ID_CHARACTERS = 1_000
 MAX_TEXT_BYTES = 8_000_000
 MAX_NUMBER = 1e15
+MAX_RANK = 100_000
+ROUNDING = 1e-6
+"""A log-probability of 0 may come out as slightly more."""
 MAX_EMBEDDING = 16_384
 LENGTHS = (1e-12, 1e15)
 """A vector of text that is shorter or longer than these has no direction that float32 can tell."""
@@ -127,31 +130,23 @@ COLUMNS = FILES | AUDIT_FILES
 """Every file of the contract."""
 
 
-def _schema(**fields: pa.DataType) -> pa.Schema:
-    return pa.schema(list(fields.items()))
+_TEXT, _REAL, _VECTOR = pa.string(), pa.float64(), pa.list_(pa.float32())
+_STORED = {"number": _REAL, "grade": _REAL, "time": pa.timestamp("us"), "embedding": _VECTOR, "vector": _VECTOR}
 
 
-_TEXT, _REAL, _TIME, _VECTOR = pa.string(), pa.float64(), pa.timestamp("us"), pa.list_(pa.float32())
+def _schema(file: str, less: str = "", **more: pa.DataType) -> pa.Schema:
+    """A file's columns as they are stored, without those named in `less`."""
+    fields = {c.name: _STORED.get(c.kind, _TEXT) for c in FILES[file] if c.name not in less.split()}
+    return pa.schema(list((fields | more).items()))
+
 
 TABLES: dict[str, pa.Schema] = {
-    "items": _schema(
-        item_id=_TEXT, title=_TEXT, category=_TEXT, seller=_TEXT, brand=_TEXT, price=_REAL, currency=_TEXT,
-        description=_TEXT, attributes=_TEXT, created_at=_TIME, popularity=_REAL, image_embedding=_VECTOR,
-        text_embedding=_VECTOR,
-    ),
-    "queries": _schema(
-        query_id=_TEXT, text=_TEXT, frequency=_REAL, source=_TEXT, kind=_TEXT, image_space_embedding=_VECTOR,
-        text_embedding=_VECTOR,
-    ),
-    "interactions": _schema(
-        query_id=_TEXT, item_id=_TEXT, impressions=_REAL, clicks=_REAL, purchases=_REAL, position=_REAL, date=_TIME,
-        source=_TEXT,
-    ),
-    "judgments": _schema(
-        query_id=_TEXT, item_id=_TEXT, grade=_REAL, source=_TEXT, split=_TEXT, n_raters=pa.int64()
-    ),
-    "judgments_raw": _schema(query_id=_TEXT, item_id=_TEXT, grade=_REAL, source=_TEXT, rater=_TEXT, split=_TEXT),
-}  # fmt: skip
+    "items": _schema("items"),
+    "queries": _schema("queries", source=_TEXT),
+    "interactions": _schema("interactions", "query", source=_TEXT),
+    "judgments": _schema("judgments", "query rater", n_raters=pa.int64()),
+    "judgments_raw": _schema("judgments", "query"),
+}
 """Tables of a stored catalogue, in the order in which the fingerprint reads them."""
 
 
@@ -160,7 +155,7 @@ def plain_columns(table: str) -> list[str]:
     return [field.name for field in TABLES[table] if field.type != _VECTOR]
 
 
-REJECTS = _schema(file=_TEXT, line=pa.int64(), rules=_TEXT, reason=_TEXT, row=_TEXT)
+REJECTS = pa.schema({"file": _TEXT, "line": pa.int64(), "rules": _TEXT, "reason": _TEXT, "row": _TEXT})
 """Rejected rows, whole: `row` is JSON of the columns, or the raw text where no columns could be told apart."""
 
 

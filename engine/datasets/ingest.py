@@ -158,7 +158,7 @@ def _check(
     settings = read_settings(source)
     files, warnings = find_files(source, audit=audit)
     warnings = [*settings.warnings, *warnings]
-    validator = (AuditValidator if audit else Validator)(connection, settings.settings, staged)
+    validator = (AuditValidator if audit else Validator)(connection, settings.settings)
     for done, file in enumerate(files):
         progress(4 * done // len(files), 8)
         validator.check(file.table, read_file(connection, file, staged))

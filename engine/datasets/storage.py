@@ -216,23 +216,10 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
 
 def list_catalogues(workspace: Path) -> DataFrame:
     """fingerprint, name, n_items, n_queries, n_interactions, n_judgments, n_rejected, created_at; newest first."""
-    rows = []
-    for path in (workspace / "catalogues").glob(f"*/{MANIFEST}"):
-        manifest = _manifest(path.parent)
-        counts = {f"n_{table}": manifest["rows"][table] for table in ("items", "queries", "interactions", "judgments")}
-        rows.append(
-            {"fingerprint": manifest["fingerprint"], "name": manifest["settings"]["name"], **counts,
-             "n_rejected": manifest["n_rejected"], "created_at": manifest["created_at"]}
-        )  # fmt: skip
-    columns = [
-        "fingerprint",
-        "name",
-        "n_items",
-        "n_queries",
-        "n_interactions",
-        "n_judgments",
-        "n_rejected",
-        "created_at",
+    tables = ("items", "queries", "interactions", "judgments")
+    rows = [
+        (m["fingerprint"], m["settings"]["name"], *(m["rows"][t] for t in tables), m["n_rejected"], m["created_at"])
+        for m in (_manifest(path.parent) for path in (workspace / "catalogues").glob(f"*/{MANIFEST}"))
     ]
-    found = DataFrame(rows, columns=columns)
+    found = DataFrame(rows, columns=["fingerprint", "name", *(f"n_{t}" for t in tables), "n_rejected", "created_at"])
     return found.sort_values(["created_at", "fingerprint"], ascending=[False, True], ignore_index=True)

@@ -5,13 +5,10 @@ Every rule leaves the row, its column and the reason in table `broken`; a row in
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.datasets.contract import (
     COLUMNS,
@@ -19,7 +16,9 @@ from engine.datasets.contract import (
     MAX_EMBEDDING,
     MAX_ID_CHARACTERS,
     MAX_NUMBER,
+    MAX_RANK,
     MAX_TEXT_BYTES,
+    ROUNDING,
     SPLITS,
     Column,
     DatasetSettings,
@@ -44,14 +43,14 @@ class Validator:
     absent) and the table `broken(file, _row, col, rule, value, why, other_row)`.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings, staging: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings) -> None:
         self.connection = connection
         self.settings = settings
-        self.staging = staging
         self.warnings: list[str] = []
         self.raw: dict[str, RawTable] = {}
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
+        connection.create_function("normalise_query", normalise_query, ["VARCHAR"], "VARCHAR")
         connection.execute(
             "CREATE TABLE broken(file VARCHAR, _row BIGINT, col VARCHAR, rule VARCHAR, value VARCHAR, why VARCHAR, other_row BIGINT)"
         )
@@ -69,35 +68,30 @@ class Validator:
         getattr(self, f"_check_{table}")(raw)
 
     def _check_columns(self, table: str, raw: RawTable) -> None:
-        named = list(raw.columns)
+        named, known = list(raw.columns), {c.name for c in COLUMNS[table]}
+
+        def lacking(what: str, name: str, also: Sequence[str], remedy: str) -> DataError:
+            near = close_matches(name, named, also)
+            rename = f"did you mean '{near[0]}'? Rename it to '{name}'" if near else remedy
+            return DataError(f"{raw.file} has {what} required; it has {_listed(named)}; {rename}")
+
         for column in COLUMNS[table]:
-            if column.required and column.name not in raw.columns:
-                near = close_matches(column.name, named, column.also)
-                raise DataError(
-                    f"{raw.file} has no column '{column.name}', which is required; it has {_listed(named)}"
-                    + (
-                        f"; did you mean '{near[0]}'? Rename it to '{column.name}'"
-                        if near
-                        else f"; add '{column.name}'"
-                    )
+            if column.required and column.name not in named:
+                raise lacking(f"no column '{column.name}', which is", column.name, column.also, f"add '{column.name}'")
+        if "query" in known and "query" not in named:
+            if "query_id" not in named:
+                also = ("query_text", "search_term", "keyword", "q", "qid", "search")
+                raise lacking(
+                    "neither 'query_id' nor 'query', one of which is", "query", also, "add 'query' with the text"
                 )
-        if "query" in (c.name for c in COLUMNS[table]):
-            if "query" not in raw.columns and "query_id" not in raw.columns:
-                near = close_matches("query", named, ("query_text", "search_term", "keyword", "q", "qid", "search"))
-                raise DataError(
-                    f"{raw.file} has neither 'query_id' nor 'query', one of which is required; it has {_listed(named)}"
-                    + (f"; did you mean '{near[0]}'? Rename it to 'query'" if near else "; add 'query' with the text")
-                )
-            if "query" not in raw.columns and "queries" not in self.raw:
+            if "queries" not in self.raw:
                 raise DataError(
                     f"{raw.file} names queries by 'query_id', but no queries file gives their text; "
                     f"add queries.csv with query_id,text or a column 'query' with the text"
                 )
-        unknown = [c for c in named if c not in {k.name for k in COLUMNS[table]}]
-        if unknown and table == "items":
-            self.warnings.append(f"{raw.file}: unknown columns kept as attributes: {_listed(unknown)}")
-        elif unknown:
-            self.warnings.append(f"{raw.file}: unknown columns ignored: {_listed(unknown)}")
+        if unknown := [name for name in named if name not in known]:
+            fate = "kept as attributes" if table == "items" else "ignored"
+            self.warnings.append(f"{raw.file}: unknown columns {fate}: {_listed(unknown)}")
 
     def _create_typed(self, table: str, raw: RawTable) -> None:
         known = [c.name for c in COLUMNS[table]]
@@ -137,57 +131,49 @@ class Validator:
         )
 
     def _check_values(self, table: str, raw: RawTable, column: Column) -> None:
-        name, kind = column.name, column.kind
-        typed, text = f"t.{quoted(name)}", f"CAST(r.{quoted(name)} AS VARCHAR)"
-        given = given_values(name, raw)
-
-        def rule(rule: str, condition: str, why: str) -> None:
-            self._break(table, name, rule, condition, _literal(why))
-
+        given = given_values(column.name, raw)
         if column.required:
-            rule("required value is missing", f"NOT ({given})", f"every row needs a {name}")
-        if kind == "id":
-            rule(
-                "absurdly long id",
-                f"length({typed}) > {MAX_ID_CHARACTERS}",
-                f"at most {MAX_ID_CHARACTERS:,} characters",
-            )
-        elif kind in ("text", "label", "object"):
-            rule("absurdly large value", f"strlen({text}) > {MAX_TEXT_BYTES}", f"at most {MAX_TEXT_BYTES:,} bytes")
-        if kind == "object":
-            rule("not a JSON object", f"{given} AND coalesce(json_type(try({_as_json(name, raw)})), '') <> 'OBJECT'",
-                 'write it as {"colour": "red"}')  # fmt: skip
-        elif kind in ("number", "grade"):
-            rule("not a number", f"{given} AND ({typed} IS NULL OR NOT isfinite({typed}))",
-                 "write a number like 12.5, without unit or thousands separator")  # fmt: skip
-            if kind == "grade":
-                top = self.settings.max_grade
-                rule("grade out of range", f"isfinite({typed}) AND NOT {typed} BETWEEN 0 AND {top!r}",
-                     f"allowed: 0 to {top:g} (max_grade in dataset.toml)")  # fmt: skip
-            else:
-                rule("number out of range", f"isfinite({typed}) AND NOT {typed} BETWEEN 0 AND {MAX_NUMBER!r}",
-                     f"allowed: 0 to {MAX_NUMBER:g}")  # fmt: skip
-        elif kind == "time":
-            rule("not a date", f"{given} AND {typed} IS NULL", "write it as 2024-05-31 or 2024-05-31T12:00:00Z")
-            rule("date out of range", f"{typed} IS NOT NULL AND NOT coalesce(try(year({typed})), 0) BETWEEN 1800 AND 2200",
-                 "allowed: years 1800 to 2200")  # fmt: skip
-        elif kind == "split":
-            rule("unknown split", f"{typed} IS NOT NULL AND {typed} NOT IN {SPLITS}", f"allowed: {', '.join(SPLITS)}")
-        elif kind == "category":
-            self._check_category(table, name)
-        elif kind == "embedding":
-            self._check_embedding(table, name, given)
+            why = f"every row needs a {column.name}"
+            self._break(table, column.name, "required value is missing", f"NOT {given}", _literal(why))
+        if column.kind == "embedding":
+            self._check_embedding(table, column.name, given)
+        for kinds, rule, condition, why in self._rules(raw, column):
+            if column.kind in kinds.split():
+                self._break(table, column.name, rule, condition, _literal(why))
 
-    def _check_category(self, table: str, name: str) -> None:
+    def _rules(self, raw: RawTable, column: Column) -> tuple[tuple[str, str, str, str], ...]:
+        """What a single value can break: kinds of columns, the rule, the SQL condition, what to write instead."""
+        t, text = f"t.{quoted(column.name)}", f"CAST(r.{quoted(column.name)} AS VARCHAR)"
+        given, top = given_values(column.name, raw), self.settings.max_grade
         separator = _literal(self.settings.category_separator)
-        levels = f"string_split(t.{quoted(name)}, {separator})"
-        self._break(
-            table, name, "category is too deep", f"len({levels}) > {MAX_CATEGORY_DEPTH}",
-            _literal(f"at most {MAX_CATEGORY_DEPTH} levels, separated by {separator} (category_separator)"),
-        )  # fmt: skip
-        self._break(
-            table, name, "category has an empty level", f"list_contains({levels}, '')",
-            _literal(f"levels are separated by {separator}, each with a name"),
+        levels, finite = f"string_split({t}, {separator})", f"isfinite({t})"
+        unread = f"{given} AND ({t} IS NULL OR NOT {finite})"
+        json_type = f"coalesce(json_type(try({_as_json(column.name, raw)})), '')"
+        return (
+            ("id", "absurdly long id", f"length({t}) > {MAX_ID_CHARACTERS}", f"at most {MAX_ID_CHARACTERS:,} characters"),
+            ("text label object", "absurdly large value", f"strlen({text}) > {MAX_TEXT_BYTES}",
+             f"at most {MAX_TEXT_BYTES:,} bytes"),
+            ("object", "not a JSON object", f"{given} AND {json_type} <> 'OBJECT'", 'write it as {"colour": "red"}'),
+            ("number grade", "not a number", unread, "write a number like 12.5, without unit or thousands separator"),
+            ("number", "number out of range", f"{finite} AND NOT {t} BETWEEN 0 AND {MAX_NUMBER!r}",
+             f"allowed: 0 to {MAX_NUMBER:g}"),
+            ("grade", "grade out of range", f"{finite} AND NOT {t} BETWEEN 0 AND {top!r}",
+             f"allowed: 0 to {top:g} (max_grade in dataset.toml)"),
+            ("time", "not a date", f"{given} AND {t} IS NULL", "write it as 2024-05-31 or 2024-05-31T12:00:00Z"),
+            ("time", "date out of range", f"{t} IS NOT NULL AND NOT coalesce(try(year({t})), 0) BETWEEN 1800 AND 2200",
+             "allowed: years 1800 to 2200"),
+            ("split", "unknown split", f"{t} IS NOT NULL AND {t} NOT IN {SPLITS}", f"allowed: {', '.join(SPLITS)}"),
+            ("category", "category is too deep", f"len({levels}) > {MAX_CATEGORY_DEPTH}",
+             f"at most {MAX_CATEGORY_DEPTH} levels, separated by {separator} (category_separator)"),
+            ("category", "category has an empty level", f"list_contains({levels}, '')",
+             f"levels are separated by {separator}, each with a name"),
+            ("rank log_prob score", "not a number", unread, "write a finite number like -1.25"),
+            ("rank", "not a rank", f"{finite} AND NOT ({t} = floor({t}) AND {t} BETWEEN 1 AND {MAX_RANK})",
+             f"ranks are whole numbers from 1 to {MAX_RANK:,}; the best beam has rank 1"),
+            ("log_prob", "not a log-probability", f"{finite} AND {t} > {ROUNDING}",
+             "the logarithm of a probability is at most 0; leave the column out where there is none"),
+            ("score", "number out of range", f"{finite} AND abs({t}) > {MAX_NUMBER!r}",
+             f"allowed: {-MAX_NUMBER:g} to {MAX_NUMBER:g}"),
         )  # fmt: skip
 
     def _check_embedding(self, table: str, name: str, given: str) -> None:
@@ -291,18 +277,19 @@ class Validator:
                 self._break(table, "query", "required value is missing", f"t.query IS NULL OR {_BLANK.format('t.query')}",
                             _literal("without a queries file every row needs its query's text"))  # fmt: skip
         else:
-            self._normalise(f"SELECT DISTINCT query AS text FROM typed_{table} WHERE query IS NOT NULL", "spelling")
-            key = "s.normal"
-            source = "spelling s"
-            if "queries" in self.raw:
-                self._normalise(f"SELECT DISTINCT text FROM {self.accepted('queries')}", "known")
-                self.connection.execute(
-                    f"""CREATE OR REPLACE TEMP TABLE known_id AS SELECT k.normal, arg_min(q.query_id, q._row) AS query_id
-                    FROM {self.accepted("queries")} q JOIN known k ON k.text = q.text GROUP BY k.normal"""
-                )
-                key, source = "i.query_id", "spelling s JOIN known_id i ON i.normal = s.normal"
+            # Distinct texts first: a Python function is slow, and logs repeat themselves.
             self.connection.execute(
-                f"UPDATE typed_{table} SET _key = {key} FROM {source} WHERE s.text = typed_{table}.query"
+                f"""CREATE OR REPLACE TEMP TABLE spelling AS SELECT text, normalise_query(text) AS key
+                FROM (SELECT DISTINCT query AS text FROM typed_{table} WHERE query IS NOT NULL)"""
+            )
+            if "queries" in self.raw:
+                self.connection.execute(
+                    f"""CREATE OR REPLACE TEMP TABLE spelling AS SELECT s.text, k.key FROM spelling s JOIN (
+                    SELECT normalise_query(text) AS normal, arg_min(query_id, _row) AS key
+                    FROM {self.accepted("queries")} GROUP BY normal) k ON k.normal = s.key"""
+                )
+            self.connection.execute(
+                f"UPDATE typed_{table} SET _key = s.key FROM spelling s WHERE s.text = typed_{table}.query"
             )
         if "queries" in self.raw:
             known = "t._key IS NULL OR t._key NOT IN (SELECT query_id FROM " + self.accepted("queries") + ")"
@@ -314,14 +301,6 @@ class Validator:
         items = "SELECT item_id FROM " + self.accepted("items")
         self._break(table, "item_id", "unknown item", f"t.item_id NOT IN ({items})",
                     _literal(f"{self.raw['items'].file} has no accepted row with it"))  # fmt: skip
-
-    def _normalise(self, distinct: str, table: str) -> None:
-        """Table(text, normal) of distinct query texts, by way of a file: DuckDB has no such function of its own."""
-        texts = [row[0] for row in self.connection.execute(distinct).fetchall()]
-        path = self.staging / f"{table}.parquet"
-        normal = [normalise_query(text) for text in texts]
-        pq.write_table(pa.table({"text": pa.array(texts, pa.string()), "normal": pa.array(normal, pa.string())}), path)
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM read_parquet(?)", [str(path)])
 
 
 def given_values(name: str, raw: RawTable) -> str:

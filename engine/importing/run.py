@@ -34,11 +34,12 @@ from engine.progress import Progress
 from engine.relevance.folds import Split
 from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.item_map import map_tables
 from engine.reporting.publication import write_catalogue
 from engine.runs import Run, StageMark, Watcher, peak_memory_mb, write_table
 
 METHOD, PRESET = "imported", "files"
-VERSION = 1
+VERSION = 2
 """Raised when the code changes what an imported run holds."""
 
 
@@ -127,7 +128,7 @@ def _audit(run: Run, read: IngestedAudit, given: Given, *, embed: bool) -> None:
     stage("audit", "Auditing codebook, coverage, exposure", audited)
     if vectors is not None:
         x = vectors
-        stage("project", "Drawing the map (UMAP)", lambda progress: tables.map_tables(x, case, progress))
+        stage("project", "Drawing the map (UMAP)", lambda progress: map_tables(x, items, run.config, progress))
     _finish(run, case, _notes(read, case, embedded=vectors is not None), read.files)
 
 

@@ -15,16 +15,15 @@ from engine.audit.shelf import Shelf
 from engine.config import Config
 from engine.datasets.contract import Catalogue
 from engine.evaluation.beams import beam_diversity as diversity
-from engine.evaluation.beams import hit_at_k, prefix_survival, validity
 from engine.evaluation.tables import Judged, evaluate, evaluate_queries
 from engine.importing.given import Given
 from engine.progress import Progress
-from engine.projection import project
 from engine.relevance.prefix import match_pairs
 from engine.reporting.aggregates import Aggregates
 from engine.reporting.answers import Answers
 from engine.reporting.audit import Subject, Tables
 from engine.reporting.audit import audit_tables as tell
+from engine.reporting.evaluation import beam_metrics, query_segments
 
 GIVEN, WITHOUT = "given", "given_without"
 """Names of the rankers whose scores were given, with and without SIDs."""
@@ -82,7 +81,7 @@ def evaluation_tables(case: Case) -> Tables:
     test = (queries["split"] == "test").to_numpy()
     tested = queries["query_id"][test]
     judged = catalogue.judgments[catalogue.judgments["query_id"].isin(tested)]
-    segments = _segments(queries, case.items)
+    segments = query_segments(queries, case.items) or {"all": np.ones(len(queries), dtype=bool)}
     scored = judged.merge(given.scores, on=["query_id", "item_id"], sort=False)
     rankers = {GIVEN: "score"}
     if scored["score_without_sid"].notna().any():
@@ -117,42 +116,19 @@ def evaluation_tables(case: Case) -> Tables:
     return made
 
 
-def _segments(queries: pd.DataFrame, items: pd.DataFrame) -> dict[str, np.ndarray]:
-    """(Q,) masks of test queries: all, by query tier, by the tier of the query's category. Without judgments: all."""
-    test = (queries["split"] == "test").to_numpy()
-    if not test.any():
-        return {"all": np.ones(len(queries), dtype=bool)}
-    tier = items.dropna(subset=["category"]).drop_duplicates("category").set_index("category")["tier"]
-    category_tier = queries["category"].map(tier)
-    masks = {"all": test}
-    for name in ("head", "torso", "tail"):
-        masks[f"tier={name}"] = test & (queries["tier"] == name).to_numpy()
-        masks[f"category_tier={name}"] = test & (category_tier == name).to_numpy()
-    return {name: mask for name, mask in masks.items() if mask.any()}
-
-
 def _beam_values(
     given: Given, catalogue: Catalogue, relevant: pd.DataFrame, queries: pd.DataFrame
 ) -> dict[str, np.ndarray]:
     """Per-query values (Q,) of the given beams; NaN for queries without beams."""
     assert given.beams is not None
-    n, width, levels = given.beams.shape
-    values = {f"beam_diversity.level_{d + 1}": column for d, column in enumerate(diversity(given.beams).T)}
     if given.codes is None:
-        return values
-    values["validity"] = validity(given.beams, given.codes)
+        return {f"beam_diversity.level_{d + 1}": column for d, column in enumerate(diversity(given.beams).T)}
     query = pd.Index(queries["query_id"]).get_indexer(relevant["query_id"])
     item = pd.Index(catalogue.items["item_id"]).get_indexer(relevant["item_id"])
     asked = (given.beams[query][:, 0, 0] >= 0) & (given.codes[item, 0] >= 0)
     query, item = query[asked], item[asked]
-    if len(query):
-        level = match_pairs(given.codes, given.beams, query, item).level
-        for name, found in (
-            (f"hit@{width}", hit_at_k(level, query, n, levels)),
-            ("prefix_survival", prefix_survival(level, query, n, levels)),
-        ):
-            values |= {f"{name}.level_{d + 1}": column for d, column in enumerate(found.T)}
-    return values
+    level = match_pairs(given.codes, given.beams, query, item).level
+    return beam_metrics(given.codes, (np.arange(len(queries)), given.beams), level, query, len(queries))
 
 
 def audit_tables(
@@ -199,13 +175,3 @@ def codebook_use(codes: np.ndarray, sizes: tuple[int, ...] | None) -> tuple[np.n
     held = codes[codes[:, 0] >= 0]
     low, high = held.min(axis=0), held.max(axis=0)
     return np.where(codes >= 0, codes - low, -1), tuple(int(n) for n in high - low + 1)
-
-
-def map_tables(vectors: np.ndarray, case: Case, progress: Progress) -> Tables:
-    """Tables projection, projection_info: UMAP of the titles' embeddings, for the space of the SIDs is not known."""
-    items, config = case.items, case.config
-    strata = pd.factorize(items["category"])[0].astype(np.int64)
-    drawn = project(vectors, strata, config.projection, seed=config.seed, progress=progress)
-    x, y = drawn.xy.T
-    points = pd.DataFrame({"item_id": items["item_id"], "x": x, "y": y, "landmark": drawn.landmark})
-    return {"projection": points, "projection_info": pd.DataFrame([drawn.info])}

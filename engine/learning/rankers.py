@@ -21,8 +21,8 @@ from engine.relevance.features import CENTRED, DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.ranker import grade_levels, train_ranker
 from engine.relevance.scorer import Scorer
+from engine.relevance.signals.own import PLAIN
 from engine.relevance.signals.protocol import Columns
-from engine.relevance.table import PLAIN
 from engine.relevance.trees import TreeScorer
 from engine.runs import Run, load_arrays, save_arrays
 from engine.threads import one_thread

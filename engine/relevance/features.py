@@ -35,7 +35,7 @@ DENSE = ("dm", "mm_dm", "mm_missing", "ct", *LEXICAL)
 CENTRED = tuple(f"{name}{CENTRED_SUFFIX}" for name in DENSE if name != "mm_missing")
 """Columns of `centre`: the trick that a baseline ranker gets too."""
 
-_CHUNK = 65_536
+_CHUNK = 16_384
 
 
 def cosine(a: np.ndarray, b: np.ndarray, pair_a: np.ndarray, pair_b: np.ndarray) -> np.ndarray:

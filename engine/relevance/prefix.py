@@ -31,6 +31,8 @@ def match_pairs(
     assert beam_codes.ndim == 3
     assert item_codes.shape[1] == beam_codes.shape[2]
     _, n_beams, levels = beam_codes.shape
+    if len(pair_item) < len(item_codes):  # few pairs of a large catalogue: no work on all its items
+        item_codes, pair_item = item_codes[pair_item], np.arange(len(pair_item))
     # One column of codes at a time, in half the bytes: whole vectors are compared, not runs of L codes.
     of_item = np.ascontiguousarray(item_codes.T, dtype=np.int32)
     of_query = np.ascontiguousarray(beam_codes.transpose(1, 2, 0), dtype=np.int32)

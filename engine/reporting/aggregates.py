@@ -85,6 +85,7 @@ class Aggregates:
         self.scored = answers.has("scores")
         self.compared = False
         """Whether any pair was ranked with and without SIDs."""
+        self._groups: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._by_query = pd.DataFrame({name: [] for name in ("query", *DISCOUNTS)}, dtype=np.int64)
         self._weight = traffic_weights(queries["frequency"].to_numpy(dtype=np.float64))
         answers.lookup("items", pd.DataFrame({"item_id": items["item_id"], "item": np.arange(len(items))}))
@@ -99,12 +100,23 @@ class Aggregates:
             answers.query(_RANKED, compared=self.compared)
             self._lookup_discounts()
             self._by_query = answers.query(_BY_QUERY)
+            if len(self._by_query):
+                self._lookup_groups()
 
     def _lookup_discounts(self) -> None:
         deepest = self._answers.query("SELECT max(greatest(rank, rank_without)) AS rank FROM ranked")["rank"].iloc[0]
         rank = np.arange(1, 1 if pd.isna(deepest) else int(deepest) + 1)
         steps = {name: np.rint(discount_weights(rank, name) / _STEP).astype(np.int64) for name in DISCOUNTS}
         self._answers.lookup("discounts", pd.DataFrame({"rank": rank, **steps}))
+
+    def _lookup_groups(self) -> None:
+        """Names (G,) and members (N,) of the groups of every dimension."""
+        labels = item_groups(self._items)
+        self._groups = {name: np.unique(label.astype(str), return_inverse=True) for name, label in labels.items()}
+        item = np.arange(len(self._items))
+        members = {name: pd.DataFrame({"item": item, "member": member}) for name, (_, member) in self._groups.items()}
+        if members:
+            self._answers.lookup("members", pd.concat(members, names=["dimension"]).reset_index("dimension"))
 
     def seen(self, judged: pd.DataFrame) -> Seen:
         """How the items are seen; `judged`: `judged_pairs`, whose retrieved ones tell the merit."""
@@ -131,15 +143,7 @@ class Aggregates:
 
     def dimensions(self) -> Iterator[Dimension]:
         """Exposure of every dimension that the catalogue knows, one after the other; none where nothing was ranked."""
-        named = {
-            name: np.unique(label.astype(str), return_inverse=True)
-            for name, label in (item_groups(self._items).items() if len(self._by_query) else ())
-        }
-        item = np.arange(len(self._items))
-        members = [pd.DataFrame({"dimension": k, "item": item, "member": member}) for k, (_, member) in named.items()]
-        if members:
-            self._answers.lookup("members", pd.concat(members))
-        for name, (values, member) in named.items():
+        for name, (values, member) in self._groups.items():
             found = self._answers.query(_CELLS, dimension=name)
             sums = found.iloc[:, 2:].to_numpy(dtype=np.float64).T.reshape(len(DISCOUNTS), 2, len(found)) * _STEP
             query = np.searchsorted(self._by_query["query"], found["query"].to_numpy())

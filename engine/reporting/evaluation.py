@@ -42,7 +42,7 @@ def evaluate(run: Run, catalogue: Catalogue, division: Division, ranked: Ranked,
 
     def body(folder: Path, progress: Progress) -> None:
         progress(0, 2)
-        segments = _segments(catalogue, division)
+        segments = query_segments(queries_table(catalogue, division), items_table(catalogue))
         done = _rankers(run, catalogue, division, ranked, segments)
         progress(1, 2)
         n = len(division.split.split)
@@ -51,10 +51,11 @@ def evaluate(run: Run, catalogue: Catalogue, division: Division, ranked: Ranked,
         reach = {f"recall@{run.config.retrieval.top}": retrieval_recall(ranked.rank[relevant] > 0, query, n)}
         extra = [_power(done.comparisons)]
         if learned is not None:
-            reach |= _beam_metrics(learned, relevant, query, n)
+            level = learned.level[relevant]
+            reach |= beam_metrics(learned.codes, (learned.asked, learned.beams), level, query, n)
             train = division.split.split == "train"
             if train.any():
-                fit = _hits(learned, learned.level_fit[relevant], query, n)
+                fit = _hits(learned.beams, learned.level_fit[relevant], query, n)
                 extra.append(evaluate_queries(fit, {"split=train, out of fold": train}, **settings))
                 hits = {name: value for name, value in reach.items() if name.startswith("hit")}
                 extra.append(evaluate_queries(hits, {"split=train": train}, **settings))
@@ -107,36 +108,41 @@ def _power(comparisons: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"metric": named, "segment": "all", "value": value, "n": rows["n"]})
 
 
-def _segments(catalogue: Catalogue, division: Division) -> dict[str, np.ndarray]:
-    """(Q,) masks of test queries: all, seen and new, by query tier, by the tier of the query's category."""
-    queries = queries_table(catalogue, division)
-    items = items_table(catalogue)
+def query_segments(queries: pd.DataFrame, items: pd.DataFrame) -> dict[str, np.ndarray]:
+    """(Q,) masks of test queries: all, seen and new (where known), by query tier, by the tier of the query's category.
+
+    `queries`, `items`: those tables. Segments without a query are left out.
+    """
     tier = items.dropna(subset=["category"]).drop_duplicates("category").set_index("category")["tier"]
     category_tier = queries["category"].map(tier)
     test = (queries["split"] == "test").to_numpy()
-    seen = queries["seen"].to_numpy(dtype=bool)
-    masks = {"all": test, "seen": test & seen, "new": test & ~seen}
+    masks = {"all": test}
+    if queries["seen"].notna().all():
+        seen = queries["seen"].to_numpy(dtype=bool)
+        masks |= {"seen": test & seen, "new": test & ~seen}
     for name in ("head", "torso", "tail"):
         masks[f"tier={name}"] = test & (queries["tier"] == name).to_numpy()
         masks[f"category_tier={name}"] = test & (category_tier == name).to_numpy()
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def _hits(learned: Learned, level: np.ndarray, query: np.ndarray, n_queries: int) -> dict[str, np.ndarray]:
-    _, width, levels = learned.beams.shape
+def _hits(beams: np.ndarray, level: np.ndarray, query: np.ndarray, n_queries: int) -> dict[str, np.ndarray]:
+    _, width, levels = beams.shape
     hit = hit_at_k(level, query, n_queries, levels)
     return {f"hit@{width}.level_{depth + 1}": column for depth, column in enumerate(hit.T)}
 
 
-def _beam_metrics(learned: Learned, relevant: np.ndarray, query: np.ndarray, n_queries: int) -> dict[str, np.ndarray]:
-    """Per-query values (Q,) of the served beams, NaN for queries that are not judged; `relevant`: the judged pairs that
-    are, of the queries `query`."""
-    level = learned.level[relevant]
-    survival = prefix_survival(level, query, n_queries, learned.beams.shape[2])
-    diversity = np.full((n_queries, learned.beams.shape[2] + 1), np.nan)
-    diversity[learned.asked, :-1] = beam_diversity(learned.beams)
-    diversity[learned.asked, -1] = validity(learned.beams, learned.codes)
-    values = _hits(learned, level, query, n_queries)
+def beam_metrics(
+    codes: np.ndarray, spelled: tuple[np.ndarray, np.ndarray], level: np.ndarray, query: np.ndarray, n_queries: int
+) -> dict[str, np.ndarray]:
+    """Per-query values (Q,) of beams, NaN for queries without: `codes` (N, L), `spelled` the positions (q,) of queries
+    and their beams (q, K, L), `level` and `query` of the relevant judged pairs."""
+    asked, beams = spelled
+    n_levels = beams.shape[2]
+    survival = prefix_survival(level, query, n_queries, n_levels)
+    told = np.full((n_queries, n_levels + 1), np.nan)
+    told[asked] = np.column_stack([beam_diversity(beams), validity(beams, codes)])
+    values = _hits(beams, level, query, n_queries)
     values |= {f"prefix_survival.level_{d + 1}": column for d, column in enumerate(survival.T)}
-    values |= {f"beam_diversity.level_{d + 1}": column for d, column in enumerate(diversity.T[:-1])}
-    return values | {"validity": diversity[:, -1]}
+    values |= {f"beam_diversity.level_{d + 1}": column for d, column in enumerate(told.T[:-1])}
+    return values | {"validity": told[:, -1]}

@@ -1,4 +1,4 @@
-"""The map of a run's items."""
+"""The map of a run's items: UMAP of the space that was quantized, or of their titles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from engine.config import Config
 from engine.datasets.contract import Catalogue
 from engine.progress import Progress
 from engine.projection import project as project_items
@@ -14,16 +15,21 @@ from engine.runs import Run, load_arrays, write_table
 
 
 def project(run: Run, catalogue: Catalogue) -> None:
-    """Tables projection, projection_info: UMAP of the items in the space that was quantized."""
+    """Tables projection, projection_info of a run that learnt SIDs."""
 
     def body(folder: Path, progress: Progress) -> None:
         latent = load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors")["latent"]
-        strata = pd.factorize(catalogue.items["category"])[0].astype(np.int64)
-        drawn = project_items(latent, strata, run.config.projection, seed=run.config.seed, progress=progress)
-        x, y = drawn.xy.T
-        points = {"item_id": catalogue.items["item_id"], "x": x, "y": y, "landmark": drawn.landmark}
-        write_table(folder, "projection", pd.DataFrame(points))
-        write_table(folder, "projection_info", pd.DataFrame([drawn.info]))
+        for name, frame in map_tables(latent, catalogue.items, run.config, progress).items():
+            write_table(folder, name, frame)
 
     folder = run.stage("project", "Drawing the map (UMAP)", body)
     run.offer_tables(folder)
+
+
+def map_tables(x: np.ndarray, items: pd.DataFrame, config: Config, progress: Progress) -> dict[str, pd.DataFrame]:
+    """Tables projection, projection_info of vectors (N, d); landmarks are drawn by `items["category"]`."""
+    strata = pd.factorize(items["category"])[0].astype(np.int64)
+    drawn = project_items(x, strata, config.projection, seed=config.seed, progress=progress)
+    across, up = drawn.xy.T
+    points = pd.DataFrame({"item_id": items["item_id"], "x": across, "y": up, "landmark": drawn.landmark})
+    return {"projection": points, "projection_info": pd.DataFrame([drawn.info])}

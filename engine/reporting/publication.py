@@ -16,7 +16,7 @@ from engine.generator.trie import SidTrie
 from engine.problem.division import Division
 from engine.relevance.features import DENSE
 from engine.relevance.signals.catalogue import served_columns
-from engine.relevance.table import PLAIN
+from engine.relevance.signals.own import PLAIN
 from engine.reporting.catalogue import items_table, queries_table
 from engine.reporting.learned import Learned
 from engine.runs import Run, peak_memory_mb, write_table

@@ -29,6 +29,7 @@ PLACES = (
     "snapshots/*.tmp.wal",
     "runs/*/*.tmp",
     "runs/*/*/*.tmp",
+    "runs/*/tables/*/*.tmp",
     "runs/*/stages/*.part/**/*.tmp",
     "cache/*.tmp",
     "cache/embeddings/*.tmp",
@@ -94,7 +95,7 @@ def clear(workspace: Path) -> list[Path]:
 
 
 def _is_being_written(path: Path) -> bool:
-    written = path.lstat().st_mtime
+    written = _written(path)
     writer = _WRITER.search(path.name)
     if writer and writer["node"] in (None, NODE) and os.name == "posix":  # elsewhere, signal 0 would end the process
         pid = int(writer["pid"])
@@ -108,6 +109,12 @@ def _is_being_written(path: Path) -> bool:
         if began is not None:
             return written > began - CLOCK_SECONDS  # an older file is of a dead process whose number was given again
     return time.time() - written < ABANDONED_SECONDS
+
+
+def _written(path: Path) -> float:
+    """When a file last changed, or was given this name: a second name of a finished file is as old as that one is."""
+    status = path.lstat()
+    return max(status.st_mtime, status.st_ctime)
 
 
 def _began(pid: int) -> float | None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +16,7 @@ from filled_snapshot import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 from streamlit import config
+from streamlit.web import bootstrap
 
 from app import __main__ as serve
 from app import text
@@ -62,6 +67,24 @@ class TestServe:
         said = capsys.readouterr().err
         assert f"Port {port} is taken" in said
         assert f"--port {port + 1}" in said
+
+    def test_a_start_clears_what_a_killed_publication_left(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        left, own = (tmp_path / "snapshots" / f"snap-1.duckdb.{pid}.tmp" for pid in (ended.pid, os.getpid()))
+        left.parent.mkdir()
+        left.touch()
+        own.touch()
+        monkeypatch.setattr(bootstrap, "load_config_options", lambda flags: None)
+        monkeypatch.setattr(bootstrap, "run", lambda *arguments: None)
+        monkeypatch.setenv("SIDELIGHT_WORKSPACE", "")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        assert serve.main(["--workspace", str(tmp_path), "--port", str(port)]) == 0
+        assert list(left.parent.iterdir()) == [own]
 
 
 class TestText:

@@ -70,7 +70,7 @@ class _Said(NamedTuple):
 
 
 def _said(share: sparse.csr_matrix, row: np.ndarray) -> list[_Said]:
-    """What pairs of the queries `row` (m,), sorted, say by the words' `share` (R, V); words in ascending order."""
+    """What pairs of the queries `row` (m,), sorted, say by the words' `share` (R, V); words in descending order."""
     ends = np.searchsorted(row, np.arange(share.shape[0] + 1))
     order = np.argsort(share.indices, kind="stable")
     words, first = np.unique(share.indices[order], return_index=True)
@@ -80,16 +80,16 @@ def _said(share: sparse.csr_matrix, row: np.ndarray) -> list[_Said]:
         queries, shares = asking[start:end], share.data[order[start:end]]
         pair = np.concatenate([np.arange(ends[query], ends[query + 1]) for query in queries])
         found.append(_Said(word, pair, np.repeat(shares, ends[queries + 1] - ends[queries])))
-    return found
+    return found[::-1]
 
 
 def _fit(gain: sparse.csc_matrix, said: list[_Said], number: np.ndarray) -> np.ndarray:
     """(m,) float32 sum over the words of a pair's query of share x `gain` under its prefix `number` (m,)."""
     fit = np.zeros(len(number), dtype=np.float32)
+    number = number.astype(gain.indices.dtype)  # else every search would copy its column as int64
     for word, pair, share in said:
-        # The column holds the prefixes with the word, sorted: far fewer look-ups than a table of all prefixes has cells.
         start, end = gain.indptr[word], gain.indptr[word + 1]
-        under, wanted = gain.indices[start:end], number[pair]
+        under, wanted = gain.indices[start:end], number[pair]  # the prefixes with the word, sorted
         place = under.searchsorted(wanted)
         found = under.take(place, mode="clip") == wanted
         fit[pair] += gain.data[start:end].take(place, mode="clip") * found * share

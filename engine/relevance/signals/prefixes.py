@@ -10,6 +10,9 @@ import numpy as np
 QUERIES = 64
 """Of a part: bounds what is held at once, however many pairs are measured."""
 
+SPARSE = 16
+"""A table of all keys is faster than sorting those that occur up to so many cells a key."""
+
 
 class Prefixes(NamedTuple):
     """The prefixes of one stack, level by level: lists of length L."""
@@ -70,8 +73,8 @@ def summed(key: np.ndarray, weights: Sequence[np.ndarray], at: np.ndarray) -> li
 
     A sum runs in the order of the rows, whatever other keys there are.
     """
-    known, inverse = np.unique(key, return_inverse=True)
-    place = np.searchsorted(known, at)
-    found = np.append(known, -1)[place] == at
-    sums = [np.bincount(inverse, weights=weight, minlength=len(known) + 1) for weight in weights]
-    return [np.where(found, total[place], 0.0) for total in sums]
+    keys = np.concatenate([key, at])
+    if keys.max(initial=0) > SPARSE * len(keys):
+        keys = np.unique(keys, return_inverse=True)[1]
+    n, size = len(key), int(keys.max(initial=-1)) + 1
+    return [np.bincount(keys[:n], weights=weight, minlength=size)[keys[n:]] for weight in weights]
