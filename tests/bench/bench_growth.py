@@ -15,20 +15,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from engine.progress import Progress
-from engine.runs import StageMark, Watcher, list_runs, peak_memory_mb, write_text
+from engine.runs import StageMark, Watcher, peak_memory_mb, write_text
 from tests.bench.grown import Size, write_grown
 
 MOST = 11.0
@@ -41,15 +40,21 @@ STEPS = ("grow", "ingest", "train", "publish", "live")
 class _Talking(Watcher):
     """Says what is done; every stage's peak memory is its own."""
 
+    def __init__(self) -> None:
+        self.began = time.process_time()
+
     def start(self, stage: str, title: str) -> Progress:
         _forget_peak()
+        self.began = time.process_time()
         return super().start(stage, title)
 
     def finish(self, mark: StageMark) -> None:
-        print(
-            f"    {mark.stage:<10} {mark.seconds:>9.1f} s {mark.peak_mb:>8.0f} MB{' (before)' * mark.cached}",
-            flush=True,
-        )
+        cpu = "before" if mark.cached else f"CPU {time.process_time() - self.began:.1f} s"
+        _say(mark._asdict(), f" ({cpu})")
+
+
+def _say(mark: dict[str, Any], more: str = "") -> None:
+    print(f"    {mark['stage']:<16} {mark['seconds']:>9.3f} s {mark['peak_mb']:>7.0f} MB{more}", flush=True)
 
 
 def _forget_peak() -> None:
@@ -169,7 +174,7 @@ def measure(folder: Path, size: Size, keep: bool) -> dict[str, Any]:
         done = json.loads((folder / f"{step}.json").read_text(encoding="utf-8"))
         if step != "train":
             for mark in done["stages"]:
-                print(f"    {mark['stage']:<16} {mark['seconds']:>9.3f} s {mark['peak_mb']:>6.0f} MB", flush=True)
+                _say(mark)
         found = found | done | {"stages": found["stages"] + done["stages"]}
     if not keep:
         for name in ("dataset", "workspace"):
@@ -205,11 +210,11 @@ def _disk(folder: Path) -> int:
 def table(found: dict[str, dict[str, Any]]) -> str:
     """Markdown: a row a stage, then rows and bytes, over the sizes by name; ratios above `MOST` are bold."""
     names = list(found)
-    ratios = [f"{b} / {a}" for a, b in zip(names, names[1:], strict=False)]
+    ratios = [f"{b} / {a}" for a, b in pairwise(names)]
     lines = [f"| | {' | '.join((*names, *ratios, 'peak, GB'))} |", "|---" * (2 * len(names) + 1) + "|"]
 
     def add(label: str, values: list[float], form: str, peak: str = "") -> None:
-        ratio = [b / a if a > 0 else np.nan for a, b in zip(values, values[1:], strict=False)]
+        ratio = [b / a if a > 0 else np.nan for a, b in pairwise(values)]
         told = ["–" if np.isnan(r) else f"**{r:.1f}**" if r > MOST else f"{r:.1f}" for r in ratio]
         lines.append(f"| {' | '.join((label, *(format(v, form) for v in values), *told, peak))} |")
 
