@@ -56,6 +56,10 @@ DEFINITIONS = {
     "share the prefix, beside the same for a random pair.",
     "hourglass": "Hourglass index: how far the evenness of a middle level's use (entropy / log2 K) falls below that of its "
     "neighbours; 0 or less = no bottleneck.",
+    "generations": "Generation 0 is what the run was trained on; each later one holds items that `engine assign` gave SIDs "
+    "under the same codebook. No SID changes, and everything else on the dashboard speaks of generation 0.",
+    "assigned": "Distance: norm of the last residual, from the item's latent vector to its SID's. Far: beyond the 95th percentile "
+    "of generation 0, where 5 % are expected; above 15 % the codebook does not know their kind, and training again is due.",
     "validity": "Beam validity: share of decoded SIDs that exist in the catalogue. Constrained search reaches 100 % by "
     "construction; unconstrained decoding shows what the generator has learnt.",
     "generation": "Over judged relevant items; intervals by query. Hits on training queries are shown beside those on test "

@@ -79,16 +79,6 @@ class ConsoleWatcher(Watcher):
         if title is not None and not mark.cached:  # a stage found finished is not worth a line
             out.print(f"  [green]✓[/] {escape(title):<46} {mark.seconds:6.1f} s   peak {mark.peak_mb:,.0f} MB")
 
-    @contextlib.contextmanager
-    def step(self, title: str) -> Iterator[progress_module.Progress]:
-        """A piece of work outside a run, shown like a stage."""
-        began = time.perf_counter()
-        report = self.start(title, title)
-        yield report
-        from engine.runs import peak_memory_mb
-
-        self.finish(StageMark(title, time.perf_counter() - began, peak_memory_mb(), False))
-
 
 @contextlib.contextmanager
 def remark_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:

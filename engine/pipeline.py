@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine import runs
 from engine.answering.batch import answer_all
+from engine.assigning import generations
 from engine.config import Config
 from engine.datasets.ingest import load
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
@@ -111,7 +112,7 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
         workspace,
         snapshot=publication.snapshot_row(catalogue, shown),
         catalogue=shown.folder / "catalogue",
-        runs=[RunTables(run.run_id, run.folder / "tables") for run in found],
+        runs=[RunTables(run.run_id, run.folder / "tables", generations.folders(run)) for run in found],
         ablation=runs.ablation_tables(workspace, chosen),
         pin=pin,
     )

@@ -6,6 +6,7 @@
         stages/<stage>.json    its marker: seconds, peak memory; written after the artefacts are in place
         tables/<table>.parquet what a snapshot takes
         run.json               the manifest: versions, times, fingerprints; written last
+        generations/<n>/       items that were given SIDs afterwards (`engine.assigning`)
     WORKSPACE/cache/<stage>-<hash>/    the same for stages that several runs share
 
 The hash covers the input's fingerprint, config, seed and the code version of every stage, so a stale stage is
@@ -14,6 +15,7 @@ never reused. A killed run resumes at its first unfinished stage; a stage that c
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -21,7 +23,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +66,13 @@ class Watcher:
 
     def finish(self, mark: StageMark) -> None:
         """A stage ended, or was found finished (`cached`)."""
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[Progress]:
+        """A piece of work outside a run's stages, told like a stage."""
+        began = time.perf_counter()
+        yield self.start(title, title)
+        self.finish(StageMark(title, round(time.perf_counter() - began, 3), peak_memory_mb(), False))
 
 
 @dataclass

@@ -24,17 +24,19 @@ ALLOWED = {
     "runs": BASE | PARTS,
     "labeling": BASE | PARTS | {"runs", "labeling"},
     "problem": BASE | PARTS | {"runs", "problem"},
-    "answering": BASE | PARTS | {"runs", "problem", "answering"},
+    "assigning": BASE | PARTS | {"runs", "problem", "assigning"},
+    "answering": BASE | PARTS | {"runs", "problem", "assigning", "answering"},
     "learning": BASE | PARTS | {"runs", "problem", "answering", "learning"},
     "reporting": BASE | PARTS | {"runs", "problem", "reporting"},
-    "pipeline": BASE | PARTS | {"runs", "problem", "answering", "learning", "reporting"},
+    "pipeline": BASE | PARTS | {"runs", "problem", "assigning", "answering", "learning", "reporting"},
     "importing": BASE | PARTS | {"runs", "problem", "reporting", "importing"},
     "ablation": BASE | PARTS | {"runs", "problem", "pipeline", "ablation"},
     "console": BASE | {"runs"},
-    "cli": BASE | PARTS | {"runs", "labeling", "answering", "pipeline", "importing", "ablation", "console", "cli"},
+    "cli": BASE | PARTS
+           | {"runs", "labeling", "assigning", "answering", "pipeline", "importing", "ablation", "console", "cli"},
     "__main__": {"cli"},
     "__init__": set(),
-}
+}  # fmt: skip
 """For each part of the engine, the parts it may import."""
 
 APP_MAY_IMPORT = ("engine.store", "engine.errors", "engine.audit", "engine.answering.live",

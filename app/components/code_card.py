@@ -71,6 +71,11 @@ def summary(code: dict[str, Any]) -> None:
         for one, many in (("category", "categories"), ("seller", "sellers"), ("brand", "brands"))
     )
     st.caption(escape(f"{mostly}{counts}; price {low} to {high} (10th to 90th percentile), median {middle}."))
+    if later := fetch(queries.count_assigned, current().run_id, code["prefix"]):
+        st.caption(
+            f"{text.plural(later, 'more item was', 'more items were')} assigned here in later generations, not counted above.",
+            help=text.DEFINITIONS["generations"],
+        )
 
 
 def ownership(code: dict[str, Any]) -> None:

@@ -267,3 +267,30 @@ def queries_of_item(cursor: duckdb.DuckDBPyConnection, run_id: str, item_id: str
         """,
         [run_id, item_id],
     ).df()
+
+
+def generations(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """What the run has given SIDs, one row a generation: 0 is what it was trained on. Empty for imported runs."""
+    return cursor.execute(
+        "SELECT * EXCLUDE run_id FROM generations WHERE run_id = ? ORDER BY generation", [run_id]
+    ).df()
+
+
+def count_assigned(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> int:
+    """Items of later generations under a prefix ('' = all)."""
+    row = cursor.execute(
+        f"SELECT count(*) FROM assigned s WHERE s.run_id = $run AND ($prefix = '' OR {_UNDER})",
+        {"run": run_id, "prefix": prefix},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def assigned(cursor: duckdb.DuckDBPyConnection, run_id: str, limit: int, offset: int) -> pd.DataFrame:
+    """Items of later generations, the newest first and in each the farthest from its SID first, less run and codes."""
+    return cursor.execute(
+        """
+        SELECT * EXCLUDE (run_id, codes) FROM assigned WHERE run_id = ?
+        ORDER BY generation DESC, distance DESC, item_id LIMIT ? OFFSET ?
+        """,
+        [run_id, limit, offset],
+    ).df()

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import text
 from app.charts import codebook as charts
-from app.components import code_card
+from app.components import code_card, generations
 from app.components.figure import chosen_point, figure, paged_table, table
 from app.components.links import choose
 from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
@@ -320,3 +320,5 @@ if has_run():
     if chosen:
         with panel(f"Details of code {code}"):
             code_card.details(chosen)
+    with panel("Generations"):
+        generations.show(run)

@@ -16,11 +16,14 @@ import pandas as pd
 
 from engine.answering.answer import Answers, Block, answer, stored_block
 from engine.answering.served import Served, ServedSids, load_served
+from engine.assigning import generations
 from engine.audit.lost import needed_width
 from engine.datasets.contract import normalise_query
 from engine.encoders.loading import load_encoder
 from engine.encoders.protocol import TextEncoder
 from engine.errors import DataError, RunError
+from engine.generator.tables import beams_table
+from engine.generator.trie import SidTrie
 from engine.problem.queries import Queries
 from engine.relevance.features import DENSE
 from engine.runs import Run, list_runs
@@ -46,6 +49,15 @@ class LiveResult(NamedTuple):
     """Score and dense features that contributions are measured from; for a boosted ranker its `signals` too."""
     timings_ms: dict[str, float]
     """import (loading once, already spent), encode, beam, score, total (without import)."""
+
+
+class LiveBeams(NamedTuple):
+    """Beams of one query among the SIDs of every generation of the run."""
+
+    beams: pd.DataFrame
+    """Table `beams`, and generation (the first that holds the SID), n_later (items that later generations gave it)."""
+    timings_ms: dict[str, float]
+    """import (loading once, already spent), total (without it)."""
 
 
 class Explained(NamedTuple):
@@ -75,7 +87,7 @@ class LiveRun:
         if run.config.method == "none":
             raise RunError(f"Run '{run.run_id}' has no SIDs; name one that has.")
         self.served: Served = load_served(run)
-        self.run_id = run.run_id
+        self.run, self.run_id = run, run.run_id
         catalogue = self.served.problem.catalogue
         self._position = pd.Series(np.arange(len(catalogue.items)), index=catalogue.items["item_id"])
         texts = catalogue.queries["text"].map(normalise_query)
@@ -115,6 +127,23 @@ class LiveRun:
         return LiveResult(
             made.beams, made.beam_nodes, made.free_beams, made.scores, made.contributions, reference, timings
         )
+
+    @_threads_as_trained
+    def beams(self, text: str, *, width: int) -> LiveBeams:
+        """Beams of any text among the SIDs of every generation; without later ones those of `query`. Raises DataError
+        when the text is empty."""
+        began = time.perf_counter()
+        queries, trie = self._block(text).queries, self._sids.generator.trie
+        later = generations.later(self.run, trie.levels)
+        whole = SidTrie.build(np.concatenate([self._sids.codes, later.codes]), trie.sizes)
+        found = self._sids.generator.read(queries.x, queries.texts).search(whole, width=width).beams
+        made = beams_table(found, whole, queries.id)
+        codes = np.stack(list(made["codes"]))
+        held = trie.n_items(codes)
+        first = dict(zip(map(tuple, later.codes[::-1].tolist()), later.generation[::-1].tolist(), strict=True))
+        generation = [0 if n else first[tuple(c)] for n, c in zip(held, codes.tolist(), strict=True)]
+        timings = {"import": self.load_ms, "total": 1000 * (time.perf_counter() - began)}
+        return LiveBeams(made.assign(generation=generation, n_later=made["n_items"] - held), timings)
 
     @_threads_as_trained
     def explain(self, text: str, item_id: str) -> Explained:

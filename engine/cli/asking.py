@@ -28,19 +28,20 @@ def beams(
     width: Annotated[int, typer.Option(min=1, max=256, help="Beams K.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """The SIDs predicted for a query, generated live."""
+    """The SIDs predicted for a query, generated live; among those of items assigned later, too."""
     live = _live(workspace, run)
-    result = live.query(query, width=width)
+    found, timings = live.beams(query, width=width)
+    rows = found.assign(probability=found["log_prob"].map(_exp)).to_dict("records")
+    later = ["generation", "trained on", "assigned"] if found["n_later"].any() else []
+    held = [(b["generation"], b["n_items"] - b["n_later"], b["n_later"]) if later else () for b in rows]
     table(
-        f"Beams of “{query}” (run {live.run_id})", ["rank", "sid", "probability", "items", "label"],
-        [(b.rank, b.sid, f"{b.probability:.1%}", b.n_items, live.label(str(b.sid))) for b in
-         result.beams.assign(probability=lambda f: f.log_prob.map(_exp)).itertuples()],
-        right=["rank", "probability", "items"],
+        f"Beams of “{query}” (run {live.run_id})", ["rank", "sid", "probability", "items", *later, "label"],
+        [(b["rank"], b["sid"], f"{b['probability']:.1%}", b["n_items"], *own, live.label(b["sid"]))
+         for b, own in zip(rows, held, strict=True)],
+        right=["rank", "probability", "items", *later],
     )  # fmt: skip
-    _timings(result.timings_ms)
-    machine_line(
-        as_json, run_id=live.run_id, query=query, beams=result.beams.to_dict("records"), timings_ms=result.timings_ms
-    )
+    _timings(timings)
+    machine_line(as_json, run_id=live.run_id, query=query, beams=found.to_dict("records"), timings_ms=timings)
 
 
 @app.command(epilog='Example: python -m engine score "waterproof hiking boots" --top 20')

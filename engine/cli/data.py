@@ -36,7 +36,7 @@ def validate(folder: Path, adapter: Adapter = None, as_json: Json = False) -> No
 
     with resumable():
         report = check(folder, adapter=adapter)
-    _show_report(report)
+    show_report(report)
     machine_line(as_json, **report.to_dict())
     if not report.ok:
         raise typer.Exit(1)
@@ -53,10 +53,10 @@ def ingest(
     """Validate a dataset and store it in the workspace; rejected rows are kept with their reasons."""
     from engine.datasets.ingest import ingest as take
 
-    _check_share(max_rejects)
+    check_share(max_rejects)
     with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Reading and validating") as progress:
         done = take(folder, workspace, adapter=adapter, max_reject_share=max_rejects, progress=progress)
-    _show_report(done.report)
+    show_report(done.report)
     c = done.catalogue
     say(
         f"Stored [bold]{escape(c.settings.name)}[/] as {c.fingerprint[:12]}: {len(c.items):,} items, {len(c.queries):,} queries, "
@@ -88,7 +88,7 @@ def import_(
     """Audit SIDs, beams or scores that another system made (data/README.md); nothing is trained."""
     config = preset(preset_name)
     numbers = _sizes(sizes)
-    _check_share(max_rejects)
+    check_share(max_rejects)
     with resumable(), console.ConsoleWatcher() as watcher:
         with watcher.step("Loading the libraries (10 s the first time)"):
             from engine.importing.run import ImportSettings, import_run
@@ -96,7 +96,7 @@ def import_(
             folder, workspace, ImportSettings(config, numbers, project), adapter=adapter, max_reject_share=max_rejects,
             watcher=watcher,
         )  # fmt: skip
-    _show_report(done.report)
+    show_report(done.report)
     manifest = done.run.manifest()
     for note in manifest["notes"]:
         say(console.escape(note))
@@ -206,12 +206,14 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
         raise ConfigError(f"--sizes {text}; write codes per level like 256,256,256") from None
 
 
-def _check_share(share: float) -> None:
+def check_share(share: float) -> None:
+    """Raises ConfigError for what is no share."""
     if not 0 <= share <= 1:
         raise ConfigError(f"--max-rejects {share}; allowed: 0 to 1, such as 0.05 for one row in twenty")
 
 
-def _show_report(report: Report) -> None:
+def show_report(report: Report) -> None:
+    """Rows of each file, what was rejected and why."""
     table(
         "Files", ["file", "read", "accepted", "rejected"],
         [(f.file, f"{f.read:,}", f"{f.accepted:,}", f"{f.rejected:,}") for f in report.files],

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pandas import DataFrame
 
 from engine.datasets import esci, icecat, rejects, sid_json, storage, wands
@@ -32,7 +34,8 @@ from engine.datasets.storage import list_catalogues as list_catalogues
 from engine.datasets.storage import load as load
 from engine.datasets.synthetic_queries import synthetic_queries
 from engine.datasets.validation import Validator
-from engine.datasets.vector_rules import check_vectors
+from engine.datasets.vector_rules import check_vectors, check_width
+from engine.datasets.vectors import BLOCK, read_vectors
 from engine.errors import DataError
 from engine.progress import Progress, silent
 
@@ -66,6 +69,18 @@ class IngestedAudit(NamedTuple):
     files: AuditFiles
     rejects: DataFrame
     """Every rejected row, in the columns of `contract.REJECTS`."""
+    report: Report
+
+
+class NewItems(NamedTuple):
+    """What `read_items` gives back."""
+
+    items: DataFrame
+    """(M) accepted rows in the columns of a catalogue's items, less the vectors."""
+    text_vectors: np.ndarray | None
+    """(M, D) float32 `text_embedding`, L2-normalised; None where the file gives none."""
+    content: str
+    """Fingerprint of the accepted rows, whatever the file's format."""
     report: Report
 
 
@@ -121,6 +136,34 @@ def ingest_audit(
         made = stored.warnings[len(own.warnings) :]
         report = dataclasses.replace(checked.report, warnings=(*checked.report.warnings, *made))
         return IngestedAudit(catalogue, found, rejects.rejected_rows(checked.validator), report)
+
+
+def read_items(
+    folder: Path, workspace: Path, settings: DatasetSettings, *, max_reject_share: float = 0.05, progress: Progress = silent
+) -> NewItems:  # fmt: skip
+    """Validates the items file of a dataset folder under the `settings` of a catalogue and stores nothing; other files are
+    noted and not read. Raises DataError as `ingest` does."""
+    with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
+        (first, *others), warnings = find_files(folder)
+        ignored = [file.path.name for file in others] + ["dataset.toml"] * (folder / "dataset.toml").exists()
+        if ignored:
+            warnings.append(f"items alone are read; ignored: {', '.join(ignored)}")
+        validator = Validator(connection, settings, staged)
+        validator.check(first.table, read_file(connection, first, staged))
+        check_width(validator, "items", validator.raw["items"], None)
+        progress(4, 8)
+        report = rejects.report(validator, warnings, max_reject_share=max_reject_share)
+        report.require_ok()
+        tables = assemble(validator)
+        pq.write_table(tables["items"], staged / "items.parquet", row_group_size=BLOCK)
+        found = NewItems(
+            tables["items"].select(plain_columns("items")).to_pandas(),
+            read_vectors(staged / "items.parquet", "text_embedding"),
+            storage.fingerprint(tables, settings, named=False),
+            report,
+        )
+        progress(8, 8)
+        return found
 
 
 def _store(workspace: Path, staged: Path, checked: _Checked, report: Report, progress: Progress) -> Ingested:

@@ -23,8 +23,8 @@ def check_vectors(validator: Validator) -> None:
     """Raises DataError for vectors that are unreadable, unequally long, without direction or, of items, lacking."""
     items = validator.raw["items"]
     queries = validator.raw.get("queries")
-    width = _check(validator, "items", items, None)
-    of_queries = None if queries is None else _check(validator, "queries", queries, width)
+    width = check_width(validator, "items", items, None)
+    of_queries = None if queries is None else check_width(validator, "queries", queries, width)
     if queries is not None and of_queries and not width:
         raise DataError(
             f"{queries.file} gives {NAME}, {items.file} does not; vectors of queries mean something beside those of the "
@@ -42,8 +42,11 @@ def check_vectors(validator: Validator) -> None:
             )
 
 
-def _check(validator: Validator, table: str, raw: RawTable, wanted: int | None) -> int | None:
-    """The width that all vectors of a file have (`wanted`, where the items' is known); None where it gives none."""
+def check_width(validator: Validator, table: str, raw: RawTable, wanted: int | None) -> int | None:
+    """The width that all vectors of a file have (`wanted`, where the items' is known); None where it gives none.
+
+    Raises DataError for vectors that are unreadable, unequally long, without direction or, of items, lacking.
+    """
     if NAME not in raw.columns:
         return None
     rows, given = f"{validator.accepted(table)} t JOIN {raw.name} r ON r.rowid = t._row", given_values(NAME, raw)

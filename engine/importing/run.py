@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
 from engine.reporting.item_map import map_tables
 from engine.reporting.publication import write_catalogue
-from engine.runs import Run, StageMark, Watcher, peak_memory_mb, write_table
+from engine.runs import Run, Watcher, peak_memory_mb, write_table
 
 METHOD, PRESET = "imported", "files"
 VERSION = 2
@@ -77,10 +76,8 @@ def import_run(
     Raises DataError as `ingest` does, where there is nothing to audit, and where `sizes` does not fit the SIDs.
     """
     watcher = watcher or Watcher()
-    began = time.perf_counter()
-    progress = watcher.start("read", "Reading and validating")
-    read = ingest_audit(folder, workspace, adapter=adapter, max_reject_share=max_reject_share, progress=progress)
-    watcher.finish(StageMark("read", round(time.perf_counter() - began, 3), peak_memory_mb(), False))
+    with watcher.step("Reading and validating") as progress:
+        read = ingest_audit(folder, workspace, adapter=adapter, max_reject_share=max_reject_share, progress=progress)
     base, sizes, embed = settings
     config = dataclasses.replace(
         base, method=METHOD, preset=PRESET, quantizer=dataclasses.replace(base.quantizer, sizes=sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from engine.encoders.cache import encode_cached
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.encoders.given import text_vectors
 from engine.errors import DataError
-from engine.progress import Progress
+from engine.progress import Progress, silent
 from engine.runs import Run, load_arrays, save_arrays
 
 
@@ -36,7 +37,6 @@ def encode(run: Run, catalogue: Catalogue) -> Vectors:
 
     Raises DataError where the catalogue's own do not go with the run's encoder or with dynamic encoding.
     """
-    settings = run.config.encoder
     if catalogue.given_text and run.config.quantizer.dynamic_steps:
         raise DataError(
             f"Catalogue '{catalogue.settings.name}' brings its own vectors (text_embedding), and dynamic encoding would "
@@ -44,19 +44,24 @@ def encode(run: Run, catalogue: Catalogue) -> Vectors:
         )
 
     def body(folder: Path, progress: Progress) -> None:
-        encode_texts = partial(
-            encode_cached,
-            model=settings.model,
-            max_tokens=settings.max_tokens,
-            batch=settings.batch,
-            cache=run.workspace / "cache" / "embeddings",
-            progress=progress,
-        )
         titles, queries = catalogue.items["title"].tolist(), catalogue.queries["text"].tolist()
-        made = text_vectors(titles, queries, catalogue.text_vectors(), encode_texts)
+        made = text_vectors(titles, queries, catalogue.text_vectors(), partial(encode_texts, run, progress=progress))
         save_arrays(folder / "text.safetensors", **made._asdict())
 
     return _vectors(run.shared("vectors", "Encoding titles and queries", encoder_key(run), body), catalogue)
+
+
+def encode_texts(run: Run, texts: Sequence[str], progress: Progress = silent) -> np.ndarray:
+    """(N, D) float32 of `texts` by the run's encoder, cached by content. Raises ModelError where it is missing."""
+    settings, cache = run.config.encoder, run.workspace / "cache" / "embeddings"
+    return encode_cached(
+        texts,
+        model=settings.model,
+        max_tokens=settings.max_tokens,
+        batch=settings.batch,
+        cache=cache,
+        progress=progress,
+    )
 
 
 def load_vectors(run: Run, catalogue: Catalogue) -> Vectors:

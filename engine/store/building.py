@@ -22,6 +22,8 @@ class RunTables(NamedTuple):
 
     run_id: str
     folder: Path
+    later: tuple[Path, ...] = ()
+    """Folders of tables that were added afterwards, in the order of their rows."""
 
 
 class Source(NamedTuple):
@@ -48,7 +50,12 @@ def find_sources(catalogue: Path, runs: Sequence[RunTables], given: Mapping[str,
     found = []
     for table, columns in sorted(table_columns().items()):
         if "run_id" in columns:
-            found += [Source(table, run.run_id, _files(run.folder, table)) for run in runs]
+            found += [
+                Source(
+                    table, run.run_id, [file for folder in (run.folder, *run.later) for file in _files(folder, table)]
+                )
+                for run in runs
+            ]
         else:
             found.append(Source(table, None, [given[table]] if table in given else _files(catalogue, table)))
     return [source for source in found if source.files]

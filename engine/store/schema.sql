@@ -121,6 +121,33 @@ CREATE TABLE health (
     threshold DOUBLE, verdict VARCHAR, by_construction BOOLEAN, note VARCHAR
 );
 
+-- What a run has given SIDs: generation 0 is what it was trained on, the later ones came by 'engine assign'. No published
+-- sid changes; every other table speaks of generation 0. Empty for imported runs.
+CREATE TABLE generations (
+    run_id VARCHAR NOT NULL, generation INTEGER NOT NULL, created_at TIMESTAMP NOT NULL,
+    source VARCHAR,                        -- name of the folder they came from; NULL: the catalogue
+    content VARCHAR,                       -- fingerprint of their rows
+    encoder VARCHAR,                       -- model that encoded the titles; NULL: vectors came with the data
+    n_items BIGINT NOT NULL,               -- given SIDs in this generation
+    n_known BIGINT NOT NULL,               -- rows of the folder that had one already and kept it
+    n_new_sids BIGINT NOT NULL,            -- distinct sids that no earlier item holds
+    n_unknown_category BIGINT,             -- no level-1 code belongs to their category: nearest code; NULL: level 1 is not forced
+    median_distance DOUBLE, median_distance_base DOUBLE, -- of these items to their sid's vector; of generation 0's
+    beyond_p95 DOUBLE,                     -- share farther than the 95th percentile of generation 0
+    items_per_sid_before DOUBLE, items_per_sid_after DOUBLE, -- all items so far / their distinct sids
+    shared_before DOUBLE, shared_after DOUBLE, -- share of items whose sid another holds
+    largest_bucket_before BIGINT, largest_bucket_after BIGINT -- most items under one sid; before: NULL for generation 0
+);
+CREATE TABLE assigned (                    -- the items of generations 1, 2, ...; none of them is in items or sids
+    run_id VARCHAR NOT NULL, generation INTEGER NOT NULL, item_id VARCHAR NOT NULL, title VARCHAR NOT NULL,
+    category VARCHAR, seller VARCHAR, brand VARCHAR, price DOUBLE, currency VARCHAR,
+    sid VARCHAR NOT NULL, codes INTEGER[] NOT NULL,
+    distance DOUBLE,                       -- norm of the last residual: from the latent to the sid's vector
+    distance_percentile DOUBLE,            -- share of generation 0's items at most as far, 0..1
+    new_sid BOOLEAN,                       -- no earlier generation holds it
+    bucket_before BIGINT, bucket_after BIGINT -- items under the sid before this generation, and with it
+);
+
 -- ---------------------------------------------------------------- what the generator predicts
 CREATE TABLE beams (
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, rank INTEGER NOT NULL, sid VARCHAR NOT NULL, codes INTEGER[] NOT NULL,

@@ -181,6 +181,7 @@ def _run_tables(catalogue: dict[str, pd.DataFrame], *, boosted: bool, seed: int)
     coverage = coverage_table(shelf, catalogue["categories"], reached, judged, min_queries=4, resamples=100)
     return {
         "sids": sids,
+        **_generations(sids, later=not boosted),
         "category_codes": owners,
         "codes": codes_table(shelf, exposure=np.array([exposure, exposure[::-1]]), reach=reach),
         "sid_sharing": sharing,
@@ -198,6 +199,44 @@ def _run_tables(catalogue: dict[str, pd.DataFrame], *, boosted: bool, seed: int)
         **_evaluation(queries, rng, boosted=boosted),
         **_words(queries, coverage),
     }  # fmt: skip
+
+
+def _generations(sids: pd.DataFrame, *, later: bool) -> dict[str, pd.DataFrame]:
+    """Generation 0; with `later` two more: the SIDs of every 15th item anew, then three items of codes nobody has."""
+    base = sids["residual_norms"].map(lambda norms: float(norms[-1]))
+    parts = []
+    for number, own in enumerate(
+        (sids.iloc[::15][["sid", "codes"]], [("3-0-0", [3, 0, 0])] * 3) if later else (), start=1
+    ):
+        part = pd.DataFrame(own, columns=["sid", "codes"]).reset_index(drop=True)
+        part["item_id"] = [f"G{number}-{i}" for i in range(len(part))]
+        part["title"] = [HOSTILE, *("new lamp" for _ in part["sid"][1:])]
+        part["distance"] = np.linspace(0.05, 0.1 if number == 1 else 3.0, len(part))
+        parts.append(part.assign(generation=number, category=CATEGORIES[0], seller="Nova", price=9.5, currency="EUR"))
+    assigned = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    seen, rows = sids["sid"], []
+    for number in range(len(parts) + 1):
+        own = sids["sid"] if number == 0 else parts[number - 1]["sid"]
+        far = base if number == 0 else parts[number - 1]["distance"]
+        held = pd.concat([seen, own] if number else [seen]).value_counts()
+        old = seen.value_counts()
+        rows.append(
+            {"generation": number, "created_at": NOW + pd.Timedelta(days=number), "source": f"arrivals <{number}>" if number else None,
+             "content": "f" * 16, "encoder": "minilm", "n_items": len(own), "n_known": 2 * number,
+             "n_new_sids": len(held) - len(old) if number else len(held), "n_unknown_category": 0,
+             "median_distance": far.median(), "median_distance_base": base.median(),
+             "beyond_p95": (far > base.quantile(0.95)).mean(), "items_per_sid_after": held.sum() / len(held),
+             "shared_after": held[held > 1].sum() / held.sum(), "largest_bucket_after": held.max()}
+        )  # fmt: skip
+        if number:
+            at = assigned["generation"] == number
+            assigned.loc[at, "bucket_before"] = assigned.loc[at, "sid"].map(old).fillna(0)
+            assigned.loc[at, "bucket_after"] = assigned.loc[at, "sid"].map(held)
+            assigned.loc[at, "new_sid"] = ~assigned.loc[at, "sid"].isin(old.index)
+            seen = pd.concat([seen, own])
+    if later:
+        assigned["distance_percentile"] = [(base <= d).mean() for d in assigned["distance"]]
+    return {"generations": pd.DataFrame(rows)} | ({"assigned": assigned} if later else {})
 
 
 def _scores(

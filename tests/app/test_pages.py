@@ -247,6 +247,33 @@ class TestCodebook:
         assert "in the chosen box (of 120)" in unescaped(healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9")))
         assert "“1,2,x,4”" in unescaped(healthy(open_page("codebook", workspace, box="1,2,x,4")))
 
+    def test_generations_are_told_in_words_and_units(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("codebook", workspace))
+        assert "Generations" in [h.value for h in page.header]
+        said = unescaped(page)
+        assert "Generation 2 gave SIDs to 3 items of “arrivals <2>”, 1 new SID among them" in said
+        assert "% of them lie far from it, where 5 % are expected" in said
+        assert "train again" in "".join(w.value for w in page.warning)
+        frames = [d.value for d in page.dataframe]
+        told = next(f for f in frames if "n_known" in f)
+        assert told["generation"].tolist() == [0, 1, 2]
+        assert told["source"].tolist() == ["the catalogue", "arrivals <1>", "arrivals <2>"]
+        items = next(f for f in frames if "bucket_after" in f)
+        assert len(items) == told["n_items"][1:].sum()
+        assert HOSTILE in set(items["title"])
+        assert not any(HOSTILE in m.value for m in page.markdown)
+
+    def test_a_run_without_later_generations_has_no_such_section(
+        self, open_page: Open, boosted_workspace: Path
+    ) -> None:
+        page = healthy(open_page("codebook", boosted_workspace, code="0"))
+        assert "Generations" not in [h.value for h in page.header]
+        assert "later generations" not in unescaped(page)
+
+    def test_a_card_counts_items_of_later_generations(self, open_page: Open, workspace: Path) -> None:
+        said = unescaped(healthy(open_page("codebook", workspace, code="3")))
+        assert "3 more items were assigned here in later generations, not counted above." in said
+
 
 class TestCoverage:
     def test_verdict_comes_with_its_reason(self, open_page: Open, workspace: Path) -> None:

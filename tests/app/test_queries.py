@@ -126,6 +126,35 @@ class TestCodebook:
             own = expected.set_index("item_id")["distance"].map(lambda d, level=level: d[level - 1])
             np.testing.assert_allclose(found.set_index("item_id")["distance"], own.loc[found["item_id"]])
 
+    def test_generations_count_what_the_tables_hold(self, cursor: Cursor) -> None:
+        rows = codebook.generations(cursor, RUN).set_index("generation")
+        held = cursor.execute(
+            "SELECT 0 AS generation, sid FROM sids WHERE run_id = $run UNION ALL "
+            "SELECT generation, sid FROM assigned WHERE run_id = $run", {"run": RUN}
+        ).df()  # fmt: skip
+        for number, row in rows.iterrows():
+            so_far = held[held["generation"] <= number]
+            bucket = so_far["sid"].value_counts()
+            new = bucket.index.difference(held.loc[held["generation"] < number, "sid"])
+            assert (row["n_items"], row["n_new_sids"]) == ((held["generation"] == number).sum(), len(new))
+            assert row["largest_bucket_after"] == bucket.max()
+            assert row["items_per_sid_after"] == pytest.approx(len(so_far) / len(bucket))
+            assert row["shared_after"] == pytest.approx(so_far["sid"].duplicated(keep=False).mean())
+
+    @pytest.mark.parametrize("prefix", ["", "0", "3", "3-0-0", "9"])
+    def test_assigned_items_are_counted_under_their_prefix(self, cursor: Cursor, prefix: str) -> None:
+        sids = [row[0] for row in cursor.execute("SELECT sid FROM assigned WHERE run_id = ?", [RUN]).fetchall()]
+        wanted = [s for s in sids if not prefix or f"{s}-".startswith(f"{prefix}-")]
+        assert codebook.count_assigned(cursor, RUN, prefix) == len(wanted)
+
+    def test_assigned_items_page_without_gaps(self, cursor: Cursor) -> None:
+        every = codebook.assigned(cursor, RUN, 100, 0)
+        pages = [codebook.assigned(cursor, RUN, 4, offset) for offset in range(0, len(every), 4)]
+        assert pd.concat(pages)["item_id"].tolist() == every["item_id"].tolist()
+        assert every["generation"].is_monotonic_decreasing
+        assert len(every) == codebook.count_assigned(cursor, RUN, "") > 3
+        assert codebook.assigned(cursor, OTHER_RUN, 100, 0).empty
+
     def test_typical_items_appear_once_near_first(self, cursor: Cursor) -> None:
         rows = codebook.typical(cursor, RUN, "0", 5)
         assert rows["place"].value_counts().to_dict() == {"near": 5, "median": 5, "borderline": 5}

@@ -29,6 +29,7 @@ COMMANDS = (
     "ablate",
     "judge",
     "import",
+    "assign",
 )
 
 
@@ -197,6 +198,8 @@ def test_unknown_preset_method_run_and_item(run, trained: Trained) -> None:
         (["publish", "--run", "dsirm-nope"], trained.dsirm_run),
         (["beams", "lamp", "--run", trained.none_run], "has no SIDs"),
         (["beams", "  "], "query is empty"),
+        (["assign", ROOT / "data" / "sample", "--run", trained.none_run], "has no SIDs"),
+        (["assign", ROOT / "data" / "sample", "--run", "dsirm-nope"], trained.dsirm_run),
         (["explain", "lamp", "no-such-item"], "no-such-item"),
     ):
         result = run(*command, *workspace)
@@ -214,6 +217,31 @@ def test_live_commands(run, trained: Trained) -> None:
     explained = run("explain", "running shoes", ranking[0]["item_id"], *workspace).json
     assert abs(explained["score"] - explained["reference"] - sum(explained["contributions"].values())) < 1e-6
     assert explained["score"] == pytest.approx(ranking[0]["score"], abs=1e-9)
+
+
+def test_assign_and_the_beams_that_follow(run, trained: Trained, tmp_path: Path) -> None:
+    """In a copy: what is assigned is told in a table, by JSON, and the second time as done."""
+    workspace, folder = tmp_path / "ws", tmp_path / "new"
+    for name in ("catalogues", "cache", "runs"):
+        shutil.copytree(trained.workspace / name, workspace / name)
+    folder.mkdir()
+    titles = [f"gravity lens {i} of a 👟 <b>comet</b>" for i in range(30)]
+    pd.DataFrame({"item_id": [f"n{i}" for i in range(30)], "title": titles}).to_csv(folder / "items.csv", index=False)
+    done = run("assign", folder, "--workspace", workspace, "--json")
+    assert done.code == 0, done.err
+    said = " ".join(done.out.split())
+    assert (done.json["made"], done.json["generation"]["n_items"]) == (True, 30)
+    assert "Assigned 30 items; 0 have a SID already and keep it." in said
+    assert "category unknown to the codebook: nearest code 30" in said
+    assert "Next: python -m engine publish" in said
+    assert ("Train again on a catalogue" in said) == (done.json["generation"]["beyond_p95"] > 0.15)
+    twice = run("assign", folder, "--workspace", workspace, "--json")
+    assert (twice.code, twice.json["made"], twice.json["generation"]["generation"]) == (0, False, 1)
+    assert "assigned before, as generation 1" in " ".join(twice.out.split())
+    beams = run("beams", titles[0], "--width", 256, "--workspace", workspace, "--json")
+    later = [b for b in beams.json["beams"] if b["n_later"]]
+    assert sum(b["n_later"] for b in later) > 0
+    assert "trained on" in beams.out
 
 
 def test_ctrl_c_says_how_to_go_on(trained: Trained, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from engine import pipeline
 from engine.answering.live import LiveRun
+from engine.assigning.assign import assign
 from engine.config import METHODS, Config, override, preset
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import ingest
 from engine.datasets.marketplace import write_marketplace
+from engine.errors import RunError
 from engine.learning import rankers
 from engine.quantizers.tokenizer import load_quantizer
 from engine.relevance.features import DENSE
@@ -135,6 +137,30 @@ def test_a_method_trains_and_serves(shop: Shop, asked: int, method: str) -> None
     for stage in SHARED:
         assert len([p for p in (shop.workspace / "cache").glob(f"{stage}-*") if p.is_dir()]) == 1, f"{stage} made twice"
     live_answer_is_the_stored_one(shop, run, asked)
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_new_items_get_the_sids_that_the_run_would_give_them(shop: Shop, tmp_path: Path, method: str) -> None:
+    """Its own items under other ids; a run whose encoder learnt along says that it cannot. Follows the trainings above."""
+    config = preset("tiny", method=method)
+    if config.quantizer.dynamic_steps:
+        config = override(config, ["quantizer.dynamic_steps=8"])
+    run = train(shop, config)
+    items = shop.catalogue.items.drop(columns=["attributes"])
+    items.assign(item_id="again-" + items["item_id"]).to_csv(tmp_path / "items.csv", index=False)
+    if config.quantizer.dynamic_steps:
+        with pytest.raises(RunError, match="trained its encoder's last layer along"):
+            assign(tmp_path, shop.workspace, run.run_id)
+        return
+    done = assign(tmp_path, shop.workspace, run.run_id)
+    assert done.generation is not None
+    assert (done.generation["n_items"], done.generation["n_new_sids"]) == (len(items), 0)
+    assert (done.generation["n_unknown_category"] == 0) == method.startswith("dsirm"), (
+        "none where level 1 is not forced"
+    )
+    made = pd.read_parquet(run.folder / "generations" / "1" / "assigned.parquet")
+    (sids,) = tables(run, "sids")
+    assert made["sid"].tolist() == sids["sid"].tolist()
 
 
 def test_methods_are_published_together(shop: Shop) -> None:
