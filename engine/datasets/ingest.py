@@ -148,7 +148,7 @@ def read_items(
         ignored = [file.path.name for file in others] + ["dataset.toml"] * (folder / "dataset.toml").exists()
         if ignored:
             warnings.append(f"items alone are read; ignored: {', '.join(ignored)}")
-        validator = Validator(connection, settings, staged)
+        validator = Validator(connection, settings)
         validator.check(first.table, read_file(connection, first, staged))
         check_width(validator, "items", validator.raw["items"], None)
         progress(4, 8)
