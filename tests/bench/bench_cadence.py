@@ -19,8 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from engine.stages.inputs import PURCHASE_WEIGHT
-from engine.stages.threads import one_thread
 
 from engine.config import Config, codebook_sizes, preset
 from engine.datasets.marketplace import write_marketplace
@@ -30,10 +28,12 @@ from engine.generator.beam import beam_search
 from engine.generator.examples import Lessons
 from engine.generator.training import train_generator
 from engine.generator.trie import SidTrie
+from engine.problem.division import PURCHASE_WEIGHT
 from engine.quantizers.protocol import Quantizer
 from engine.quantizers.taxonomy import roll_up
 from engine.quantizers.tokenizer import train_tokenizer
 from engine.relevance.prefix import match_pairs
+from engine.threads import one_thread
 
 LISTED_LATER = 0.3  # share of items that appear during the log
 RESAMPLES = 2_000

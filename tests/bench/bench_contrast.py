@@ -17,19 +17,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.answering.live import newest_run
 from engine.config import Config, QuantizerConfig, codebook_sizes, preset
 from engine.datasets.ingest import load
 from engine.evaluation.bootstrap import bootstrap_auc, resample_queries
-from engine.inference import newest_run
+from engine.learning.judged import Judged
+from engine.problem.division import Division, divide
+from engine.problem.vectors import Vectors, load_vectors
 from engine.quantizers.contrastive import train_contrastive
 from engine.quantizers.taxonomy import roll_up
 from engine.relevance.features import DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.ranker import grade_levels, train_ranker
-from engine.runs import Run
-from engine.stages import inputs
-from engine.stages.artefacts import load_arrays
-from engine.stages.threads import one_thread
+from engine.runs import Run, load_arrays
+from engine.threads import one_thread
 
 METHODS = ("dsirm", "dsirm-no-contrastive", "dsirm-no-category")
 FACTORS = (1.0, 4.0)
@@ -41,8 +42,8 @@ class Bench(NamedTuple):
     """The judged pairs and what every method starts from."""
 
     config: Config
-    vectors: inputs.Vectors
-    division: inputs.Division
+    vectors: Vectors
+    division: Division
     categories: list[str | None]
     separator: str
     query: np.ndarray
@@ -57,18 +58,12 @@ def prepare(workspace: Path, run_id: str) -> Bench:
     """Load what the run shares with others."""
     run = Run.load(workspace, run_id)
     catalogue = load(workspace, run.fingerprint)
-    text = load_arrays(run.shared_folder("vectors") / "text.safetensors")
-    division = inputs.divide(run, catalogue)
-    pairs = inputs.Pairs(**load_arrays(run.shared_folder("pairs") / "pairs.safetensors"))
-    agreement = load_arrays(run.shared_folder("category") / "category.safetensors")
-    base = load_arrays(run.shared_folder("dense") / "base.safetensors")["base"]
-    features = inputs.Features(base, agreement["served"], agreement["fit"])
-    at = np.flatnonzero(pairs.judged)
+    judged = Judged(**load_arrays(run.shared_folder("judged") / "judged.safetensors"))
     names = [name if isinstance(name, str) else None for name in catalogue.items["category"]]
     return Bench(
-        run.config, inputs.Vectors(text["items"], text["queries"], None, None), division, names,
-        catalogue.settings.category_separator, pairs.query[at], pairs.item[at], pairs.grade[at],
-        pairs.grade[at] >= catalogue.settings.relevant_grade, features.dense()[at], features.dense(fit=True)[at],
+        run.config, load_vectors(run, catalogue), divide(catalogue, run.config.split), names,
+        catalogue.settings.category_separator, judged.asked, judged.item, judged.grade,
+        judged.grade >= catalogue.settings.relevant_grade, judged.dense, judged.dense_fit,
     )  # fmt: skip
 
 
