@@ -26,7 +26,9 @@ from threadpoolctl import threadpool_limits
 
 from engine.answering.live import newest_run
 from engine.learning.signals import measured_signals, measured_twins
+from engine.relevance.signals.cluster import NEIGHBOURHOODS
 from engine.relevance.signals.feedback import Neighbours
+from engine.relevance.signals.nearest import nearest_titles
 from engine.relevance.signals.protocol import Asked, Fitted, Signal
 from engine.runs import Run
 from engine.threads import one_thread
@@ -106,8 +108,12 @@ def milliseconds(fitted: Fitted, asked: list[Asked], items: list[np.ndarray]) ->
 
 def cost_of(bench: Asking, signal: Signal, stacks: list[np.ndarray]) -> Cost:
     """Fit the signal and time it."""
-    fitted = signal.fit(bench.shelf, seed=bench.served.config.seed)
-    n_items = len(bench.shelf.item_x)
+    x = bench.shelf.item_x
+    stored = (
+        {"near": nearest_titles(x, np.arange(len(x)), max(NEIGHBOURHOODS))} if signal.name == "cluster_titles" else None
+    )
+    fitted = signal.fit(bench.shelf, seed=bench.served.config.seed, arrays=stored)
+    n_items = len(x)
     asked = [one_query(bench.asked, query) for query in range(len(bench.queries.id))]
     listed = [bench.found.item[bench.found.query == query] for query in range(len(asked))]
     milliseconds(fitted, asked[:2], listed[:2])
