@@ -151,7 +151,8 @@ class ClusterLanguageModel:
 class _FittedTitles:
     words: sparse.csr_matrix
     background: np.ndarray
-    item_x: np.ndarray
+    item_x: np.ndarray | None
+    """None where the nearest titles are stored."""
     near: np.ndarray | None
     """(N, k) nearest titles, the item's own first; None: those of the measured items are found when they are."""
     vocabulary: Mapping[str, int]
@@ -160,7 +161,11 @@ class _FittedTitles:
         values = np.zeros((len(pair_query), len(NEIGHBOURHOODS)), dtype=np.float32)
         length = np.asarray(self.words.sum(axis=1), dtype=np.float64).ravel()
         item, at_item = np.unique(pair_item, return_inverse=True)
-        near = nearest_titles(self.item_x, item, max(NEIGHBOURHOODS)) if self.near is None else self.near[item]
+        if self.near is not None:
+            near = self.near[item]
+        else:
+            assert self.item_x is not None
+            near = nearest_titles(self.item_x, item, max(NEIGHBOURHOODS))
         for part in by_query(pair_query):
             share = word_shares(query_words([asked.texts[q] for q in part.query], self.vocabulary))
             for r in range(len(part.query)):
@@ -196,5 +201,5 @@ class TitlesLanguageModel:
         return tuple(Column(f"cluster_titles_{size}", 0) for size in NEIGHBOURHOODS)
 
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTitles:
-        near = None if arrays is None else arrays["near"]
-        return _FittedTitles(shelf.words, collection_model(shelf.words), shelf.item_x, near, shelf.vocabulary)
+        x, near = (shelf.item_x, None) if arrays is None else (None, arrays["near"])
+        return _FittedTitles(shelf.words, collection_model(shelf.words), x, near, shelf.vocabulary)
