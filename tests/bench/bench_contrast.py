@@ -141,7 +141,7 @@ def main() -> None:
                     gains.append((column, value - plain[seed][0], draws - plain[seed][1]))
             cells = []
             for column in range(config.levels + 1):
-                value = 100 * np.mean([gain for c, gain, _ in gains if c == column])
+                value = 100 * float(np.mean([gain for c, gain, _ in gains if c == column]))
                 low, high = np.quantile(100 * np.mean([d for c, _, d in gains if c == column], axis=0), [0.025, 0.975])
                 cells.append(f"{value:+.2f} [{low:+.2f}, {high:+.2f}]")
             derived = codebook_sizes(len(bench.categories), len(set(bench.categories) - {None}), config.levels, factor)

@@ -93,7 +93,7 @@ def published(folder: Path) -> dict[str, Any]:
         publish(workspace)
     cursor = open_snapshot(workspace).cursor()
     rows = {
-        name: cursor.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
+        name: cursor.execute(f'SELECT count(*) AS n FROM "{name}"').df()["n"].item()
         for (name,) in cursor.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
     }
     return {"stages": [{"stage": "publish", **spent}], "rows": rows}
