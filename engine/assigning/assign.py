@@ -74,7 +74,7 @@ def assign(
     with run.lock():
         generations.write_first(run)
         done = generations.rows(run)
-        same = next((row for row in done if row["content"] == read.content), None)
+        same = next((row for row in done[1:] if row["content"] == read.content), None)
         held = load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors")
         later = generations.later(run, held["codes"].shape[1])
         known = read.items["item_id"].isin(catalogue.items["item_id"]) | read.items["item_id"].isin(later.item_ids)
