@@ -19,6 +19,7 @@ from engine.generator.tables import beam_nodes_table, beams_table, free_beams_ta
 from engine.generator.training import GeneratorFit, train_generator
 from engine.generator.trie import SidTrie
 from engine.progress import Progress
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.quantizers.tokenizer import Texts, train_tokenizer
 from engine.relevance.features import cosine
@@ -100,10 +101,7 @@ def tokenize(run: Run, catalogue: Catalogue, vectors: Vectors, division: Divisio
                 continue
             own.mkdir(exist_ok=True)
             fit = train_tokenizer(
-                vectors.items,
-                vectors.queries,
-                *division.pairs(stack),
-                category_code,
+                TrainingSet(vectors.items, vectors.queries, *division.pairs(stack), category_code),
                 config,
                 sizes,
                 seed=100 * run.config.seed + stack,

@@ -22,6 +22,7 @@ from engine.datasets.ingest import load
 from engine.evaluation.bootstrap import bootstrap_auc, resample_queries
 from engine.inference import newest_run
 from engine.quantizers.contrastive import train_contrastive
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.relevance.features import DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
@@ -80,10 +81,8 @@ def cosines(bench: Bench, config: QuantizerConfig, factor: float, seed: int) -> 
     forced = roll_up(categories, max_codes=sizes[0], separator=bench.separator).code if config.category_level else None
     made = []
     for stack in range(len(bench.division.seen)):
-        quantizer = train_contrastive(
-            bench.vectors.items, bench.vectors.queries, *bench.division.pairs(stack), forced, config, sizes,
-            seed=100 * seed + stack,
-        ).quantizer  # fmt: skip
+        lessons = TrainingSet(bench.vectors.items, bench.vectors.queries, *bench.division.pairs(stack), forced)
+        quantizer = train_contrastive(lessons, config, sizes, seed=100 * seed + stack).quantizer
         items = quantizer.encode_items(bench.vectors.items, forced)
         query = _unit(quantizer.encode_queries(bench.vectors.queries).latent)[bench.query]
         known = np.zeros_like(items.latent)
