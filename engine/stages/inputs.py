@@ -256,7 +256,7 @@ def measure(run: Run, catalogue: Catalogue, vectors: Vectors, pairs: Pairs, divi
             progress(stack, len(division.seen))
             query, item, weight = division.pairs(stack)
             classifier = CategoryClassifier.fit(
-                vectors.queries, item_category[item], weight, max(len(found), 1), run.config.split.seed, query=query
+                vectors.queries, query, item_category[item], weight, max(len(found), 1), seed=run.config.split.seed
             )
             rows = division.producer[pairs.query] == stack
             made = classifier.agreement(vectors.queries, pairs.query, pairs.item, item_category)

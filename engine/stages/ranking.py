@@ -238,21 +238,17 @@ def _train(
     grade_values = grade_levels(grade)
 
     def fit(train: np.ndarray, valid: np.ndarray | None) -> _Trained:
-        held, held_grades = None, None
+        held = None
         if valid is not None and valid.any():
-            held = ServedRows(served[valid], None if level is None else level[valid], query[valid])
-            held_grades = grade[valid]
+            held = ServedRows(served[valid], None if level is None else level[valid], grade[valid])
         seed = run.config.seed
         if rung.learner == "boosted":
             rising = tuple(name for name in rung.columns if name in RISING)
-            trees = train_boosted(
-                rows.select(train), grade[train], seed=seed, rising=rising, valid=held, valid_grades=held_grades
-            )
+            trees = train_boosted(rows.select(train), grade[train], seed=seed, rising=rising, valid=held)
             return _Trained({"": trees}, trees.score(served), pd.DataFrame(columns=["step", "name", "value"]))
         made = train_ranker(
             rows.select(train), grade[train], config=run.config.ranker, grade_values=grade_values, seed=seed,
-            use_sid=rung.match, levels=None if identifiers is None else identifiers.levels,
-            valid=held, valid_grades=held_grades,
+            levels=identifiers.levels if rung.match and identifiers is not None else None, valid=held,
         )  # fmt: skip
         return _Trained({"": made.scorer}, made.scorer.logit(served, level), made.history)
 

@@ -107,8 +107,7 @@ def scores(bench: Bench, served: np.ndarray | None, fit: np.ndarray | None, seed
     valid = split == "valid"
     trained = train_ranker(
         rows, bench.grade[split == "train"], config=bench.config.ranker, grade_values=grade_levels(bench.grade),
-        seed=seed, use_sid=False, valid=ServedRows(values[valid], None, bench.query[valid]),
-        valid_grades=bench.grade[valid],
+        seed=seed, valid=ServedRows(values[valid], None, bench.grade[valid]),
     )  # fmt: skip
     return trained.scorer.logit(values, None)
 
