@@ -74,7 +74,7 @@ def assign(
     with run.lock():
         generations.write_first(run)
         done = generations.rows(run)
-        same = next((row for row in done if row["content"] == read.content), None)
+        same = next((row for row in done[1:] if row["content"] == read.content), None)
         held = load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors")
         later = generations.later(run, held["codes"].shape[1])
         known = read.items["item_id"].isin(catalogue.items["item_id"]) | read.items["item_id"].isin(later.item_ids)
@@ -151,7 +151,9 @@ def _measure(run: Run, items: pd.DataFrame, x: np.ndarray) -> _Measured:
     code = None
     if quantizer.forced_level:
         owners = pd.read_parquet(tokens / "category_codes.parquet").set_index("category")["code_1"]
-        code = items["category"].str.strip().map(owners).fillna(-1).to_numpy(dtype=np.int64)
+        code = (
+            items["category"].str.strip().map(owners).fillna(-1).to_numpy(dtype=np.int64, copy=True)
+        )  # torch wants to own it
     found = quantizer.encode_items(x, code)
     return _Measured(found.codes, found.residual_norms[:, -1].astype(np.float64), None if code is None else code < 0)
 

@@ -21,6 +21,7 @@ from engine.generator.trie import SidTrie
 from engine.learning.judged import Judged
 from engine.problem import Problem
 from engine.progress import Progress
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.quantizers.tokenizer import Texts, train_tokenizer
 from engine.relevance.features import cosine
@@ -127,10 +128,7 @@ def _train_stack(
     """Train the tokenizer of one stack and write its folder; `first_level`: sizes, and the items' forced codes."""
     sizes, category_code = first_level
     fit = train_tokenizer(
-        problem.vectors.items,
-        problem.vectors.queries,
-        *problem.division.pairs(stack),
-        category_code,
+        TrainingSet(problem.vectors.items, problem.vectors.queries, *problem.division.pairs(stack), category_code),
         run.config.quantizer,
         sizes,
         seed=100 * run.config.seed + stack,

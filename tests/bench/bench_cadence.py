@@ -30,6 +30,7 @@ from engine.generator.training import train_generator
 from engine.generator.trie import SidTrie
 from engine.problem.division import PURCHASE_WEIGHT
 from engine.quantizers.protocol import Quantizer
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.quantizers.tokenizer import train_tokenizer
 from engine.relevance.prefix import match_pairs
@@ -108,10 +109,11 @@ def known_at(market: Market, week: int) -> Known:
 def train_codebook(market: Market, week: int, config: Config, seed: int) -> Quantizer:
     """The quantizer of what is known at `week`."""
     known = known_at(market, week)
-    return train_tokenizer(
+    lessons = TrainingSet(
         market.item_x[known.items], market.query_x, known.query, known.item, known.weight,
-        market.category_code[known.items], config.quantizer, market.sizes, seed=seed,
-    ).quantizer  # fmt: skip
+        market.category_code[known.items],
+    )  # fmt: skip
+    return train_tokenizer(lessons, config.quantizer, market.sizes, seed=seed).quantizer
 
 
 class Model(NamedTuple):

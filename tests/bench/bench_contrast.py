@@ -25,6 +25,7 @@ from engine.learning.judged import Judged
 from engine.problem.division import Division, divide
 from engine.problem.vectors import Vectors, load_vectors
 from engine.quantizers.contrastive import train_contrastive
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.relevance.features import DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
@@ -75,10 +76,8 @@ def cosines(bench: Bench, config: QuantizerConfig, factor: float, seed: int) -> 
     forced = roll_up(categories, max_codes=sizes[0], separator=bench.separator).code if config.category_level else None
     made = []
     for stack in range(len(bench.division.seen)):
-        quantizer = train_contrastive(
-            bench.vectors.items, bench.vectors.queries, *bench.division.pairs(stack), forced, config, sizes,
-            seed=100 * seed + stack,
-        ).quantizer  # fmt: skip
+        lessons = TrainingSet(bench.vectors.items, bench.vectors.queries, *bench.division.pairs(stack), forced)
+        quantizer = train_contrastive(lessons, config, sizes, seed=100 * seed + stack).quantizer
         items = quantizer.encode_items(bench.vectors.items, forced)
         query = _unit(quantizer.encode_queries(bench.vectors.queries).latent)[bench.query]
         known = np.zeros_like(items.latent)
@@ -103,8 +102,7 @@ def scores(bench: Bench, served: np.ndarray | None, fit: np.ndarray | None, seed
     valid = split == "valid"
     trained = train_ranker(
         rows, bench.grade[split == "train"], config=bench.config.ranker, grade_values=grade_levels(bench.grade),
-        seed=seed, use_sid=False, valid=ServedRows(values[valid], None, bench.query[valid]),
-        valid_grades=bench.grade[valid],
+        seed=seed, valid=ServedRows(values[valid], None, bench.grade[valid]),
     )  # fmt: skip
     return trained.scorer.logit(values, None)
 
