@@ -5,9 +5,9 @@
 
 Datasets with vectors of their own (`tests.bench.grown`: no encoder takes part), preset default, no map. Ingest, train,
 publish and live answers run in a process each; seconds and peak memory are those of a stage alone (Linux; elsewhere the
-peak is the process' so far). Sizes vary one at a time: over --items at the first of --queries or over --queries at the first of --items.
-A size that was stopped goes on where it was (`--folder`); a finished one is read again. Workspaces go
-at the end of their size unless --keep.
+peak is the process' so far). Either --items or --queries varies. A size that was stopped goes on where it was, a finished
+one is read again (`--folder`; by other code than before, give a new one). Workspaces go at the end of their size unless
+--keep.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from tests.bench.grown import Size, write_grown
 
 MOST = 11.0
 """How much a stage may grow while its input grows tenfold."""
+NOTED = 1.0
+"""Seconds up to which a stage's growth is noise, and not marked."""
 LIVE = 50
 WARM_UP = 5
 STEPS = ("grow", "ingest", "train", "publish", "live")
@@ -214,8 +216,11 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     lines = [f"| | {' | '.join((*names, *ratios, 'peak, GB'))} |", "|---" * (2 * len(names) + 1) + "|"]
 
     def add(label: str, values: list[float], form: str, peak: str = "") -> None:
-        ratio = [b / a if a > 0 else np.nan for a, b in pairwise(values)]
-        told = ["–" if np.isnan(r) else f"**{r:.1f}**" if r > MOST else f"{r:.1f}" for r in ratio]
+        told = []
+        for before, after in pairwise(values):
+            ratio = after / before if before > 0 else np.nan
+            marked = ratio > MOST and after > NOTED
+            told.append("–" if np.isnan(ratio) else f"**{ratio:.1f}**" if marked else f"{ratio:.1f}")
         lines.append(f"| {' | '.join((label, *(format(v, form) for v in values), *told, peak))} |")
 
     marks = {name: {mark["stage"]: mark for mark in one["stages"]} for name, one in found.items()}
