@@ -1,19 +1,30 @@
-"""How many threads torch work takes."""
+"""How many threads numerical work takes."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
+
+from threadpoolctl import ThreadpoolController
 
 
 @contextlib.contextmanager
 def one_thread(wanted: bool = True) -> Iterator[None]:
-    """Work on one thread: steps of small models are over before a second thread has woken up (docs/LOG.md)."""
+    """Work on one thread, torch's and that of numpy's matrix products: steps of small models are over before a second
+    thread has woken up, and on a busy machine OpenBLAS waits for it a hundred times as long (docs/LOG.md)."""
     import torch  # seconds to import; who only reads a run does without
 
     before = torch.get_num_threads()
     torch.set_num_threads(1 if wanted else before)
     try:
-        yield
+        with _products().limit(limits=1 if wanted else None):
+            yield
     finally:
         torch.set_num_threads(before)
+
+
+@functools.cache
+def _products() -> ThreadpoolController:
+    """The libraries that multiply matrices for numpy and scipy; finding them takes milliseconds, so once."""
+    return ThreadpoolController().select(user_api="blas")

@@ -41,7 +41,7 @@ ALLOWED = {
 
 APP_MAY_IMPORT = ("engine.store", "engine.errors", "engine.audit", "engine.answering.live",
                   "engine.relevance.attribution", "engine.relevance.scorer", "engine.relevance.prefix",
-                  "engine.relevance.trees", "engine.relevance.tree_attribution")  # fmt: skip
+                  "engine.relevance.trees", "engine.relevance.table")  # fmt: skip
 DUCKDB_HOMES = ("engine/store/", "engine/datasets/", "engine/reporting/answers.py", "app/queries/", "app/fetch.py")
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "umap", "faiss", "lightgbm", "scipy.stats")
 

@@ -20,9 +20,9 @@ from app.queries import snapshot as snapshot_queries
 from app.queries.snapshot import RunRow
 from app.rankers import BOOSTED, SIGNAL_NAMES, learner
 from engine.errors import RunError
-from engine.relevance.attribution import GROUPS, Attribution, boosted_players, shapley
+from engine.relevance.attribution import GROUPS, Attribution
 from engine.relevance.scorer import Scorer
-from engine.relevance.tree_attribution import tree_shapley
+from engine.relevance.table import Table, attribute, predict
 from engine.relevance.trees import TreeScorer
 
 DENSE = tuple(column for columns in GROUPS.values() for column in columns)
@@ -73,17 +73,13 @@ class Ranker(NamedTuple):
 
     def predict(self, values: np.ndarray, match_level: np.ndarray) -> np.ndarray:
         """(M,) scores of `values` (M, F); an MLP also reads the `match_level` (M,)."""
-        if isinstance(self.scorer, TreeScorer):
-            return self.scorer.score(values)
-        return self.scorer.logit(values, None if self.scorer.levels is None else match_level)
+        return predict(self.scorer, Table(self.columns, values, match_level))
 
     def attribute(self, values: np.ndarray, match_level: np.ndarray) -> Attribution:
         """Exact contributions of `values` (M, F) and `match_level` (M,), measured from the query's reference."""
-        point = np.broadcast_to(self.point, values.shape)
-        if isinstance(self.scorer, TreeScorer):
-            sid = tuple((c.name, c.signal, c.level) for c in self.run.columns if c.signal is not None)
-            return tree_shapley(self.scorer, values, point, boosted_players(self.columns, sid))
-        return shapley(self.scorer, values, None if self.scorer.levels is None else match_level, point)
+        sid = tuple((c.name, c.signal, c.level) for c in self.run.columns if c.signal is not None)
+        table = Table(self.columns, values, match_level)
+        return attribute(self.scorer, table, np.broadcast_to(self.point, values.shape), sid)
 
 
 def shown_run() -> RunRow:

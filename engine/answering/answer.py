@@ -24,7 +24,8 @@ from engine.relevance.features import centre
 from engine.relevance.prefix import MatchResult, match_pairs
 from engine.relevance.retrieval import Candidates, joined
 from engine.relevance.scorer import Scorer
-from engine.relevance.table import PLAIN, Table, attribute, predict, reference_points, switched_off
+from engine.relevance.signals.own import PLAIN
+from engine.relevance.table import Table, attribute, predict, reference_points, switched_off
 from engine.relevance.trees import TreeScorer
 
 
@@ -160,7 +161,7 @@ def _score(served: Served, block: Block, pairs: Candidates, table: Table) -> row
         ranker, plain = _rankers(served, suffix)
         here = table.take(of)
         score, without = predict(ranker, here), predict(plain, here)
-        off = predict(ranker, switched_off(here, reference[pairs.query[of]]))
+        off = predict(ranker, switched_off(here, reference[pairs.query[of]], len(PLAIN)))
         values = (score, without, off, ranker.expected_grade(score), plain.expected_grade(without))
         for column, value in zip(made, values, strict=True):
             column[of] = value
@@ -172,7 +173,7 @@ def _explain(
     served: Served, block: Block, pairs: Candidates, table: Table, reference: np.ndarray, explained: np.ndarray
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables `contributions` of the pairs `explained`, and `reference_points` of the block's queries."""
-    columns = served.sids.columns if served.sids is not None else rows.NO_COLUMNS
+    columns = () if served.sids is None else tuple(zip(*served.sids.columns, strict=True))
     score = np.full(len(block.queries.id), np.nan)
     tables = []
     for suffix, queries in _by_ranker(block.ranker):

@@ -151,7 +151,9 @@ def _measure(run: Run, items: pd.DataFrame, x: np.ndarray) -> _Measured:
     code = None
     if quantizer.forced_level:
         owners = pd.read_parquet(tokens / "category_codes.parquet").set_index("category")["code_1"]
-        code = items["category"].str.strip().map(owners).fillna(-1).to_numpy(dtype=np.int64, copy=True)  # torch wants to own it
+        code = (
+            items["category"].str.strip().map(owners).fillna(-1).to_numpy(dtype=np.int64, copy=True)
+        )  # torch wants to own it
     found = quantizer.encode_items(x, code)
     return _Measured(found.codes, found.residual_norms[:, -1].astype(np.float64), None if code is None else code < 0)
 

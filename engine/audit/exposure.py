@@ -85,6 +85,12 @@ def resample_counts(n: int, resamples: int, seed: int) -> np.ndarray:
     return out
 
 
+def drawn_sums(counts: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """(R, ...) float64 sums of one value a query (Q, ...) over the queries of each resample, a block at a time."""
+    blocks = range(0, len(counts), _RESAMPLE_CHUNK)
+    return np.concatenate([counts[b : b + _RESAMPLE_CHUNK].astype(np.float64) @ value for b in blocks])
+
+
 class Resamples(NamedTuple):
     """Draws of the queries, and all exposure in each."""
 
@@ -100,10 +106,7 @@ class Resamples(NamedTuple):
         """Resamples of the queries of `seen`."""
         counts = resample_counts(len(seen.weight), resamples, seed)
         scale = (1.0 / np.maximum(seen.total.mean(axis=1), np.finfo(float).tiny)).astype(np.float32)
-        total = np.empty((len(seen.total), resamples))
-        for start in range(0, resamples, _RESAMPLE_CHUNK):
-            rows = slice(start, start + _RESAMPLE_CHUNK)
-            total[:, rows] = (counts[rows].astype(np.float64) @ seen.total.T).T
+        total = drawn_sums(counts, seen.total.T).T
         return cls(counts, scale, np.maximum(total * scale[:, None], np.finfo(np.float32).tiny))
 
     def shares(self, d: int, numerator: sparse.csc_matrix) -> Iterator[tuple[slice, np.ndarray]]:

@@ -43,7 +43,7 @@ from engine.audit.click_model import (
     fit_examination,
     search_log,
 )
-from engine.audit.exposure import resample_counts
+from engine.audit.exposure import drawn_sums, resample_counts
 from engine.audit.traffic import traffic_weights
 
 ONLINE_COLUMNS = (
@@ -112,7 +112,7 @@ def online_effect(
         return OnlineEffect(pd.DataFrame(columns=list(ONLINE_COLUMNS)), pd.DataFrame(columns=list(CLICK_MODEL_COLUMNS)))
     evidence = replay.evidence
     examination = fit_examination(evidence.log, evidence.n_queries)
-    counts = resample_counts(evidence.n_queries, resamples, seed).astype(np.float32)
+    counts = resample_counts(evidence.n_queries, resamples, seed)
     fitted = {reading: estimate(evidence, examination, reading) for reading in READINGS}
     clicks = fitted[READINGS[0]][0]
     shared = _coverage(replay, clicks, examination) | {
@@ -193,23 +193,22 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 def _effects(replay: _Replay, examination: Examination, reading: str, counts: np.ndarray) -> list[_Effect]:
     """UCTR and UCTCVR with draws: queries are resampled, and with them the rates and the decay they teach."""
-    total = counts @ replay.weight
-    again = counts.astype(np.float64) - 1.0
-    moved = again @ examination.influence
+    total = drawn_sums(counts, replay.weight)
+    moved = drawn_sums(counts, examination.influence) - examination.influence.sum()
     steps = [examination._replace(decay=examination.decay + sign * _DECAY_STEP) for sign in (1, -1)]
     nearby = [estimate(replay.evidence, step, reading) for step in steps] if examination.source == FITTED else []
     effects = []
     for m, rates in enumerate(estimate(replay.evidence, examination, reading)):
-        drift = again @ rates.influence
+        drift = drawn_sums(counts, rates.influence) - rates.influence.sum(axis=0)
         value, draws = np.empty(2), np.empty((2, len(counts)))
         for side, page in enumerate(replay.pages):
             own, gradient = _session(page, rates, examination)
             value[side] = replay.weight @ own / replay.weight.sum()
-            change = counts @ (replay.weight * own)
-            change += ((counts @ (replay.weight[:, None] * gradient)) * drift).sum(axis=1)
+            change = drawn_sums(counts, replay.weight * own)
+            change += (drawn_sums(counts, replay.weight[:, None] * gradient) * drift).sum(axis=1)
             if nearby:
                 up, down = (_session(page, near[m], step)[0] for near, step in zip(nearby, steps, strict=True))
-                change += (counts @ (replay.weight * (up - down) / (2 * _DECAY_STEP))) * moved
+                change += drawn_sums(counts, replay.weight * (up - down) / (2 * _DECAY_STEP)) * moved
             draws[side] = change / total
         effects.append(_Effect(value, draws))
     return effects

@@ -10,11 +10,11 @@ import hashlib
 import re
 from typing import NamedTuple
 
+import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.datasets import storage
-from engine.datasets.contract import AUDIT_FILES, MAX_ID_CHARACTERS, ROUNDING
+from engine.datasets.contract import AUDIT_FILES, MAX_ID_CHARACTERS, ROUNDING, DatasetSettings
 from engine.datasets.raw import RawTable, quoted
 from engine.datasets.validation import Validator
 from engine.errors import DataError
@@ -85,8 +85,28 @@ def parse_sid(text: str) -> tuple[int, ...]:
     return tuple(codes)
 
 
+def _codes(text: str) -> list[int] | None:
+    try:
+        return list(parse_sid(text))
+    except BadSid:
+        return None
+
+
+def _fault(text: str) -> str | None:
+    try:
+        parse_sid(text)
+    except BadSid as error:
+        return str(error)
+    return None
+
+
 class AuditValidator(Validator):
     """Checks the files of an audit after those of the catalogue they speak of, in the same connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings) -> None:
+        super().__init__(connection, settings)
+        for name, function, kind in (("sid_codes", _codes, "INTEGER[]"), ("sid_fault", _fault, "VARCHAR")):
+            connection.create_function(name, function, ["VARCHAR"], kind, null_handling="special")  # type: ignore[call-overload]
 
     def check(self, table: str, raw: RawTable) -> None:
         """As for a catalogue's file. Raises DataError where a required column is missing."""
@@ -171,26 +191,12 @@ class AuditValidator(Validator):
 
     def _check_codes(self, table: str, raw: RawTable) -> None:
         """Adds `codes` INTEGER[], and rejects SIDs that cannot be understood or have another number of levels."""
-        name, path = f"spelled_{table}", self.staging / f"spelled_{table}.parquet"
-        rows = self.connection.execute(
-            f"SELECT DISTINCT sid FROM typed_{table} WHERE sid IS NOT NULL ORDER BY 1"
-        ).fetchall()
-        codes: list[tuple[int, ...] | None] = []
-        why: list[str | None] = []
-        for (text,) in rows:
-            try:
-                codes.append(parse_sid(text))
-                why.append(None)
-            except BadSid as error:
-                codes.append(None)
-                why.append(str(error))
-        spelled = {
-            "sid": pa.array([row[0] for row in rows], pa.string()),
-            "codes": pa.array(codes, _CODES),
-            "why": pa.array(why, pa.string()),
-        }
-        pq.write_table(pa.table(spelled), path)
-        self.connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM read_parquet(?)", [str(path)])
+        name = f"spelled_{table}"
+        self.connection.execute(
+            f"""CREATE TEMP TABLE {name} AS
+            SELECT *, CASE WHEN codes IS NULL THEN sid_fault(sid) END AS why FROM (SELECT sid, sid_codes(sid) AS codes
+            FROM (SELECT DISTINCT sid FROM typed_{table} WHERE sid IS NOT NULL))"""
+        )
         self.connection.execute(f"ALTER TABLE typed_{table} ADD COLUMN codes INTEGER[]")
         self.connection.execute(
             f"UPDATE typed_{table} SET codes = s.codes FROM {name} s WHERE s.sid = typed_{table}.sid"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from engine.datasets.files import source_folder
 from engine.datasets.raw import first_line
 from engine.errors import DataError
 
@@ -42,13 +43,8 @@ def adapt(source: Path, contract: Path, *, locale: str = "us", version: str = "s
     or is a clone of the repository with them in `shopping_queries_dataset/`; where `shopping_queries_dataset_sources.csv`
     is there too, it gives each query's kind. Raises DataError where a file or column is lacking or a file is damaged.
     """
-    folder = source if (source / EXAMPLES).is_file() else source / "shopping_queries_dataset"
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise DataError(
-            f"{source} is not an ESCI folder: it has no {' and no '.join(missing)}; expected are {', '.join(FILES)} "
-            f"(the folder 'shopping_queries_dataset' of the repository amazon-science/esci-data)"
-        )
+    hint = "the folder 'shopping_queries_dataset' of the repository amazon-science/esci-data"
+    folder = source_folder(source, "an ESCI", FILES, "shopping_queries_dataset", hint)
     config: dict[str, str | bool | int | float | list[str]] = {
         "temp_directory": str(contract / "spill"),
         "memory_limit": MEMORY,

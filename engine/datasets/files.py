@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +74,20 @@ def find_files(folder: Path, *, audit: bool = False) -> tuple[list[SourceFile], 
             f"it holds {there}"
         )
     return [SourceFile(table, found[table][0]) for table in wanted if table in found], warnings
+
+
+def source_folder(source: Path, layout: str, files: Sequence[str], inner: str, hint: str) -> Path:
+    """Where the files of a public layout lie: in `source`, or in its folder `inner`.
+
+    Raises DataError, with the `hint`, where one is missing.
+    """
+    folder = source if (source / files[0]).is_file() else source / inner
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{source} is not {layout} folder: it has no {' and no '.join(missing)}; expected are {', '.join(files)} ({hint})"
+        )
+    return folder
 
 
 def read_file(connection: duckdb.DuckDBPyConnection, source: SourceFile, staging: Path) -> RawTable:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.datasets.carry import Carried, carry_rows
+from engine.datasets.files import source_folder
 from engine.datasets.raw import first_line
 from engine.errors import DataError
 
@@ -42,12 +43,7 @@ def adapt(source: Path, contract: Path) -> None:
     The supplier is a brand: the source has no sellers, and its price is in cents. Grades are the final ratings.
     Raises DataError where the source lacks a file or a column, or a file is damaged.
     """
-    missing = [name for name in FILES if not (source / name).is_file()]
-    if missing:
-        raise DataError(
-            f"{source} is not an Icecat folder: it has no {' and no '.join(missing)}; "
-            f"expected are {', '.join(FILES)} (ratings: query,docid,rating)"
-        )
+    source_folder(source, "an Icecat", FILES, "", "ratings: query,docid,rating")
     _write_items(source / "products.parquet", contract / "items.parquet")
     how = Carried(names=_RATING, delimiter=",", others=True, constant={"source": "human"})
     carry_rows(source / "ratings.csv", contract / "judgments.csv", how)

@@ -148,7 +148,7 @@ def read_items(
         ignored = [file.path.name for file in others] + ["dataset.toml"] * (folder / "dataset.toml").exists()
         if ignored:
             warnings.append(f"items alone are read; ignored: {', '.join(ignored)}")
-        validator = Validator(connection, settings, staged)
+        validator = Validator(connection, settings)
         validator.check(first.table, read_file(connection, first, staged))
         check_width(validator, "items", validator.raw["items"], None)
         progress(4, 8)
@@ -201,7 +201,7 @@ def _check(
     settings = read_settings(source)
     files, warnings = find_files(source, audit=audit)
     warnings = [*settings.warnings, *warnings]
-    validator = (AuditValidator if audit else Validator)(connection, settings.settings, staged)
+    validator = (AuditValidator if audit else Validator)(connection, settings.settings)
     for done, file in enumerate(files):
         progress(4 * done // len(files), 8)
         validator.check(file.table, read_file(connection, file, staged))

@@ -9,6 +9,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from engine.datasets.contract import COLUMNS, REJECTS, shown
+from engine.datasets.raw import RawTable
 from engine.datasets.report import EXAMPLES, FileCount, Issue, Report
 from engine.datasets.validation import Validator, row_json
 
@@ -36,26 +37,20 @@ def report(
 def _issues(connection: duckdb.DuckDBPyConnection, table: str, validator: Validator) -> list[Issue]:
     raw = validator.raw[table]
     first = connection.execute(
-        f"""SELECT col, rule, count(*) OVER w AS n, _row, value, why, other_row FROM broken WHERE file = '{table}'
+        f"""SELECT rule, col, count(*) OVER w AS n, _row, value, why, other_row FROM broken WHERE file = '{table}'
         WINDOW w AS (PARTITION BY col, rule)
         QUALIFY row_number() OVER (PARTITION BY col, rule ORDER BY _row) <= {EXAMPLES} ORDER BY n DESC, col, rule, _row"""
     ).fetchall()
-    found: dict[tuple[str, str], tuple[int, list[str]]] = {}
-    for column, rule, count, row, value, why, other in first:
-        example = f"{raw.file}:{raw.lines[row]} {column} {_value(value)} -> {_why(why, other, table, validator)}"
-        found.setdefault((rule, column), (count, []))[1].append(example)
-    return [Issue(rule, raw.file, column, n, tuple(e)) for (rule, column), (n, e) in found.items()]
+    found: dict[tuple[str, str, int], list[str]] = {}
+    for rule, column, count, row, *said in first:
+        found.setdefault((rule, column, count), []).append(f"{raw.file}:{raw.lines[row]} {_reason(raw, column, *said)}")
+    return [Issue(rule, raw.file, column, n, tuple(examples)) for (rule, column, n), examples in found.items()]
 
 
-def _value(value: str | None) -> str:
-    return "(missing)" if value is None else shown(value)
-
-
-def _why(why: str, other: int | None, table: str, validator: Validator) -> str:
-    if other is None:
-        return why
-    raw = validator.raw[table]
-    return why.replace("{line}", f"{raw.file}:{raw.lines[other]}")
+def _reason(raw: RawTable, column: str, value: str | None, why: str, other: int | None) -> str:
+    if other is not None:
+        why = why.replace("{line}", f"{raw.file}:{raw.lines[other]}")
+    return f"{column} {'(missing)' if value is None else shown(value)} -> {why}"
 
 
 def rejected_rows(validator: Validator, tables: Collection[str] = COLUMNS) -> DataFrame:
@@ -65,15 +60,14 @@ def rejected_rows(validator: Validator, tables: Collection[str] = COLUMNS) -> Da
         if table not in tables:
             continue
         broken = connection.execute(
-            f"""SELECT b._row, b.col, b.rule, b.value, b.why, b.other_row, {row_json(raw)} AS row
+            f"""SELECT b._row, {row_json(raw)} AS row, b.rule, b.col, b.value, b.why, b.other_row
             FROM broken b JOIN {raw.name} r ON r.rowid = b._row WHERE b.file = '{table}' ORDER BY b._row, b.col, b.rule"""
         ).fetchall()
         rows: dict[int, dict[str, object]] = {}
-        for row, column, rule, value, why, other, text in broken:
-            reason = f"{column} {_value(value)} -> {_why(why, other, table, validator)}"
-            if row in rows:
-                rows[row]["rules"] = f"{rows[row]['rules']}; {rule}"
-                rows[row]["reason"] = f"{rows[row]['reason']}; {reason}"
+        for row, text, rule, *said in broken:
+            reason = _reason(raw, *said)
+            if known := rows.get(row):
+                known |= {"rules": f"{known['rules']}; {rule}", "reason": f"{known['reason']}; {reason}"}
             else:
                 line = int(raw.lines[row])
                 rows[row] = {"file": raw.file, "line": line, "rules": rule, "reason": reason, "row": text}

@@ -6,12 +6,9 @@ Every rule leaves the row, its column and the reason in table `broken`; a row in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.datasets.contract import (
     COLUMNS,
@@ -46,14 +43,14 @@ class Validator:
     absent) and the table `broken(file, _row, col, rule, value, why, other_row)`.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings, staging: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings) -> None:
         self.connection = connection
         self.settings = settings
-        self.staging = staging
         self.warnings: list[str] = []
         self.raw: dict[str, RawTable] = {}
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
+        connection.create_function("normalise_query", normalise_query, ["VARCHAR"], "VARCHAR")
         connection.execute(
             "CREATE TABLE broken(file VARCHAR, _row BIGINT, col VARCHAR, rule VARCHAR, value VARCHAR, why VARCHAR, other_row BIGINT)"
         )
@@ -280,18 +277,19 @@ class Validator:
                 self._break(table, "query", "required value is missing", f"t.query IS NULL OR {_BLANK.format('t.query')}",
                             _literal("without a queries file every row needs its query's text"))  # fmt: skip
         else:
-            self._normalise(f"SELECT DISTINCT query AS text FROM typed_{table} WHERE query IS NOT NULL", "spelling")
-            key = "s.normal"
-            source = "spelling s"
-            if "queries" in self.raw:
-                self._normalise(f"SELECT DISTINCT text FROM {self.accepted('queries')}", "known")
-                self.connection.execute(
-                    f"""CREATE OR REPLACE TEMP TABLE known_id AS SELECT k.normal, arg_min(q.query_id, q._row) AS query_id
-                    FROM {self.accepted("queries")} q JOIN known k ON k.text = q.text GROUP BY k.normal"""
-                )
-                key, source = "i.query_id", "spelling s JOIN known_id i ON i.normal = s.normal"
+            # Distinct texts first: a Python function is slow, and logs repeat themselves.
             self.connection.execute(
-                f"UPDATE typed_{table} SET _key = {key} FROM {source} WHERE s.text = typed_{table}.query"
+                f"""CREATE OR REPLACE TEMP TABLE spelling AS SELECT text, normalise_query(text) AS key
+                FROM (SELECT DISTINCT query AS text FROM typed_{table} WHERE query IS NOT NULL)"""
+            )
+            if "queries" in self.raw:
+                self.connection.execute(
+                    f"""CREATE OR REPLACE TEMP TABLE spelling AS SELECT s.text, k.key FROM spelling s JOIN (
+                    SELECT normalise_query(text) AS normal, arg_min(query_id, _row) AS key
+                    FROM {self.accepted("queries")} GROUP BY normal) k ON k.normal = s.key"""
+                )
+            self.connection.execute(
+                f"UPDATE typed_{table} SET _key = s.key FROM spelling s WHERE s.text = typed_{table}.query"
             )
         if "queries" in self.raw:
             known = "t._key IS NULL OR t._key NOT IN (SELECT query_id FROM " + self.accepted("queries") + ")"
@@ -303,14 +301,6 @@ class Validator:
         items = "SELECT item_id FROM " + self.accepted("items")
         self._break(table, "item_id", "unknown item", f"t.item_id NOT IN ({items})",
                     _literal(f"{self.raw['items'].file} has no accepted row with it"))  # fmt: skip
-
-    def _normalise(self, distinct: str, table: str) -> None:
-        """Table(text, normal) of distinct query texts, by way of a file: DuckDB has no such function of its own."""
-        texts = [row[0] for row in self.connection.execute(distinct).fetchall()]
-        path = self.staging / f"{table}.parquet"
-        normal = [normalise_query(text) for text in texts]
-        pq.write_table(pa.table({"text": pa.array(texts, pa.string()), "normal": pa.array(normal, pa.string())}), path)
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM read_parquet(?)", [str(path)])
 
 
 def given_values(name: str, raw: RawTable) -> str:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from engine.datasets.carry import Carried, carry_rows
-from engine.errors import DataError
+from engine.datasets.files import source_folder
 
 FILES = ("product.csv", "query.csv", "label.csv")
 GRADES = {"exact": "2", "partial": "1", "irrelevant": "0"}
@@ -40,13 +40,8 @@ def adapt(source: Path, contract: Path) -> None:
     the popularity, the class of a query its kind; the source has no sellers, brands, prices and log.
     Raises DataError where the source lacks a file or a column.
     """
-    folder = source if (source / FILES[0]).is_file() else source / "dataset"
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise DataError(
-            f"{source} is not a WANDS folder: it has no {' and no '.join(missing)}; expected are {', '.join(FILES)} "
-            f"(the folder 'dataset' of the repository wayfair/WANDS)"
-        )
+    hint = "the folder 'dataset' of the repository wayfair/WANDS"
+    folder = source_folder(source, "a WANDS", FILES, "dataset", hint)
     tables = {
         "product": ("items", Carried(names=_PRODUCT, delimiter="\t", spelling=_SPELLING, convert=_CLEAN)),
         "query": ("queries", Carried(names=_QUERY, delimiter="\t")),

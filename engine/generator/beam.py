@@ -11,6 +11,7 @@ once: `Prompted` holds what the model made of it, and every search and every giv
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -124,6 +125,16 @@ def sequence_log_probs(
     return result
 
 
+class Answer(NamedTuple):
+    """All that a generator is asked about some queries."""
+
+    found: BeamSearch
+    free: Beams
+    """Of the search over all codes."""
+    log_probs: np.ndarray
+    """(P, L) float64, as `Prompted.log_probs`."""
+
+
 @dataclass(frozen=True)
 class Prompted:
     """Q queries that a model has read once, for any number of searches and given SIDs."""
@@ -138,10 +149,6 @@ class Prompted:
         """Query embeddings (Q, D), or whatever sequence `model.prefill` takes, decoded together."""
         return Prompted(model, *model.prefill(queries))
 
-    def __len__(self) -> int:
-        """Q."""
-        return len(self.logits)
-
     def search(self, trie: SidTrie, *, width: int = 5, kept_nodes: int = 0, constrained: bool = True) -> BeamSearch:
         """The `width` most probable SIDs of every query, by beam search with `width` beams a level.
 
@@ -151,19 +158,7 @@ class Prompted:
             kept_nodes: best prefixes reported a level, pruned ones included; 0 for none.
             constrained: False decodes over all codes of each level, for comparison.
         """
-        self._check(trie)
-        logits, cache = self.logits[:, None], self.cache
-        front = _root(len(self))
-        nodes: list[BeamNodes] = []
-        for level, size in enumerate(trie.sizes, start=1):
-            if level > 1:
-                logits, cache = self.model.step(cache, front.codes[..., -1], front.parent)
-            children = trie.children(level, front.node.ravel()) if constrained else _all_codes(size, front.node)
-            ranked = front.rank(logits, children, max(width, kept_nodes))
-            if kept_nodes:
-                nodes.append(_nodes(front, ranked.first(kept_nodes), width, trie.levels))
-            front = front.extend(ranked.first(width))
-        return BeamSearch(front.beams(width), _by_query(nodes) if nodes else None)
+        return self._decode(trie, [self._search(trie, width, kept_nodes, constrained)])[0]
 
     def log_probs(self, trie: SidTrie, pair_query: np.ndarray, pair_codes: np.ndarray) -> np.ndarray:
         """log p(code | prefix, query) of given SIDs, teacher-forced and renormalised over the trie as beams are.
@@ -178,20 +173,73 @@ class Prompted:
         Returns:
             (P, L) float64; -inf from the first level whose prefix no item has.
         """
-        self._check(trie)
-        result = np.full(pair_codes.shape, -np.inf)
+        return self._decode(trie, [self._log_probs(trie, pair_query, pair_codes)])[0]
+
+    def answer(
+        self, trie: SidTrie, pair_query: np.ndarray, pair_codes: np.ndarray, *, width: int = 5, kept_nodes: int = 0
+    ) -> Answer:
+        """Both searches and the given SIDs, in one pass a level: for few queries, a pass costs more than its rows."""
+        found, free, log_probs = self._decode(
+            trie,
+            [
+                self._search(trie, width, kept_nodes, True),
+                self._search(trie, width, 0, False),
+                self._log_probs(trie, pair_query, pair_codes),
+            ],
+        )
+        return Answer(found, free.beams, log_probs)
+
+    def _decode(self, trie: SidTrie, tasks: list[Steps]) -> list[Any]:
+        """What each task returns; the rows that they ask for at one level go through the model side by side."""
+        assert tuple(self.model.sizes) == trie.sizes, f"model spells {self.model.sizes}, trie {trie.sizes}"
+        results: dict[int, Any] = {}
+        # Of each task among the rows of the last step; they all set out from the one row of the prompt.
+        columns = [slice(0, 1)] * len(tasks)
         logits, cache = self.logits[:, None], self.cache
+        while True:
+            asked: dict[int, Rows] = {}
+            for number, task in enumerate(tasks):
+                if number not in results:
+                    try:
+                        asked[number] = task.send(logits[:, columns[number]]) if cache is not self.cache else next(task)
+                    except StopIteration as end:
+                        results[number] = end.value
+            if not asked:
+                return [results[number] for number in range(len(tasks))]
+            codes = np.concatenate([rows.code for rows in asked.values()], axis=1)
+            parents = np.concatenate([rows.parent + columns[at].start for at, rows in asked.items()], axis=1)
+            width = 0
+            for number, rows in asked.items():
+                columns[number] = slice(width, width + rows.code.shape[1])
+                width += rows.code.shape[1]
+            logits, cache = self.model.step(cache, codes, parents)
+
+    def _search(self, trie: SidTrie, width: int, kept_nodes: int, constrained: bool) -> Steps:
+        logits, front = self.logits[:, None], _root(len(self.logits))
+        nodes: list[BeamNodes] = []
+        for level, size in enumerate(trie.sizes, start=1):
+            if level > 1:
+                logits = yield Rows(front.codes[..., -1], front.parent)
+            children = trie.children(level, front.node.ravel()) if constrained else _all_codes(size, front.node)
+            ranked = front.rank(logits, children, max(width, kept_nodes))
+            if kept_nodes:
+                nodes.append(_nodes(front, ranked.first(kept_nodes), width, trie.levels))
+            front = front.extend(ranked.first(width))
+        return BeamSearch(front.beams(width), _by_query(nodes) if nodes else None)
+
+    def _log_probs(self, trie: SidTrie, pair_query: np.ndarray, pair_codes: np.ndarray) -> Steps:
+        n_queries, logits = len(self.logits), self.logits[:, None]
+        result = np.full(pair_codes.shape, -np.inf)
         above = np.zeros(len(pair_query), dtype=np.int64)  # the node of each pair's prefix; -1 once off the trie
         column = np.zeros(len(pair_query), dtype=np.int64)  # of each pair's prefix among the rows of its query
-        nodes = np.zeros((len(self), 1), dtype=np.int64)
+        nodes = np.zeros((n_queries, 1), dtype=np.int64)
         for level in range(1, trie.levels + 1):
             if level > 1:
-                rows = _rows(pair_query, above, column, len(self))
-                nodes, column = rows.node, rows.column
+                prefixes = _distinct(pair_query, above, column, n_queries)
+                nodes, column = prefixes.node, prefixes.column
                 if nodes.shape[1] == 0:
                     break
-                codes = np.where(nodes < 0, 0, trie.code[level - 2][nodes])
-                logits, cache = self.model.step(cache, codes, rows.parent)
+                logits = yield Rows(np.where(nodes < 0, 0, trie.code[level - 2][nodes]), prefixes.parent)
             children = trie.children(level, nodes.ravel())
             normaliser = _log_normaliser(_child_logits(logits, children), children.first).reshape(nodes.shape)
             below = trie.descend(level, above, pair_codes[:, level - 1])
@@ -201,11 +249,21 @@ class Prompted:
             above = below
         return result
 
-    def _check(self, trie: SidTrie) -> None:
-        assert tuple(self.model.sizes) == trie.sizes, f"model spells {self.model.sizes}, trie {trie.sizes}"
+
+class Rows(NamedTuple):
+    """What a task asks of a model at a level."""
+
+    code: np.ndarray
+    """(Q, W) int64 codes of the level above."""
+    parent: np.ndarray
+    """(Q, W) int64: which of the task's rows of the step before each extends."""
 
 
-class _Rows(NamedTuple):
+Steps = Generator[Rows, np.ndarray, Any]
+"""A task: yields rows and is sent their logits (Q, W, K); what it returns is its result."""
+
+
+class _Prefixes(NamedTuple):
     """The distinct prefixes of each query, as the rows of one decoding step."""
 
     node: np.ndarray
@@ -216,7 +274,7 @@ class _Rows(NamedTuple):
     """(P,) the row of each pair's prefix (0 for a pair off the trie)."""
 
 
-def _rows(query: np.ndarray, node: np.ndarray, parent: np.ndarray, n_queries: int) -> _Rows:
+def _distinct(query: np.ndarray, node: np.ndarray, parent: np.ndarray, n_queries: int) -> _Prefixes:
     known = np.flatnonzero(node >= 0)
     span = int(node.max(initial=0)) + 1
     key, at, inverse = np.unique(query[known] * span + node[known], return_index=True, return_inverse=True)
@@ -229,7 +287,7 @@ def _rows(query: np.ndarray, node: np.ndarray, parent: np.ndarray, n_queries: in
     parents[owner, rank] = parent[known][at]
     column = np.zeros(len(query), dtype=np.int64)
     column[known] = rank[inverse]
-    return _Rows(nodes, parents, column)
+    return _Prefixes(nodes, parents, column)
 
 
 class _Ranked(NamedTuple):

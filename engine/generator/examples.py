@@ -8,6 +8,7 @@ order and draw derives from (seed, stage, epoch) and nothing else, so a step's n
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,25 @@ from engine.config import GeneratorConfig
 
 WARMUP_SHARE = 0.05
 FINAL_LR_SHARE = 0.02
+
+
+class Lessons(NamedTuple):
+    """What a generator learns from."""
+
+    items: np.ndarray | Sequence[str]
+    """N inputs that stand for items: embeddings (N, D) float32 of titles, or the titles themselves."""
+    item_codes: np.ndarray
+    """(N, L) int64 SIDs."""
+    queries: np.ndarray | Sequence[str]
+    """Q inputs of the same kind."""
+    pair_query: np.ndarray
+    """(P,) int64 query of each interaction; may be empty (titles alone then)."""
+    pair_item: np.ndarray
+    """(P,) int64 its item."""
+    pair_weight: np.ndarray
+    """(P,) float32 its strength; pairs of strength 0 are left out."""
+    sizes: tuple[int, ...]
+    """Codes per level."""
 
 
 @dataclass
@@ -54,6 +74,18 @@ class Examples(NamedTuple):
     """(B, ...) inputs."""
     codes: np.ndarray
     """(B, L) the SIDs to spell."""
+
+
+def stages_of(lessons: Lessons, config: GeneratorConfig) -> list[Stage]:
+    """Titles, then queries; the inputs of `lessons` are arrays here."""
+    items = np.arange(len(lessons.items))
+    titles = items, items, np.ones(len(items), dtype=np.float32)
+    asked = lessons.pair_query, lessons.pair_item, lessons.pair_weight
+    x, queries, codes = np.asarray(lessons.items), np.asarray(lessons.queries), lessons.item_codes
+    return [
+        stage_of("alignment", x, codes, titles, config.alignment_epochs, config.batch),
+        stage_of("query", queries, codes, asked, config.query_epochs, config.batch),
+    ]
 
 
 def stage_of(

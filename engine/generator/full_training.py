@@ -17,21 +17,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pandas import DataFrame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.checkpoint import read_checkpoint, write_checkpoint
 from engine.config import GeneratorConfig
-from engine.generator.examples import Stage, draw, schedule, stage_of
+from engine.generator.examples import Lessons, Stage, stages_of
 from engine.generator.full import FullGenerator, load_language_model
-from engine.generator.training import CLIP_NORM, WEIGHT_DECAY, GeneratorFit, inputs_of
+from engine.generator.training import CLIP_NORM, GeneratorFit, Training, inputs_of
 from engine.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -50,13 +48,7 @@ LORA_SCALE = 2
 
 
 def train_full_generator(
-    item_texts: Sequence[str],
-    item_codes: np.ndarray,
-    query_texts: Sequence[str],
-    pair_query: np.ndarray,
-    pair_item: np.ndarray,
-    pair_weight: np.ndarray,
-    sizes: tuple[int, ...],
+    lessons: Lessons,
     code_vectors: list[np.ndarray],
     config: GeneratorConfig,
     *,
@@ -67,13 +59,7 @@ def train_full_generator(
     """Fine-tune `config.model`, from its published weights or from `checkpoint` of this very training.
 
     Args:
-        item_texts: N titles.
-        item_codes: (N, L) int64 SIDs.
-        query_texts: Q queries.
-        pair_query: (P,) int64 query of each interaction; may be empty (titles alone then).
-        pair_item: (P,) int64 its item.
-        pair_weight: (P,) float32 its strength; pairs of strength 0 are left out.
-        sizes: codes per level.
+        lessons: titles and queries, SIDs, interactions.
         code_vectors: L arrays (K_l, d): what the new tokens' embeddings start from.
         config: model, epochs, learning rate, adapters, micro-batches.
         seed: fixes new rows, adapters, order and draws.
@@ -85,37 +71,21 @@ def train_full_generator(
     """
     with _seeded(seed):
         base = load_language_model(config.model)
-        generator = FullGenerator.initialise(base, sizes, code_vectors, config.max_tokens, seed=seed)
+        generator = FullGenerator.initialise(base, lessons.sizes, code_vectors, config.max_tokens, seed=seed)
         generator.check()
         generator.train()
         if config.lora_rank:
             generator.model = _with_adapters(generator, config.lora_rank)
-    prompted = generator.prompts([*item_texts, *query_texts])
-    items, queries = np.arange(len(item_texts)), len(item_texts) + np.arange(len(query_texts))
-    every = np.ones(len(items), dtype=np.float32)
-    stages = [
-        stage_of("alignment", items, item_codes, (items, items, every), config.alignment_epochs, config.batch),
-        stage_of("query", queries, item_codes, (pair_query, pair_item, pair_weight), config.query_epochs, config.batch),
-    ]
-    total = sum(stage.steps for stage in stages)
-    training = _Training(generator, prompted, stages, config, seed, checkpoint)
-    done = training.resume()
-    progress(done, total)
-    before = 0
-    for number, stage in enumerate(stages):
-        for step in range(max(done - before, 0), stage.steps):
-            x, codes = draw(stages, number, step, config, seed=seed)
-            training.step(stage.name, x, codes, schedule(step, stage.steps))
-            if training.overdue or training.done == total:
-                training.save()
-            progress(training.done, total)
-        before += stage.steps
-    history = DataFrame(training.history, columns=["step", "name", "value"])
-    return GeneratorFit(training.finish(), history)
+    n_items, n_queries = len(lessons.items), len(lessons.queries)
+    prompted = generator.prompts([*lessons.items, *lessons.queries])
+    places = lessons._replace(items=np.arange(n_items), queries=n_items + np.arange(n_queries))
+    training = _Training(generator, prompted, stages_of(places, config), config, seed, checkpoint)
+    training.run(progress)
+    return GeneratorFit(training.finish(), training.table())
 
 
-class _Training:
-    """Model, optimizer and history between steps, and their checkpoint."""
+class _Training(Training):
+    report_every = REPORT_EVERY
 
     def __init__(
         self,
@@ -126,96 +96,55 @@ class _Training:
         seed: int,
         checkpoint: Path | None,
     ) -> None:
-        self.generator, self.prompted, self.config, self.seed = generator, prompted, config, seed
-        self.checkpoint = checkpoint
-        self.inputs = ""
+        self.generator, self.prompted = generator, prompted
+        super().__init__(stages, config, seed, config.full_lr or (ADAPTERS_LR if config.lora_rank else ALL_WEIGHTS_LR))
         if checkpoint is not None:
             tokens = [np.asarray(prompt, dtype=np.int64) for prompt in prompted]
             weights = [weight.detach().cpu().numpy() for weight in generator.model.parameters()]
-            self.inputs = inputs_of(stages, generator.sizes, config, seed, arrays=[*tokens, *weights])
-        self.peak_lr = config.full_lr or (ADAPTERS_LR if config.lora_rank else ALL_WEIGHTS_LR)
+            self.keep(checkpoint, inputs_of(stages, generator.sizes, config, seed, arrays=[*tokens, *weights]))
         self.accelerator = _accelerator()
-        optimizer = torch.optim.AdamW(self._learning().values(), lr=self.peak_lr, weight_decay=WEIGHT_DECAY, fused=True)
-        self.generator.model, self.optimizer = self.accelerator.prepare(generator.model, optimizer)
-        self.done = 0
-        self.history: list[tuple[int, str, float]] = []
+        self.generator.model, self.optimizer = self.accelerator.prepare(generator.model, self.optimizer)
         self._saved_at = time.monotonic()
 
     @property
     def overdue(self) -> bool:
-        """It is time for a checkpoint."""
         return time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
 
-    def step(self, stage: str, x: np.ndarray, codes: np.ndarray, lr_share: float) -> None:
-        """One update on the prompts at positions `x` (B,) and SIDs (B, L)."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.peak_lr * lr_share
-        self.optimizer.zero_grad()
-        with _seeded(self.seed, self.done):
-            losses = self.gradient(x, codes)
-        self.accelerator.clip_grad_norm_(self._learning().values(), CLIP_NORM)
-        self.optimizer.step()
-        self.done += 1
-        if self.done == 1 or self.done % REPORT_EVERY == 0:
-            values = losses.tolist()
-            self.history.append((self.done, f"{stage}.loss", sum(values)))
-            self.history.extend((self.done, f"{stage}.loss_{i}", value) for i, value in enumerate(values, start=1))
-            self.history.append((self.done, "lr", self.peak_lr * lr_share))
+    def save(self) -> None:
+        self._saved_at = time.monotonic()
+        super().save()
+
+    def learning(self) -> dict[str, nn.Parameter]:
+        return {name: weight for name, weight in self.generator.model.named_parameters() if weight.requires_grad}
+
+    def clip(self) -> None:
+        self.accelerator.clip_grad_norm_(self.learning().values(), CLIP_NORM)
 
     def gradient(self, x: np.ndarray, codes: np.ndarray) -> Tensor:
-        """Add the gradient of a batch's loss, micro-batch by micro-batch; the mean loss of each level (L,)."""
+        """Micro-batch by micro-batch, on the prompts at positions `x` (B,)."""
         device = self.accelerator.device
         by_length = np.argsort([len(self.prompted[position]) for position in x], kind="stable")
         total = torch.zeros(codes.shape[1], device=device)
-        for rows in np.array_split(by_length, min(self.config.accumulate, len(x))):
-            target = torch.from_numpy(codes[rows]).to(device)
-            logits = self.generator.forward([self.prompted[position] for position in x[rows]], target)
-            smoothing = self.config.label_smoothing
-            losses = torch.stack(
-                [
-                    F.cross_entropy(level.float(), target[:, i], label_smoothing=smoothing, reduction="sum")
-                    for i, level in enumerate(logits)
-                ]
-            ) / len(x)
-            self.accelerator.backward(losses.sum())
-            total += losses.detach()
+        smoothing = self.config.label_smoothing
+        with _seeded(self.seed, self.done):
+            for rows in np.array_split(by_length, min(self.config.accumulate, len(x))):
+                target = torch.from_numpy(codes[rows]).to(device)
+                logits = self.generator.forward([self.prompted[position] for position in x[rows]], target)
+                losses = torch.stack(
+                    [
+                        F.cross_entropy(level.float(), target[:, i], label_smoothing=smoothing, reduction="sum")
+                        for i, level in enumerate(logits)
+                    ]
+                ) / len(x)
+                self.accelerator.backward(losses.sum())
+                total += losses.detach()
         return total
-
-    def save(self) -> None:
-        """Write the checkpoint, if one is wanted."""
-        self._saved_at = time.monotonic()
-        if self.checkpoint is None:
-            return
-        state = {
-            "done": self.done,
-            "weights": {name: weight.detach() for name, weight in self._learning().items()},
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-        }
-        write_checkpoint(self.checkpoint, self.inputs, state)
-
-    def resume(self) -> int:
-        """Take up the checkpoint where it belongs to this training; the steps already done."""
-        state = None if self.checkpoint is None else read_checkpoint(self.checkpoint, self.inputs)
-        if state is None:
-            return 0
-        with torch.no_grad():
-            for name, weight in self._learning().items():
-                weight.copy_(state["weights"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.done = state["done"]
-        self.history = [tuple(row) for row in state["history"]]
-        return self.done
 
     def finish(self) -> FullGenerator:
         """The generator alone, adapters merged, ready to decode."""
         model = self.accelerator.unwrap_model(self.generator.model, keep_fp32_wrapper=False)
         self.generator.model = model.merge_and_unload() if self.config.lora_rank else model
         return self.generator.eval()
-
-    def _learning(self) -> dict[str, nn.Parameter]:
-        """The weights that learn; tied ones once."""
-        return {name: weight for name, weight in self.generator.model.named_parameters() if weight.requires_grad}
 
 
 def _accelerator() -> Accelerator:

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from engine.config import GeneratorConfig
 from engine.errors import ModelError
-from engine.generator.qwen3 import EPSILON, ROPE_THETA, Architecture, Folded, Qwen3Decoder, States, run
+from engine.generator.qwen3 import EPSILON, ROPE_THETA, Architecture, Folded, Qwen3Decoder, States, extend, read
 from engine.generator.trie import SidTrie
 
 if TYPE_CHECKING:
@@ -35,19 +35,6 @@ if TYPE_CHECKING:
 
 INIT_STD = 0.02
 """Standard deviation of random weights, as in Qwen3."""
-
-
-class BeamCache(NamedTuple):
-    """Keys and values of the prompts and of every beam step since, one copy a query: beams share their ancestors.
-
-    A step makes a new cache and leaves this one as it is.
-    """
-
-    level: int
-    """Levels decoded: the next step feeds codes of level `level + 1`."""
-    states: States
-    visible: Tensor
-    """(Q, W, S) bool: which of the S positions each row of the last step sees."""
 
 
 class _Decoding(NamedTuple):
@@ -117,41 +104,32 @@ class CompactGenerator(nn.Module):
         offsets = torch.tensor(a.offsets[: a.levels - 1], dtype=torch.int64, device=codes.device)
         spelled = F.embedding(codes[:, :-1] + offsets, folded.embedding)
         hidden = torch.cat([self._soft_tokens(self.prefix, query_x), spelled], dim=1)
-        states = run(a, folded.layers, hidden, slice(0, a.positions), self._causal(a.positions), outputs=a.levels)
+        states = read(a, folded, hidden, outputs=a.levels)
         return [F.linear(states.hidden[:, level], head) for level, head in enumerate(folded.heads)]
 
     @torch.inference_mode()
-    def prefill(self, queries: np.ndarray) -> tuple[np.ndarray, BeamCache]:
+    def prefill(self, queries: np.ndarray) -> tuple[np.ndarray, States]:
         """Logits (Q, K_1) float64 for level 1 and the cache, from query embeddings (Q, D)."""
-        a = self.architecture
         prefix, folded = self._ready()
-        causal = self._causal(a.prefix_tokens)
         hidden = self._soft_tokens(prefix, torch.as_tensor(queries, dtype=torch.float64, device=self.device))
-        states = run(a, folded.layers, hidden, slice(0, a.prefix_tokens), causal, outputs=1)
-        cache = BeamCache(0, states, causal[-1:].expand(len(queries), 1, -1))
-        return F.linear(states.hidden[:, 0], folded.heads[0]).cpu().numpy(), cache
+        states = read(self.architecture, folded, hidden, outputs=1)
+        return F.linear(states.hidden[:, 0], folded.heads[0]).cpu().numpy(), states
 
     @torch.inference_mode()
-    def step(self, cache: BeamCache, codes: np.ndarray, parents: np.ndarray) -> tuple[np.ndarray, BeamCache]:
+    def step(self, cache: States, codes: np.ndarray, parents: np.ndarray) -> tuple[np.ndarray, States]:
         """Logits (Q, W, K_next) float64 after each beam's newest code, and the cache of one step more.
 
         Args:
-            cache: from `prefill` or an earlier step.
-            codes: (Q, W) int64, the beams' codes at level `cache.level + 1`.
+            cache: from `prefill` or an earlier step; left as it is.
+            codes: (Q, W) int64, the beams' codes at the next level.
             parents: (Q, W) int64, the row of the previous step that each beam extends; 0 after `prefill`.
         """
-        a = self.architecture
         folded = self._ready().folded
-        n_queries, width = codes.shape
-        rows = torch.as_tensor(parents, device=self.device)[..., None].expand(-1, -1, cache.visible.shape[-1])
-        own = torch.eye(width, dtype=torch.bool, device=self.device).expand(n_queries, -1, -1)
-        visible = torch.cat([cache.visible.gather(1, rows), own], dim=-1)
-        tokens = torch.as_tensor(codes, device=self.device) + a.offsets[cache.level]
+        level = cache.paths[0].shape[3]
+        tokens = torch.as_tensor(codes, device=self.device) + self.architecture.offsets[level]
         hidden = F.embedding(tokens, folded.embedding)
-        position = a.prefix_tokens + cache.level
-        states = run(a, folded.layers, hidden, slice(position, position + 1), visible, past=cache.states)
-        after = BeamCache(cache.level + 1, states, visible)
-        return F.linear(states.hidden, folded.heads[after.level]).cpu().numpy(), after
+        states = extend(self.architecture, folded, hidden, cache, torch.as_tensor(parents, device=self.device))
+        return F.linear(states.hidden, folded.heads[level + 1]).cpu().numpy(), states
 
     @torch.inference_mode()
     def soft_prompt(self, query_x: np.ndarray) -> Tensor:
@@ -191,9 +169,6 @@ class CompactGenerator(nn.Module):
 
     def _soft_tokens(self, prefix: nn.Linear, query_x: Tensor) -> Tensor:
         return prefix(query_x).view(len(query_x), self.architecture.prefix_tokens, self.architecture.hidden)
-
-    def _causal(self, n: int) -> Tensor:
-        return torch.ones(n, n, dtype=torch.bool, device=self.device).tril()
 
     def _ready(self) -> _Decoding:
         assert self._decoding is not None, "call eval() before decoding"

@@ -3,13 +3,13 @@
 Qwen3 is RMSNorm, rotary positions, per-head query and key norms, grouped-query attention, SwiGLU and tied
 embeddings (Yang et al. 2025, arXiv 2505.09388). Parameters bear the names that `transformers` gives them, so a
 state dict fits both, and the tests hold the two to the same logits. The forward pass is ours because a framework's
-overhead costs more than the arithmetic here: one function serves training, the prompt and every beam step, with
-norm weights folded into the matrices that follow them, and any mask over shared keys and values.
+overhead costs more than the arithmetic here: norm weights are folded into the matrices that follow them, `read` serves
+training and the prompt, `extend` the beams, which share the prompt's keys and values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, cast
@@ -98,8 +98,10 @@ class States(NamedTuple):
     hidden: Tensor
     """(Q, outputs, hidden), normalised: multiply by a head of `Folded` for logits."""
     keys: list[Tensor]
-    """Per layer, (Q, Hk, S, head_dim), earlier rows included."""
+    """Per layer, (Q, Hk, N, head_dim): of the N rows of the sequence."""
     values: list[Tensor]
+    paths: list[Tensor]
+    """Per layer, (2, Q, W, l, Hk, head_dim): keys and values of the l codes that each of W beams has spelled."""
 
 
 class Attention(nn.Module):
@@ -183,54 +185,89 @@ def _rotary(positions: int, head_dim: int, like: Tensor) -> tuple[Tensor, Tensor
     return torch.cat([cos, cos], dim=-1).to(like), torch.cat([-sin, sin], dim=-1).to(like)
 
 
-def run(
-    a: Architecture,
-    layers: Sequence[FoldedLayer],
-    hidden: Tensor,
-    positions: slice,
-    visible: Tensor,
-    *,
-    past: States | None = None,
-    outputs: int | None = None,
-) -> States:
-    """Run the decoder over N rows a query.
+def read(a: Architecture, folded: Folded, hidden: Tensor, outputs: int) -> States:
+    """Run the decoder over the first N positions of Q sequences, each row seeing itself and those before it.
 
     Args:
         a: the shapes.
-        layers: the folded decoder.
+        folded: the decoder.
         hidden: (Q, N, hidden) input embeddings.
-        positions: rotary positions of the rows: N of them, or one that all rows share (the beams of a step).
-        visible: (N, S) or (Q, N, S) bool: which of the S keys, earlier rows first, each row attends to.
-        past: keys and values of earlier rows.
-        outputs: only the last `outputs` rows are needed, and the last layer skips the others; None for all.
+        outputs: only the last `outputs` rows are needed, and the last layer skips the others.
     """
-    n_queries, n_rows, width = hidden.shape
-    group, n_normed = a.heads // a.kv_heads, a.heads + a.kv_heads
-    blocked = torch.zeros(visible.shape, device=hidden.device, dtype=hidden.dtype).masked_fill_(~visible, -torch.inf)
-    blocked = blocked.view(-1, 1, 1, *visible.shape[-2:])  # (Q or 1, Hk, group, N, S)
+    n_queries, n_rows, _ = hidden.shape
+    later = torch.ones(n_rows, n_rows, dtype=torch.bool, device=hidden.device).triu(1)
+    blocked = torch.zeros(n_rows, n_rows, device=hidden.device, dtype=hidden.dtype).masked_fill_(later, -torch.inf)
     keys: list[Tensor] = []
     values: list[Tensor] = []
-    for index, layer in enumerate(layers):
-        qkv = F.linear(F.rms_norm(hidden, (width,), eps=EPSILON), layer.qkv)
-        qkv = qkv.view(n_queries, n_rows, n_normed + a.kv_heads, a.head_dim)
-        normed = F.rms_norm(qkv[:, :, :n_normed], (a.head_dim,), eps=EPSILON)
-        normed = normed * layer.cos[positions] + normed.roll(a.head_dim // 2, -1) * layer.sin[positions]
-        query = normed[:, :, : a.heads].unflatten(2, (a.kv_heads, group)).permute(0, 2, 3, 1, 4)
-        key = normed[:, :, a.heads :].transpose(1, 2)
-        value = qkv[:, :, n_normed:].transpose(1, 2)
-        if past is not None:
-            key = torch.cat([past.keys[index], key], dim=2)
-            value = torch.cat([past.values[index], value], dim=2)
+    for index, layer in enumerate(folded.layers):
+        normed, value = _project(a, layer, hidden, slice(0, n_rows))
+        query = normed[:, :, : a.heads].unflatten(2, (a.kv_heads, -1)).permute(0, 2, 3, 1, 4)
+        key, value = normed[:, :, a.heads :].transpose(1, 2), value.transpose(1, 2)
         keys.append(key)
         values.append(value)
-        if outputs is not None and index == len(layers) - 1:
-            query, blocked, hidden = query[..., -outputs:, :], blocked[..., -outputs:, :], hidden[:, -outputs:]
-        n = query.shape[-2]
+        if index == len(folded.layers) - 1:
+            query, blocked, hidden = query[..., -outputs:, :], blocked[-outputs:], hidden[:, -outputs:]
+        group, n = query.shape[2:4]
         score = query.reshape(n_queries, a.kv_heads, group * n, a.head_dim) @ key.transpose(-1, -2)
         score = score.view(n_queries, a.kv_heads, group, n, -1) + blocked
         mixed = score.softmax(-1).view(n_queries, a.kv_heads, group * n, -1) @ value
         mixed = mixed.view(n_queries, a.heads, n, a.head_dim).transpose(1, 2).reshape(n_queries, n, -1)
-        hidden = hidden + F.linear(mixed, layer.out)
-        gate, up = F.linear(F.rms_norm(hidden, (width,), eps=EPSILON), layer.gate_up).chunk(2, -1)
-        hidden = hidden + F.linear(F.silu(gate) * up, layer.down)
-    return States(F.rms_norm(hidden, (width,), eps=EPSILON), keys, values)
+        hidden = _finish(layer, hidden, mixed)
+    nothing = hidden.new_zeros(2, n_queries, 1, 0, a.kv_heads, a.head_dim)
+    return States(_normed(hidden), keys, values, [nothing] * len(keys))
+
+
+def extend(a: Architecture, folded: Folded, hidden: Tensor, past: States, parents: Tensor) -> States:
+    """Run the decoder over the next code of W beams a query: each sees the prompt, its own path and itself.
+
+    Siblings stay apart without a mask, because keys of a path are kept a beam: a path has few codes, the prompt's keys
+    are shared, and a wide step costs what its own rows cost.
+
+    Args:
+        a: the shapes.
+        folded: the decoder.
+        hidden: (Q, W, hidden) input embeddings.
+        past: what `read` or the step before left.
+        parents: (Q, W) int64: the row of the step before that each beam extends.
+    """
+    n_queries, width, _ = hidden.shape
+    n_prompt, depth = past.keys[0].shape[2], past.paths[0].shape[3]
+    position = slice(n_prompt + depth, n_prompt + depth + 1)
+    rows = torch.arange(n_queries, device=hidden.device)[:, None]
+    paths: list[Tensor] = []
+    for layer, key, value, path in zip(folded.layers, past.keys, past.values, past.paths, strict=True):
+        normed, own_value = _project(a, layer, hidden, position)
+        query = normed[:, :, : a.heads].unflatten(2, (a.kv_heads, -1))  # (Q, W, Hk, group, head_dim)
+        own = torch.stack([normed[:, :, a.heads :], own_value])[:, :, :, None]
+        paths.append(torch.cat([path[:, rows, parents], own], dim=3))
+        path_key, path_value = paths[-1]
+        shared = query.transpose(1, 2).reshape(n_queries, a.kv_heads, -1, a.head_dim) @ key.transpose(-1, -2)
+        shared = shared.view(n_queries, a.kv_heads, width, -1, n_prompt).transpose(1, 2)
+        share = torch.cat([shared, torch.einsum("qwkgd,qwlkd->qwkgl", query, path_key)], dim=-1).softmax(-1)
+        mixed = share[..., :n_prompt].transpose(1, 2).reshape(n_queries, a.kv_heads, -1, n_prompt) @ value
+        mixed = mixed.view(n_queries, a.kv_heads, width, -1, a.head_dim).transpose(1, 2)
+        mixed = mixed + torch.einsum("qwkgl,qwlkd->qwkgd", share[..., n_prompt:], path_value)
+        hidden = _finish(layer, hidden, mixed.flatten(2))
+    return States(_normed(hidden), past.keys, past.values, paths)
+
+
+def _normed(x: Tensor) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], eps=EPSILON)
+
+
+def _project(a: Architecture, layer: FoldedLayer, hidden: Tensor, positions: slice) -> tuple[Tensor, Tensor]:
+    """Queries above keys (Q, N, H + Hk, head_dim), normed and turned to their positions, and values (Q, N, Hk, head_dim).
+
+    `positions`: N of them, or one that all rows share (the beams of a step).
+    """
+    qkv = F.linear(_normed(hidden), layer.qkv).unflatten(2, (-1, a.head_dim))
+    normed = _normed(qkv[:, :, : a.heads + a.kv_heads])
+    turned = normed * layer.cos[positions] + normed.roll(a.head_dim // 2, -1) * layer.sin[positions]
+    return turned, qkv[:, :, a.heads + a.kv_heads :]
+
+
+def _finish(layer: FoldedLayer, hidden: Tensor, mixed: Tensor) -> Tensor:
+    """A layer's output (Q, N, hidden) from its input and what attention mixed (Q, N, H * head_dim)."""
+    hidden = hidden + F.linear(mixed, layer.out)
+    gate, up = F.linear(_normed(hidden), layer.gate_up).chunk(2, -1)
+    return hidden + F.linear(F.silu(gate) * up, layer.down)

@@ -86,12 +86,8 @@ def _classifiers(run: Run, problem: Problem) -> list[CategoryClassifier]:
     found = []
     for stack in range(len(division.seen)):
         query, item, weight = division.pairs(stack)
-        found.append(
-            CategoryClassifier.fit(
-                problem.vectors.queries, category[item], weight, max(int(category.max(initial=0)) + 1, 1),
-                run.config.split.seed, query=query,
-            )
-        )  # fmt: skip
+        n, seed = max(int(category.max(initial=0)) + 1, 1), run.config.split.seed
+        found.append(CategoryClassifier.fit(problem.vectors.queries, query, category[item], weight, n, seed=seed))
     return found
 
 

@@ -21,8 +21,8 @@ from engine.relevance.features import CENTRED, DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.ranker import grade_levels, train_ranker
 from engine.relevance.scorer import Scorer
+from engine.relevance.signals.own import PLAIN
 from engine.relevance.signals.protocol import Columns
-from engine.relevance.table import PLAIN
 from engine.relevance.trees import TreeScorer
 from engine.runs import Run, load_arrays, save_arrays
 from engine.threads import one_thread
@@ -177,7 +177,7 @@ def _train(config: Config, lessons: Lessons, blocks: Mapping[str, _Rows], rung: 
     judged, division = lessons.judged, lessons.problem.division
     block = blocks["placebo" if rung.rows == "placebo" else "fit"]
     take = [block.columns.index(name) for name in rung.columns]
-    served = ServedRows(block.served[:, take], block.level if rung.match else None, judged.query)
+    served = ServedRows(block.served[:, take], block.level if rung.match else None, judged.grade)
     rows = _cross_fitted(lessons, block, rung)
 
     def fit(train: np.ndarray, valid: np.ndarray | None) -> _Trained:
@@ -228,19 +228,16 @@ def _fit(
 ) -> _Trained:
     """Train on one side (J,) of the rows, stop early on the other, where there is one; score all."""
     train, valid = sides
-    grade = lessons.judged.grade
-    held, held_grades = None, None
+    grade, held = served.grade, None
     if valid is not None and valid.any():
         level = None if served.match_level is None else served.match_level[valid]
-        held, held_grades = ServedRows(served.dense[valid], level, served.query[valid]), grade[valid]
+        held = ServedRows(served.dense[valid], level, grade[valid])
     if rung.learner == "boosted":
         rising = tuple(name for name in rung.columns if name in RISING)
-        trees = train_boosted(
-            rows.select(train), grade[train], seed=config.seed, rising=rising, valid=held, valid_grades=held_grades
-        )
+        trees = train_boosted(rows.select(train), grade[train], seed=config.seed, rising=rising, valid=held)
         return _Trained({"": trees}, trees.score(served.dense), pd.DataFrame(columns=["step", "name", "value"]))
     made = train_ranker(
         rows.select(train), grade[train], config=config.ranker, grade_values=grade_levels(grade), seed=config.seed,
-        use_sid=rung.match, levels=lessons.levels, valid=held, valid_grades=held_grades,
+        levels=lessons.levels if rung.match else None, valid=held,
     )  # fmt: skip
     return _Trained({"": made.scorer}, made.scorer.logit(served.dense, served.match_level), made.history)

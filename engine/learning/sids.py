@@ -14,12 +14,14 @@ from engine.config import codebook_sizes
 from engine.datasets.contract import Catalogue
 from engine.encoders.loading import trainable_top
 from engine.generator.beam import Beams, beam_search
+from engine.generator.examples import Lessons
 from engine.generator.loading import load_decoder, prompts
 from engine.generator.training import GeneratorFit, train_generator
 from engine.generator.trie import SidTrie
 from engine.learning.judged import Judged
 from engine.problem import Problem
 from engine.progress import Progress
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.quantizers.tokenizer import Texts, train_tokenizer
 from engine.relevance.features import cosine
@@ -126,10 +128,7 @@ def _train_stack(
     """Train the tokenizer of one stack and write its folder; `first_level`: sizes, and the items' forced codes."""
     sizes, category_code = first_level
     fit = train_tokenizer(
-        problem.vectors.items,
-        problem.vectors.queries,
-        *problem.division.pairs(stack),
-        category_code,
+        TrainingSet(problem.vectors.items, problem.vectors.queries, *problem.division.pairs(stack), category_code),
         run.config.quantizer,
         sizes,
         seed=100 * run.config.seed + stack,
@@ -177,19 +176,16 @@ def _fit_generator(
     run: Run, problem: Problem, sizes: tuple[int, ...], served: tuple[int, Stack], own: Path, progress: Progress
 ) -> GeneratorFit:
     config, (number, stack) = run.config.generator, served
-    seed, catalogue = 100 * run.config.seed + number, problem.catalogue
+    seed, checkpoint, catalogue = 100 * run.config.seed + number, own / "checkpoint", problem.catalogue
+    vectors = problem.vectors
+    lessons = Lessons(vectors.items, stack.codes, vectors.queries, *problem.division.pairs(number), sizes)
     if config.kind == "compact":
-        return train_generator(
-            problem.vectors.items, stack.codes, problem.vectors.queries, *problem.division.pairs(number), sizes, config,
-            seed=seed, progress=progress, checkpoint=own / "checkpoint",
-        )  # fmt: skip
+        return train_generator(lessons, config, seed=seed, progress=progress, checkpoint=checkpoint)
     from engine.generator.full_training import train_full_generator
 
-    return train_full_generator(
-        catalogue.items["title"].tolist(), stack.codes, catalogue.queries["text"].tolist(),
-        *problem.division.pairs(number), sizes, code_vectors(stack, sizes), config, seed=seed, progress=progress,
-        checkpoint=own / "checkpoint",
-    )  # fmt: skip
+    lessons = lessons._replace(items=catalogue.items["title"].tolist(), queries=catalogue.queries["text"].tolist())
+    means = code_vectors(stack, sizes)
+    return train_full_generator(lessons, means, config, seed=seed, progress=progress, checkpoint=checkpoint)
 
 
 def code_vectors(stack: Stack, sizes: tuple[int, ...]) -> list[np.ndarray]:

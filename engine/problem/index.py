@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from engine.datasets.contract import Catalogue
@@ -10,9 +11,11 @@ from engine.progress import Progress
 from engine.relevance.lexical import LexicalIndex
 from engine.relevance.retrieval import FirstStage
 from engine.relevance.vectors import VectorIndex
-from engine.runs import Run, load_arrays, save_arrays
+from engine.runs import Run, load_arrays, save_arrays, write_text
 
 _LISTS = "vectors.faiss"
+_RECALLED = 100
+"""Queries, evenly spread, by which the inverted lists are compared with every vector."""
 
 
 def index(run: Run, catalogue: Catalogue, vectors: Vectors) -> FirstStage:
@@ -20,15 +23,32 @@ def index(run: Run, catalogue: Catalogue, vectors: Vectors) -> FirstStage:
 
     def body(folder: Path, progress: Progress) -> None:
         save_arrays(folder / "words.safetensors", **LexicalIndex(catalogue.items["title"].tolist()).arrays())
-        VectorIndex(vectors.items).save(folder / _LISTS)
+        made = VectorIndex(vectors.items)
+        made.save(folder / _LISTS)
+        asked = vectors.queries[:: max(len(vectors.queries) // _RECALLED, 1)][:_RECALLED]
+        top = run.config.retrieval.top
+        about = {"settings": made.settings, "recall": made.recall(asked, top), "n": len(asked), "top": top}
+        write_text(folder / "about.json", json.dumps(about))
 
-    folder = run.shared("index", "Indexing titles and vectors", encoder_key(run), body, after=("vectors",))
+    key = (*encoder_key(run), run.config.retrieval.top)
+    folder = run.shared("index", "Indexing titles and vectors", key, body, after=("vectors",))
     return _read(folder, vectors, run.config.retrieval.top)
 
 
 def load_index(run: Run, vectors: Vectors) -> FirstStage:
     """That of a finished run. Raises RunError where the cache was deleted."""
     return _read(run.shared_folder("index"), vectors, run.config.retrieval.top)
+
+
+def recall_note(run: Run) -> str | None:
+    """What a reader should know of a first stage that does not compare with every item; None where it does."""
+    about = json.loads((run.shared_folder("index") / "about.json").read_text(encoding="utf-8"))
+    if about["settings"] == "exact":
+        return None
+    return (
+        f"The first stage searches vectors by inverted lists ({about['settings']}): {about['recall']:.1%} of the true "
+        f"{about['top']} nearest are found ({about['n']} queries)."
+    )
 
 
 def _read(folder: Path, vectors: Vectors, top: int) -> FirstStage:

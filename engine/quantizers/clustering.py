@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from engine.progress import Progress, silent
 from engine.quantizers import storage
-from engine.quantizers.protocol import Quantized
+from engine.quantizers.protocol import Quantized, Unsupervised
 from engine.quantizers.residual import ResidualCodebooks
 
 KIND = "kmeans"
@@ -24,21 +25,15 @@ FINEST = 5
 _LEVELS = 3
 
 
-class KMeansQuantizer:
+class KMeansQuantizer(Unsupervised):
     """RK-means: k-means of all embeddings, then of what is left, level by level (the control of GRID, 2507.22224).
 
-    The latent is the embedding itself, so items and queries are quantized alike. No level belongs to categories.
+    The latent is the embedding itself.
     """
-
-    forced_level = False
 
     def __init__(self, codebooks: ResidualCodebooks) -> None:
         self.codebooks = codebooks
         self.sizes = codebooks.sizes
-
-    def encode_items(self, x: np.ndarray, category_code: np.ndarray | None) -> Quantized:
-        """Quantizes item embeddings (N, D): nearest code at every level; `category_code` is not looked at."""
-        return self.encode_queries(x)
 
     def encode_queries(self, x: np.ndarray) -> Quantized:
         """Quantizes query embeddings (N, D): nearest code at every level."""
@@ -50,22 +45,25 @@ class KMeansQuantizer:
         storage.write(path, KIND, settings, self.codebooks.state())
 
 
-def fit_kmeans(item_x: np.ndarray, sizes: tuple[int, ...], *, seed: int) -> KMeansQuantizer:
+def fit_kmeans(
+    item_x: np.ndarray, sizes: tuple[int, ...], *, seed: int, progress: Progress = silent
+) -> KMeansQuantizer:
     """Balanced residual k-means of item embeddings (N, D), whole catalogue, with `sizes` codes a level."""
     codebooks = ResidualCodebooks(sizes, item_x.shape[1])
     codebooks.fit(_rows(item_x), None, seed=seed)
+    progress(1, 1)
     return KMeansQuantizer(codebooks)
 
 
 def load_kmeans(path: Path) -> KMeansQuantizer:
     """The quantizer that `KMeansQuantizer.save` wrote. Raises ModelError when it is missing or damaged."""
-    try:
-        settings, tensors = storage.read(path, KIND)
+
+    def build(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> KMeansQuantizer:
         codebooks = ResidualCodebooks(tuple(settings["sizes"]), settings["dim"])
         codebooks.load_state(tensors)
-    except storage.UNREADABLE as error:
-        raise storage.unreadable(path, KIND, error) from error
-    return KMeansQuantizer(codebooks)
+        return KMeansQuantizer(codebooks)
+
+    return storage.read(path, KIND, build)
 
 
 def title_stacks(item_x: np.ndarray, n_stacks: int, *, seed: int, progress: Progress = silent) -> list[np.ndarray]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
-from engine.checkpoint import name_of_inputs
 from engine.config import QuantizerConfig
 from engine.progress import Progress, silent
-from engine.quantizers.contrastive import Training
+from engine.quantizers.contrastive import ContrastiveTraining
 from engine.quantizers.history import Row
+from engine.quantizers.sampling import TrainingSet
 
 LAYER_LR = 5e-5
 """Learning rate of the encoder's layer, as is usual in fine-tuning (Devlin et al. 2019, appendix A.3)."""
@@ -78,19 +78,12 @@ class Reencoded(NamedTuple):
     """(N, D) float32, unit vectors."""
     query_x: np.ndarray
     """(Q, D) float32, unit vectors."""
-    weights: dict[str, torch.Tensor]
-    """The trained layer."""
     history: list[Row]
     """dynamic_loss, dynamic_contrastive, dynamic_commitment, dynamic_reconstruction."""
 
 
 def train_encoder(
-    item_x: np.ndarray,
-    query_x: np.ndarray,
-    pair_query: np.ndarray,
-    pair_item: np.ndarray,
-    pair_weight: np.ndarray,
-    category_code: np.ndarray | None,
+    data: TrainingSet,
     config: QuantizerConfig,
     sizes: tuple[int, ...],
     texts: Texts,
@@ -101,34 +94,40 @@ def train_encoder(
 ) -> Reencoded:
     """Trains the last layer for `config.dynamic_steps` steps and encodes all texts again.
 
-    `item_x` (N, D) and `query_x` (Q, D) are the frozen embeddings of `texts`: projections and codebooks start from
+    `data` holds the frozen embeddings of `texts`: projections and codebooks start from
     them, and they stay what is reconstructed, which keeps the encoder from forgetting. A step sees half of
     `config.batch` pairs and as many items. A killed training resumes from `checkpoint`, which is kept: the caller
     removes it once the quantizer itself is trained.
     """
     short = dataclasses.replace(config, steps=config.dynamic_steps, batch=max(2, config.batch // 2))
     states = texts.encoder.states([*texts.items, *texts.queries], lambda done, total: progress(0, short.steps))
-    training = _Training(
-        item_x, query_x, pair_query, pair_item, pair_weight, category_code, short, sizes, seed, texts.encoder, states
-    )
-    training.run(progress, checkpoint, every=EVERY)
+    training = _Training(data, short, sizes, seed, texts.encoder, states)
+    training.run(progress, checkpoint)
     if checkpoint is not None:
         training.save(checkpoint, short.steps)
     vectors = training.encode_all()
     history = [(step, f"{PREFIX}{name}", value) for step, name, value in training.history]
-    return Reencoded(vectors[: len(item_x)], vectors[len(item_x) :], training.weights, history)
+    return Reencoded(vectors[: len(data.item_x)], vectors[len(data.item_x) :], history)
 
 
-class _Training(Training):
+class _Training(ContrastiveTraining):
     """DSIRM's training with embeddings that learn: the states of items come first, those of queries follow."""
 
-    def __init__(self, *arguments: Any) -> None:
-        *usual, self.encoder, self.states = arguments
-        super().__init__(*usual)
-        self.weights = {name: w.requires_grad_() for name, w in self.encoder.weights().items()}
-        self.optimizer = self.optimizer_of(
-            {self.config.lr: list(self.model.parameters()), LAYER_LR: list(self.weights.values())}
-        )
+    checkpoint_every = EVERY
+
+    def __init__(
+        self,
+        data: TrainingSet,
+        config: QuantizerConfig,
+        sizes: tuple[int, ...],
+        seed: int,
+        encoder: TrainableTop,
+        states: TokenStates,
+    ) -> None:
+        super().__init__(data, config, sizes, seed)
+        self.encoder, self.states = encoder, states
+        self.weights = {name: w.requires_grad_() for name, w in encoder.weights().items()}
+        self.learn({config.lr: list(self.model.parameters()), LAYER_LR: list(self.weights.values())})
 
     def items(self, rows: np.ndarray) -> torch.Tensor:
         """Embeddings (B, D) of these items under the layer as it is."""
@@ -151,20 +150,18 @@ class _Training(Training):
         return vectors[self.states.row]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Everything that learns, by name."""
         return {**super().tensors(), **{f"layer.{name}": w.detach() for name, w in self.weights.items()}}
 
     def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
-        """The inverse of `tensors`."""
         super().load_tensors({name: t for name, t in tensors.items() if not name.startswith("layer.")})
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(tensors[f"layer.{name}"])
 
-    def inputs(self) -> str:
-        """Names everything this training depends on: the texts, too."""
+    def inputs(self) -> tuple[object, list[np.ndarray]]:
+        settings, arrays = super().inputs()
         layer = [w.detach().numpy() for w in self.encoder.weights().values()]
-        return name_of_inputs(super().inputs(), [self.states.first, self.states.row, *layer])
+        return settings, [*arrays, self.states.first, self.states.row, *layer]
 
     def _embed(self, distinct: np.ndarray) -> torch.Tensor:
         """Embeddings (B, D) of the distinct texts at these places (B,); each is computed once."""

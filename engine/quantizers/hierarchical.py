@@ -6,7 +6,7 @@ A code of level l means something only under its parent: code 3 under 17 and cod
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ import torch
 from engine.progress import Progress, silent
 from engine.quantizers import storage
 from engine.quantizers.kmeans import balance, kmeans
-from engine.quantizers.protocol import Quantized
+from engine.quantizers.protocol import Quantized, Unsupervised
 
 KIND = "hierarchical"
 
@@ -40,21 +40,12 @@ class Level(NamedTuple):
         return found
 
 
-class HierarchicalQuantizer:
-    """A tree of k-means clusters over frozen embeddings; rows descend it to the nearest child at every level.
-
-    No level belongs to categories.
-    """
-
-    forced_level = False
+class HierarchicalQuantizer(Unsupervised):
+    """A tree of k-means clusters over frozen embeddings; rows descend it to the nearest child at every level."""
 
     def __init__(self, sizes: tuple[int, ...], tree: list[Level]) -> None:
         self.sizes = sizes
         self.tree = tree
-
-    def encode_items(self, x: np.ndarray, category_code: np.ndarray | None) -> Quantized:
-        """Quantizes item embeddings (N, D); `category_code` is not looked at."""
-        return self.encode_queries(x)
 
     def encode_queries(self, x: np.ndarray) -> Quantized:
         """Quantizes query embeddings (N, D): nearest child at every level.
@@ -118,16 +109,14 @@ def fit_hierarchical(
 
 def load_hierarchical(path: Path) -> HierarchicalQuantizer:
     """The quantizer that `HierarchicalQuantizer.save` wrote. Raises ModelError when it is missing or damaged."""
-    try:
-        settings, tensors = storage.read(path, KIND)
-        sizes = tuple(settings["sizes"])
-        tree = [
-            Level(tensors[f"first.{depth}"].numpy(), tensors[f"centroids.{depth}"].numpy())
-            for depth in range(len(sizes))
-        ]
-    except storage.UNREADABLE as error:
-        raise storage.unreadable(path, KIND, error) from error
-    return HierarchicalQuantizer(sizes, tree)
+
+    def build(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> HierarchicalQuantizer:
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        depths = range(len(settings["sizes"]))
+        tree = [Level(arrays[f"first.{depth}"], arrays[f"centroids.{depth}"]) for depth in depths]
+        return HierarchicalQuantizer(tuple(settings["sizes"]), tree)
+
+    return storage.read(path, KIND, build)
 
 
 def _children(x: np.ndarray, size: int, *, seed: int) -> np.ndarray:

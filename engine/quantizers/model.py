@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,6 @@ from engine.quantizers.protocol import Quantized
 from engine.quantizers.residual import ResidualCodebooks
 
 KIND = "contrastive"
-_CHUNK = 8192
 
 
 class Projection(nn.Linear):
@@ -59,13 +59,6 @@ class ContrastiveQuantizer(storage.StoredModule):
             self.decoder.bias.copy_(mean)
         self.codebooks.fit(self.project(self.item, item_x), forced, seed=seed)
 
-    def project(self, side: Projection, x: np.ndarray) -> torch.Tensor:
-        """Latents (N, d) of embeddings (N, D), without gradient."""
-        with torch.inference_mode():
-            parts = [side(torch.from_numpy(x[at : at + _CHUNK])) for at in range(0, len(x), _CHUNK)]
-        # Out of inference mode: the codebooks keep views of these rows.
-        return torch.cat(parts).clone() if parts else torch.empty(0, self.dim)
-
     def encode_items(self, x: np.ndarray, category_code: np.ndarray | None) -> Quantized:
         """Quantizes item embeddings (N, D); level 1 is forced where `category_code` (N,) is not -1."""
         forced = torch.from_numpy(category_code) if self.forced_level and category_code is not None else None
@@ -90,19 +83,15 @@ class ContrastiveQuantizer(storage.StoredModule):
 
 
 def load_contrastive(path: Path) -> ContrastiveQuantizer:
-    """The quantizer that `ContrastiveQuantizer.save` wrote into the folder `path`.
+    """The quantizer that `ContrastiveQuantizer.save` wrote. Raises ModelError when it is missing or damaged."""
 
-    Raises ModelError when files are missing, damaged, or of another format.
-    """
-    try:
-        settings, tensors = storage.read(path, KIND)
-        quantizer = ContrastiveQuantizer(
-            settings["in_dim"], settings["dim"], tuple(settings["sizes"]), forced_level=settings["forced_level"]
-        )
+    def build(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> ContrastiveQuantizer:
+        sizes, forced = tuple(settings["sizes"]), settings["forced_level"]
+        quantizer = ContrastiveQuantizer(settings["in_dim"], settings["dim"], sizes, forced_level=forced)
         quantizer.load_tensors(tensors)
-    except storage.UNREADABLE as error:
-        raise storage.unreadable(path, KIND, error) from error
-    return quantizer.eval()
+        return quantizer.eval()
+
+    return storage.read(path, KIND, build)
 
 
 def _principal_axes(x: np.ndarray, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,6 +21,20 @@ class Quantized(NamedTuple):
     """(N, d) float32: the sum of the chosen code vectors."""
 
 
+class Unsupervised:
+    """A quantizer to which items and queries are alike, and none of whose levels belongs to categories."""
+
+    forced_level = False
+
+    def encode_items(self, x: np.ndarray, category_code: np.ndarray | None) -> Quantized:
+        """Quantizes item embeddings (N, D) as queries; `category_code` is not looked at."""
+        return self.encode_queries(x)
+
+    def encode_queries(self, x: np.ndarray) -> Quantized:
+        """Quantizes query embeddings (N, D): nearest code at every level."""
+        raise NotImplementedError
+
+
 class Quantizer(Protocol):
     """A trained residual quantizer."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -14,16 +16,12 @@ from torch import nn
 from engine.errors import ModelError
 from engine.quantizers.residual import ResidualCodebooks
 
+Q = TypeVar("Q")
+
 FORMAT = 1
+_CHUNK = 8192
 _WEIGHTS = "quantizer.safetensors"
 _SETTINGS = "quantizer.json"
-
-
-class Stored(NamedTuple):
-    """What a folder holds."""
-
-    settings: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
 
 
 class StoredModule(nn.Module):
@@ -34,6 +32,13 @@ class StoredModule(nn.Module):
     def tensors(self) -> dict[str, torch.Tensor]:
         """Weights and codebooks by name."""
         return {**self.state_dict(), **{f"codebooks.{name}": t for name, t in self.codebooks.state().items()}}
+
+    def project(self, side: nn.Module, x: np.ndarray) -> torch.Tensor:
+        """Latents (N, d) of embeddings (N, D), N >= 0, by one of its modules; without gradient."""
+        with torch.inference_mode():
+            parts = [side(torch.from_numpy(x[at : at + _CHUNK])) for at in range(0, max(len(x), 1), _CHUNK)]
+        # Out of inference mode: the codebooks keep views of these rows.
+        return torch.cat(parts).clone()
 
     def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
         """The inverse of `tensors`. Raises KeyError, ValueError or RuntimeError where they do not fit."""
@@ -60,18 +65,15 @@ def kind_of(path: Path) -> str:
         raise ModelError(f"no quantizer in {path} ({error!r}); train the run again") from error
 
 
-def read(path: Path, kind: str) -> Stored:
-    """What `write` wrote. Raises one of `UNREADABLE`, for the caller to turn into a ModelError."""
-    settings = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
-    if settings["format"] != FORMAT or settings["kind"] != kind:
-        raise ValueError(f"format {settings['format']}, kind {settings['kind']}")
-    return Stored(settings, load_file(path / _WEIGHTS))
+def read(path: Path, kind: str, build: Callable[[dict[str, Any], dict[str, torch.Tensor]], Q]) -> Q:
+    """What `build` makes of the settings and tensors that `write` wrote.
 
-
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError)
-"""What reading a missing, damaged or foreign quantizer raises."""
-
-
-def unreadable(path: Path, kind: str, error: Exception) -> ModelError:
-    """The error to raise for a folder that holds no usable quantizer of that kind."""
-    return ModelError(f"no {kind} quantizer of format {FORMAT} in {path} ({error}); train the run again")
+    Raises ModelError when files are missing, damaged, of another format or kind, or do not fit each other.
+    """
+    try:
+        settings = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
+        if settings["format"] != FORMAT or settings["kind"] != kind:
+            raise ValueError(f"format {settings['format']}, kind {settings['kind']}")
+        return build(settings, load_file(path / _WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"no {kind} quantizer of format {FORMAT} in {path} ({error}); train the run again") from error

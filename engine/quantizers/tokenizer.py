@@ -23,6 +23,7 @@ from engine.quantizers.hierarchical import fit_hierarchical, load_hierarchical
 from engine.quantizers.history import Row, table, use_of_levels
 from engine.quantizers.protocol import Quantizer
 from engine.quantizers.rqvae import load_rqvae, train_rqvae
+from engine.quantizers.sampling import TrainingSet
 
 
 class TokenizerFit(NamedTuple):
@@ -39,12 +40,7 @@ class TokenizerFit(NamedTuple):
 
 
 def train_tokenizer(
-    item_x: np.ndarray,
-    query_x: np.ndarray,
-    pair_query: np.ndarray,
-    pair_item: np.ndarray,
-    pair_weight: np.ndarray,
-    category_code: np.ndarray | None,
+    data: TrainingSet,
     config: QuantizerConfig,
     sizes: tuple[int, ...],
     *,
@@ -53,46 +49,41 @@ def train_tokenizer(
     progress: Progress = silent,
     checkpoint: Path | None = None,
 ) -> TokenizerFit:
-    """Trains the tokenizer of `config.kind` on items (N, D), queries (Q, D) and weighted pairs (P,) of positions.
+    """Trains the tokenizer of `config.kind`.
 
-    Only `contrastive` looks at queries, pairs and `category_code` (N,): the others are what their papers made them,
+    Only `contrastive` looks at queries, pairs and categories: the others are what their papers made them,
     unsupervised and without a category level. `texts` are what the embeddings are of; dynamic encoding
     (`config.dynamic_steps`, contrastive only) needs them. `checkpoint` resumes the two that train by steps.
     """
+    quantizer: Quantizer
+    rows: list[Row] = []
     if config.kind == "contrastive":
-        supervision = pair_query, pair_item, pair_weight, category_code
-        first: Path | None = None
-        encoder_history: list[Row] = []
+        first = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}-encoder")
         ahead = STEP_COST * config.dynamic_steps
         whole = ahead + config.steps
         if config.dynamic_steps:
             assert texts is not None, "dynamic encoding reads the texts"
-            first = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}-encoder")
-            item_x, query_x, _, encoder_history = train_encoder(
-                item_x, query_x, *supervision, config, sizes, texts, seed=seed, checkpoint=first,
+            made = train_encoder(
+                data, config, sizes, texts, seed=seed, checkpoint=first,
                 progress=lambda done, total: progress(STEP_COST * done, whole),
             )  # fmt: skip
+            data = data._replace(item_x=made.item_x, query_x=made.query_x)
+            rows = made.history
         fit = train_contrastive(
-            item_x, query_x, *supervision, config, sizes, seed=seed, checkpoint=checkpoint,
+            data, config, sizes, seed=seed, checkpoint=checkpoint,
             progress=lambda done, total: progress(ahead + done, whole),
         )  # fmt: skip
         if first is not None:
             first.unlink(missing_ok=True)
-        history = (
-            pd.concat([table(encoder_history), fit.history], ignore_index=True) if encoder_history else fit.history
-        )
-        return TokenizerFit(fit.quantizer, history, item_x, query_x)
+        history = pd.concat([table(rows), fit.history], ignore_index=True) if rows else fit.history
+        return TokenizerFit(fit.quantizer, history, data.item_x, data.query_x)
     if config.kind == "rqvae":
-        model, rows = train_rqvae(item_x, config, sizes, seed=seed, progress=progress, checkpoint=checkpoint)
-        return TokenizerFit(model, table(rows), item_x, query_x)
-    quantizer: Quantizer
-    if config.kind == "hierarchical":
-        quantizer = fit_hierarchical(item_x, sizes, seed=seed, progress=progress)
+        quantizer, rows = train_rqvae(data.item_x, config, sizes, seed=seed, progress=progress, checkpoint=checkpoint)
     else:
-        quantizer = fit_kmeans(item_x, sizes, seed=seed)
-        progress(1, 1)
-    codes = quantizer.encode_items(item_x, None).codes
-    return TokenizerFit(quantizer, table(use_of_levels(0, codes, sizes)), item_x, query_x)
+        fit_clusters = fit_hierarchical if config.kind == "hierarchical" else fit_kmeans
+        quantizer = fit_clusters(data.item_x, sizes, seed=seed, progress=progress)
+        rows = use_of_levels(0, quantizer.encode_items(data.item_x, None).codes, sizes)
+    return TokenizerFit(quantizer, table(rows), data.item_x, data.query_x)
 
 
 _LOADERS: dict[str, Callable[[Path], Quantizer]] = {

@@ -36,6 +36,12 @@ CENTRED = tuple(f"{name}{CENTRED_SUFFIX}" for name in DENSE if name != "mm_missi
 """Columns of `centre`: the trick that a baseline ranker gets too."""
 
 _CHUNK = 16_384
+_PENALTY = 0.02
+"""L2 on the classifier's weights beside the summed loss of the queries, chosen on held-out queries of the generated
+marketplace."""
+_ITERATIONS = 40
+_HELD_OUT = 0.2
+"""Share of the queries that the temperature is fitted on."""
 
 
 def cosine(a: np.ndarray, b: np.ndarray, pair_a: np.ndarray, pair_b: np.ndarray) -> np.ndarray:
@@ -138,23 +144,17 @@ class CategoryClassifier:
     @staticmethod
     def fit(
         query_x: np.ndarray,
+        query: np.ndarray,
         category: np.ndarray,
         weight: np.ndarray,
         n_categories: int,
-        seed: int,
         *,
-        query: np.ndarray | None = None,
-        penalty: float = 0.02,
-        iterations: int = 40,
-        held_out: float = 0.2,
+        seed: int,
     ) -> CategoryClassifier:
-        """Fit on weighted examples: `category` (E,) int64 (-1 ignored) and `weight` (E,), of the queries `query` (E,)
-        into `query_x` (Q, D); without `query`, example e is row e. `penalty` is the L2 on the weights beside the summed loss
-        of the queries (default chosen on held-out queries of the generated marketplace).
-        """
-        rows = np.arange(len(category)) if query is None else np.asarray(query, dtype=np.int64)
-        kept = (np.asarray(category) >= 0) & (np.asarray(weight) > 0)
-        rows, labels, mass = rows[kept], np.asarray(category)[kept], np.asarray(weight, dtype=np.float64)[kept]
+        """Fit on E weighted examples: `query` (E,) into `query_x` (Q, D), `category` (E,) int64 (-1: left out) and
+        `weight` (E,)."""
+        kept = (category >= 0) & (weight > 0)
+        rows, labels, mass = query[kept], category[kept], weight[kept].astype(np.float64)
         mass = mass / mass.mean() if len(mass) else mass
         prior = np.bincount(labels, weights=mass, minlength=n_categories) + 1.0
         prior /= prior.sum()
@@ -167,15 +167,15 @@ class CategoryClassifier:
         total = target.sum(axis=1, keepdims=True)
         target = target / np.maximum(np.sqrt(total), 1e-12)
         start = np.zeros((x.shape[1] + 1, len(classes)), dtype=np.float32)
-        temperature, ridge = 1.0, penalty / max(len(used), 1)
-        held = np.random.default_rng(seed).permutation(len(used))[: int(held_out * len(used))]
+        temperature, ridge = 1.0, _PENALTY / max(len(used), 1)
+        held = np.random.default_rng(seed).permutation(len(used))[: int(_HELD_OUT * len(used))]
         if len(held) >= 10 and len(classes) > 1:
             fitted = np.ones(len(used), dtype=bool)
             fitted[held] = False
-            start = _logistic(x[fitted], target[fitted], start, ridge, iterations)
+            start = _logistic(x[fitted], target[fitted], start, ridge, _ITERATIONS)
             temperature = _temperature(x[held] @ start[:-1] + start[-1], target[held])
         if len(classes) > 1:
-            refit = iterations if not start.any() else iterations // 3  # starts next to its end
+            refit = _ITERATIONS if not start.any() else _ITERATIONS // 3  # starts next to its end
             start = _logistic(x, target, start, ridge, refit)
         return CategoryClassifier(start[:-1], start[-1], classes, prior, temperature)
 

@@ -120,12 +120,18 @@ def _position(keys: np.ndarray, among: np.ndarray, seed: int, purpose: str) -> n
 class ServedRows(NamedTuple):
     """Rows as they are served (stack 0): for validation and scoring, never for training a ranker.
 
-    `dense` (M, F), `match_level` (M,) int64 or None, `query` (M,) int64 positions.
+    `dense` (M, F), `match_level` (M,) int64 or None, `grade` (M,).
     """
 
     dense: np.ndarray
     match_level: np.ndarray | None
-    query: np.ndarray
+    grade: np.ndarray
+
+
+def _frozen(value: np.ndarray, kind: type[np.generic]) -> np.ndarray:
+    copy: np.ndarray = np.array(value, dtype=kind)
+    copy.setflags(write=False)
+    return copy
 
 
 @dataclass(frozen=True)
@@ -169,24 +175,13 @@ class CrossFitted:
         return leaks
 
     def _freeze(self) -> None:
-        kinds = {
-            "dense": np.float64,
-            "match_level": np.int64,
-            "query": np.int64,
-            "producer": np.int64,
-            "seen": np.bool_,
-        }
+        kinds: dict[str, type[np.generic]] = {"dense": np.float64, "match_level": np.int64, "query": np.int64}
+        kinds |= {"producer": np.int64, "seen": np.bool_}
         for name, kind in kinds.items():
             value = getattr(self, name)
-            if value is None:
-                continue
-            copy: np.ndarray = np.array(value, dtype=kind)
-            copy.setflags(write=False)
-            object.__setattr__(self, name, copy)
-        frozen = tuple(np.array(read, dtype=np.int64) for read in self.reads)
-        for read in frozen:
-            read.setflags(write=False)
-        object.__setattr__(self, "reads", frozen)
+            if value is not None:
+                object.__setattr__(self, name, _frozen(value, kind))
+        object.__setattr__(self, "reads", tuple(_frozen(read, np.int64) for read in self.reads))
         rows = len(self.query)
         assert self.dense.shape == (rows, len(self.columns))
         assert self.producer.shape == (rows,)

@@ -7,7 +7,6 @@ what leaves is a `Scorer`, float64 numpy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ from torch.nn import functional as F
 
 from engine.config import RankerConfig
 from engine.errors import DataError
-from engine.progress import Progress, silent
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.scorer import MISSING, VALUE, Member, Scorer
 
@@ -52,23 +50,17 @@ def train_ranker(
     config: RankerConfig,
     grade_values: np.ndarray,
     seed: int,
-    use_sid: bool = True,
     levels: int | None = None,
-    columns: Sequence[str] | None = None,
     valid: ServedRows | None = None,
-    valid_grades: np.ndarray | None = None,
-    progress: Progress = silent,
 ) -> RankerFit:
     """Train on `rows` (M) with `grades` (M,); `valid` rows, served features with the columns of `rows`, stop it early.
 
-    `columns` takes some of the dense columns (('dm',) is the weak baseline), `use_sid=False` leaves out the match level
-    (the strong baseline); with SIDs `levels` is L. Without validation rows: exactly `config.epochs` passes.
+    `levels` is L of the SIDs whose match level is read; None leaves it out (the baselines). Without validation rows:
+    exactly `config.epochs` passes.
     Raises DataError where the judgments hold fewer than two grades or no row, TypeError for rows without provenance.
     """
     if not isinstance(rows, CrossFitted):
         raise TypeError(f"a ranker trains on CrossFitted rows only, not on {type(rows).__name__}")
-    names = rows.columns if columns is None else tuple(columns)
-    chosen = [rows.columns.index(name) for name in names]
     grade_values = np.asarray(grade_values, dtype=np.float64)
     if len(rows.query) == 0 or len(grade_values) < 2:
         raise DataError(
@@ -76,21 +68,19 @@ def train_ranker(
             f"and {len(grade_values)} grades"
         )
     assert len(grades) == len(rows.query)
-    if use_sid:
+    if levels is not None:
         assert rows.match_level is not None
-        assert levels is not None
         assert rows.match_level.max() <= levels
-    dense = rows.dense[:, chosen]
-    mean, scale = _statistics(dense, names)
-    untrained = Scorer(names, mean, scale, grade_values, ())
-    depth = (levels or 0) if use_sid else None
-    train = _Rows.of(untrained, dense, rows.match_level, grades, depth)
+    mean, scale = _statistics(
+        np.asfortranarray(rows.dense), rows.columns
+    )  # columns are summed pairwise, each for itself
+    untrained = Scorer(rows.columns, mean, scale, grade_values, ())
+    train = _Rows.of(untrained, rows.dense, rows.match_level, grades, levels)
     held = None
-    if valid is not None and len(valid.query):
-        assert valid_grades is not None
-        held = _Rows.of(untrained, valid.dense[:, chosen], valid.match_level, valid_grades, depth)
-    model = _Ensemble(untrained, depth, train.target, config, seed)
-    history = _fit(model, train, held, config, seed, progress)
+    if valid is not None and len(valid.grade):
+        held = _Rows.of(untrained, valid.dense, valid.match_level, valid.grade, levels)
+    model = _Ensemble(untrained, levels, train.target, config, seed)
+    history = _fit(model, train, held, config, seed)
     return RankerFit(model.export(), pd.DataFrame(history, columns=["step", "name", "value"]))
 
 
@@ -219,7 +209,7 @@ class _Ensemble(nn.Module):
 
 
 def _fit(
-    model: _Ensemble, train: _Rows, valid: _Rows | None, config: RankerConfig, seed: int, progress: Progress
+    model: _Ensemble, train: _Rows, valid: _Rows | None, config: RankerConfig, seed: int
 ) -> list[tuple[int, str, float]]:
     """Train in place; each member ends at its epoch of least validation loss (the last epoch without validation)."""
     members, n = config.members, len(train.x)
@@ -246,7 +236,6 @@ def _fit(
             schedule.step()
             total += float(losses.detach().mean()) * batch.shape[1]
         history.append((epoch, "loss", total / n))
-        progress(epoch, config.epochs)
         if everyone is None:
             continue
         with torch.no_grad():
@@ -262,5 +251,4 @@ def _fit(
         with torch.no_grad():
             for name, value in model.named_parameters():
                 value.copy_(kept[name])
-    progress(config.epochs, config.epochs)
     return history

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from engine.relevance.attribution import Attribution, boosted_players, query_reference, shapley
-from engine.relevance.features import CENTRED, DENSE
+from engine.relevance.attribution import GROUPS, Attribution, boosted_players, query_reference, shapley
 from engine.relevance.scorer import Scorer
-from engine.relevance.signals.own import OWN
-from engine.relevance.signals.protocol import Columns
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
 
-PLAIN = (*DENSE, *CENTRED, *OWN)
-"""What every boosted ranker reads: the dense features, list-centred too, and what is known of the single item."""
+N_DENSE = sum(map(len, GROUPS.values()))
+"""Dense columns, which come first."""
 
 
 class Table(NamedTuple):
     """Pairs (M,) as a ranker reads them."""
 
     columns: tuple[str, ...]
-    """DENSE; for a boosted ranker PLAIN and the columns of the served SID signals."""
+    """The dense ones; for a boosted ranker all plain ones and those of the served SID signals."""
     values: np.ndarray
-    """(M, F) float32."""
+    """(M, F)."""
     level: np.ndarray | None
     """(M,) match level; None without SIDs."""
 
@@ -41,10 +39,11 @@ def predict(ranker: Scorer | TreeScorer, table: Table) -> np.ndarray:
     return ranker.logit(values, None if ranker.levels is None else table.level)
 
 
-def switched_off(table: Table, reference: np.ndarray) -> Table:
-    """The same pairs with every SID column at the reference (M, F) of its query, the match level at 0."""
+def switched_off(table: Table, reference: np.ndarray, plain: int) -> Table:
+    """The same pairs with every SID column (all but the first `plain`) at the reference (M, F) of its query, the match
+    level at 0."""
     values = table.values.astype(np.float64)
-    values[:, len(PLAIN) :] = reference[:, len(PLAIN) :]
+    values[:, plain:] = reference[:, plain:]
     return table._replace(values=values, level=None if table.level is None else np.zeros_like(table.level))
 
 
@@ -53,15 +52,17 @@ def reference_points(table: Table, query: np.ndarray, n_queries: int) -> np.ndar
     match; NaN where a query has no candidate. Kept at the precision of the stored columns."""
     mean = query_reference(table.values, query, n_queries)
     mean[:, [i for i, name in enumerate(table.columns) if name.startswith("match_")]] *= 0.0
-    mean[:, len(DENSE) :] = mean[:, len(DENSE) :].astype(np.float32)
+    mean[:, N_DENSE:] = mean[:, N_DENSE:].astype(np.float32)
     return mean
 
 
-def attribute(ranker: Scorer | TreeScorer, table: Table, reference: np.ndarray, sid: Columns) -> Attribution:
-    """Exact contributions of pairs (M) from their `reference` (M, F); `sid`: the columns of SID signals."""
+def attribute(
+    ranker: Scorer | TreeScorer, table: Table, reference: np.ndarray, sid: Sequence[tuple[str, str, int]]
+) -> Attribution:
+    """Exact contributions of pairs (M) from their `reference` (M, F); `sid`: (column, signal, level) of SID signals."""
     take = [table.columns.index(name) for name in ranker.columns]
     values = np.asarray(table.values[:, take], dtype=np.float64)
     if isinstance(ranker, TreeScorer):
-        players = boosted_players(ranker.columns, tuple(zip(*sid, strict=True)))
+        players = boosted_players(ranker.columns, sid)
         return tree_shapley(ranker, values, reference[:, take], players)
     return shapley(ranker, values, None if ranker.levels is None else table.level, reference[:, take])

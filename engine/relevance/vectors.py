@@ -23,7 +23,7 @@ _MOST_LISTS = 4096
 _PER_LIST = 40
 """Vectors that the k-means is trained on, by list: the fewest that faiss does not warn of."""
 _ROUNDS = 10
-_PROBED = 1 / 32
+_PROBED = 1 / 16
 """Share of the lists that a query reads."""
 _SPARE = 64
 """Neighbours that the lists give beyond those asked, so that float64 decides between near ties."""

@@ -14,9 +14,10 @@ from engine.config import Config
 from engine.datasets.contract import Catalogue
 from engine.generator.trie import SidTrie
 from engine.problem.division import Division
+from engine.problem.index import recall_note
 from engine.relevance.features import DENSE
 from engine.relevance.signals.catalogue import served_columns
-from engine.relevance.table import PLAIN
+from engine.relevance.signals.own import PLAIN
 from engine.reporting.catalogue import items_table, queries_table
 from engine.reporting.learned import Learned
 from engine.runs import Run, peak_memory_mb, write_table
@@ -32,7 +33,7 @@ def finish(run: Run, catalogue: Catalogue, division: Division, learned: Learned 
         "evaluation": division.split.mode,
         "n_stacks": len(division.seen),
         "given_text": catalogue.given_text and catalogue.given_text._asdict(),
-        "notes": _notes(run.config, catalogue, division, learned),
+        "notes": _notes(run, catalogue, division, learned),
     }
     _write_run(run, manifest, division, learned)
     run.finish(manifest)
@@ -132,7 +133,7 @@ def _histories(run: Run) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True)[["stage", "step", "name", "value"]]
 
 
-def _notes(config: Config, catalogue: Catalogue, division: Division, learned: Learned | None) -> list[str]:
+def _notes(run: Run, catalogue: Catalogue, division: Division, learned: Learned | None) -> list[str]:
     """What a reader of any figure of this run should know."""
     settings, split = catalogue.settings, division.split
     notes = []
@@ -144,11 +145,13 @@ def _notes(config: Config, catalogue: Catalogue, division: Division, learned: Le
     if given := catalogue.given_text:
         encoded = len(catalogue.queries) - given.queries
         rest = (
-            f"; {counted(encoded, 'query', 'queries')} without one encoded with {config.encoder.model}"
+            f"; {counted(encoded, 'query', 'queries')} without one encoded with {run.config.encoder.model}"
             if encoded
             else ""
         )
         notes.append(f"Text vectors of {given.width} numbers came with the data{rest}.")
+    if note := recall_note(run):
+        notes.append(note)
     if settings.derived:
         notes.append(f"Derived, not part of the source: {', '.join(settings.derived)}.")
     if settings.simulated:

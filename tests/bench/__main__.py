@@ -1,11 +1,12 @@
 """The benchmarks of docs/benchmarks.md on the published demo, one after the other: `make bench`.
 
-Apart from it, because they take long or need other data: `python -m engine ablate` with tests.bench.report_ladder, and
-tests.bench.bench_judge.
+Apart from it, because they take long or need other data: `python -m engine ablate` with tests.bench.report_ladder,
+tests.bench.bench_growth, bench_retrieval, bench_judge, marketplace_difficulty and exam_shaped.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ COMMANDS = (
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for command in COMMANDS:
         print(f"\n## python -m {' '.join(command)}\n", flush=True)
         subprocess.run([sys.executable, "-m", *command], check=True)

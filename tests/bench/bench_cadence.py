@@ -25,14 +25,16 @@ from engine.datasets.marketplace import write_marketplace
 from engine.encoders.cache import encode_cached
 from engine.evaluation.bootstrap import bootstrap_metric, paired_difference, resample_queries
 from engine.generator.beam import beam_search
+from engine.generator.examples import Lessons
 from engine.generator.training import train_generator
 from engine.generator.trie import SidTrie
+from engine.problem.division import PURCHASE_WEIGHT
 from engine.quantizers.protocol import Quantizer
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.quantizers.tokenizer import train_tokenizer
 from engine.relevance.prefix import match_pairs
-from engine.stages.inputs import PURCHASE_WEIGHT
-from engine.stages.threads import one_thread
+from engine.threads import one_thread
 
 LISTED_LATER = 0.3  # share of items that appear during the log
 RESAMPLES = 2_000
@@ -107,10 +109,11 @@ def known_at(market: Market, week: int) -> Known:
 def train_codebook(market: Market, week: int, config: Config, seed: int) -> Quantizer:
     """The quantizer of what is known at `week`."""
     known = known_at(market, week)
-    return train_tokenizer(
+    lessons = TrainingSet(
         market.item_x[known.items], market.query_x, known.query, known.item, known.weight,
-        market.category_code[known.items], config.quantizer, market.sizes, seed=seed,
-    ).quantizer  # fmt: skip
+        market.category_code[known.items],
+    )  # fmt: skip
+    return train_tokenizer(lessons, config.quantizer, market.sizes, seed=seed).quantizer
 
 
 class Model(NamedTuple):
@@ -128,10 +131,11 @@ def train_model(market: Market, codebook: Quantizer, weeks: tuple[int, int], con
     """A generator of what is known at `weeks[1]` on the SIDs of the codebook of `weeks[0]`."""
     codes = codebook.encode_items(market.item_x, market.category_code).codes
     known = known_at(market, weeks[1])
-    generator = train_generator(
+    lessons = Lessons(
         market.item_x[known.items], codes[known.items], market.query_x, known.query, known.item, known.weight,
-        market.sizes, config.generator, seed=seed,
-    ).model  # fmt: skip
+        market.sizes,
+    )  # fmt: skip
+    generator = train_generator(lessons, config.generator, seed=seed).model
     trie = SidTrie.build(codes, market.sizes)
     found = beam_search(generator, market.query_x, trie, width=config.generator.beam_width)
     return Model(*weeks, codes, found.beams.codes)

@@ -17,19 +17,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.answering.live import newest_run
 from engine.config import Config, QuantizerConfig, codebook_sizes, preset
 from engine.datasets.ingest import load
 from engine.evaluation.bootstrap import bootstrap_auc, resample_queries
-from engine.inference import newest_run
+from engine.learning.judged import Judged
+from engine.problem.division import Division, divide
+from engine.problem.vectors import Vectors, load_vectors
 from engine.quantizers.contrastive import train_contrastive
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.relevance.features import DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.ranker import grade_levels, train_ranker
-from engine.runs import Run
-from engine.stages import inputs
-from engine.stages.artefacts import load_arrays
-from engine.stages.threads import one_thread
+from engine.runs import Run, load_arrays
+from engine.threads import one_thread
 
 METHODS = ("dsirm", "dsirm-no-contrastive", "dsirm-no-category")
 FACTORS = (1.0, 4.0)
@@ -41,8 +43,8 @@ class Bench(NamedTuple):
     """The judged pairs and what every method starts from."""
 
     config: Config
-    vectors: inputs.Vectors
-    division: inputs.Division
+    vectors: Vectors
+    division: Division
     categories: list[str | None]
     separator: str
     query: np.ndarray
@@ -57,18 +59,12 @@ def prepare(workspace: Path, run_id: str) -> Bench:
     """Load what the run shares with others."""
     run = Run.load(workspace, run_id)
     catalogue = load(workspace, run.fingerprint)
-    text = load_arrays(run.shared_folder("vectors") / "text.safetensors")
-    division = inputs.divide(run, catalogue)
-    pairs = inputs.Pairs(**load_arrays(run.shared_folder("pairs") / "pairs.safetensors"))
-    agreement = load_arrays(run.shared_folder("category") / "category.safetensors")
-    base = load_arrays(run.shared_folder("dense") / "base.safetensors")["base"]
-    features = inputs.Features(base, agreement["served"], agreement["fit"])
-    at = np.flatnonzero(pairs.judged)
+    judged = Judged(**load_arrays(run.shared_folder("judged") / "judged.safetensors"))
     names = [name if isinstance(name, str) else None for name in catalogue.items["category"]]
     return Bench(
-        run.config, inputs.Vectors(text["items"], text["queries"], None, None), division, names,
-        catalogue.settings.category_separator, pairs.query[at], pairs.item[at], pairs.grade[at],
-        pairs.grade[at] >= catalogue.settings.relevant_grade, features.dense()[at], features.dense(fit=True)[at],
+        run.config, load_vectors(run, catalogue), divide(catalogue, run.config.split), names,
+        catalogue.settings.category_separator, judged.asked, judged.item, judged.grade,
+        judged.grade >= catalogue.settings.relevant_grade, judged.dense, judged.dense_fit,
     )  # fmt: skip
 
 
@@ -80,10 +76,8 @@ def cosines(bench: Bench, config: QuantizerConfig, factor: float, seed: int) -> 
     forced = roll_up(categories, max_codes=sizes[0], separator=bench.separator).code if config.category_level else None
     made = []
     for stack in range(len(bench.division.seen)):
-        quantizer = train_contrastive(
-            bench.vectors.items, bench.vectors.queries, *bench.division.pairs(stack), forced, config, sizes,
-            seed=100 * seed + stack,
-        ).quantizer  # fmt: skip
+        lessons = TrainingSet(bench.vectors.items, bench.vectors.queries, *bench.division.pairs(stack), forced)
+        quantizer = train_contrastive(lessons, config, sizes, seed=100 * seed + stack).quantizer
         items = quantizer.encode_items(bench.vectors.items, forced)
         query = _unit(quantizer.encode_queries(bench.vectors.queries).latent)[bench.query]
         known = np.zeros_like(items.latent)
@@ -108,8 +102,7 @@ def scores(bench: Bench, served: np.ndarray | None, fit: np.ndarray | None, seed
     valid = split == "valid"
     trained = train_ranker(
         rows, bench.grade[split == "train"], config=bench.config.ranker, grade_values=grade_levels(bench.grade),
-        seed=seed, use_sid=False, valid=ServedRows(values[valid], None, bench.query[valid]),
-        valid_grades=bench.grade[valid],
+        seed=seed, valid=ServedRows(values[valid], None, bench.grade[valid]),
     )  # fmt: skip
     return trained.scorer.logit(values, None)
 
@@ -146,7 +139,7 @@ def main() -> None:
                     gains.append((column, value - plain[seed][0], draws - plain[seed][1]))
             cells = []
             for column in range(config.levels + 1):
-                value = 100 * np.mean([gain for c, gain, _ in gains if c == column])
+                value = 100 * float(np.mean([gain for c, gain, _ in gains if c == column]))
                 low, high = np.quantile(100 * np.mean([d for c, _, d in gains if c == column], axis=0), [0.025, 0.975])
                 cells.append(f"{value:+.2f} [{low:+.2f}, {high:+.2f}]")
             derived = codebook_sizes(len(bench.categories), len(set(bench.categories) - {None}), config.levels, factor)

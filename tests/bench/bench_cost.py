@@ -6,7 +6,8 @@ On a finished run with SIDs and boosted rankers. Bytes are of the arrays that th
 an item, and all others (held once). SIDs count as they would be stored, two bytes a code, in the stacks that the signal
 reads; dense vectors as they are, float32. Times are of one thread, after the query's vector is known (both sides need
 it), medians over the queries; `live`: one query at a time, the query's own preparation included, as many candidates as
-the run retrieves; `whole catalogue`: every item scored for one query. Beams, which `match` reads, are timed apart.
+the run retrieves; `whole catalogue`: every item scored for one query. Beams, which `match` reads, are timed apart;
+neighbours among past queries, which `memory` reads, are found before and not in its time.
 Lifts are of the run: AUC on its test queries over the same boosted ranker without the signal, 95 % interval by query.
 """
 
@@ -15,44 +16,26 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from engine.inference import newest_run
-from engine.stages import inputs, signals
-from engine.stages.artefacts import load_arrays
-from engine.stages.identifiers import Stack, generator_input, load_decoder
-from engine.stages.threads import one_thread
 from scipy import sparse
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
-from engine.datasets.ingest import load
-from engine.generator.beam import beam_search
-from engine.generator.trie import SidTrie
-from engine.relevance.signals.catalogue import title_words
-from engine.relevance.signals.feedback import Neighbours, Past
-from engine.relevance.signals.protocol import Asked, Fitted, Shelf, Signal
+from engine.answering.live import newest_run
+from engine.learning.signals import measured_signals, measured_twins
+from engine.relevance.signals.cluster import NEIGHBOURHOODS
+from engine.relevance.signals.feedback import Neighbours
+from engine.relevance.signals.nearest import nearest_titles
+from engine.relevance.signals.protocol import Asked, Fitted, Signal
 from engine.runs import Run
+from engine.threads import one_thread
+from tests.bench.asking import Asking, test_queries
 
 OWN_STACK_ONLY = ("match", "logp")
 """Signals that read the run's own SIDs; the others read every stack."""
-
-
-class Bench(NamedTuple):
-    """A run's signals, ready to be timed."""
-
-    run: Run
-    shelf: Shelf
-    asked: Asked
-    pairs: inputs.Pairs
-    chosen: np.ndarray
-    """Positions of the queries that are timed."""
-    search: Callable[[np.ndarray], object]
-    """Beam search of query vectors."""
-    generator_bytes: int
 
 
 class Bytes(NamedTuple):
@@ -68,50 +51,6 @@ class Cost(NamedTuple):
     size: Bytes
     live_ms: float
     catalogue_ms: float
-
-
-def prepare(workspace: Path, run_id: str, n_queries: int) -> Bench:
-    """Load the run as serving would."""
-    run = Run.load(workspace, run_id)
-    catalogue = load(workspace, run.fingerprint)
-    settings, config = run.config.signals, run.config.generator
-    text = load_arrays(run.shared_folder("vectors") / "text.safetensors")
-    vectors = inputs.Vectors(text["items"], text["queries"], None, None)
-    division = inputs.divide(run, catalogue)
-    pairs = inputs.Pairs(**load_arrays(run.shared_folder("pairs") / "pairs.safetensors"))
-    own = Stack(**load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors"))
-    beams = load_arrays(run.stage_folder("generate") / "stack0" / "beams.safetensors")["codes"]
-    trie = SidTrie.build(own.codes, tuple(run.manifest()["sizes"]))
-    model = load_decoder(config, run.stage_folder("generate") / "stack0" / "model", trie)
-    titles = signals.load_stacks(run.shared_folder("stacks")) if settings.stacks else []
-    feedback = signals.collect_feedback(run, catalogue, vectors, division)
-    words = title_words(catalogue.items["title"].tolist())
-    texts = catalogue.queries["text"].tolist()
-    prompts = generator_input(config, vectors.queries, texts)
-    groups = signals.query_groups(catalogue)
-    asked = Asked(
-        vectors.queries,
-        texts,
-        groups,
-        signals.listed_candidates(pairs, len(texts), settings.list_depth),
-        signals.unit(own.query_latent),
-        signals.log_prob(model, prompts, trie),
-        beams,
-        Past(feedback, settings.neighbours).near(vectors.queries, groups),
-    )
-    test = np.flatnonzero((division.split.split == "test") & np.isin(np.arange(len(texts)), pairs.query))
-    chosen = np.random.default_rng(0).permutation(test)[:n_queries]
-    weights = run.stage_folder("generate") / "stack0" / "model"
-    generator_bytes = sum(f.stat().st_size for f in ([weights] if weights.is_file() else weights.rglob("*")))
-    return Bench(
-        run,
-        signals.shelf_of(vectors.items, words, own, titles, feedback),
-        asked,
-        pairs,
-        chosen,
-        lambda x: beam_search(model, x, trie, width=config.beam_width),
-        generator_bytes,
-    )
 
 
 def held(value: Any, found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -167,13 +106,16 @@ def milliseconds(fitted: Fitted, asked: list[Asked], items: list[np.ndarray]) ->
     return float(np.median(taken))
 
 
-def cost_of(bench: Bench, signal: Signal, stacks: list[np.ndarray]) -> Cost:
+def cost_of(bench: Asking, signal: Signal, stacks: list[np.ndarray]) -> Cost:
     """Fit the signal and time it."""
-    fitted = signal.fit(bench.shelf, seed=bench.run.config.seed)
-    n_items = len(bench.shelf.item_x)
-    asked = [one_query(bench.asked, int(query)) for query in bench.chosen]
-    retrieved = bench.pairs.rank > 0
-    listed = [bench.pairs.item[retrieved & (bench.pairs.query == query)] for query in bench.chosen]
+    x = bench.shelf.item_x
+    stored = (
+        {"near": nearest_titles(x, np.arange(len(x)), max(NEIGHBOURHOODS))} if signal.name == "cluster_titles" else None
+    )
+    fitted = signal.fit(bench.shelf, seed=bench.served.config.seed, arrays=stored)
+    n_items = len(x)
+    asked = [one_query(bench.asked, query) for query in range(len(bench.queries.id))]
+    listed = [bench.found.item[bench.found.query == query] for query in range(len(asked))]
     milliseconds(fitted, asked[:2], listed[:2])
     few = asked[: max(3, len(asked) // 10)]
     return Cost(
@@ -207,20 +149,20 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=60)
     given = parser.parse_args()
     with threadpool_limits(1):
-        bench = prepare(given.workspace, given.run or newest_run(given.workspace), given.queries)
-        report(bench)
+        run = Run.load(given.workspace, given.run or newest_run(given.workspace))
+        report(run, test_queries(run, given.queries))
 
 
-def report(bench: Bench) -> None:
+def report(run: Run, bench: Asking) -> None:
     """Print the tables."""
-    comparisons = pd.read_parquet(bench.run.folder / "tables" / "comparisons.parquet")
-    config, shelf, asked = bench.run.config, bench.shelf, bench.asked
+    comparisons = pd.read_parquet(run.folder / "tables" / "comparisons.parquet")
+    config, shelf, asked = run.config, bench.shelf, bench.asked
+    weights = run.stage_folder("generate") / "stack0" / "model"
+    generator_bytes = sum(f.stat().st_size for f in ([weights] if weights.is_file() else weights.rglob("*")))
     stacks = [np.asarray(codes) for codes in shelf.stacks]
-    known = signals.measured_signals(config.signals)
-    dense = signals.measured_twins(config.signals)
-    retrieved = np.bincount(bench.pairs.query[bench.pairs.rank > 0])[bench.chosen]
-    print(f"{bench.run.run_id}: {len(shelf.item_x):,} items, {len(bench.chosen)} test queries, median "
-          f"{np.median(retrieved):.0f} candidates, {len(stacks)} stacks, L = {stacks[0].shape[1]}, "
+    known, dense = measured_signals(config), measured_twins(config)
+    print(f"{run.run_id}: {len(shelf.item_x):,} items, {len(asked.x)} test queries, median "
+          f"{np.median(np.bincount(bench.found.query)):.0f} candidates, {len(stacks)} stacks, L = {stacks[0].shape[1]}, "
           f"vectors of {shelf.item_x.shape[1]} float32, latents of {shelf.item_latent.shape[1]}, one thread\n")  # fmt: skip
     print(
         "| signal | lift, pp AUC | bytes an item | once, MB | bytes a stored query | live, ms | whole catalogue, ms |"
@@ -232,7 +174,7 @@ def report(bench: Bench) -> None:
     for name, made in known.items():
         sid_costs[name] = cost_of(bench, made, stacks[:1] if name in OWN_STACK_ONLY else stacks)
         c = sid_costs[name]
-        size = c.size._replace(once=c.size.once + bench.generator_bytes * (name == "logp"))
+        size = c.size._replace(once=c.size.once + generator_bytes * (name == "logp"))
         per_query = {"match": f"{beam} (beams)", "list": "0"}.get(name, f"{vector} (vector)")
         print(_row(f"{name} (SID)", lift(comparisons, f"{name}_gbm"), size, per_query, c.live_ms, c.catalogue_ms))
         twin = made.twin
@@ -250,7 +192,7 @@ def report(bench: Bench) -> None:
     together = size_of(fitted, [], len(shelf.item_x))  # arrays that twins share count once
     sids = Bytes(
         sum(codes.astype(np.uint16).nbytes for codes in stacks) / len(shelf.item_x),
-        sum(c.size.once for c in served) + bench.generator_bytes,
+        sum(c.size.once for c in served) + generator_bytes,
     )
     print(_row("**all served SID signals**", lift(comparisons, "rich"), sids, f"{vector + beam}",
                sum(c.live_ms for c in served), sum(c.catalogue_ms for c in served)))  # fmt: skip
@@ -260,18 +202,22 @@ def report(bench: Bench) -> None:
           f"bytes an item, a latent {latent:,}, a SID {2 * stacks[0].shape[1]}.\n")  # fmt: skip
     one = _beam_ms(bench, 1)
     print(f"Beams of a live query: {one:.2f} ms alone, {_beam_ms(bench, 64):.2f} ms in batches of 64 "
-          f"(generator {bench.generator_bytes / 1e6:.1f} MB).")  # fmt: skip
+          f"(generator {generator_bytes / 1e6:.1f} MB).")  # fmt: skip
     print("\nWhat each needs:")
     for signal in (*known.values(), *dense.values()):
         print(f"- {signal.name}: {signal.cost}")
 
 
-def _beam_ms(bench: Bench, batch: int) -> float:
+def _beam_ms(bench: Asking, batch: int) -> float:
     taken = []
-    queries = bench.asked.x[np.resize(bench.chosen, max(batch, 30 if batch == 1 else 3 * batch))]
-    for start in range(0, len(queries) - batch + 1, batch):
+    rows = np.resize(np.arange(len(bench.queries.id)), max(batch, 30 if batch == 1 else 3 * batch))
+    generator, width = bench.sids.generator, bench.served.config.generator.beam_width
+    for start in range(0, len(rows) - batch + 1, batch):
+        part = rows[start : start + batch]
         begin = time.perf_counter()
-        bench.search(queries[start : start + batch])
+        generator.read(bench.queries.x[part], [bench.queries.texts[row] for row in part]).search(
+            generator.trie, width=width
+        )
         taken.append(1000 * (time.perf_counter() - begin) / batch)
     return float(np.median(taken[1:] or taken))
 

@@ -19,19 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from engine.inference import LiveRun
+    from engine.answering.live import LiveRun
 
 GOAL_MS = 24.3
 """P99 of one live generation in the paper (DSIRM, arXiv 2606.04374)."""
 WARM_UP = 20
 
 
-def log_queries(live: LiveRun, workspace: Path, count: int) -> list[str]:
+def log_queries(live: LiveRun, count: int) -> list[str]:
     """`count` distinct texts of the log, drawn with a fixed seed; of all queries where there is no log."""
-    from engine.datasets.ingest import load
-    from engine.runs import Run
-
-    queries = load(workspace, Run.load(workspace, live.run_id).fingerprint).queries
+    queries = live.served.problem.catalogue.queries
     logged = queries[queries["source"] == "log"]
     texts = (queries if logged.empty else logged)["text"].drop_duplicates()
     return texts.sample(min(count, len(texts)), random_state=0).tolist()
@@ -39,16 +36,21 @@ def log_queries(live: LiveRun, workspace: Path, count: int) -> list[str]:
 
 def generation(live: LiveRun, texts: list[str], peer: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
     """Milliseconds (Q,) of each part, and how far the two encoders' vectors are apart."""
-    width = live.config.generator.beam_width
+    assert live.served.sids is not None
+    width, generator = live.served.config.generator.beam_width, live.served.sids.generator
+
+    def search(text: str, x: np.ndarray) -> None:
+        generator.read(x, [text]).search(generator.trie, width=width)
+
     parts: dict[str, list[float]] = {"encode": [], "beam": [], "encode + beam": [], "peer": [], "gap": []}
     for text in texts[:WARM_UP]:
-        live._search(text, live._encode(text), width)
+        search(text, live._encode(text))
         peer(text)
     for text in texts:
         began = time.perf_counter()
         x = live._encode(text)
         encoded = time.perf_counter()
-        live._search(text, x, width)
+        search(text, x)
         searched = time.perf_counter()
         other = peer(text)
         done = time.perf_counter()
@@ -83,15 +85,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     began = time.perf_counter()
-    from engine.inference import LiveRun, newest_run
+    from engine.answering.live import LiveRun, newest_run
 
     imported = time.perf_counter() - began
     import torch
 
     live = LiveRun.load(arguments.workspace, arguments.run or newest_run(arguments.workspace))
-    texts = log_queries(live, arguments.workspace, arguments.queries)
-    peer = sentence_transformers(live.config.encoder.max_tokens)
-    print(f"{live.run_id}: {len(live.items):,} items; import {imported:.1f} s, load {live.load_ms / 1000:.1f} s; ms")
+    texts = log_queries(live, arguments.queries)
+    peer = sentence_transformers(live.served.config.encoder.max_tokens)
+    print(
+        f"{live.run_id}: {len(live.served.item_ids):,} items; import {imported:.1f} s, load {live.load_ms / 1000:.1f} s; ms"
+    )
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         found = generation(live, texts, peer)
@@ -106,7 +110,8 @@ def main() -> None:
             f"{np.median(found['peer'] / found['encode']):.1f}x as fast as the peer (median of the queries' ratios); "
             f"largest difference of a vector's entry {found['gap'].max():.0e}"
         )
-    answers = texts[: max(len(texts) // 3, 1)]
+    # One more word: a query of the catalogue would come with its vector.
+    answers = [f"{text} wanted" for text in texts[: max(len(texts) // 3, 1)]]
     for text in answers[:WARM_UP]:
         live.query(text)
     timings = [live.query(text).timings_ms for text in answers]

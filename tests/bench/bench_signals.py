@@ -129,47 +129,24 @@ def match_rates(pairs: int, rounds: int) -> None:
 
 
 def signal_rates(workspace: Path, run_id: str | None, pairs: int, rounds: int) -> None:
-    """Print pairs a second of every signal that the run's ranker reads, on the first of the run's own pairs."""
-    from engine.inference import LiveRun, newest_run
-    from engine.stages import signals
-    from engine.stages.artefacts import load_arrays
-    from engine.stages.identifiers import Stack, generator_input
-    from engine.stages.inputs import Pairs
-
-    from engine.datasets.ingest import load
-    from engine.relevance.signals.protocol import Asked
+    """Print pairs a second of every signal that the run's ranker reads, on candidates of the run's test queries."""
+    from engine.answering.live import newest_run
     from engine.runs import Run
+    from tests.bench.asking import test_queries
 
     run = Run.load(workspace, run_id or newest_run(workspace))
     if run.config.ranker.kind != "boosted":
         print(f"\n{run.run_id} has no signals: its ranker is '{run.config.ranker.kind}'.")
         return
-    live = LiveRun(run)
-    catalogue = load(workspace, run.fingerprint)
-    queries = catalogue.queries
-    scored = Pairs(**load_arrays(run.shared_folder("pairs") / "pairs.safetensors"))
-    x, texts = load_arrays(run.shared_folder("vectors") / "text.safetensors")["queries"], queries["text"].tolist()
-    own = Stack(**load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors"))
-    prompts = generator_input(run.config.generator, x, texts)
-    groups = signals.query_groups(catalogue)
-    asked = Asked(
-        x,
-        texts,
-        groups,
-        signals.listed_candidates(scored, len(queries), run.config.signals.list_depth),
-        signals.unit(own.query_latent),
-        signals.log_prob(live._generator, prompts, live.trie),
-        load_arrays(run.stage_folder("generate") / "stack0" / "beams.safetensors")["codes"],
-        live._past.near(x, groups),
-    )
-    query, item = scored.query[:pairs], scored.item[:pairs]
-    print(f"\n{run.run_id}: {len(query):,} pairs of {len(np.unique(query))} queries, median of {rounds}\n")
+    bench = test_queries(run, max(1, pairs // run.config.retrieval.top))
+    query, item = bench.found.query, bench.found.item
+    print(f"\n{run.run_id}: {len(query):,} pairs of {len(bench.queries.id)} queries, median of {rounds}\n")
     print("| signal | pairs/s |\n|---|---|")
-    for name, fitted in live._fitted.items():
+    for name, fitted in bench.sids.signals.items():
         seconds = []
         for _ in range(rounds):
             start = time.perf_counter()
-            fitted.measure(asked, query, item)
+            fitted.measure(bench.asked, query, item)
             seconds.append(time.perf_counter() - start)
         print(f"| {name} | {len(query) / np.median(seconds):,.0f} |")
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -301,25 +299,25 @@ def test_a_prompt_read_once_serves_every_search_and_given_sids(
     generator: CompactGenerator, trie: SidTrie, query_x: np.ndarray, search: BeamSearch
 ) -> None:
     prompted = Prompted.read(generator, query_x)
-    free = prompted.search(trie, constrained=False).beams
-    sids, owner = np.tile(trie.sids, (9, 1)), np.repeat(np.arange(9), trie.n_sids)
-    forced = prompted.log_probs(trie, owner, sids)
+    rng = np.random.default_rng(4)
+    owner, sids = rng.integers(9, size=300), trie.sids[rng.integers(trie.n_sids, size=300)]
+    sids[::50] = 3  # some that no item has
+    free = beam_search(generator, query_x, trie, constrained=False).beams
+    forced = sequence_log_probs(generator, query_x, trie, owner, sids)
+    answer = prompted.answer(trie, owner, sids, width=5, kept_nodes=20)
     again = prompted.search(trie, width=5, kept_nodes=20)
-    assert again.nodes is not None
     assert search.nodes is not None
-    for one, other in zip((*again.beams, *again.nodes), (*search.beams, *search.nodes), strict=True):
-        np.testing.assert_array_equal(one, other)
-    alone = beam_search(generator, query_x, trie, constrained=False).beams
-    np.testing.assert_array_equal(free.log_prob, alone.log_prob)
-    np.testing.assert_allclose(forced, sequence_log_probs(generator, query_x, trie, owner, sids), rtol=0, atol=1e-12)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_answers_alike(generator: CompactGenerator, trie: SidTrie, many: np.ndarray) -> None:
-    here = beam_search(generator, many, trie).beams
-    there = beam_search(copy.deepcopy(generator).to("cuda").eval(), many, trie).beams
-    np.testing.assert_array_equal(here.codes, there.codes)
-    np.testing.assert_allclose(here.log_prob, there.log_prob, rtol=0, atol=1e-12)
+    for found in (answer.found, again):
+        assert found.nodes is not None
+        for one, other in zip((*found.beams, *found.nodes), (*search.beams, *search.nodes), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+    for one, other in zip(answer.free, free, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+    for log_probs in (answer.log_probs, prompted.log_probs(trie, owner, sids)):
+        np.testing.assert_allclose(log_probs, forced, rtol=0, atol=1e-12)
+    nothing = prompted.answer(trie, owner[:0], sids[:0])
+    assert nothing.log_probs.shape == (0, 3)
+    np.testing.assert_array_equal(nothing.found.beams.codes, search.beams.codes)
 
 
 def test_tables_have_the_schema_columns(trie: SidTrie, search: BeamSearch) -> None:

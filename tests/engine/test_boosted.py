@@ -28,7 +28,7 @@ class Data(NamedTuple):
 
     @property
     def served(self) -> ServedRows:
-        return ServedRows(self.dense, None, self.query)
+        return ServedRows(self.dense, None, self.grade)
 
 
 def _draw(n: int, seed: int) -> Data:
@@ -49,9 +49,7 @@ def data() -> Data:
 @pytest.fixture(scope="module")
 def trees(data: Data) -> TreeScorer:
     held = _draw(1_000, 1)
-    return train_boosted(
-        data.rows(), data.grade, seed=3, rising=("dm", "match_1", "match_2"), valid=held.served, valid_grades=held.grade
-    )
+    return train_boosted(data.rows(), data.grade, seed=3, rising=("dm", "match_1", "match_2"), valid=held.served)
 
 
 def test_it_ranks_and_more_columns_help(data: Data, trees: TreeScorer) -> None:
@@ -82,7 +80,7 @@ def test_members_differ_and_are_averaged(data: Data) -> None:
 def test_validation_queries_stop_the_growth(data: Data) -> None:
     noise = data._replace(grade=np.random.default_rng(0).permutation(data.grade))
     held = _draw(1_000, 1)
-    made = train_boosted(data.rows(), noise.grade, seed=0, members=1, valid=held.served, valid_grades=held.grade)
+    made = train_boosted(data.rows(), noise.grade, seed=0, members=1, valid=held.served)
     assert len(made.root) < 100
     assert len(train_boosted(data.rows(), noise.grade, seed=0, members=1, rounds=120).root) == 120
 

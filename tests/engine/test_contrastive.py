@@ -18,7 +18,7 @@ from engine.quantizers.contrastive import QuantizerFit, load_contrastive, train_
 from engine.quantizers.kmeans import balance, kmeans
 from engine.quantizers.losses import commitment, info_nce, reconstruction, rotate, straight_through
 from engine.quantizers.residual import ResidualCodebooks, Residuals
-from engine.quantizers.sampling import PairSampler
+from engine.quantizers.sampling import PairSampler, TrainingSet
 
 NOTHING_KNOWN = torch.zeros(2, 2, dtype=torch.bool)
 
@@ -63,10 +63,13 @@ SIZES = (6, 8, 8)
 
 
 def train(w: World, config: QuantizerConfig = CONFIG, *, categories: bool = True, **arguments: object) -> QuantizerFit:
-    return train_contrastive(
-        w.item_x, w.query_x, w.pair_query, w.pair_item, w.pair_weight, w.category if categories else None, config,
-        SIZES, seed=3, **arguments,  # type: ignore[arg-type]
-    )  # fmt: skip
+    return train_contrastive(lessons(w, categories=categories), config, SIZES, seed=3, **arguments)  # type: ignore[arg-type]
+
+
+def lessons(w: World, *, categories: bool = True) -> TrainingSet:
+    return TrainingSet(
+        w.item_x, w.query_x, w.pair_query, w.pair_item, w.pair_weight, w.category if categories else None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -353,10 +356,7 @@ def equal(a: QuantizerFit, b: QuantizerFit) -> bool:
 def test_equal_inputs_give_equal_bits_and_other_seeds_do_not(data: World, fit: QuantizerFit) -> None:
     torch.manual_seed(99)  # nothing may depend on the global generator
     assert equal(train(data), fit)
-    w = data
-    other = train_contrastive(
-        w.item_x, w.query_x, w.pair_query, w.pair_item, w.pair_weight, w.category, CONFIG, SIZES, seed=4
-    )
+    other = train_contrastive(lessons(data), CONFIG, SIZES, seed=4)
     assert not equal(other, fit)
 
 
@@ -430,10 +430,8 @@ def test_damaged_quantizers_are_model_errors(fit: QuantizerFit, tmp_path: Path, 
 
 def test_catalogues_smaller_than_a_codebook(data: World) -> None:
     few = slice(0, 5)
-    fit = train_contrastive(
-        data.item_x[few], data.query_x[:2], np.array([0, 1]), np.array([0, 3]), np.ones(2, dtype=np.float32), None,
-        dataclasses.replace(CONFIG, steps=12, dim=32), (8, 8), seed=0,
-    )  # fmt: skip
+    learnt = TrainingSet(data.item_x[few], data.query_x[:2], np.array([0, 1]), np.array([0, 3]), np.ones(2))
+    fit = train_contrastive(learnt, dataclasses.replace(CONFIG, steps=12, dim=32), (8, 8), seed=0)
     codes = fit.quantizer.encode_items(data.item_x[few], None).codes
     assert codes.shape == (5, 2)
     assert len(np.unique(codes, axis=0)) == 5

@@ -75,7 +75,7 @@ def _cross_entropy(p: np.ndarray, category: np.ndarray) -> float:
 
 def test_the_classifier_is_a_distribution_better_than_the_prior_and_calibrated() -> None:
     x, category = _examples(1_500, spread=2.0)
-    fit = CategoryClassifier.fit(x, category, np.ones(1_500), 5, 0)
+    fit = CategoryClassifier.fit(x, np.arange(1_500), category, np.ones(1_500), 5, seed=0)
     new_x, new_category = _examples(4_000, seed=1, spread=2.0)
     p = fit.probabilities(new_x)
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
@@ -88,7 +88,9 @@ def test_the_classifier_is_a_distribution_better_than_the_prior_and_calibrated()
 
 def test_agreement_reads_the_items_category_and_falls_back_on_the_prior() -> None:
     x, category = _examples(400)
-    fit = CategoryClassifier.fit(x, category, np.ones(400), 7, 0)  # categories 5 and 6 were never seen
+    fit = CategoryClassifier.fit(
+        x, np.arange(400), category, np.ones(400), 7, seed=0
+    )  # categories 5 and 6 were never seen
     item_category = np.array([0, 4, 6, -1])
     query, item = np.array([3, 3, 3, 3, 0]), np.array([0, 1, 2, 3, 0])
     made = fit.agreement(x, query, item, item_category)
@@ -100,14 +102,14 @@ def test_agreement_reads_the_items_category_and_falls_back_on_the_prior() -> Non
 def test_examples_of_one_query_are_pooled() -> None:
     x, category = _examples(300)
     query = np.repeat(np.arange(300), 2)
-    pooled = CategoryClassifier.fit(x, np.repeat(category, 2), np.ones(600), 5, 0, query=query)
-    single = CategoryClassifier.fit(x, category, np.full(300, 2.0), 5, 0)
+    pooled = CategoryClassifier.fit(x, query, np.repeat(category, 2), np.ones(600), 5, seed=0)
+    single = CategoryClassifier.fit(x, np.arange(300), category, np.full(300, 2.0), 5, seed=0)
     np.testing.assert_allclose(pooled.probabilities(x), single.probabilities(x), atol=0.02)
 
 
 def test_fit_is_deterministic_and_round_trips() -> None:
     x, category = _examples(200)
-    first, second = (CategoryClassifier.fit(x, category, np.ones(200), 5, 3) for _ in range(2))
+    first, second = (CategoryClassifier.fit(x, np.arange(200), category, np.ones(200), 5, seed=3) for _ in range(2))
     assert np.array_equal(first.weight, second.weight)
     back = CategoryClassifier.from_arrays(first.arrays())
     assert np.array_equal(back.probabilities(x), first.probabilities(x))
@@ -115,7 +117,7 @@ def test_fit_is_deterministic_and_round_trips() -> None:
 
 def test_nothing_to_learn_from_gives_the_prior() -> None:
     x, _ = _examples(4)
-    blind = CategoryClassifier.fit(x, np.full(4, -1), np.ones(4), 3, 0)
+    blind = CategoryClassifier.fit(x, np.arange(4), np.full(4, -1), np.ones(4), 3, seed=0)
     np.testing.assert_allclose(blind.probabilities(x), 1 / 3, rtol=1e-6)
-    single = CategoryClassifier.fit(x, np.full(4, 1), np.ones(4), 3, 0)
+    single = CategoryClassifier.fit(x, np.arange(4), np.full(4, 1), np.ones(4), 3, seed=0)
     np.testing.assert_allclose(single.probabilities(x), np.tile(single.prior, (4, 1)), rtol=1e-6)

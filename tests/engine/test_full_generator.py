@@ -17,6 +17,7 @@ from engine.config import GeneratorConfig
 from engine.errors import ModelError
 from engine.generator import full_training
 from engine.generator.beam import beam_search, sequence_log_probs
+from engine.generator.examples import Lessons
 from engine.generator.full import FullGenerator, load_full_generator, load_language_model
 from engine.generator.full_training import train_full_generator
 from engine.generator.tokens import PROMPT_HEAD, PROMPT_TAIL, initial_rows, prompts, sid_token
@@ -91,10 +92,8 @@ def _config(folder: Path, **changes: Any) -> GeneratorConfig:
 def _train(
     shop: Shop, vectors: list[np.ndarray], config: GeneratorConfig, seed: int = 0, **kwargs: Any
 ) -> GeneratorFit:
-    return train_full_generator(
-        shop.titles, shop.codes, shop.queries, shop.pair_query, shop.pair_item, shop.pair_weight, SIZES, vectors, config,
-        seed=seed, **kwargs,
-    )  # fmt: skip
+    lessons = Lessons(shop.titles, shop.codes, shop.queries, shop.pair_query, shop.pair_item, shop.pair_weight, SIZES)
+    return train_full_generator(lessons, vectors, config, seed=seed, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +339,7 @@ def test_micro_batches_add_up_to_the_batch(
         prompted = generator.prompts(shop.titles)
         training = full_training._Training(generator, prompted, [], config, 0, None)
         losses = training.gradient(np.arange(32), shop.codes[:32])
-        taken[accumulate] = losses, {n: w.grad for n, w in training._learning().items() if w.grad is not None}
+        taken[accumulate] = losses, {n: w.grad for n, w in training.learning().items() if w.grad is not None}
     whole = taken.pop(1)
     largest = max(float(gradient.abs().max()) for gradient in whole[1].values())
     assert largest > 1e-3

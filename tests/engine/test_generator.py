@@ -14,7 +14,7 @@ from engine.config import GeneratorConfig
 from engine.errors import ModelError
 from engine.generator import training
 from engine.generator.beam import beam_search, sequence_log_probs
-from engine.generator.examples import FINAL_LR_SHARE, draw, schedule, stage_of, window
+from engine.generator.examples import FINAL_LR_SHARE, Lessons, draw, schedule, stage_of, window
 from engine.generator.model import CompactGenerator, load_generator
 from engine.generator.training import GeneratorFit, train_generator
 from engine.generator.trie import SidTrie
@@ -58,7 +58,7 @@ def toy() -> Toy:
 
 
 def _train(toy: Toy, config: GeneratorConfig = CONFIG, seed: int = 0, **kwargs: Any) -> GeneratorFit:
-    return train_generator(*toy, SIZES, config, seed=seed, **kwargs)
+    return train_generator(Lessons(*toy, SIZES), config, seed=seed, **kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -437,7 +437,7 @@ def test_a_run_of_ours_exported_and_imported_is_audited_the_same(
     folder.mkdir()
     for path in marketplace.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    ours = {path.stem: pd.read_parquet(path) for path in own.glob("*.parquet")}
+    ours = {path.stem: pd.read_parquet(path) for path in own.iterdir()}
     ours["sids"][["item_id", "sid"]].to_csv(folder / "sids.csv", index=False)
     # Synthetic queries are ours, made at ingest: no other system knows them.
     known = set(pd.read_parquet(folder / "queries.parquet")["query_id"])

@@ -127,6 +127,7 @@ def clusters(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
     """6,000 clustered items and 50 queries, with inverted lists from 1,000 items on."""
     monkeypatch.setattr(vectors, "EXACT", 1_000)
     monkeypatch.setattr(vectors, "_PER_LIST", 10)
+    monkeypatch.setattr(vectors, "_PROBED", 1 / 32)
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((60, 16))
     x = _unit(centres[rng.integers(0, 60, 6_050)] + 0.4 * rng.standard_normal((6_050, 16)))

@@ -23,9 +23,8 @@ from engine.relevance.prefix import match_pairs
 from engine.relevance.signals.cluster import SMOOTHING
 from engine.relevance.signals.feedback import SHARPNESS
 from engine.relevance.signals.memory import PSEUDO_COUNT
-from engine.relevance.signals.own import OWN
+from engine.relevance.signals.own import OWN, PLAIN
 from engine.relevance.signals.protocol import Columns
-from engine.relevance.table import PLAIN
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
 from engine.runs import Run, load_arrays

@@ -25,6 +25,7 @@ from engine.quantizers.nearest import CHUNK
 from engine.quantizers.protocol import Quantizer
 from engine.quantizers.residual import ResidualCodebooks
 from engine.quantizers.rqvae import STEPS, train_rqvae
+from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.tokenizer import TokenizerFit, load_quantizer, train_tokenizer
 
 WIDTH = 24
@@ -70,10 +71,8 @@ def train(
     """A query is an item said in another language, and leads to it."""
     pair = np.arange(300)
     queries = data.x[:300] @ orthogonal(np.random.default_rng(8), WIDTH).astype(np.float32)
-    return train_tokenizer(
-        data.x, queries, pair, pair, np.ones(300, dtype=np.float32), category,
-        dataclasses.replace(config, kind=kind), sizes, seed=seed, **arguments,  # type: ignore[arg-type]
-    )  # fmt: skip
+    lessons = TrainingSet(data.x, queries, pair, pair, np.ones(300, dtype=np.float32), category)
+    return train_tokenizer(lessons, dataclasses.replace(config, kind=kind), sizes, seed=seed, **arguments)  # type: ignore[arg-type]
 
 
 def one_to_one(a: np.ndarray, b: np.ndarray) -> bool:
@@ -224,7 +223,7 @@ def test_catalogues_smaller_than_a_codebook(n: int) -> None:
     pair = np.arange(n)
     for kind in QUANTIZERS:
         config = QuantizerConfig(kind=kind, dim=8, steps=6, batch=16, restart_every=2)
-        fit = train_tokenizer(data.x, data.x, pair, pair, np.ones(n, np.float32), None, config, (8, 4), seed=0)
+        fit = train_tokenizer(TrainingSet(data.x, data.x, pair, pair, np.ones(n)), config, (8, 4), seed=0)
         assert len(np.unique(fit.quantizer.encode_items(data.x, None).codes, axis=0)) == n
 
 
@@ -510,10 +509,10 @@ def spoken(n: int = 400) -> Spoken:
 DYNAMIC = dataclasses.replace(CONFIG, dynamic_steps=60, dim=8, steps=30, lr=3e-3)
 
 
-def pairs_of(data: Spoken) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lessons_of(data: Spoken) -> TrainingSet:
     """The first half of the queries, each with every item of its kind."""
     query, item = np.nonzero(data.query_kind[:100, None] == data.kind[None])
-    return query, item, np.ones(len(query), dtype=np.float32)
+    return TrainingSet(data.item_x, data.query_x, query, item, np.ones(len(query), dtype=np.float32))
 
 
 def gap(item_x: np.ndarray, query_x: np.ndarray, data: Spoken) -> float:
@@ -531,7 +530,7 @@ def fast_layer(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fast_layer")
 def test_dynamic_encoding_teaches_the_encoder_what_queries_mean() -> None:
     data = spoken()
-    fit = train_tokenizer(data.item_x, data.query_x, *pairs_of(data), None, DYNAMIC, (8, 4), seed=0, texts=data.texts)
+    fit = train_tokenizer(lessons_of(data), DYNAMIC, (8, 4), seed=0, texts=data.texts)
     assert gap(fit.item_x, fit.query_x, data) > 2 * gap(data.item_x, data.query_x, data)
     np.testing.assert_allclose(np.linalg.norm(fit.item_x, axis=1), 1, atol=1e-5)
     # Equal texts hold equal vectors, and the quantizer reads the new ones.
@@ -550,7 +549,7 @@ def test_dynamic_encoding_teaches_the_encoder_what_queries_mean() -> None:
 def test_without_steps_encoding_again_changes_nothing() -> None:
     data = spoken()
     frozen = dataclasses.replace(DYNAMIC, dynamic_steps=0)
-    again = train_encoder(data.item_x, data.query_x, *pairs_of(data), None, frozen, (8, 4), data.texts, seed=0)
+    again = train_encoder(lessons_of(data), frozen, (8, 4), data.texts, seed=0)
     np.testing.assert_allclose(again.item_x, data.item_x, atol=1e-6)
     np.testing.assert_allclose(again.query_x, data.query_x, atol=1e-6)
 
@@ -564,9 +563,8 @@ def test_dynamic_encoding_interrupted_resumes_to_the_same_bits(while_learning: s
 
     def run(progress: Progress, checkpoint: Path | None) -> TokenizerFit:
         return train_tokenizer(
-            data.item_x, data.query_x, *pairs_of(data), None, DYNAMIC, (8, 4), seed=0, texts=data.texts,
-            progress=progress, checkpoint=checkpoint,
-        )  # fmt: skip
+            lessons_of(data), DYNAMIC, (8, 4), seed=0, texts=data.texts, progress=progress, checkpoint=checkpoint
+        )
 
     whole = run(silent, None)
     checkpoint = tmp_path / "checkpoint"

@@ -151,13 +151,21 @@ class ClusterLanguageModel:
 class _FittedTitles:
     words: sparse.csr_matrix
     background: np.ndarray
-    near: np.ndarray
-    """(N, k) nearest titles, the item's own first."""
+    item_x: np.ndarray | None
+    """None where the nearest titles are stored."""
+    near: np.ndarray | None
+    """(N, k) nearest titles, the item's own first; None: those of the measured items are found when they are."""
     vocabulary: Mapping[str, int]
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         values = np.zeros((len(pair_query), len(NEIGHBOURHOODS)), dtype=np.float32)
         length = np.asarray(self.words.sum(axis=1), dtype=np.float64).ravel()
+        item, at_item = np.unique(pair_item, return_inverse=True)
+        if self.near is not None:
+            near = self.near[item]
+        else:
+            assert self.item_x is not None
+            near = nearest_titles(self.item_x, item, max(NEIGHBOURHOODS))
         for part in by_query(pair_query):
             share = word_shares(query_words([asked.texts[q] for q in part.query], self.vocabulary))
             for r in range(len(part.query)):
@@ -165,7 +173,7 @@ class _FittedTitles:
                 word = share[r].indices
                 if not len(word):
                     continue
-                titles = self.near[pair_item[pair]]
+                titles = near[at_item[pair]]
                 distinct, at = np.unique(titles, return_inverse=True)
                 counts = self.words[distinct][:, word].toarray()[at.reshape(titles.shape)].cumsum(axis=1)
                 tokens = length[titles].cumsum(axis=1)
@@ -177,7 +185,7 @@ class _FittedTitles:
         return Measured(values, None)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"near": self.near}
+        return {} if self.near is None else {"near": self.near}
 
 
 @dataclass(frozen=True)
@@ -193,5 +201,5 @@ class TitlesLanguageModel:
         return tuple(Column(f"cluster_titles_{size}", 0) for size in NEIGHBOURHOODS)
 
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTitles:
-        near = nearest_titles(shelf.item_x, max(NEIGHBOURHOODS)) if arrays is None else arrays["near"]
-        return _FittedTitles(shelf.words, collection_model(shelf.words), near, shelf.vocabulary)
+        x, near = (shelf.item_x, None) if arrays is None else (None, arrays["near"])
+        return _FittedTitles(shelf.words, collection_model(shelf.words), x, near, shelf.vocabulary)

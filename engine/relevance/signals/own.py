@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from engine.relevance.features import CENTRED, DENSE
 from engine.relevance.signals.cluster import ClusterLanguageModel
 from engine.relevance.signals.memory import Memory
 from engine.relevance.signals.protocol import Asked, Column, Fitted, Learns, Measured, Shelf
@@ -24,6 +25,10 @@ OWN = (
     "query_words", "query_rarity", "query_rarest", "query_commonest",
 )  # fmt: skip
 """Columns, in order."""
+
+
+PLAIN = (*DENSE, *CENTRED, *OWN)
+"""What every boosted ranker reads: the dense features, list-centred too, and what is known of the single item."""
 
 
 @dataclass(frozen=True)
