@@ -394,7 +394,7 @@ def test_equal_files_are_one_run_and_a_stopped_import_goes_on(tmp_path: Path) ->
     resumed = Count()
     made = imported(folder, other, watcher=resumed)
     assert {mark.stage: mark.cached for mark in resumed.done} == {
-        "read": False,
+        "Reading and validating": False,
         "take": True,
         "evaluate": True,
         "audit": False,
