@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,9 @@ import pandas as pd
 from engine.answering import rows
 from engine.answering.served import Served, ServedSids
 from engine.answering.shelf import ask
-from engine.generator.beam import Beams, BeamSearch, Prompted
+from engine.generator.beam import Beams, BeamSearch, answers
+from engine.generator.loading import prompts
+from engine.generator.trie import SidTrie
 from engine.problem.queries import Queries, queries_at
 from engine.relevance.features import centre
 from engine.relevance.prefix import MatchResult, match_pairs
@@ -80,16 +81,11 @@ def answer(served: Served, block: Block) -> Answers:
     """The rows of a block."""
     began = time.perf_counter()
     queries = block.queries
-    predicted = (
-        None
-        if served.sids is None
-        else _predict_sids(
-            served.sids, queries, block.width or served.config.generator.beam_width, served.config.generator.kept_nodes
-        )
-    )
-    searched = time.perf_counter()
     retrieved = served.problem.first.candidates(queries.x, queries.texts)
     pairs = joined(retrieved, block.query, block.item, len(served.item_ids))
+    searched = time.perf_counter()
+    predicted = None if served.sids is None else _predict(served, served.sids, block, pairs)
+    beam_seconds = time.perf_counter() - searched
     table, match = measure(served, queries, retrieved, pairs, predicted)
     scored = _score(served, block, pairs, table)
     extra = np.isin(_keys(served, pairs.query, pairs.item), _keys(served, block.query, block.item))
@@ -106,24 +102,43 @@ def answer(served: Served, block: Block) -> Answers:
         contributions,
         points,
         *_beam_tables(served.sids, queries, predicted),
-        {"beam": searched - began, "score": time.perf_counter() - searched},
+        {"beam": beam_seconds, "score": time.perf_counter() - began - beam_seconds},
     )
 
 
 class Predicted(NamedTuple):
-    """The SIDs predicted for a block."""
+    """What the generator says of a block."""
 
-    prompted: Prompted
-    """The queries as the generator has read them."""
     found: BeamSearch
     free: Beams
     """Unconstrained, for comparison."""
+    trie: SidTrie
+    sid: np.ndarray
+    """(P,) int64, sorted: a query and the SID of one of its pairs as a number (`_sid_keys`) ..."""
+    sid_log_prob: np.ndarray
+    """(P, L) float64 ... and its codes' log probabilities."""
+
+    def log_prob(self, row: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """(M, L) of the SIDs `codes` (M, L) of pairs of the block's queries `row` (M,)."""
+        return self.sid_log_prob[np.searchsorted(self.sid, _sid_keys(self.trie, row, codes))]
 
 
-def _predict_sids(sids: ServedSids, queries: Queries, width: int, kept_nodes: int) -> Predicted:
-    prompted, trie = sids.generator.read(queries.x, queries.texts), sids.generator.trie
-    found = prompted.search(trie, width=width, kept_nodes=kept_nodes)
-    return Predicted(prompted, found, prompted.search(trie, width=width, constrained=False).beams)
+def _predict(served: Served, sids: ServedSids, block: Block, pairs: Candidates) -> Predicted:
+    """Searches, and the log probability of every SID among the pairs (an MLP reads none)."""
+    config, trie, queries = served.config.generator, sids.generator.trie, block.queries
+    codes = sids.codes[pairs.item] if sids.signals else np.zeros((0, trie.levels), dtype=np.int64)
+    row = pairs.query if sids.signals else np.zeros(0, dtype=np.int64)
+    key, first = np.unique(_sid_keys(trie, row, codes), return_index=True)
+    prompt = prompts(config, queries.x, queries.texts)
+    width = block.width or config.beam_width
+    made = answers(
+        sids.generator.model, prompt, trie, row[first], codes[first], width=width, kept_nodes=config.kept_nodes
+    )
+    return Predicted(made.found, made.free, trie, key, made.log_probs)
+
+
+def _sid_keys(trie: SidTrie, row: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    return row * (trie.n_sids + 1) + 1 + trie.find(codes)  # 0: an item without SID
 
 
 def measure(
@@ -135,7 +150,7 @@ def measure(
     if served.sids is not None and predicted is not None:
         beams = predicted.found.beams.codes
         match = match_pairs(served.sids.codes, beams, pairs.query, pairs.item)
-        log_prob = partial(predicted.prompted.log_probs, served.sids.generator.trie)
+        log_prob = predicted.log_prob
     level = None if match is None else match.level
     if served.own is None or served.past is None:
         return Table(PLAIN[: dense.shape[1]], dense, level), match

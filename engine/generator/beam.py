@@ -135,6 +135,35 @@ class Answer(NamedTuple):
     """(P, L) float64, as `Prompted.log_probs`."""
 
 
+def answers(
+    model: Decoder,
+    queries: Any,
+    trie: SidTrie,
+    pair_query: np.ndarray,
+    pair_codes: np.ndarray,
+    *,
+    width: int = 5,
+    kept_nodes: int = 0,
+    batch: int = 32,
+) -> Answer:
+    """`Prompted.answer` for any number of queries (Q >= 1), `batch` of them together: of each some hundred SIDs are
+    scored, whose logits take memory. `pair_query` (P,) rows of `queries`, sorted."""
+    made = []
+    for start in range(0, len(queries), batch):
+        part = slice(*np.searchsorted(pair_query, [start, start + batch]))
+        prompted = Prompted.read(model, queries[start : start + batch])
+        one = prompted.answer(trie, pair_query[part] - start, pair_codes[part], width=width, kept_nodes=kept_nodes)
+        made.append((start, one))
+    nodes = [
+        a.found.nodes._replace(query=a.found.nodes.query + start) for start, a in made if a.found.nodes is not None
+    ]
+    return Answer(
+        BeamSearch(_joined([a.found.beams for _, a in made]), _joined(nodes) if nodes else None),
+        _joined([a.free for _, a in made]),
+        np.concatenate([a.log_probs for _, a in made]),
+    )
+
+
 @dataclass(frozen=True)
 class Prompted:
     """Q queries that a model has read once, for any number of searches and given SIDs."""

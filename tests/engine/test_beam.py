@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import GeneratorConfig
-from engine.generator.beam import BeamSearch, Prompted, beam_search, sequence_log_probs
+from engine.generator.beam import BeamSearch, Prompted, answers, beam_search, sequence_log_probs
 from engine.generator.model import CompactGenerator
 from engine.generator.tables import beam_nodes_table, beams_table, free_beams_table
 from engine.generator.trie import SidTrie
@@ -315,6 +315,14 @@ def test_a_prompt_read_once_serves_every_search_and_given_sids(
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
     for log_probs in (answer.log_probs, prompted.log_probs(trie, owner, sids)):
         np.testing.assert_allclose(log_probs, forced, rtol=0, atol=1e-12)
+    in_order = np.argsort(owner, kind="stable")
+    many = answers(generator, query_x, trie, owner[in_order], sids[in_order], width=5, kept_nodes=20, batch=2)
+    np.testing.assert_allclose(many.log_probs, forced[in_order], rtol=0, atol=1e-12)
+    assert many.found.nodes is not None
+    for one, other in zip((*many.found.beams, *many.found.nodes), (*search.beams, *search.nodes), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+    for one, other in zip(many.free, free, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
     nothing = prompted.answer(trie, owner[:0], sids[:0])
     assert nothing.log_probs.shape == (0, 3)
     np.testing.assert_array_equal(nothing.found.beams.codes, search.beams.codes)
