@@ -71,6 +71,14 @@ class HierarchicalQuantizer(Unsupervised):
         }
         storage.write(path, KIND, {"sizes": list(self.sizes)}, tensors)
 
+    @staticmethod
+    def restore(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> HierarchicalQuantizer:
+        """The inverse of `save`, from what it wrote."""
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        depths = range(len(settings["sizes"]))
+        tree = [Level(arrays[f"first.{depth}"], arrays[f"centroids.{depth}"]) for depth in depths]
+        return HierarchicalQuantizer(tuple(settings["sizes"]), tree)
+
 
 def fit_hierarchical(
     item_x: np.ndarray, sizes: tuple[int, ...], *, seed: int, progress: Progress = silent
@@ -105,18 +113,6 @@ def fit_hierarchical(
         tree.append(level)
     progress(1, 1)
     return HierarchicalQuantizer(sizes, tree)
-
-
-def load_hierarchical(path: Path) -> HierarchicalQuantizer:
-    """The quantizer that `HierarchicalQuantizer.save` wrote. Raises ModelError when it is missing or damaged."""
-
-    def build(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> HierarchicalQuantizer:
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        depths = range(len(settings["sizes"]))
-        tree = [Level(arrays[f"first.{depth}"], arrays[f"centroids.{depth}"]) for depth in depths]
-        return HierarchicalQuantizer(tuple(settings["sizes"]), tree)
-
-    return storage.read(path, KIND, build)
 
 
 def _children(x: np.ndarray, size: int, *, seed: int) -> np.ndarray:
