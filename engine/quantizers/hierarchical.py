@@ -24,8 +24,7 @@ class Level(NamedTuple):
 
     first: np.ndarray
     """(P + 1,) int64: the children of parent p are first[p] .. first[p + 1] - 1; the root is the parent of level 1."""
-    centroids: np.ndarray
-    """(M, D) float32."""
+    centroids: np.ndarray  # (M, D) float32.
 
     def nearest(self, x: np.ndarray, parent: np.ndarray) -> np.ndarray:
         """For each row of `x` (N, D), the cluster (N,) among the children of `parent` (N,) that is nearest to it."""

@@ -34,8 +34,7 @@ class TokenizerFit(NamedTuple):
     tokenizer without steps has its use of codes at step 0."""
     item_x: np.ndarray
     """(N, D) the item embeddings that the quantizer reads: the given ones, or with dynamic encoding the new ones."""
-    query_x: np.ndarray
-    """(Q, D) the same of the queries."""
+    query_x: np.ndarray  # (Q, D) the same of the queries.
 
 
 def train_tokenizer(
