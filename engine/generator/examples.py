@@ -69,9 +69,10 @@ def stages_of(lessons: Lessons, config: GeneratorConfig) -> list[Stage]:
     items = np.arange(len(lessons.items))
     titles = items, items, np.ones(len(items), dtype=np.float32)
     asked = lessons.pair_query, lessons.pair_item, lessons.pair_weight
+    epochs = min(config.alignment_epochs, config.alignment_titles / max(len(items), 1))
     x, queries, codes = np.asarray(lessons.items), np.asarray(lessons.queries), lessons.item_codes
     return [
-        stage_of("alignment", x, codes, titles, config.alignment_epochs, config.batch),
+        stage_of("alignment", x, codes, titles, epochs, config.batch),
         stage_of("query", queries, codes, asked, config.query_epochs, config.batch),
     ]
 
