@@ -88,6 +88,7 @@ def test_engine_arrows(path: Path) -> None:
         assert part is None or part in ALLOWED[own] | {"__version__"}, f"{own} may not import engine.{part}"
 
 
+@pytest.mark.parametrize("path", [f for f in FILES if relative(f).startswith("app/")], ids=relative)
 def test_app_arrows(path: Path) -> None:
     where = relative(path)
     for name in imports(path):
