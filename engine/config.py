@@ -163,6 +163,8 @@ class GeneratorConfig:
     """Soft tokens projected from the frozen query embedding."""
     alignment_epochs: float = 4.0
     """Passes over item titles (title -> SID), before the queries."""
+    alignment_titles: int = 400_000
+    """Most titles that alignment reads, passes added up; of a larger catalogue a sample."""
     query_epochs: float = 12.0
     """Length of the query stage (query -> SIDs of items it led to), in passes over the training queries; the titles
     mixed in count towards it."""
@@ -186,7 +188,18 @@ class GeneratorConfig:
             self.accumulate >= 1 and self.lora_rank >= 0 and self.max_tokens >= 4,
             "generator: accumulate >= 1, lora_rank >= 0, max_tokens >= 4",
         )
-        _check_least(self, "generator", 1, "hidden", "layers", "heads", "prefix_tokens", "batch", "kept_nodes")
+        _check_least(
+            self,
+            "generator",
+            1,
+            "hidden",
+            "layers",
+            "heads",
+            "prefix_tokens",
+            "batch",
+            "kept_nodes",
+            "alignment_titles",
+        )
         _check_least(self, "generator", 0, "alignment_epochs", "query_epochs")
         _check_least(self, "generator", 1e-9, "lr", "full_lr", most=1)
         _check(self.hidden % self.heads == 0, f"generator.hidden={self.hidden} must divide by heads={self.heads}")

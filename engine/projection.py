@@ -21,10 +21,8 @@ _BLOCK = 20_000
 class Projection(NamedTuple):
     """Where every item lies on the map."""
 
-    xy: np.ndarray
-    """(N, 2) float32."""
-    landmark: np.ndarray
-    """(N,) bool: UMAP itself laid it; the others were placed."""
+    xy: np.ndarray  # (N, 2) float32.
+    landmark: np.ndarray  # (N,) bool: UMAP itself laid it; the others were placed.
     info: dict[str, Any]
     """The columns of `projection_info`: seed, landmarks, parameters (JSON), trustworthiness, neighbour_preservation,
     n_sampled, neighbours."""

@@ -88,12 +88,6 @@ def test_engine_arrows(path: Path) -> None:
         assert part is None or part in ALLOWED[own] | {"__version__"}, f"{own} may not import engine.{part}"
 
 
-def test_reporting_names_what_it_is_handed_in_one_place() -> None:
-    for path in ROOT.glob("engine/reporting/*.py"):
-        if path.name != "learned.py":
-            assert not {n for n in imports(path) if engine_part(n) == "stages"}, f"{path.name}: see learned.py"
-
-
 @pytest.mark.parametrize("path", [f for f in FILES if relative(f).startswith("app/")], ids=relative)
 def test_app_arrows(path: Path) -> None:
     where = relative(path)

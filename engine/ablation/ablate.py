@@ -22,8 +22,7 @@ class Ladder(NamedTuple):
     """What an ablation ends with; also in its folder."""
 
     tables: Tables
-    run_ids: list[str]
-    """The finished runs that the tables rest on."""
+    run_ids: list[str]  # The finished runs that the tables rest on.
 
 
 def encode_once(plan: Plan, watcher: Watcher | None = None) -> None:

@@ -60,20 +60,13 @@ COMPARISON_COLUMNS = [
 class Exam(NamedTuple):
     """The test queries (Q,) and their judged pairs (M,), the same for every run of an ablation."""
 
-    query_id: np.ndarray
-    """(Q,) in the catalogue's order."""
-    masks: dict[str, np.ndarray]
-    """(Q,) bool by segment; those without queries are left out."""
-    rows: np.ndarray
-    """(J,) bool: the judged pairs that belong to test queries, M of them."""
-    query: np.ndarray
-    """(M,) position of each pair's query among the test queries."""
-    grade: np.ndarray
-    """(M,)."""
-    relevant: np.ndarray
-    """(M,) bool."""
-    weights: np.ndarray
-    """(R, Q) resample counts."""
+    query_id: np.ndarray  # (Q,) in the catalogue's order.
+    masks: dict[str, np.ndarray]  # (Q,) bool by segment; those without queries are left out.
+    rows: np.ndarray  # (J,) bool: the judged pairs that belong to test queries, M of them.
+    query: np.ndarray  # (M,) position of each pair's query among the test queries.
+    grade: np.ndarray  # (M,).
+    relevant: np.ndarray  # (M,) bool.
+    weights: np.ndarray  # (R, Q) resample counts.
 
 
 class Tables(NamedTuple):
@@ -90,8 +83,7 @@ class _Measured(NamedTuple):
 
     run: Run
     served: str
-    auc: dict[tuple[str, str], Estimate]
-    """By (ranker, segment)."""
+    auc: dict[tuple[str, str], Estimate]  # By (ranker, segment).
     by_query: dict[tuple[str, str | None, int | None], dict[str, Estimate]]
     """By (measure, ranker, level), then segment."""
 

@@ -32,8 +32,7 @@ class Job(NamedTuple):
     method: str
     seed: int
     run_id: str
-    finished: bool
-    """Before the ablation started."""
+    finished: bool  # Before the ablation started.
 
 
 class Plan(NamedTuple):
@@ -45,8 +44,7 @@ class Plan(NamedTuple):
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     jobs: list[Job]
-    settings: tuple[str, ...] = ()
-    """What every run changes in the preset, like 'generator.kind=full'."""
+    settings: tuple[str, ...] = ()  # What every run changes in the preset, like 'generator.kind=full'.
 
     @property
     def folder(self) -> Path:

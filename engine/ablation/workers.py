@@ -40,8 +40,7 @@ class Running(NamedTuple):
     """A worker at work."""
 
     job: Job
-    doing: str
-    """The stage, with its time left where it is known."""
+    doing: str  # The stage, with its time left where it is known.
     stages_done: int
     seconds: float
 
@@ -51,8 +50,7 @@ class Outcome(NamedTuple):
 
     job: Job
     ok: bool
-    reason: str
-    """Why it failed; empty where it did not."""
+    reason: str  # Why it failed; empty where it did not.
     seconds: float
     log: Path
     tail: list[str]
@@ -64,8 +62,7 @@ class Standing(NamedTuple):
     running: list[Running]
     waiting: int
     outcomes: list[Outcome]
-    left: float | None
-    """Seconds, about; None where nothing of the kind was measured yet."""
+    left: float | None  # Seconds, about; None where nothing of the kind was measured yet.
 
 
 class _Worker(NamedTuple):

@@ -34,31 +34,23 @@ class Block(NamedTuple):
     """Queries (B) to be answered, and the items that are scored and explained for them wherever they rank."""
 
     queries: Queries
-    ranker: np.ndarray
-    """(B,) object: '' or, for a judged query under cross-validation, '.cv<k>' of its fold."""
-    query: np.ndarray
-    """(E,) int64 row of the query ..."""
-    item: np.ndarray
-    """(E,) int64 ... and position of the item: judged pairs, and what somebody asks for ..."""
-    judged: np.ndarray
-    """(E,) bool ... which are judged."""
-    width: int | None = None
-    """Beams; None: as the run is configured."""
+    ranker: np.ndarray  # (B,) object: '' or, for a judged query under cross-validation, '.cv<k>' of its fold.
+    query: np.ndarray  # (E,) int64 row of the query ...
+    item: np.ndarray  # (E,) int64 ... and position of the item: judged pairs, and what somebody asks for ...
+    judged: np.ndarray  # (E,) bool ... which are judged.
+    width: int | None = None  # Beams; None: as the run is configured.
 
 
 class Answers(NamedTuple):
     """Rows of the snapshot's tables, less `run_id`."""
 
-    scores: pd.DataFrame
-    """Column `signals`: float32 lists of what only a boosted ranker reads."""
+    scores: pd.DataFrame  # Column `signals`: float32 lists of what only a boosted ranker reads.
     contributions: pd.DataFrame
     reference_points: pd.DataFrame
-    beams: pd.DataFrame | None
-    """None, as the two that follow, for a run without SIDs."""
+    beams: pd.DataFrame | None  # None, as the two that follow, for a run without SIDs.
     beam_nodes: pd.DataFrame | None
     free_beams: pd.DataFrame | None
-    seconds: Mapping[str, float]
-    """Spent on beams, and on all the rest (score)."""
+    seconds: Mapping[str, float]  # Spent on beams, and on all the rest (score).
 
 
 def stored_block(served: Served, position: np.ndarray) -> Block:
@@ -110,13 +102,10 @@ class Predicted(NamedTuple):
     """What the generator says of a block."""
 
     found: BeamSearch
-    free: Beams
-    """Unconstrained, for comparison."""
+    free: Beams  # Unconstrained, for comparison.
     trie: SidTrie
-    sid: np.ndarray
-    """(P,) int64, sorted: a query and the SID of one of its pairs as a number (`_sid_keys`) ..."""
-    sid_log_prob: np.ndarray
-    """(P, L) float64 ... and its codes' log probabilities."""
+    sid: np.ndarray  # (P,) int64, sorted: a query and the SID of one of its pairs as a number (`_sid_keys`) ...
+    sid_log_prob: np.ndarray  # (P, L) float64 ... and its codes' log probabilities.
 
     def log_prob(self, row: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """(M, L) of the SIDs `codes` (M, L) of pairs of the block's queries `row` (M,)."""

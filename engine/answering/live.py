@@ -47,8 +47,7 @@ class LiveResult(NamedTuple):
     """Of the items that a snapshot would explain too: the top ones (`retrieval.explained`), and judged ones."""
     reference: dict[str, Any]
     """Score and dense features that contributions are measured from; for a boosted ranker its `signals` too."""
-    timings_ms: dict[str, float]
-    """import (loading once, already spent), encode, beam, score, total (without import)."""
+    timings_ms: dict[str, float]  # import (loading once, already spent), encode, beam, score, total (without import).
 
 
 class LiveBeams(NamedTuple):
@@ -56,8 +55,7 @@ class LiveBeams(NamedTuple):
 
     beams: pd.DataFrame
     """Table `beams`, and generation (the first that holds the SID), n_later (items that later generations gave it)."""
-    timings_ms: dict[str, float]
-    """import (loading once, already spent), total (without it)."""
+    timings_ms: dict[str, float]  # import (loading once, already spent), total (without it).
 
 
 class Explained(NamedTuple):

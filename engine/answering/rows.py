@@ -25,10 +25,8 @@ class Pairs(NamedTuple):
 
     query_id: np.ndarray
     item_id: np.ndarray
-    found: Candidates
-    """`rank` 0 where not retrieved."""
-    judged: np.ndarray
-    """(M,) bool."""
+    found: Candidates  # `rank` 0 where not retrieved.
+    judged: np.ndarray  # (M,) bool.
 
 
 class Scored(NamedTuple):
@@ -36,12 +34,10 @@ class Scored(NamedTuple):
 
     score: np.ndarray
     without: np.ndarray
-    off: np.ndarray
-    """By the served ranker, every SID signal at its reference."""
+    off: np.ndarray  # By the served ranker, every SID signal at its reference.
     expected: np.ndarray
     expected_without: np.ndarray
-    reference: np.ndarray
-    """(B, F) a query."""
+    reference: np.ndarray  # (B, F) a query.
 
 
 def scores_table(

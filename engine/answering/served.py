@@ -31,13 +31,10 @@ from engine.runs import Run, load_arrays
 class ServedSids(NamedTuple):
     """What a run with SIDs answers with."""
 
-    codes: np.ndarray
-    """(N, L) int64 SIDs of the items."""
+    codes: np.ndarray  # (N, L) int64 SIDs of the items.
     generator: Generator
-    signals: Mapping[str, Fitted]
-    """Those that the served ranker reads, by name; none for an MLP."""
-    columns: Columns
-    """Of those signals, in their order."""
+    signals: Mapping[str, Fitted]  # Those that the served ranker reads, by name; none for an MLP.
+    columns: Columns  # Of those signals, in their order.
 
 
 class Served(NamedTuple):
@@ -46,15 +43,12 @@ class Served(NamedTuple):
     run_id: str
     config: Config
     problem: Problem
-    item_ids: np.ndarray
-    """(N,) object."""
+    item_ids: np.ndarray  # (N,) object.
     judgments: Judgments
     dense: DenseFeatures
     classifier: CategoryClassifier
-    past: Past | None
-    """Feedback of past queries; None, as `own`, for an MLP."""
-    own: Fitted | None
-    """Columns OWN."""
+    past: Past | None  # Feedback of past queries; None, as `own`, for an MLP.
+    own: Fitted | None  # Columns OWN.
     rankers: Mapping[str, Scorer | TreeScorer]
     """The served ranker and its baseline by name; under cross-validation '<name>.cv<k>' too: trained without fold k of
     the first repeat."""

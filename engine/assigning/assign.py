@@ -35,24 +35,18 @@ class Assignment(NamedTuple):
     """What came of `assign`."""
 
     run_id: str
-    generation: dict[str, Any] | None
-    """Its row of table `generations`; None where every item had a SID already."""
-    made: bool
-    """False where equal items were assigned before: then the generation is that one."""
-    n_known: int
-    """Items of the folder that had a SID before this command."""
+    generation: dict[str, Any] | None  # Its row of table `generations`; None where every item had a SID already.
+    made: bool  # False where equal items were assigned before: then the generation is that one.
+    n_known: int  # Items of the folder that had a SID before this command.
     report: Report
 
 
 class _Measured(NamedTuple):
     """New items under the codebook."""
 
-    codes: np.ndarray
-    """(M, L) int64."""
-    distance: np.ndarray
-    """(M,) float64 norm of the last residual."""
-    unknown: np.ndarray | None
-    """(M,) bool: no code belongs to the item's category; None where level 1 is not forced."""
+    codes: np.ndarray  # (M, L) int64.
+    distance: np.ndarray  # (M,) float64 norm of the last residual.
+    unknown: np.ndarray | None  # (M,) bool: no code belongs to the item's category; None where level 1 is not forced.
 
 
 def assign(

@@ -23,12 +23,9 @@ from engine.store.leftovers import replacing
 class Later(NamedTuple):
     """The M items of all later generations of a run."""
 
-    item_ids: np.ndarray
-    """(M,) object."""
-    codes: np.ndarray
-    """(M, L) int64."""
-    generation: np.ndarray
-    """(M,) int64, 1 at least."""
+    item_ids: np.ndarray  # (M,) object.
+    codes: np.ndarray  # (M, L) int64.
+    generation: np.ndarray  # (M,) int64, 1 at least.
 
 
 def folders(run: Run) -> tuple[Path, ...]:

@@ -34,19 +34,13 @@ UNSHOWN, TRIED, REGULAR = 0, 1, 2
 class Evidence(NamedTuple):
     """The pairs on a page of either ranking (P), and what is known of them."""
 
-    query: np.ndarray
-    """(P,) query of each pair."""
-    places: np.ndarray
-    """(2, P) depth, as `place_of` gives it, with and without SIDs."""
-    logged: np.ndarray
-    """(P,) number of the pair in the log, -1 where never shown."""
-    grade: np.ndarray
-    """(P,) grade cell, -1 where not judged."""
+    query: np.ndarray  # (P,) query of each pair.
+    places: np.ndarray  # (2, P) depth, as `place_of` gives it, with and without SIDs.
+    logged: np.ndarray  # (P,) number of the pair in the log, -1 where never shown.
+    grade: np.ndarray  # (P,) grade cell, -1 where not judged.
     log: SearchLog
-    log_grade: np.ndarray
-    """(pairs of the log,) their grade cells."""
-    regular: np.ndarray
-    """(pairs of the log,) bool: shown as a rule (`regulars`)."""
+    log_grade: np.ndarray  # (pairs of the log,) their grade cells.
+    regular: np.ndarray  # (pairs of the log,) bool: shown as a rule (`regulars`).
     n_grades: int
     n_queries: int
 
@@ -54,20 +48,15 @@ class Evidence(NamedTuple):
 class Rates(NamedTuple):
     """Estimates of one kind of event (a click, a purchase) for an examined pair."""
 
-    estimate: np.ndarray
-    """(P,) in 0..1."""
-    own: np.ndarray
-    """(P,) weight of a pair's own clicks in it."""
-    judged: np.ndarray
-    """(P,) bool: it starts from a grade."""
+    estimate: np.ndarray  # (P,) in 0..1.
+    own: np.ndarray  # (P,) weight of a pair's own clicks in it.
+    judged: np.ndarray  # (P,) bool: it starts from a grade.
     slope: np.ndarray
     """(P, F) how the estimates move with the parameters: the rates of the grades, then the logit effects of placement."""
     influence: np.ndarray
     """(Q, F) what each query adds to the parameters: resampled `counts` times, they move by (counts - 1) @ influence."""
-    parameter: np.ndarray
-    """(F,)"""
-    by_log: bool
-    """False: nothing but stated rates."""
+    parameter: np.ndarray  # (F,)
+    by_log: bool  # False: nothing but stated rates.
 
 
 def place_of(rank: np.ndarray, slots: int) -> np.ndarray:
@@ -94,10 +83,8 @@ def stated_rate(ends: tuple[float, float], n_cells: int) -> np.ndarray:
 class _Shown(NamedTuple):
     """The log by pair."""
 
-    examined: np.ndarray
-    """Impressions x examination."""
-    twice: np.ndarray
-    """Impressions x examination^2."""
+    examined: np.ndarray  # Impressions x examination.
+    twice: np.ndarray  # Impressions x examination^2.
     clicks: np.ndarray
 
 

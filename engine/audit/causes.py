@@ -18,12 +18,9 @@ from engine.audit.traffic import discount_weights
 class Causes(NamedTuple):
     """A group's change of exposure share, told two ways; `net` sums to `change` in both tables."""
 
-    by_prefix: pd.DataFrame
-    """prefix (None = unmatched), gain (>= 0), loss (<= 0), net, n_queries; largest |net| first."""
-    by_query: pd.DataFrame
-    """query_id, gain, loss, net; largest |net| first."""
-    change: float
-    """Share with SIDs minus share without."""
+    by_prefix: pd.DataFrame  # prefix (None = unmatched), gain (>= 0), loss (<= 0), net, n_queries; largest |net| first.
+    by_query: pd.DataFrame  # query_id, gain, loss, net; largest |net| first.
+    change: float  # Share with SIDs minus share without.
 
 
 def exposure_total(n_candidates: np.ndarray, weight: np.ndarray, discount: str = "log2") -> float:

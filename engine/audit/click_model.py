@@ -30,30 +30,23 @@ CLICK_MODEL_COLUMNS = ("parameter", "key", "value", "low", "high", "n", "source"
 class SearchLog(NamedTuple):
     """Impressions with a known position, summed over dates; sorted by pair."""
 
-    query: np.ndarray
-    """(M,) position of the query among those replayed."""
-    pair: np.ndarray
-    """(M,) number of the (query, item) pair."""
-    position: np.ndarray
-    """(M,) from 1."""
+    query: np.ndarray  # (M,) position of the query among those replayed.
+    pair: np.ndarray  # (M,) number of the (query, item) pair.
+    position: np.ndarray  # (M,) from 1.
     impressions: np.ndarray
     clicks: np.ndarray
-    purchases: np.ndarray
-    """(M,) NaN where the log does not record purchases."""
-    pairs: pd.DataFrame
-    """query_id, item_id, query: one row a pair, in the order of its number."""
+    purchases: np.ndarray  # (M,) NaN where the log does not record purchases.
+    pairs: pd.DataFrame  # query_id, item_id, query: one row a pair, in the order of its number.
 
 
 class Examination(NamedTuple):
     """How many look at a position."""
 
     decay: float
-    source: str
-    """'fitted' or 'stated'."""
+    source: str  # 'fitted' or 'stated'.
     influence: np.ndarray
     """(Q,) what each query adds to the decay: resampling queries `counts` times moves it by (counts - 1) @ influence."""
-    n_clicks: int
-    """Clicks on pairs shown at two positions or more."""
+    n_clicks: int  # Clicks on pairs shown at two positions or more.
 
     def at(self, position: np.ndarray) -> np.ndarray:
         """Examination of positions from 1; position 1 is 1."""

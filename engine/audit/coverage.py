@@ -117,10 +117,8 @@ def _own_level1(shelf: Shelf, category: np.ndarray, names: np.ndarray) -> np.nda
 class Reached(NamedTuple):
     """How far items came."""
 
-    prefixes: np.ndarray
-    """The prefixes, as text, that some beam goes through."""
-    best_rank: np.ndarray
-    """(N,) best rank of each item over all queries that retrieved it; inf where none did."""
+    prefixes: np.ndarray  # The prefixes, as text, that some beam goes through.
+    best_rank: np.ndarray  # (N,) best rank of each item over all queries that retrieved it; inf where none did.
 
 
 def _held(shelf: Shelf, code: np.ndarray, names: np.ndarray) -> pd.DataFrame:
@@ -153,12 +151,9 @@ class _Funnel(NamedTuple):
     """(N,) bool steps of every item."""
 
     has: np.ndarray
-    alone: np.ndarray
-    """No other item has its SID."""
-    in_beam: np.ndarray
-    """Some beam is its SID."""
-    shown: np.ndarray
-    """In the top k of some query."""
+    alone: np.ndarray  # No other item has its SID.
+    in_beam: np.ndarray  # Some beam is its SID.
+    shown: np.ndarray  # In the top k of some query.
 
 
 def _funnel(shelf: Shelf, reached: Reached) -> _Funnel:

@@ -33,34 +33,25 @@ _GROUP_CHUNK = 512
 class Seen(NamedTuple):
     """How the items are seen over the whole query mix. D discounts in the order of `DISCOUNTS`."""
 
-    weight: np.ndarray
-    """(Q,) weight of each query that ranked anything; only ratios matter."""
+    weight: np.ndarray  # (Q,) weight of each query that ranked anything; only ratios matter.
     total: np.ndarray
     """(D, Q) exposure of all the query's candidates; equal with and without SIDs, for the ranks are the same set."""
-    by_item: np.ndarray
-    """(D, 2, N) each item's share of all exposure, with and without SIDs; NaN where there is none."""
+    by_item: np.ndarray  # (D, 2, N) each item's share of all exposure, with and without SIDs; NaN where there is none.
     price: np.ndarray
     """(N,) 0 where it is not known, or not in the catalogue's commonest currency: sums over several would mean nothing."""
-    merit: np.ndarray
-    """(N,) sum of the grades of the item's judged retrieved pairs."""
-    n_merit_pairs: np.ndarray
-    """(N,) how many there are."""
+    merit: np.ndarray  # (N,) sum of the grades of the item's judged retrieved pairs.
+    n_merit_pairs: np.ndarray  # (N,) how many there are.
 
 
 class Dimension(NamedTuple):
     """One way to group the items, and the exposure of its (query, group) cells that occur."""
 
     name: str
-    values: np.ndarray
-    """(G,) names of the groups."""
-    member: np.ndarray
-    """(N,) group of each item."""
-    query: np.ndarray
-    """(C,) query of each cell, as in `Seen.weight`."""
-    group: np.ndarray
-    """(C,)"""
-    discounts: np.ndarray
-    """(D, 2, C) sum of the discounts of the group's items in the query, with and without SIDs."""
+    values: np.ndarray  # (G,) names of the groups.
+    member: np.ndarray  # (N,) group of each item.
+    query: np.ndarray  # (C,) query of each cell, as in `Seen.weight`.
+    group: np.ndarray  # (C,)
+    discounts: np.ndarray  # (D, 2, C) sum of the discounts of the group's items in the query, with and without SIDs.
 
     def matrix(self, value: np.ndarray, n_queries: int) -> sparse.csc_matrix:
         """(Q, G) from one value a cell."""
@@ -94,12 +85,9 @@ def drawn_sums(counts: np.ndarray, value: np.ndarray) -> np.ndarray:
 class Resamples(NamedTuple):
     """Draws of the queries, and all exposure in each."""
 
-    counts: np.ndarray
-    """(R, Q) of `resample_counts`."""
-    scale: np.ndarray
-    """(D,) brings exposure near 1, for float32."""
-    total: np.ndarray
-    """(D, R) scaled."""
+    counts: np.ndarray  # (R, Q) of `resample_counts`.
+    scale: np.ndarray  # (D,) brings exposure near 1, for float32.
+    total: np.ndarray  # (D, R) scaled.
 
     @classmethod
     def draw(cls, seen: Seen, resamples: int, seed: int) -> Resamples:

@@ -43,8 +43,7 @@ _HEALTH = {
 
 class _Finding(NamedTuple):
     severity: str
-    weight: float
-    """How bad it is within its kind, about 0 to 1."""
+    weight: float  # How bad it is within its kind, about 0 to 1.
     kind: str
     title: str
     detail: str
@@ -144,11 +143,9 @@ def _queries(query_metrics: pd.DataFrame, queries: pd.DataFrame) -> list[_Findin
 class Audited(NamedTuple):
     """What is told from: tables of schema.sql, or what was read of them."""
 
-    queries: pd.DataFrame
-    """query_id, text, frequency."""
+    queries: pd.DataFrame  # query_id, text, frequency.
     query_metrics: pd.DataFrame
-    codes: pd.DataFrame
-    """prefix, label."""
+    codes: pd.DataFrame  # prefix, label.
     health: pd.DataFrame
     coverage: pd.DataFrame
     exposure: pd.DataFrame

@@ -111,12 +111,9 @@ def neighbour_agreement(
 class Neighbourhood(NamedTuple):
     """Items that are near each other in the embedding space, and pairs that need not be."""
 
-    sampled: np.ndarray
-    """(S,) items asked about."""
-    neighbours: np.ndarray
-    """(S, k) their true nearest neighbours, themselves left out; -1 for none."""
-    random_pairs: np.ndarray
-    """(R, 2) pairs of items drawn at random, to compare with; an item with itself is no pair."""
+    sampled: np.ndarray  # (S,) items asked about.
+    neighbours: np.ndarray  # (S, k) their true nearest neighbours, themselves left out; -1 for none.
+    random_pairs: np.ndarray  # (R, 2) pairs of items drawn at random, to compare with; an item with itself is no pair.
 
 
 def _usage(shelf: Shelf) -> list[Row]:

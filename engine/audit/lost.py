@@ -16,12 +16,9 @@ NOT_RETRIEVED, LOST_IN_BEAM, OUTRANKED, FOUND = "not retrieved", "lost in the be
 class Lost(NamedTuple):
     """What became of the target."""
 
-    verdict: str
-    """'not retrieved' | 'lost in the beam' | 'outranked' | 'found'."""
-    level: int | None
-    """The level (1-based) at which the beam lost it."""
-    feature: str | None
-    """The feature that outranks it: the largest shortfall against the items above it."""
+    verdict: str  # 'not retrieved' | 'lost in the beam' | 'outranked' | 'found'.
+    level: int | None  # The level (1-based) at which the beam lost it.
+    feature: str | None  # The feature that outranks it: the largest shortfall against the items above it.
     rank: int | None
     """In the beam at that level where it was lost there (None: below the stored branches), else in the ranking."""
     margin: float | None

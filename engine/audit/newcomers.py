@@ -16,8 +16,7 @@ class Load(NamedTuple):
     """How items share SIDs."""
 
     items_per_sid: float
-    shared: float
-    """Share of items whose SID another one holds."""
+    shared: float  # Share of items whose SID another one holds.
     largest_bucket: int
 
     @staticmethod
@@ -32,8 +31,7 @@ class Distance(NamedTuple):
 
     median_distance: float
     median_distance_base: float
-    beyond_p95: float
-    """Share farther than quantile FAR of the old ones."""
+    beyond_p95: float  # Share farther than quantile FAR of the old ones.
 
     @staticmethod
     def of(new: np.ndarray, old: np.ndarray) -> Distance:

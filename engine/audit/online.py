@@ -69,20 +69,16 @@ class OnlineEffect(NamedTuple):
 class _Replay(NamedTuple):
     """What is replayed, as numbers."""
 
-    pages: np.ndarray
-    """(2, Q, S) pair in each slot with and without SIDs, -1 where the list has ended."""
-    weight: np.ndarray
-    """(Q,) sessions of each query."""
+    pages: np.ndarray  # (2, Q, S) pair in each slot with and without SIDs, -1 where the list has ended.
+    weight: np.ndarray  # (Q,) sessions of each query.
     evidence: Evidence
 
 
 class _Effect(NamedTuple):
     """One metric under one scenario: value and bootstrap draws, with and without SIDs."""
 
-    value: np.ndarray
-    """(2,)"""
-    draws: np.ndarray
-    """(2, R)"""
+    value: np.ndarray  # (2,)
+    draws: np.ndarray  # (2, R)
 
 
 def online_effect(

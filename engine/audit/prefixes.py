@@ -12,12 +12,10 @@ from scipy import sparse
 class Level(NamedTuple):
     """The distinct prefixes of one level, in order of their codes."""
 
-    codes: np.ndarray
-    """(G, l) the first l codes of each prefix."""
+    codes: np.ndarray  # (G, l) the first l codes of each prefix.
     member: np.ndarray
     """(N,) the prefix of each row of codes, as a position in `codes`; -1 where the row has no such prefix."""
-    parent: np.ndarray
-    """(G,) position of the parent prefix one level up; zeros at level 1."""
+    parent: np.ndarray  # (G,) position of the parent prefix one level up; zeros at level 1.
 
     def __len__(self) -> int:
         return len(self.codes)

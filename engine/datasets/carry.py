@@ -16,27 +16,21 @@ _SEPARATED_BY = {",": "commas", "\t": "tabs"}
 
 
 class _Row(NamedTuple):
-    values: list[str] | None
-    """None where a quotation mark is not closed rightly."""
-    lines: list[str]
-    """The lines of the file that it takes, line ends included."""
+    values: list[str] | None  # None where a quotation mark is not closed rightly.
+    lines: list[str]  # The lines of the file that it takes, line ends included.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
     """How a source's table becomes one of the contract."""
 
-    names: Mapping[str, str]
-    """Column of the source -> column of the contract."""
+    names: Mapping[str, str]  # Column of the source -> column of the contract.
     delimiter: str
-    others: bool = False
-    """Keep columns that `names` lacks."""
-    spelling: Mapping[str, str] = field(default_factory=dict)
-    """Corrects names of the source."""
+    others: bool = False  # Keep columns that `names` lacks.
+    spelling: Mapping[str, str] = field(default_factory=dict)  # Corrects names of the source.
     convert: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     """Column of the source -> what becomes of its values."""
-    constant: Mapping[str, str] = field(default_factory=dict)
-    """Columns of the contract that are the same in every row."""
+    constant: Mapping[str, str] = field(default_factory=dict)  # Columns of the contract that are the same in every row.
 
     def header(self, source: Path, given: list[str]) -> list[str]:
         """The names of a source's columns, spelt right. Raises DataError where one is lacking."""

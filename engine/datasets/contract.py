@@ -49,8 +49,7 @@ class Column:
     name: str
     kind: Kind
     required: bool = False
-    also: tuple[str, ...] = ()
-    """Names other systems give it; only used to suggest a remedy."""
+    also: tuple[str, ...] = ()  # Names other systems give it; only used to suggest a remedy.
 
 
 _QUERY_NAMES = ("search_term", "keyword", "q", "search", "searchterm")
@@ -164,22 +163,15 @@ class DatasetSettings:
     """What `dataset.toml` says of a dataset."""
 
     name: str
-    source: str | None = None
-    """Where the data comes from."""
+    source: str | None = None  # Where the data comes from.
     license: str | None = None
-    max_grade: float = 3.0
-    """Grades run from 0 to this."""
-    relevant_grade: float = 2.0
-    """Grades at or above this are relevant."""
+    max_grade: float = 3.0  # Grades run from 0 to this.
+    relevant_grade: float = 2.0  # Grades at or above this are relevant.
     category_separator: str = " > "
-    derived: tuple[str, ...] = ()
-    """Item columns that are guesses and must be shown as such."""
-    simulated: tuple[str, ...] = ()
-    """Columns or files that are generated."""
-    oracle_auc: float | None = None
-    """AUC of the truth under the label noise, where the truth is known."""
-    currency: str | None = None
-    """Of every price, where items carry none."""
+    derived: tuple[str, ...] = ()  # Item columns that are guesses and must be shown as such.
+    simulated: tuple[str, ...] = ()  # Columns or files that are generated.
+    oracle_auc: float | None = None  # AUC of the truth under the label noise, where the truth is known.
+    currency: str | None = None  # Of every price, where items carry none.
 
     def __post_init__(self) -> None:
         def check(ok: bool, text: str) -> None:
@@ -200,8 +192,7 @@ class SettingsFile(NamedTuple):
     """A read `dataset.toml`."""
 
     settings: DatasetSettings
-    named: bool
-    """False where the name is only the folder's."""
+    named: bool  # False where the name is only the folder's.
     warnings: tuple[str, ...]
 
 
@@ -209,8 +200,7 @@ class GivenText(NamedTuple):
     """What is known of vectors of text that came with the data, without reading them. Every item has one."""
 
     width: int
-    queries: int
-    """Queries that have one; the others are encoded."""
+    queries: int  # Queries that have one; the others are encoded.
 
 
 @dataclass(frozen=True)
@@ -228,10 +218,8 @@ class Catalogue:
     interactions: DataFrame
     judgments: DataFrame
     n_rejected: int
-    folder: Path
-    """Where it is stored; vectors are read from there when they are asked for."""
-    given_text: GivenText | None
-    """None where no vectors of text came with the data."""
+    folder: Path  # Where it is stored; vectors are read from there when they are asked for.
+    given_text: GivenText | None  # None where no vectors of text came with the data.
 
     def text_vectors(self) -> GivenVectors:
         """The data's own vectors of titles and query texts; those of items are whole or None."""

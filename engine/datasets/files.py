@@ -23,8 +23,7 @@ SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 class SourceFile(NamedTuple):
     """One input file of the contract."""
 
-    table: str
-    """A file of `contract.COLUMNS`: 'items', 'queries' ..."""
+    table: str  # A file of `contract.COLUMNS`: 'items', 'queries' ...
     path: Path
 
     @property

@@ -67,20 +67,16 @@ class IngestedAudit(NamedTuple):
 
     catalogue: Catalogue
     files: AuditFiles
-    rejects: DataFrame
-    """Every rejected row, in the columns of `contract.REJECTS`."""
+    rejects: DataFrame  # Every rejected row, in the columns of `contract.REJECTS`.
     report: Report
 
 
 class NewItems(NamedTuple):
     """What `read_items` gives back."""
 
-    items: DataFrame
-    """(M) accepted rows in the columns of a catalogue's items, less the vectors."""
-    text_vectors: np.ndarray | None
-    """(M, D) float32 `text_embedding`, L2-normalised; None where the file gives none."""
-    content: str
-    """Fingerprint of the accepted rows, whatever the file's format."""
+    items: DataFrame  # (M) accepted rows in the columns of a catalogue's items, less the vectors.
+    text_vectors: np.ndarray | None  # (M, D) float32 `text_embedding`, L2-normalised; None where the file gives none.
+    content: str  # Fingerprint of the accepted rows, whatever the file's format.
     report: Report
 
 

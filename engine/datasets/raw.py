@@ -21,10 +21,8 @@ class BadRow(NamedTuple):
     rule: str
     column: str
     why: str
-    text: str
-    """The row, whole."""
-    rows: int
-    """Rows it stands for: an unclosed quotation mark swallows the lines after it."""
+    text: str  # The row, whole.
+    rows: int  # Rows it stands for: an unclosed quotation mark swallows the lines after it.
 
 
 @dataclass
@@ -33,8 +31,7 @@ class RawTable:
 
     name: str
     file: str
-    columns: dict[str, str]
-    """Column name -> DuckDB type."""
+    columns: dict[str, str]  # Column name -> DuckDB type.
     n_rows: int
     bad_rows: list[BadRow] = field(default_factory=list)
     find_lines: Callable[[], np.ndarray] | None = None

@@ -34,8 +34,7 @@ class Issue:
     file: str
     column: str
     count: int
-    examples: tuple[str, ...]
-    """`file:line column value -> why`, the first ones."""
+    examples: tuple[str, ...]  # `file:line column value -> why`, the first ones.
 
 
 @dataclass(frozen=True)

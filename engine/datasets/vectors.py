@@ -15,10 +15,8 @@ BLOCK = 65_536
 class GivenVectors(NamedTuple):
     """Vectors of items and queries in one space, rows L2-normalised."""
 
-    items: np.ndarray | None
-    """(N, D) float32, NaN rows where an item has none; None where no item has one."""
-    queries: np.ndarray | None
-    """(Q, D) float32 likewise."""
+    items: np.ndarray | None  # (N, D) float32, NaN rows where an item has none; None where no item has one.
+    queries: np.ndarray | None  # (Q, D) float32 likewise.
 
 
 def read_vectors(path: Path, column: str) -> np.ndarray | None:

@@ -13,10 +13,8 @@ from engine.errors import DataError
 class TextVectors(NamedTuple):
     """Rows L2-normalised, all of one space."""
 
-    items: np.ndarray
-    """(N, D) float32 of titles."""
-    queries: np.ndarray
-    """(Q, D) float32."""
+    items: np.ndarray  # (N, D) float32 of titles.
+    queries: np.ndarray  # (Q, D) float32.
 
 
 def text_vectors(

@@ -26,7 +26,5 @@ class TokenStates(NamedTuple):
 
     hidden: np.ndarray
     """(T, W) float16: the states of all tokens one after the other, in a temporary file mapped into memory."""
-    first: np.ndarray
-    """(U + 1,) int64: distinct text u owns the tokens first[u] .. first[u + 1] - 1."""
-    row: np.ndarray
-    """(N,) int64: the distinct text of each text."""
+    first: np.ndarray  # (U + 1,) int64: distinct text u owns the tokens first[u] .. first[u + 1] - 1.
+    row: np.ndarray  # (N,) int64: the distinct text of each text.

@@ -25,15 +25,11 @@ class Evaluation(NamedTuple):
 class Judged(NamedTuple):
     """Judged pairs (M,) of queries 0..Q-1, and what every ranker makes of them."""
 
-    scores: Mapping[str, np.ndarray]
-    """ranker -> (M,)"""
-    grades: np.ndarray
-    """(M,)"""
-    query: np.ndarray
-    """(M,) position of the query."""
+    scores: Mapping[str, np.ndarray]  # ranker -> (M,)
+    grades: np.ndarray  # (M,)
+    query: np.ndarray  # (M,) position of the query.
     relevant_grade: float
-    query_ids: Sequence[str] = ()
-    """(Q,) read by `query_metrics` alone."""
+    query_ids: Sequence[str] = ()  # (Q,) read by `query_metrics` alone.
 
     @property
     def positive(self) -> np.ndarray:

@@ -43,10 +43,8 @@ class Decoder(Protocol):
 class Beams(NamedTuple):
     """The K best SIDs of each query, best first."""
 
-    codes: np.ndarray
-    """(Q, K, L) int64; -1 where fewer than K SIDs exist."""
-    log_prob: np.ndarray
-    """(Q, K) float64, of the whole SID; -inf where absent."""
+    codes: np.ndarray  # (Q, K, L) int64; -1 where fewer than K SIDs exist.
+    log_prob: np.ndarray  # (Q, K) float64, of the whole SID; -inf where absent.
     level_log_prob: np.ndarray
     """(Q, K, L) float64, of each code given its prefix; sums to `log_prob`; -inf where absent."""
 
@@ -54,30 +52,21 @@ class Beams(NamedTuple):
 class BeamNodes(NamedTuple):
     """The best prefixes the search weighed at each level, kept or pruned; M rows by query, level, rank."""
 
-    query: np.ndarray
-    """(M,) int64 position of the query."""
-    level: np.ndarray
-    """(M,) int64, 1-based."""
-    prefix: np.ndarray
-    """(M, L) int64; -1 beyond the level."""
-    parent: np.ndarray
-    """(M,) int64 rank of the parent at the level above; 0 at level 1."""
-    log_prob: np.ndarray
-    """(M,) float64, of the whole prefix."""
-    step_log_prob: np.ndarray
-    """(M,) float64, of the last code given the parent."""
-    rank: np.ndarray
-    """(M,) int64, 1-based, among all children of the beams kept above."""
-    kept: np.ndarray
-    """(M,) bool: among the K that the search went on with (rank <= K)."""
+    query: np.ndarray  # (M,) int64 position of the query.
+    level: np.ndarray  # (M,) int64, 1-based.
+    prefix: np.ndarray  # (M, L) int64; -1 beyond the level.
+    parent: np.ndarray  # (M,) int64 rank of the parent at the level above; 0 at level 1.
+    log_prob: np.ndarray  # (M,) float64, of the whole prefix.
+    step_log_prob: np.ndarray  # (M,) float64, of the last code given the parent.
+    rank: np.ndarray  # (M,) int64, 1-based, among all children of the beams kept above.
+    kept: np.ndarray  # (M,) bool: among the K that the search went on with (rank <= K).
 
 
 class BeamSearch(NamedTuple):
     """What a search found, and where it looked."""
 
     beams: Beams
-    nodes: BeamNodes | None
-    """None where none were asked for."""
+    nodes: BeamNodes | None  # None where none were asked for.
 
 
 def beam_search(
@@ -129,10 +118,8 @@ class Answer(NamedTuple):
     """All that a generator is asked about some queries."""
 
     found: BeamSearch
-    free: Beams
-    """Of the search over all codes."""
-    log_probs: np.ndarray
-    """(P, L) float64, as `Prompted.log_probs`."""
+    free: Beams  # Of the search over all codes.
+    log_probs: np.ndarray  # (P, L) float64, as `Prompted.log_probs`.
 
 
 def answers(
@@ -169,8 +156,7 @@ class Prompted:
     """Q queries that a model has read once, for any number of searches and given SIDs."""
 
     model: Decoder
-    logits: np.ndarray
-    """(Q, K_1), of level 1."""
+    logits: np.ndarray  # (Q, K_1), of level 1.
     cache: Any
 
     @staticmethod
@@ -282,10 +268,8 @@ class Prompted:
 class Rows(NamedTuple):
     """What a task asks of a model at a level."""
 
-    code: np.ndarray
-    """(Q, W) int64 codes of the level above."""
-    parent: np.ndarray
-    """(Q, W) int64: which of the task's rows of the step before each extends."""
+    code: np.ndarray  # (Q, W) int64 codes of the level above.
+    parent: np.ndarray  # (Q, W) int64: which of the task's rows of the step before each extends.
 
 
 Steps = Generator[Rows, np.ndarray, Any]
@@ -295,12 +279,9 @@ Steps = Generator[Rows, np.ndarray, Any]
 class _Prefixes(NamedTuple):
     """The distinct prefixes of each query, as the rows of one decoding step."""
 
-    node: np.ndarray
-    """(Q, W) trie nodes; -1 pads."""
-    parent: np.ndarray
-    """(Q, W) row of the step before that each extends."""
-    column: np.ndarray
-    """(P,) the row of each pair's prefix (0 for a pair off the trie)."""
+    node: np.ndarray  # (Q, W) trie nodes; -1 pads.
+    parent: np.ndarray  # (Q, W) row of the step before that each extends.
+    column: np.ndarray  # (P,) the row of each pair's prefix (0 for a pair off the trie).
 
 
 def _distinct(query: np.ndarray, node: np.ndarray, parent: np.ndarray, n_queries: int) -> _Prefixes:
@@ -322,15 +303,11 @@ def _distinct(query: np.ndarray, node: np.ndarray, parent: np.ndarray, n_queries
 class _Ranked(NamedTuple):
     """The best children (Q, T) of each query's beams, best first."""
 
-    parent: np.ndarray
-    """Row of the beam that each extends."""
+    parent: np.ndarray  # Row of the beam that each extends.
     code: np.ndarray
-    node: np.ndarray
-    """In the trie; 0 of an unconstrained search, -1 where there are fewer than T children."""
-    log_prob: np.ndarray
-    """Of the whole prefix; -inf where there are fewer."""
-    step_log_prob: np.ndarray
-    """Of the code given the parent."""
+    node: np.ndarray  # In the trie; 0 of an unconstrained search, -1 where there are fewer than T children.
+    log_prob: np.ndarray  # Of the whole prefix; -inf where there are fewer.
+    step_log_prob: np.ndarray  # Of the code given the parent.
 
     def first(self, count: int) -> _Ranked:
         """The `count` best."""
@@ -343,16 +320,11 @@ _NO_CHILDREN = _Ranked(*np.zeros((3, 0, 0), dtype=np.int64), *np.zeros((2, 0, 0)
 class _Front(NamedTuple):
     """The W beams of each query after `level` levels."""
 
-    codes: np.ndarray
-    """(Q, W, level) int64."""
-    level_log_prob: np.ndarray
-    """(Q, W, level) float64."""
-    log_prob: np.ndarray
-    """(Q, W) float64."""
-    node: np.ndarray
-    """(Q, W) int64; -1 marks a beam that does not exist."""
-    parent: np.ndarray
-    """(Q, W) int64 row of the front above."""
+    codes: np.ndarray  # (Q, W, level) int64.
+    level_log_prob: np.ndarray  # (Q, W, level) float64.
+    log_prob: np.ndarray  # (Q, W) float64.
+    node: np.ndarray  # (Q, W) int64; -1 marks a beam that does not exist.
+    parent: np.ndarray  # (Q, W) int64 row of the front above.
 
     def rank(self, logits: np.ndarray, children: Children, count: int) -> _Ranked:
         """The `count` best children, by the logits (Q, W, K) of their codes."""

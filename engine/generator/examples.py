@@ -25,18 +25,12 @@ class Lessons(NamedTuple):
 
     items: np.ndarray | Sequence[str]
     """N inputs that stand for items: embeddings (N, D) float32 of titles, or the titles themselves."""
-    item_codes: np.ndarray
-    """(N, L) int64 SIDs."""
-    queries: np.ndarray | Sequence[str]
-    """Q inputs of the same kind."""
-    pair_query: np.ndarray
-    """(P,) int64 query of each interaction; may be empty (titles alone then)."""
-    pair_item: np.ndarray
-    """(P,) int64 its item."""
-    pair_weight: np.ndarray
-    """(P,) float32 its strength; pairs of strength 0 are left out."""
-    sizes: tuple[int, ...]
-    """Codes per level."""
+    item_codes: np.ndarray  # (N, L) int64 SIDs.
+    queries: np.ndarray | Sequence[str]  # Q inputs of the same kind.
+    pair_query: np.ndarray  # (P,) int64 query of each interaction; may be empty (titles alone then).
+    pair_item: np.ndarray  # (P,) int64 its item.
+    pair_weight: np.ndarray  # (P,) float32 its strength; pairs of strength 0 are left out.
+    sizes: tuple[int, ...]  # Codes per level.
 
 
 @dataclass
@@ -44,14 +38,10 @@ class Stage:
     """Examples of one stage: inputs, and for each the items it may be asked to spell."""
 
     name: str
-    x: np.ndarray
-    """(M, ...) inputs: embeddings (M, D), or positions (M,) of prompts."""
-    codes: np.ndarray
-    """(P, L) candidate targets, grouped by input."""
-    first: np.ndarray
-    """(M + 1,) offsets: input m's candidates are first[m] .. first[m + 1] - 1."""
-    cumulative: np.ndarray
-    """(P + 1,) float64 cumulative strength of the candidates."""
+    x: np.ndarray  # (M, ...) inputs: embeddings (M, D), or positions (M,) of prompts.
+    codes: np.ndarray  # (P, L) candidate targets, grouped by input.
+    first: np.ndarray  # (M + 1,) offsets: input m's candidates are first[m] .. first[m + 1] - 1.
+    cumulative: np.ndarray  # (P + 1,) float64 cumulative strength of the candidates.
     steps: int
     _drawn: tuple[tuple[int, ...], tuple[np.ndarray, np.ndarray]] | None = None
 
@@ -70,10 +60,8 @@ class Stage:
 class Examples(NamedTuple):
     """One batch."""
 
-    x: np.ndarray
-    """(B, ...) inputs."""
-    codes: np.ndarray
-    """(B, L) the SIDs to spell."""
+    x: np.ndarray  # (B, ...) inputs.
+    codes: np.ndarray  # (B, L) the SIDs to spell.
 
 
 def stages_of(lessons: Lessons, config: GeneratorConfig) -> list[Stage]:
@@ -81,9 +69,10 @@ def stages_of(lessons: Lessons, config: GeneratorConfig) -> list[Stage]:
     items = np.arange(len(lessons.items))
     titles = items, items, np.ones(len(items), dtype=np.float32)
     asked = lessons.pair_query, lessons.pair_item, lessons.pair_weight
+    epochs = min(config.alignment_epochs, config.alignment_titles / max(len(items), 1))
     x, queries, codes = np.asarray(lessons.items), np.asarray(lessons.queries), lessons.item_codes
     return [
-        stage_of("alignment", x, codes, titles, config.alignment_epochs, config.batch),
+        stage_of("alignment", x, codes, titles, epochs, config.batch),
         stage_of("query", queries, codes, asked, config.query_epochs, config.batch),
     ]
 

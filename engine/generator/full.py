@@ -52,13 +52,10 @@ class TextCache(NamedTuple):
     A step makes a new cache and leaves this one as it is.
     """
 
-    level: int
-    """Levels decoded: the next step feeds codes of level `level + 1`."""
+    level: int  # Levels decoded: the next step feeds codes of level `level + 1`.
     past: DynamicCache
-    visible: Tensor
-    """(Q, W, S) bool: which of the S positions each row of the last step sees."""
-    length: Tensor
-    """(Q,) int64 tokens of each prompt."""
+    visible: Tensor  # (Q, W, S) bool: which of the S positions each row of the last step sees.
+    length: Tensor  # (Q,) int64 tokens of each prompt.
 
 
 class SidHead(nn.Module):

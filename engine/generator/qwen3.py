@@ -27,15 +27,12 @@ ROPE_THETA = 10_000.0
 class Architecture:
     """What fixes the shapes of a compact generator."""
 
-    sizes: tuple[int, ...]
-    """Codes per level; the vocabulary is one token per (level, code)."""
-    query_dim: int
-    """D of the frozen embedding."""
+    sizes: tuple[int, ...]  # Codes per level; the vocabulary is one token per (level, code).
+    query_dim: int  # D of the frozen embedding.
     hidden: int
     layers: int
     heads: int
-    prefix_tokens: int
-    """Soft tokens P."""
+    prefix_tokens: int  # Soft tokens P.
 
     @property
     def levels(self) -> int:
@@ -71,12 +68,9 @@ class Architecture:
 class FoldedLayer(NamedTuple):
     """One decoder layer with its norms folded into the matrices and rotary tables that follow them."""
 
-    qkv: Tensor
-    """((H + 2 Hk) * head_dim, hidden)."""
-    cos: Tensor
-    """(positions, H + Hk, head_dim): rotary cosine x norm weight x (on queries) the softmax scale."""
-    sin: Tensor
-    """As `cos`, for the half-rotated part, whose sign it carries."""
+    qkv: Tensor  # ((H + 2 Hk) * head_dim, hidden).
+    cos: Tensor  # (positions, H + Hk, head_dim): rotary cosine x norm weight x (on queries) the softmax scale.
+    sin: Tensor  # As `cos`, for the half-rotated part, whose sign it carries.
     out: Tensor
     gate_up: Tensor
     down: Tensor
@@ -85,20 +79,16 @@ class FoldedLayer(NamedTuple):
 class Folded(NamedTuple):
     """The whole decoder, ready to run in the precision of its tensors."""
 
-    embedding: Tensor
-    """(vocabulary, hidden): input embeddings."""
+    embedding: Tensor  # (vocabulary, hidden): input embeddings.
     layers: list[FoldedLayer]
-    heads: list[Tensor]
-    """Per level, (K_l, hidden): output embeddings with the final norm folded in."""
+    heads: list[Tensor]  # Per level, (K_l, hidden): output embeddings with the final norm folded in.
 
 
 class States(NamedTuple):
     """What a forward pass leaves."""
 
-    hidden: Tensor
-    """(Q, outputs, hidden), normalised: multiply by a head of `Folded` for logits."""
-    keys: list[Tensor]
-    """Per layer, (Q, Hk, N, head_dim): of the N rows of the sequence."""
+    hidden: Tensor  # (Q, outputs, hidden), normalised: multiply by a head of `Folded` for logits.
+    keys: list[Tensor]  # Per layer, (Q, Hk, N, head_dim): of the N rows of the sequence.
     values: list[Tensor]
     paths: list[Tensor]
     """Per layer, (2, Q, W, l, Hk, head_dim): keys and values of the l codes that each of W beams has spelled."""

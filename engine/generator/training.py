@@ -42,8 +42,7 @@ CLIP_NORM = 1.0
 class GeneratorFit(NamedTuple):
     """A trained generator."""
 
-    model: CompactGenerator | FullGenerator
-    """Ready to decode."""
+    model: CompactGenerator | FullGenerator  # Ready to decode.
     history: DataFrame
     """step, name, value: `alignment.loss`, `query.loss` (nats a SID, as trained: of the whole mixed batch and with
     smoothed labels), their levels `.loss_1` .., and `lr`."""

@@ -18,30 +18,22 @@ import numpy as np
 class Children(NamedTuple):
     """The C children of R nodes, one node's after the other's."""
 
-    first: np.ndarray
-    """(R + 1,) int64: node r has the children first[r] .. first[r + 1] - 1."""
-    row: np.ndarray
-    """(C,) int64: r of each child."""
-    code: np.ndarray
-    """(C,) int64: code of each child at its level."""
-    node: np.ndarray
-    """(C,) int64: number of each child among the nodes of its depth."""
+    first: np.ndarray  # (R + 1,) int64: node r has the children first[r] .. first[r + 1] - 1.
+    row: np.ndarray  # (C,) int64: r of each child.
+    code: np.ndarray  # (C,) int64: code of each child at its level.
+    node: np.ndarray  # (C,) int64: number of each child among the nodes of its depth.
 
 
 @dataclass(frozen=True, eq=False)
 class SidTrie:
     """Every SID of a catalogue; depth 0 is the root (one node), depth l holds the prefixes of level l."""
 
-    sizes: tuple[int, ...]
-    """Codes per level, used or not."""
-    code: tuple[np.ndarray, ...]
-    """L arrays (n_l,) int64: the last code of each prefix of level l."""
+    sizes: tuple[int, ...]  # Codes per level, used or not.
+    code: tuple[np.ndarray, ...]  # L arrays (n_l,) int64: the last code of each prefix of level l.
     first_child: tuple[np.ndarray, ...]
     """L arrays (n_l + 1,) int64, depths 0..L-1: node i's children are first_child[i] .. first_child[i + 1] - 1."""
-    items: tuple[np.ndarray, ...]
-    """L + 1 arrays (n_l,) int64, depths 0..L: items under each node."""
-    fingerprint: str
-    """sha256 of the sizes and the sorted distinct SIDs: two tries that accept the same SIDs share it."""
+    items: tuple[np.ndarray, ...]  # L + 1 arrays (n_l,) int64, depths 0..L: items under each node.
+    fingerprint: str  # sha256 of the sizes and the sorted distinct SIDs: two tries that accept the same SIDs share it.
 
     @staticmethod
     def build(codes: np.ndarray, sizes: Sequence[int]) -> SidTrie:

@@ -22,14 +22,10 @@ SCORE_COLUMNS = (
 class Given(NamedTuple):
     """What another system made, for items (N,) and queries (Q,) in the catalogue's order."""
 
-    codes: np.ndarray | None
-    """(N, L) int64, -1 where an item has no SID; None without SIDs."""
-    beams: np.ndarray | None
-    """(Q, K, L) int64 by rank, -1 pads; None without beams."""
-    beams_table: pd.DataFrame
-    """Table `beams`."""
-    scores: pd.DataFrame
-    """Table `scores`, less what only a ranker of ours knows; empty without scores."""
+    codes: np.ndarray | None  # (N, L) int64, -1 where an item has no SID; None without SIDs.
+    beams: np.ndarray | None  # (Q, K, L) int64 by rank, -1 pads; None without beams.
+    beams_table: pd.DataFrame  # Table `beams`.
+    scores: pd.DataFrame  # Table `scores`, less what only a ranker of ours knows; empty without scores.
 
     @property
     def levels(self) -> int | None:

@@ -52,12 +52,10 @@ class Imported(NamedTuple):
 class ImportSettings(NamedTuple):
     """How another system's files are audited."""
 
-    config: Config = Config()
-    """How to divide judged queries, evaluate and draw the map."""
+    config: Config = Config()  # How to divide judged queries, evaluate and draw the map.
     sizes: tuple[int, ...] | None = None
     """Codes per level of the codebook; by default what lies between the smallest and the largest code seen."""
-    embed: bool = True
-    """Also use vectors of titles, for the map and for the agreement of SIDs with near neighbours."""
+    embed: bool = True  # Also use vectors of titles, for the map and for the agreement of SIDs with near neighbours.
 
 
 def import_run(

@@ -34,12 +34,9 @@ class Case(NamedTuple):
 
     given: Given
     catalogue: Catalogue
-    items: pd.DataFrame
-    """Table `items`."""
-    queries: pd.DataFrame
-    """Table `queries`."""
-    owners: pd.DataFrame
-    """Table `category_codes`."""
+    items: pd.DataFrame  # Table `items`.
+    queries: pd.DataFrame  # Table `queries`.
+    owners: pd.DataFrame  # Table `category_codes`.
     config: Config
 
     @property

@@ -50,10 +50,8 @@ class Agreement(NamedTuple):
     kappa_quadratic: Interval
     binary_percent: Interval
     binary_kappa: Interval
-    recall: dict[int, Interval]
-    """Per grade of the reference: the share that the judge gave the same grade."""
-    confusion: np.ndarray
-    """(G, G) int64 counts: row = grade of the reference, column = grade of the judge."""
+    recall: dict[int, Interval]  # Per grade of the reference: the share that the judge gave the same grade.
+    confusion: np.ndarray  # (G, G) int64 counts: row = grade of the reference, column = grade of the judge.
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; undefined values are None."""
@@ -79,8 +77,7 @@ class Compared(NamedTuple):
 class Ceiling(NamedTuple):
     """How far people agree: no judge can be expected to agree with them much better."""
 
-    between: list[Compared]
-    """Rater against rater on the pairs that both rated."""
+    between: list[Compared]  # Rater against rater on the pairs that both rated.
     left_out: list[Compared]
     """Each rater against the mean of the others; first the row of all raters together, where there are any."""
 

@@ -33,8 +33,7 @@ class Answers(NamedTuple):
     """The newest answer of every pair: query_id, item_id, status, grade (NaN unless 'ok'), tokens, requests."""
 
     table: pd.DataFrame
-    torn: int
-    """Lines that could not be read."""
+    torn: int  # Lines that could not be read.
 
     def usable(self) -> pd.DataFrame:
         """Those with a grade."""

@@ -58,22 +58,15 @@ class Refused(Exception):
 class EndpointSettings:
     """Where and how to ask. Raises ConfigError for values outside what is allowed."""
 
-    url: str
-    """Address up to and including the version, such as http://127.0.0.1:8000/v1."""
+    url: str  # Address up to and including the version, such as http://127.0.0.1:8000/v1.
     model: str
-    key_env: str | None = None
-    """Environment variable that holds the API key; the key itself is neither kept nor shown."""
-    parallel: int = 8
-    """Requests at once."""
-    timeout: float = 60.0
-    """Seconds until a request counts as lost."""
-    tries: int = 6
-    """Requests for one answer before it is given up."""
-    backoff: float = 1.0
-    """Seconds before the second try; doubled for each further one."""
+    key_env: str | None = None  # Environment variable that holds the API key; the key itself is neither kept nor shown.
+    parallel: int = 8  # Requests at once.
+    timeout: float = 60.0  # Seconds until a request counts as lost.
+    tries: int = 6  # Requests for one answer before it is given up.
+    backoff: float = 1.0  # Seconds before the second try; doubled for each further one.
     temperature: float = 0.0
-    max_tokens: int = 512
-    """Of an answer; models that think aloud first need more."""
+    max_tokens: int = 512  # Of an answer; models that think aloud first need more.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -126,12 +119,10 @@ class Reply(NamedTuple):
     text: str
     tokens_in: int
     tokens_out: int
-    estimated: bool
-    """Whether the tokens are a guess from the texts' lengths: the server stated none."""
+    estimated: bool  # Whether the tokens are a guess from the texts' lengths: the server stated none.
     left_out: tuple[str, ...]
     """Parameters that the request went without, because the server does not take them; sorted."""
-    served_model: str
-    """The model that the server says it used."""
+    served_model: str  # The model that the server says it used.
 
     @property
     def structured(self) -> bool:
@@ -144,10 +135,8 @@ class Endpoint:
     """An open connection: `async with Endpoint(settings) as endpoint: await endpoint.ask(...)`."""
 
     settings: EndpointSettings
-    requests: int = 0
-    """HTTP requests sent so far."""
-    left_out: frozenset[str] = frozenset()
-    """Parameters that this server proved not to take."""
+    requests: int = 0  # HTTP requests sent so far.
+    left_out: frozenset[str] = frozenset()  # Parameters that this server proved not to take.
     _not_before: float = 0.0
     _jitter: random.Random = field(default_factory=lambda: random.Random(0))
 

@@ -49,14 +49,10 @@ class Prices(NamedTuple):
 class Plan(NamedTuple):
     """What a run will do, before it does."""
 
-    pairs: pd.DataFrame
-    """query_id, item_id of the pairs to ask now."""
-    chosen: int
-    """Pairs chosen, answered ones included."""
-    answered: int
-    """Of those, pairs whose answer is already stored."""
-    tokens_in: int
-    """Estimates, of all pairs to ask."""
+    pairs: pd.DataFrame  # query_id, item_id of the pairs to ask now.
+    chosen: int  # Pairs chosen, answered ones included.
+    answered: int  # Of those, pairs whose answer is already stored.
+    tokens_in: int  # Estimates, of all pairs to ask.
     tokens_out: int
     cost: float | None
 
@@ -74,10 +70,8 @@ class Tally:
     requests: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    estimated: bool = False
-    """Whether some tokens are guesses, because the server stated none."""
-    structured: bool = True
-    """Whether the server took the answer's schema, as far as it was asked."""
+    estimated: bool = False  # Whether some tokens are guesses, because the server stated none.
+    structured: bool = True  # Whether the server took the answer's schema, as far as it was asked.
     began: float = field(default_factory=time.monotonic)
 
     @property

@@ -25,8 +25,7 @@ _QUERY_NAMES, _ITEM_NAMES = ("query_id", "query"), ("item_id", "docid")
 class Reserved(NamedTuple):
     """Why pairs may not carry a model's label into training, each (M,) bool; at most one of them holds."""
 
-    judged: np.ndarray
-    """People judged the pair: their grade stays theirs alone."""
+    judged: np.ndarray  # People judged the pair: their grade stays theirs alone.
     held_out: np.ndarray
     """People judged the query and did not state that it is for training: a model's label must not decide a test."""
 
@@ -73,12 +72,9 @@ class Choice:
 
     kind: str = "judged"
     """'judged': those that people judged, to measure agreement. 'retrieved': first-stage candidates, for new labels."""
-    split: str | None = None
-    """Of the judged pairs: train, valid or test."""
-    top: int = 20
-    """Candidates of a query."""
-    sources: str = "log,judged"
-    """Of the queries whose candidates are taken, separated by commas."""
+    split: str | None = None  # Of the judged pairs: train, valid or test.
+    top: int = 20  # Candidates of a query.
+    sources: str = "log,judged"  # Of the queries whose candidates are taken, separated by commas.
     sample: int | None = None
     """Pairs taken: the first of the random order, so that any beginning of the work is a fair sample and a larger sample
     holds the smaller one."""

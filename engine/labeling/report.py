@@ -32,8 +32,7 @@ class Report(NamedTuple):
 
     agreement: Agreement | None
     ceiling: Ceiling
-    reference_sources: dict[str, int]
-    """`source` of the human judgments -> pairs."""
+    reference_sources: dict[str, int]  # `source` of the human judgments -> pairs.
     ceiling_on_answered: bool
     """Whether the ceiling is taken on the pairs that the judge answered, or on all that people rated."""
 
@@ -54,16 +53,11 @@ class Exported(NamedTuple):
 
     file: str
     labels: int
-    held_out: int
-    """Labels left out because people judged queries of theirs that must stay a fair test."""
-    already_judged: int
-    """Labels left out because people judged the pair."""
-    human: int
-    """Human rows written beside them."""
-    earlier: int
-    """Rows of the catalogue's own that a language model gave, on pairs that are not judged anew."""
-    new_queries: int
-    """Synthetic queries with labels: a dataset's queries file has no row of them."""
+    held_out: int  # Labels left out because people judged queries of theirs that must stay a fair test.
+    already_judged: int  # Labels left out because people judged the pair.
+    human: int  # Human rows written beside them.
+    earlier: int  # Rows of the catalogue's own that a language model gave, on pairs that are not judged anew.
+    new_queries: int  # Synthetic queries with labels: a dataset's queries file has no row of them.
 
     def sentence(self) -> str:
         """What was written, and what was left out and why."""
@@ -134,10 +128,8 @@ def write_agreement(folder: Path, found: Report, answers: Answers) -> Path:
 class Terms(NamedTuple):
     """On which labels are written."""
 
-    fewest: int = FEWEST_HUMAN_PAIRS
-    """Human pairs that agreement must rest on."""
-    force: str | None = None
-    """The reason for doing without that agreement; it is written into the mark."""
+    fewest: int = FEWEST_HUMAN_PAIRS  # Human pairs that agreement must rest on.
+    force: str | None = None  # The reason for doing without that agreement; it is written into the mark.
     with_human: bool = False
     """Write the catalogue's own judgments first, earlier labels of pairs not judged anew among them, so that the file
     replaces the dataset's."""

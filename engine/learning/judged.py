@@ -26,24 +26,15 @@ BLOCK = 512
 class Judged(NamedTuple):
     """The judged queries (q) and their pairs (J), sorted by query, then item."""
 
-    position: np.ndarray
-    """(q,) int64 position of each judged query among all queries."""
-    listed: np.ndarray
-    """(q, T) int64 its retrieved items, best first; -1 pads."""
-    query: np.ndarray
-    """(J,) int64 row of `position` ..."""
-    item: np.ndarray
-    """(J,) ... item position ..."""
-    grade: np.ndarray
-    """(J,) float64 ..."""
-    rank: np.ndarray
-    """(J,) int64 ... first-stage rank, 1-based; 0 where not retrieved."""
-    dense: np.ndarray
-    """(J, DENSE) float32 as served ..."""
-    dense_fit: np.ndarray
-    """... with `ct` of each query's own producer, for training rows."""
-    centred: np.ndarray
-    """(J, CENTRED) float32, less the mean of the query's candidates ..."""
+    position: np.ndarray  # (q,) int64 position of each judged query among all queries.
+    listed: np.ndarray  # (q, T) int64 its retrieved items, best first; -1 pads.
+    query: np.ndarray  # (J,) int64 row of `position` ...
+    item: np.ndarray  # (J,) ... item position ...
+    grade: np.ndarray  # (J,) float64 ...
+    rank: np.ndarray  # (J,) int64 ... first-stage rank, 1-based; 0 where not retrieved.
+    dense: np.ndarray  # (J, DENSE) float32 as served ...
+    dense_fit: np.ndarray  # ... with `ct` of each query's own producer, for training rows.
+    centred: np.ndarray  # (J, CENTRED) float32, less the mean of the query's candidates ...
     centred_fit: np.ndarray
 
     @property

@@ -37,11 +37,9 @@ neighbours may speak against it (docs/LOG.md)."""
 class Rung(NamedTuple):
     """One ranker of the ladder."""
 
-    learner: str
-    """'mlp' (ordinal, the paper's) or 'boosted' (LightGBM)."""
+    learner: str  # 'mlp' (ordinal, the paper's) or 'boosted' (LightGBM).
     columns: tuple[str, ...]
-    match: bool = False
-    """An MLP that reads the embedded match level (the paper's scalar)."""
+    match: bool = False  # An MLP that reads the embedded match level (the paper's scalar).
     rows: str = "fit"
     """Trained on: 'fit' (out of fold), 'placebo' (SIDs shuffled among the items), or 'naive' (rows of a stack that saw
     the query: the trap, for comparison)."""
@@ -53,8 +51,7 @@ class Lessons(NamedTuple):
     problem: Problem
     judged: Judged
     own: Own
-    levels: int | None = None
-    """L."""
+    levels: int | None = None  # L.
     matches: Matches | None = None
     signals: SignalTables | None = None
 
@@ -165,10 +162,8 @@ def _rows(
 
 
 class _Trained(NamedTuple):
-    scorers: dict[str, Scorer | TreeScorer]
-    """By suffix: '' serves, '.cv<k>'."""
-    scores: np.ndarray
-    """(J,)."""
+    scorers: dict[str, Scorer | TreeScorer]  # By suffix: '' serves, '.cv<k>'.
+    scores: np.ndarray  # (J,).
     history: pd.DataFrame
 
 

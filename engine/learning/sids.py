@@ -36,14 +36,10 @@ MOST_CATEGORIES = 512
 class Stack(NamedTuple):
     """What one tokenizer made of the catalogue."""
 
-    codes: np.ndarray
-    """(N, L) int64 SIDs of the items."""
-    residual_norms: np.ndarray
-    """(N, L + 1) float32."""
-    latent: np.ndarray
-    """(N, d) float32, the items before quantization."""
-    query_latent: np.ndarray
-    """(Q, d) float32, the queries beside them."""
+    codes: np.ndarray  # (N, L) int64 SIDs of the items.
+    residual_norms: np.ndarray  # (N, L + 1) float32.
+    latent: np.ndarray  # (N, d) float32, the items before quantization.
+    query_latent: np.ndarray  # (Q, d) float32, the queries beside them.
 
 
 class Sids(NamedTuple):
@@ -52,10 +48,8 @@ class Sids(NamedTuple):
     folder: Path
     n_stacks: int
     sizes: tuple[int, ...]
-    category_codes: pd.DataFrame
-    """category, code_1, code_name, merged; empty where level 1 is k-means."""
-    forced: np.ndarray
-    """(N,) bool: level 1 came from the item's category."""
+    category_codes: pd.DataFrame  # category, code_1, code_name, merged; empty where level 1 is k-means.
+    forced: np.ndarray  # (N,) bool: level 1 came from the item's category.
 
     @property
     def levels(self) -> int:
@@ -74,14 +68,11 @@ class Sids(NamedTuple):
 class Matches(NamedTuple):
     """Of the judged pairs (J,), from the served stack and (for training rows) from each query's own producer."""
 
-    level: np.ndarray
-    """int64 deepest agreement 0..L."""
+    level: np.ndarray  # int64 deepest agreement 0..L.
     level_fit: np.ndarray
-    placebo: np.ndarray
-    """int64 the level where SIDs are shuffled among the items."""
+    placebo: np.ndarray  # int64 the level where SIDs are shuffled among the items.
     placebo_fit: np.ndarray
-    control: np.ndarray
-    """float64 contrastive cosine of query and item without SIDs."""
+    control: np.ndarray  # float64 contrastive cosine of query and item without SIDs.
     control_fit: np.ndarray
 
 

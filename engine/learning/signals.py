@@ -35,34 +35,27 @@ from engine.threads import one_thread
 class Own(NamedTuple):
     """Columns `engine.relevance.signals.own.OWN` of the judged pairs."""
 
-    values: np.ndarray
-    """(J, 8) float32; each query's own feedback left out, so the same for training and serving."""
-    read: np.ndarray
-    """(q, k) int64 proof for `CrossFitted`: judged queries whose feedback was read, -1 pads."""
+    values: np.ndarray  # (J, 8) float32; each query's own feedback left out, so the same for training and serving.
+    read: np.ndarray  # (q, k) int64 proof for `CrossFitted`: judged queries whose feedback was read, -1 pads.
 
 
 class SignalTables(NamedTuple):
     """What the rankers read of SIDs, and of the same ideas without SIDs, for the judged pairs."""
 
     sid_columns: Columns
-    sid: np.ndarray
-    """(J, C) float32, every SID signal, as served ..."""
-    sid_fit: np.ndarray
-    """... and by each query's own producer, for training rows."""
-    placebo: np.ndarray
-    """(J, C) where SIDs are shuffled among the items."""
+    sid: np.ndarray  # (J, C) float32, every SID signal, as served ...
+    sid_fit: np.ndarray  # ... and by each query's own producer, for training rows.
+    placebo: np.ndarray  # (J, C) where SIDs are shuffled among the items.
     placebo_fit: np.ndarray
     twin_columns: Columns
-    twin: np.ndarray
-    """(J, C'') the dense twins."""
+    twin: np.ndarray  # (J, C'') the dense twins.
     twin_fit: np.ndarray
     reads: tuple[np.ndarray, ...]
     """Proofs for `CrossFitted`: (q, k) judged queries whose feedback a query's columns rest on, -1 pads."""
     seen: np.ndarray
     """(S, q) bool: the judged queries whose feedback the signals of each stack were fitted on, where they learn by
     fold."""
-    twin_of: dict[str, str]
-    """The dense twin of each SID signal."""
+    twin_of: dict[str, str]  # The dense twin of each SID signal.
 
 
 def measured_signals(config: Config) -> dict[str, Signal]:
@@ -125,8 +118,7 @@ def _rows(judged: Judged, positions: np.ndarray, problem: Problem) -> np.ndarray
 class _Job(NamedTuple):
     """One signal to measure."""
 
-    kind: str
-    """'sid', 'placebo' or 'twin'."""
+    kind: str  # 'sid', 'placebo' or 'twin'.
     name: str
     made: Signal
 
@@ -138,8 +130,7 @@ class _View(NamedTuple):
     shelf: Shelf
     placebo: Shelf
     asked: Asked
-    mine: np.ndarray
-    """(J,) bool: pairs whose training rows this stack makes."""
+    mine: np.ndarray  # (J,) bool: pairs whose training rows this stack makes.
 
 
 class _Measured(NamedTuple):

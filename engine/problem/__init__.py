@@ -22,8 +22,7 @@ class Problem(NamedTuple):
     vectors: Vectors
     division: Division
     first: FirstStage
-    groups: np.ndarray
-    """(Q,) int64: queries that read the same share a number."""
+    groups: np.ndarray  # (Q,) int64: queries that read the same share a number.
 
 
 def pose(run: Run, catalogue: Catalogue) -> Problem:

@@ -21,14 +21,10 @@ class Division(NamedTuple):
     """Who may learn from what."""
 
     split: Split
-    pair_query: np.ndarray
-    """(P,) int64 supervising interactions: query position ..."""
-    pair_item: np.ndarray
-    """(P,) ... item position ..."""
-    pair_weight: np.ndarray
-    """(P,) float32 ... and strength."""
-    seen: np.ndarray
-    """(S, Q) bool: the queries that stack s learns from; row 0 is the served stack."""
+    pair_query: np.ndarray  # (P,) int64 supervising interactions: query position ...
+    pair_item: np.ndarray  # (P,) ... item position ...
+    pair_weight: np.ndarray  # (P,) float32 ... and strength.
+    seen: np.ndarray  # (S, Q) bool: the queries that stack s learns from; row 0 is the served stack.
 
     @property
     def producer(self) -> np.ndarray:

@@ -13,12 +13,9 @@ from engine.datasets.contract import Catalogue
 class Judgments(NamedTuple):
     """Judged pairs (J,), sorted by query, then item."""
 
-    query: np.ndarray
-    """int64 position among the catalogue's queries."""
-    item: np.ndarray
-    """int64 position of the item."""
-    grade: np.ndarray
-    """float64."""
+    query: np.ndarray  # int64 position among the catalogue's queries.
+    item: np.ndarray  # int64 position of the item.
+    grade: np.ndarray  # float64.
 
 
 def judged_pairs(catalogue: Catalogue) -> Judgments:

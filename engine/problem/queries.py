@@ -13,17 +13,12 @@ from engine.relevance.features import DenseQueries
 class Queries(NamedTuple):
     """Queries (B)."""
 
-    id: np.ndarray
-    """(B,) object."""
-    position: np.ndarray
-    """(B,) int64 among the catalogue's queries; -1: not one of them."""
+    id: np.ndarray  # (B,) object.
+    position: np.ndarray  # (B,) int64 among the catalogue's queries; -1: not one of them.
     texts: list[str]
-    x: np.ndarray
-    """(B, D) float32 unit embeddings."""
-    images: np.ndarray | None
-    """(B, M) float32 in the images' space, NaN rows where absent."""
-    group: np.ndarray
-    """(B,) int64: queries that read the same share a number; -1: like none of the catalogue's."""
+    x: np.ndarray  # (B, D) float32 unit embeddings.
+    images: np.ndarray | None  # (B, M) float32 in the images' space, NaN rows where absent.
+    group: np.ndarray  # (B,) int64: queries that read the same share a number; -1: like none of the catalogue's.
 
     @property
     def dense(self) -> DenseQueries:

@@ -22,14 +22,10 @@ from engine.runs import Run, load_arrays, save_arrays
 class Vectors(NamedTuple):
     """Frozen embeddings, rows L2-normalised."""
 
-    items: np.ndarray
-    """(N, D) float32 of item titles."""
-    queries: np.ndarray
-    """(Q, D) float32 of query texts."""
-    item_images: np.ndarray | None
-    """(N, M) float32, NaN rows where absent; None where no item has one."""
-    query_images: np.ndarray | None
-    """(Q, M) float32 in the same space."""
+    items: np.ndarray  # (N, D) float32 of item titles.
+    queries: np.ndarray  # (Q, D) float32 of query texts.
+    item_images: np.ndarray | None  # (N, M) float32, NaN rows where absent; None where no item has one.
+    query_images: np.ndarray | None  # (Q, M) float32 in the same space.
 
 
 def encode(run: Run, catalogue: Catalogue) -> Vectors:

@@ -44,6 +44,13 @@ class KMeansQuantizer(Unsupervised):
         settings = {"sizes": list(self.sizes), "dim": self.codebooks.dim}
         storage.write(path, KIND, settings, self.codebooks.state())
 
+    @staticmethod
+    def restore(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> KMeansQuantizer:
+        """The inverse of `save`, from what it wrote."""
+        codebooks = ResidualCodebooks(tuple(settings["sizes"]), settings["dim"])
+        codebooks.load_state(tensors)
+        return KMeansQuantizer(codebooks)
+
 
 def fit_kmeans(
     item_x: np.ndarray, sizes: tuple[int, ...], *, seed: int, progress: Progress = silent
@@ -53,17 +60,6 @@ def fit_kmeans(
     codebooks.fit(_rows(item_x), None, seed=seed)
     progress(1, 1)
     return KMeansQuantizer(codebooks)
-
-
-def load_kmeans(path: Path) -> KMeansQuantizer:
-    """The quantizer that `KMeansQuantizer.save` wrote. Raises ModelError when it is missing or damaged."""
-
-    def build(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> KMeansQuantizer:
-        codebooks = ResidualCodebooks(tuple(settings["sizes"]), settings["dim"])
-        codebooks.load_state(tensors)
-        return KMeansQuantizer(codebooks)
-
-    return storage.read(path, KIND, build)
 
 
 def title_stacks(item_x: np.ndarray, n_stacks: int, *, seed: int, progress: Progress = silent) -> list[np.ndarray]:

@@ -20,12 +20,10 @@ from engine.config import QuantizerConfig
 from engine.progress import Progress, silent
 from engine.quantizers.history import table, use_of_levels
 from engine.quantizers.losses import commitment, info_nce, reconstruction, rotate, straight_through
-from engine.quantizers.model import ContrastiveQuantizer, load_contrastive
+from engine.quantizers.model import ContrastiveQuantizer
 from engine.quantizers.residual import Residuals
 from engine.quantizers.sampling import PairSampler, TrainingSet
 from engine.quantizers.training import Training
-
-__all__ = ["ContrastiveQuantizer", "QuantizerFit", "load_contrastive", "train_contrastive"]
 
 
 class QuantizerFit(NamedTuple):

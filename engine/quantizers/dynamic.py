@@ -64,22 +64,17 @@ class TrainableTop(Protocol):
 class Texts(NamedTuple):
     """The raw texts, and the encoder whose last layer is to learn."""
 
-    items: Sequence[str]
-    """(N,) what the item embeddings are of."""
-    queries: Sequence[str]
-    """(Q,) what the query embeddings are of."""
+    items: Sequence[str]  # (N,) what the item embeddings are of.
+    queries: Sequence[str]  # (Q,) what the query embeddings are of.
     encoder: TrainableTop
 
 
 class Reencoded(NamedTuple):
     """Items and queries under the trained last layer."""
 
-    item_x: np.ndarray
-    """(N, D) float32, unit vectors."""
-    query_x: np.ndarray
-    """(Q, D) float32, unit vectors."""
-    history: list[Row]
-    """dynamic_loss, dynamic_contrastive, dynamic_commitment, dynamic_reconstruction."""
+    item_x: np.ndarray  # (N, D) float32, unit vectors.
+    query_x: np.ndarray  # (Q, D) float32, unit vectors.
+    history: list[Row]  # dynamic_loss, dynamic_contrastive, dynamic_commitment, dynamic_reconstruction.
 
 
 def train_encoder(

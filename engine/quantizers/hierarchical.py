@@ -24,8 +24,7 @@ class Level(NamedTuple):
 
     first: np.ndarray
     """(P + 1,) int64: the children of parent p are first[p] .. first[p + 1] - 1; the root is the parent of level 1."""
-    centroids: np.ndarray
-    """(M, D) float32."""
+    centroids: np.ndarray  # (M, D) float32.
 
     def nearest(self, x: np.ndarray, parent: np.ndarray) -> np.ndarray:
         """For each row of `x` (N, D), the cluster (N,) among the children of `parent` (N,) that is nearest to it."""
@@ -71,6 +70,14 @@ class HierarchicalQuantizer(Unsupervised):
         }
         storage.write(path, KIND, {"sizes": list(self.sizes)}, tensors)
 
+    @staticmethod
+    def restore(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> HierarchicalQuantizer:
+        """The inverse of `save`, from what it wrote."""
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        depths = range(len(settings["sizes"]))
+        tree = [Level(arrays[f"first.{depth}"], arrays[f"centroids.{depth}"]) for depth in depths]
+        return HierarchicalQuantizer(tuple(settings["sizes"]), tree)
+
 
 def fit_hierarchical(
     item_x: np.ndarray, sizes: tuple[int, ...], *, seed: int, progress: Progress = silent
@@ -105,18 +112,6 @@ def fit_hierarchical(
         tree.append(level)
     progress(1, 1)
     return HierarchicalQuantizer(sizes, tree)
-
-
-def load_hierarchical(path: Path) -> HierarchicalQuantizer:
-    """The quantizer that `HierarchicalQuantizer.save` wrote. Raises ModelError when it is missing or damaged."""
-
-    def build(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> HierarchicalQuantizer:
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        depths = range(len(settings["sizes"]))
-        tree = [Level(arrays[f"first.{depth}"], arrays[f"centroids.{depth}"]) for depth in depths]
-        return HierarchicalQuantizer(tuple(settings["sizes"]), tree)
-
-    return storage.read(path, KIND, build)
 
 
 def _children(x: np.ndarray, size: int, *, seed: int) -> np.ndarray:

@@ -81,17 +81,13 @@ class ContrastiveQuantizer(storage.StoredModule):
         }
         storage.write(path, KIND, settings, self.tensors())
 
-
-def load_contrastive(path: Path) -> ContrastiveQuantizer:
-    """The quantizer that `ContrastiveQuantizer.save` wrote. Raises ModelError when it is missing or damaged."""
-
-    def build(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> ContrastiveQuantizer:
+    @staticmethod
+    def restore(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> ContrastiveQuantizer:
+        """The inverse of `save`, from what it wrote."""
         sizes, forced = tuple(settings["sizes"]), settings["forced_level"]
         quantizer = ContrastiveQuantizer(settings["in_dim"], settings["dim"], sizes, forced_level=forced)
         quantizer.load_tensors(tensors)
         return quantizer.eval()
-
-    return storage.read(path, KIND, build)
 
 
 def _principal_axes(x: np.ndarray, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

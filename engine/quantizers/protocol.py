@@ -11,14 +11,10 @@ import numpy as np
 class Quantized(NamedTuple):
     """Rows quantized level by level; d is the width of the quantizer's latent space."""
 
-    codes: np.ndarray
-    """(N, L) int64, 0-based."""
-    residual_norms: np.ndarray
-    """(N, L + 1) float32: norm before level 1, after level 1, ... after level L."""
-    latent: np.ndarray
-    """(N, d) float32: the projection that was quantized."""
-    quantized: np.ndarray
-    """(N, d) float32: the sum of the chosen code vectors."""
+    codes: np.ndarray  # (N, L) int64, 0-based.
+    residual_norms: np.ndarray  # (N, L + 1) float32: norm before level 1, after level 1, ... after level L.
+    latent: np.ndarray  # (N, d) float32: the projection that was quantized.
+    quantized: np.ndarray  # (N, d) float32: the sum of the chosen code vectors.
 
 
 class Unsupervised:
@@ -38,10 +34,8 @@ class Unsupervised:
 class Quantizer(Protocol):
     """A trained residual quantizer."""
 
-    sizes: tuple[int, ...]
-    """Codes per level."""
-    forced_level: bool
-    """Level 1 belongs to categories: forced for items whose category is known."""
+    sizes: tuple[int, ...]  # Codes per level.
+    forced_level: bool  # Level 1 belongs to categories: forced for items whose category is known.
 
     def encode_items(self, x: np.ndarray, category_code: np.ndarray | None) -> Quantized:
         """Quantizes item embeddings (N, D); `category_code` (N,) int64 forces level 1 where it is not -1."""

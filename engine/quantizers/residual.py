@@ -19,12 +19,10 @@ from engine.quantizers.protocol import Quantized
 class Residuals(NamedTuple):
     """One pass through the levels."""
 
-    codes: torch.Tensor
-    """(B, L) int64."""
+    codes: torch.Tensor  # (B, L) int64.
     residuals: torch.Tensor
     """(L + 1, B, d): before level 1, after level 1, ... after level L; carries the latent's gradient."""
-    chosen: torch.Tensor
-    """(L, B, d): the code vectors; no gradient."""
+    chosen: torch.Tensor  # (L, B, d): the code vectors; no gradient.
 
     @property
     def quantized(self) -> torch.Tensor:

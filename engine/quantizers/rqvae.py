@@ -63,16 +63,12 @@ class RqVae(storage.StoredModule, Unsupervised):
         settings = {"in_dim": self.in_dim, "dim": self.dim, "sizes": list(self.sizes)}
         storage.write(path, KIND, settings, self.tensors())
 
-
-def load_rqvae(path: Path) -> RqVae:
-    """The quantizer that `RqVae.save` wrote. Raises ModelError when it is missing or damaged."""
-
-    def build(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> RqVae:
+    @staticmethod
+    def restore(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> RqVae:
+        """The inverse of `save`, from what it wrote."""
         quantizer = RqVae(settings["in_dim"], settings["dim"], tuple(settings["sizes"]))
         quantizer.load_tensors(tensors)
         return quantizer.eval()
-
-    return storage.read(path, KIND, build)
 
 
 def train_rqvae(

@@ -10,16 +10,11 @@ import numpy as np
 class TrainingSet(NamedTuple):
     """What a tokenizer learns from."""
 
-    item_x: np.ndarray
-    """(N, D) float32 embeddings of the items."""
-    query_x: np.ndarray
-    """(Q, D) float32 embeddings of the queries."""
-    pair_query: np.ndarray
-    """(P,) int64 query of each interaction."""
-    pair_item: np.ndarray
-    """(P,) int64 its item."""
-    pair_weight: np.ndarray
-    """(P,) its strength; pairs of strength 0 are left out."""
+    item_x: np.ndarray  # (N, D) float32 embeddings of the items.
+    query_x: np.ndarray  # (Q, D) float32 embeddings of the queries.
+    pair_query: np.ndarray  # (P,) int64 query of each interaction.
+    pair_item: np.ndarray  # (P,) int64 its item.
+    pair_weight: np.ndarray  # (P,) its strength; pairs of strength 0 are left out.
     category_code: np.ndarray | None = None
     """(N,) int64 level-1 code of each item's category, -1 where it has none; None without categories."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,23 +57,25 @@ def write(path: Path, kind: str, settings: dict[str, Any], tensors: dict[str, to
     (path / _SETTINGS).write_text(text, encoding="utf-8")
 
 
-def kind_of(path: Path) -> str:
-    """The kind of quantizer in the folder `path`. Raises ModelError when its settings are missing or damaged."""
-    try:
-        return str(json.loads((path / _SETTINGS).read_text(encoding="utf-8"))["kind"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"no quantizer in {path} ({error!r}); train the run again") from error
+Build = Callable[[dict[str, Any], dict[str, torch.Tensor]], Q]
+"""Makes a quantizer of settings and tensors."""
 
 
-def read(path: Path, kind: str, build: Callable[[dict[str, Any], dict[str, torch.Tensor]], Q]) -> Q:
-    """What `build` makes of the settings and tensors that `write` wrote.
+def read(path: Path, builders: Mapping[str, Build[Q]]) -> Q:
+    """The quantizer that `write` wrote into the folder `path`, by the builder of its kind.
 
-    Raises ModelError when files are missing, damaged, of another format or kind, or do not fit each other.
+    Raises ModelError when files are missing, damaged, of another format or unknown kind, or do not fit each other.
     """
     try:
         settings = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
-        if settings["format"] != FORMAT or settings["kind"] != kind:
-            raise ValueError(f"format {settings['format']}, kind {settings['kind']}")
-        return build(settings, load_file(path / _WEIGHTS))
+        kind = str(settings["kind"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"no quantizer in {path} ({error!r}); train the run again") from error
+    if kind not in builders:
+        raise ModelError(f"quantizer of kind '{kind}' in {path}; known: {', '.join(builders)}")
+    try:
+        if settings["format"] != FORMAT:
+            raise ValueError(f"format {settings['format']}")
+        return builders[kind](settings, load_file(path / _WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"no {kind} quantizer of format {FORMAT} in {path} ({error}); train the run again") from error

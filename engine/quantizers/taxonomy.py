@@ -18,10 +18,8 @@ _ROOT = ""
 class CategoryMap(NamedTuple):
     """Level-1 codes of categories."""
 
-    code: np.ndarray
-    """(N,) int64 per item; -1 where the category is unknown."""
-    names: list[str]
-    """Name of each code: a category path, or '<parent> (rolled up)'."""
+    code: np.ndarray  # (N,) int64 per item; -1 where the category is unknown.
+    names: list[str]  # Name of each code: a category path, or '<parent> (rolled up)'.
     table: pd.DataFrame
     """One row per category: category, code_1, code_name, merged (it shares its code with other categories)."""
 

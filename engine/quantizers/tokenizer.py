@@ -5,7 +5,6 @@ All are trained with the same arguments and offer the same `Quantizer`, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,16 +12,16 @@ import numpy as np
 import pandas as pd
 
 from engine.config import QuantizerConfig
-from engine.errors import ModelError
 from engine.progress import Progress, silent
 from engine.quantizers import storage
-from engine.quantizers.clustering import fit_kmeans, load_kmeans
-from engine.quantizers.contrastive import load_contrastive, train_contrastive
+from engine.quantizers.clustering import KMeansQuantizer, fit_kmeans
+from engine.quantizers.contrastive import train_contrastive
 from engine.quantizers.dynamic import STEP_COST, Texts, train_encoder
-from engine.quantizers.hierarchical import fit_hierarchical, load_hierarchical
+from engine.quantizers.hierarchical import HierarchicalQuantizer, fit_hierarchical
 from engine.quantizers.history import Row, table, use_of_levels
+from engine.quantizers.model import ContrastiveQuantizer
 from engine.quantizers.protocol import Quantizer
-from engine.quantizers.rqvae import load_rqvae, train_rqvae
+from engine.quantizers.rqvae import RqVae, train_rqvae
 from engine.quantizers.sampling import TrainingSet
 
 
@@ -35,8 +34,7 @@ class TokenizerFit(NamedTuple):
     tokenizer without steps has its use of codes at step 0."""
     item_x: np.ndarray
     """(N, D) the item embeddings that the quantizer reads: the given ones, or with dynamic encoding the new ones."""
-    query_x: np.ndarray
-    """(Q, D) the same of the queries."""
+    query_x: np.ndarray  # (Q, D) the same of the queries.
 
 
 def train_tokenizer(
@@ -86,17 +84,14 @@ def train_tokenizer(
     return TokenizerFit(quantizer, table(rows), data.item_x, data.query_x)
 
 
-_LOADERS: dict[str, Callable[[Path], Quantizer]] = {
-    "contrastive": load_contrastive,
-    "rqvae": load_rqvae,
-    "hierarchical": load_hierarchical,
-    "kmeans": load_kmeans,
+_BUILDERS: dict[str, storage.Build[Quantizer]] = {
+    "contrastive": ContrastiveQuantizer.restore,
+    "rqvae": RqVae.restore,
+    "hierarchical": HierarchicalQuantizer.restore,
+    "kmeans": KMeansQuantizer.restore,
 }
 
 
 def load_quantizer(path: Path) -> Quantizer:
     """The quantizer, of whatever kind, in the folder `path`. Raises ModelError when it is missing, damaged or unknown."""
-    kind = storage.kind_of(path)
-    if kind not in _LOADERS:
-        raise ModelError(f"quantizer of kind '{kind}' in {path}; known: {', '.join(_LOADERS)}")
-    return _LOADERS[kind](path)
+    return storage.read(path, _BUILDERS)

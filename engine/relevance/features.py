@@ -76,13 +76,10 @@ def multimodal(
 class DenseFeatures:
     """What the dense block is measured from."""
 
-    item_x: np.ndarray
-    """(N, D) float32."""
-    item_images: np.ndarray | None
-    """(N, M) float32, NaN rows where absent."""
+    item_x: np.ndarray  # (N, D) float32.
+    item_images: np.ndarray | None  # (N, M) float32, NaN rows where absent.
     lexical: LexicalIndex
-    item_category: np.ndarray
-    """(N,) int64, -1 where unknown."""
+    item_category: np.ndarray  # (N,) int64, -1 where unknown.
 
     def measure(
         self, asked: DenseQueries, query: np.ndarray, item: np.ndarray, classifier: CategoryClassifier
@@ -100,10 +97,8 @@ class DenseFeatures:
 class DenseQueries(NamedTuple):
     """The queries (B) whose pairs are measured."""
 
-    x: np.ndarray
-    """(B, D) float32."""
-    images: np.ndarray | None
-    """(B, M) float32, NaN rows where absent."""
+    x: np.ndarray  # (B, D) float32.
+    images: np.ndarray | None  # (B, M) float32, NaN rows where absent.
     texts: Sequence[str]
 
 

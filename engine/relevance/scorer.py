@@ -30,8 +30,7 @@ class Member:
     hidden_bias: np.ndarray
     output: np.ndarray
     thresholds: np.ndarray
-    replacement: float
-    """Standardised value that stands for an absent `mm_dm` (learned)."""
+    replacement: float  # Standardised value that stands for an absent `mm_dm` (learned).
 
 
 @dataclass(frozen=True)

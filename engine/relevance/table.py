@@ -19,12 +19,9 @@ N_DENSE = sum(map(len, GROUPS.values()))
 class Table(NamedTuple):
     """Pairs (M,) as a ranker reads them."""
 
-    columns: tuple[str, ...]
-    """The dense ones; for a boosted ranker all plain ones and those of the served SID signals."""
-    values: np.ndarray
-    """(M, F)."""
-    level: np.ndarray | None
-    """(M,) match level; None without SIDs."""
+    columns: tuple[str, ...]  # The dense ones; for a boosted ranker all plain ones and those of the served SID signals.
+    values: np.ndarray  # (M, F).
+    level: np.ndarray | None  # (M,) match level; None without SIDs.
 
     def take(self, rows: np.ndarray) -> Table:
         """The table of some pairs."""

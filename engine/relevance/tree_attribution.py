@@ -41,14 +41,10 @@ _SPLITS_A_KEY = 20
 class _Paths(NamedTuple):
     """The leaves of some trees and the splits above each; depth D is the deepest, shorter paths are padded."""
 
-    splits: np.ndarray
-    """(S,) int64 nodes that split."""
-    on: np.ndarray
-    """(D, leaves) int64 into `splits`; padding points at S, a split that always agrees."""
-    left: np.ndarray
-    """(D, leaves) bool: the path goes left there; True in padding."""
-    value: np.ndarray
-    """(leaves,) float64."""
+    splits: np.ndarray  # (S,) int64 nodes that split.
+    on: np.ndarray  # (D, leaves) int64 into `splits`; padding points at S, a split that always agrees.
+    left: np.ndarray  # (D, leaves) bool: the path goes left there; True in padding.
+    value: np.ndarray  # (leaves,) float64.
 
 
 def tree_shapley(

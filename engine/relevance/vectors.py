@@ -50,10 +50,8 @@ def mapped(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 class Nearest(NamedTuple):
     """The vectors nearest to each query, best first, ties by position."""
 
-    row: np.ndarray
-    """(Q, k) int64; -1 pads."""
-    cosine: np.ndarray
-    """(Q, k) float64; -inf pads."""
+    row: np.ndarray  # (Q, k) int64; -1 pads.
+    cosine: np.ndarray  # (Q, k) float64; -inf pads.
 
 
 class VectorIndex:

@@ -51,18 +51,13 @@ class Subject(NamedTuple):
     """A run as the audit sees it."""
 
     catalogue: Catalogue
-    items: pd.DataFrame
-    """Table `items`."""
-    queries: pd.DataFrame
-    """Table `queries`."""
+    items: pd.DataFrame  # Table `items`.
+    queries: pd.DataFrame  # Table `queries`.
     query_metrics: pd.DataFrame
     config: Config
-    shelf: Shelf | None
-    """None where no SIDs are known."""
-    counted: Shelf | None
-    """The same, with codes and sizes by which the use of the codebook is counted."""
-    item_x: np.ndarray | None
-    """(N, D) unit vectors for the agreement with near neighbours; None leaves it out."""
+    shelf: Shelf | None  # None where no SIDs are known.
+    counted: Shelf | None  # The same, with codes and sizes by which the use of the codebook is counted.
+    item_x: np.ndarray | None  # (N, D) unit vectors for the agreement with near neighbours; None leaves it out.
 
 
 def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division, learned: Learned | None) -> None:

@@ -22,16 +22,14 @@ class RunTables(NamedTuple):
 
     run_id: str
     folder: Path
-    later: tuple[Path, ...] = ()
-    """Folders of tables that were added afterwards, in the order of their rows."""
+    later: tuple[Path, ...] = ()  # Folders of tables that were added afterwards, in the order of their rows.
 
 
 class Source(NamedTuple):
     """Files of a table's rows, in order."""
 
     table: str
-    run_id: str | None
-    """Whose rows they are; None for a table that belongs to no single run."""
+    run_id: str | None  # Whose rows they are; None for a table that belongs to no single run.
     files: list[Path]
 
 

@@ -33,14 +33,10 @@ WAIT_SECONDS = 30.0
 @dataclass
 class _Handle:
     snapshot: Snapshot
-    seen: float
-    """When a session last asked for it or kept it."""
-    used: float
-    """When a cursor was last taken."""
-    cursors: int = 0
-    """At work."""
-    open: bool = True
-    """False for one closed to make room: its lease stays while sessions keep it."""
+    seen: float  # When a session last asked for it or kept it.
+    used: float  # When a cursor was last taken.
+    cursors: int = 0  # At work.
+    open: bool = True  # False for one closed to make room: its lease stays while sessions keep it.
 
 
 class Handles:

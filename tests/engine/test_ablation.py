@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from engine import pipeline
 from engine.ablation import report
 from engine.ablation.ladder import LADDER_COLUMNS, Tables, ladder_tables
-from engine.ablation.plan import LADDERS, Cost, Costs, Job, Plan, make_plan, methods_of, run_cost, time_left
+from engine.ablation.plan import LADDERS, WHOLE, Cost, Costs, Job, Plan, make_plan, methods_of, run_cost, time_left
 from engine.ablation.workers import THREAD_VARIABLES, Standing, run_jobs, train_command, worker_environment
 from engine.config import METHODS, override, preset
 from engine.errors import ConfigError, RunError
@@ -43,7 +43,7 @@ def test_the_plan_names_the_runs_that_train_would_make(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     assert [(job.method, job.seed) for job in plan.jobs] == [("none", 0), ("dsirm", 0), ("none", 1), ("dsirm", 1)]
     assert not (tmp_path / "runs").exists(), "a plan touches nothing"
-    run = Run.create(tmp_path, plan.fingerprint, preset("tiny", method="dsirm", seed=1), VERSIONS)
+    run = Run.create(tmp_path, plan.fingerprint, override(preset("tiny", method="dsirm", seed=1), [WHOLE]), VERSIONS)
     assert run.run_id == plan.jobs[3].run_id
     run.finish({"stages": []})
     again = plan_of(tmp_path)
@@ -55,7 +55,7 @@ def test_the_plan_names_the_runs_that_train_would_make(tmp_path: Path) -> None:
 def test_settings_reach_every_run_and_its_worker(tmp_path: Path) -> None:
     settings = ["signals.extra=mean_logp", "split.folds=4"]
     plan = make_plan(tmp_path, "f" * 16, "tiny", ("none", "dsirm"), 1, lambda config: VERSIONS, settings)
-    config = override(preset("tiny", method="dsirm"), settings)
+    config = override(preset("tiny", method="dsirm"), [WHOLE, *settings])
     assert plan.jobs[1].run_id == Run.create(tmp_path, plan.fingerprint, config, VERSIONS).run_id
     assert plan.folder != plan_of(tmp_path, seeds=1).folder
     words = train_command(plan, plan.jobs[1])
@@ -85,7 +85,7 @@ def test_time_left_is_that_of_workers_who_take_the_next_run() -> None:
 
 def finished_run(workspace: Path, method: str, seed: int, seconds: float, *, resamples: int = 200) -> Run:
     """A run folder with a manifest: a shared stage of 1,000 s, and two stages of its own."""
-    config = preset("tiny", method=method, seed=seed)
+    config = override(preset("tiny", method=method, seed=seed), [WHOLE])
     config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, resamples=resamples))
     run = Run.create(workspace, "f" * 16, config, VERSIONS)
     (run.folder / "stages" / "vectors.shared").write_text("vectors-0")
@@ -262,19 +262,14 @@ class Made:
         self.tested = self.split[self.query] == "test"
         self.scores: dict[tuple[str, int], dict[str, np.ndarray]] = {}
         self.level: dict[tuple[str, int], np.ndarray] = {}
-        cache = workspace / "cache" / "pairs-0"
+        cache = workspace / "cache" / "judged-0"
         cache.mkdir(parents=True)
-        holes = np.full(QUERIES, np.nan)  # a retrieved, unjudged item of every query
-        order = np.argsort(np.r_[self.query, np.arange(QUERIES)], kind="stable")
-        save_arrays(
-            cache / "pairs.safetensors",
-            query=np.r_[self.query, np.arange(QUERIES)][order], grade=np.r_[self.grade, holes][order],
-        )  # fmt: skip
+        save_arrays(cache / "judged.safetensors", position=np.arange(QUERIES), query=self.query, grade=self.grade)
         self.runs = [self._run(rng, method, seed) for method in methods for seed in range(seeds)]
 
     def _run(self, rng: np.random.Generator, method: str, seed: int) -> Run:
         run = finished_run(self.workspace, method, seed, 10.0 + seed, resamples=60)
-        (run.folder / "stages" / "pairs.shared").write_text("pairs-0")
+        (run.folder / "stages" / "judged.shared").write_text("judged-0")
         noise = np.random.default_rng(100 + seed)  # baselines: one draw a seed, whatever the method
         names = {"weak": 3.0, "strong": 2.0, "strong_gbm": 1.9}
         scores = {name: self.grade + noise.normal(0, sd, len(self.grade)) for name, sd in names.items()}
@@ -302,9 +297,9 @@ class Made:
         if method != "none":
             level = rng.integers(0, 3, len(self.query))
             self.level[method, seed] = level
-            judged = pd.DataFrame({"query_id": ids[self.query], "match_level": level, "judged": True})
-            other = pd.DataFrame({"query_id": ids, "match_level": 0, "judged": False})
-            write_table(tables, "scores", pd.concat([other, judged], ignore_index=True))
+            match = run.stage_folder("match")
+            match.mkdir()
+            save_arrays(match / "matches.safetensors", level=level)
             health = [(1, "utilisation", 1.0, True), (2, "utilisation", 0.5 + seed / 10, False), (2, "entropy", 3.0, False),
                       (None, "aliasing", 0.25, False)]  # fmt: skip
             write_table(tables, "health", pd.DataFrame(health, columns=["level", "metric", "value", "by_construction"]))

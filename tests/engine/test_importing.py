@@ -385,7 +385,7 @@ def test_equal_files_are_one_run_and_a_stopped_import_goes_on(tmp_path: Path) ->
     whole = imported(folder, tmp_path / "ws")
     again = Count()
     assert imported(folder, tmp_path / "ws", watcher=again).run.run_id == whole.run.run_id
-    assert [mark.stage for mark in again.done] == ["read"]
+    assert [mark.stage for mark in again.done] == ["Reading and validating"]
     other = tmp_path / "other"
     stopped = imported(folder, other)
     (stopped.run.folder / "run.json").unlink()
@@ -394,7 +394,7 @@ def test_equal_files_are_one_run_and_a_stopped_import_goes_on(tmp_path: Path) ->
     resumed = Count()
     made = imported(folder, other, watcher=resumed)
     assert {mark.stage: mark.cached for mark in resumed.done} == {
-        "read": False,
+        "Reading and validating": False,
         "take": True,
         "evaluate": True,
         "audit": False,

@@ -32,10 +32,8 @@ class Log(NamedTuple):
 
     query: np.ndarray
     item: np.ndarray
-    position: np.ndarray
-    """1-based."""
-    week: np.ndarray
-    """0..12."""
+    position: np.ndarray  # 1-based.
+    week: np.ndarray  # 0..12.
     impressions: np.ndarray
     clicks: np.ndarray
     purchases: np.ndarray

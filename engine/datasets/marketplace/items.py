@@ -27,20 +27,15 @@ class Items:
     leaf: np.ndarray
     type: np.ndarray
     brand: np.ndarray
-    features: np.ndarray
-    """(N,) bit f set = has feature f of its leaf."""
-    values: np.ndarray
-    """(N, SLOTS) value of each attribute slot of its leaf."""
+    features: np.ndarray  # (N,) bit f set = has feature f of its leaf.
+    values: np.ndarray  # (N, SLOTS) value of each attribute slot of its leaf.
     family: np.ndarray
-    model_number: np.ndarray
-    """(N,) digits of the model code; unique within the brand's code letters."""
+    model_number: np.ndarray  # (N,) digits of the model code; unique within the brand's code letters.
     seller: np.ndarray
     price: np.ndarray
     age_days: np.ndarray
-    popularity: np.ndarray
-    """(N,) demand weight, log-normal."""
-    quality: np.ndarray
-    """(N,) standard normal; part of true utility that no text shows."""
+    popularity: np.ndarray  # (N,) demand weight, log-normal.
+    quality: np.ndarray  # (N,) standard normal; part of true utility that no text shows.
     n_sellers: int
 
     def __len__(self) -> int:

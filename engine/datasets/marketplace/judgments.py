@@ -29,10 +29,8 @@ class Judgments(NamedTuple):
 
     query: np.ndarray
     item: np.ndarray
-    utility: np.ndarray
-    """True utility."""
-    grade: np.ndarray
-    """What the judge wrote: the true grade, or another where it slipped."""
+    utility: np.ndarray  # True utility.
+    grade: np.ndarray  # What the judge wrote: the true grade, or another where it slipped.
 
 
 def _clicked(log: Log, n_queries: int) -> list[np.ndarray]:

@@ -34,18 +34,13 @@ class Intents:
     """Q queries; -1 = not constrained."""
 
     text: list[str]
-    kind: np.ndarray
-    """(Q,) position in KINDS."""
-    leaves: np.ndarray
-    """(Q, SENSES) leaves meant, the preferred first."""
-    weights: np.ndarray
-    """(Q, SENSES) how well each leaf serves the query: 1 for the preferred, 0 where there is none."""
-    types: np.ndarray
-    """(Q, SENSES) bit t set = type t of that leaf is what is meant."""
+    kind: np.ndarray  # (Q,) position in KINDS.
+    leaves: np.ndarray  # (Q, SENSES) leaves meant, the preferred first.
+    weights: np.ndarray  # (Q, SENSES) how well each leaf serves the query: 1 for the preferred, 0 where there is none.
+    types: np.ndarray  # (Q, SENSES) bit t set = type t of that leaf is what is meant.
     brand: np.ndarray
     feature: np.ndarray
-    attribute: np.ndarray
-    """(Q,) attribute constrained (position in the vocabulary) and its value."""
+    attribute: np.ndarray  # (Q,) attribute constrained (position in the vocabulary) and its value.
     value: np.ndarray
     family: np.ndarray
     visible: np.ndarray

@@ -17,16 +17,12 @@ class Taxonomy(NamedTuple):
 
     vocabulary: Vocabulary
     leaves: tuple[Leaf, ...]
-    sizes: np.ndarray
-    """(C,) items a leaf."""
-    department: np.ndarray
-    """(C,) ascending."""
+    sizes: np.ndarray  # (C,) items a leaf.
+    department: np.ndarray  # (C,) ascending.
     n_types: np.ndarray
     n_features: np.ndarray
-    attribute: np.ndarray
-    """(C, SLOTS) attribute of each slot, -1 where the leaf has fewer."""
-    n_values: np.ndarray
-    """(C, SLOTS) values of that attribute, 0 where absent."""
+    attribute: np.ndarray  # (C, SLOTS) attribute of each slot, -1 where the leaf has fewer.
+    n_values: np.ndarray  # (C, SLOTS) values of that attribute, 0 where absent.
 
 
 def leaf_sizes(n_items: int, n_leaves: int, rng: np.random.Generator) -> np.ndarray:

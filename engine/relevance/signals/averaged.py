@@ -46,14 +46,10 @@ SMOOTHING = 0.1
 class _Level(NamedTuple):
     """The prefixes of one level of one stack, among those of all stacks."""
 
-    start: int
-    """Number of its first prefix among those of all levels and stacks."""
-    of_item: np.ndarray
-    """(N,) number of each item's prefix within the level."""
-    parent: np.ndarray
-    """(size,) number of its parent within the level above; siblings follow each other."""
-    first: np.ndarray
-    """(parents + 1,) where each parent's children begin, and their end."""
+    start: int  # Number of its first prefix among those of all levels and stacks.
+    of_item: np.ndarray  # (N,) number of each item's prefix within the level.
+    parent: np.ndarray  # (size,) number of its parent within the level above; siblings follow each other.
+    first: np.ndarray  # (parents + 1,) where each parent's children begin, and their end.
 
 
 def _levels(stacks: list[Prefixes]) -> list[list[_Level]]:
@@ -72,8 +68,7 @@ def _levels(stacks: list[Prefixes]) -> list[list[_Level]]:
 class _Fitted:
     weights: dict[str, np.ndarray]
     stacks: list[Prefixes]
-    log_prior: list[list[np.ndarray]]
-    """By stack and level: log share of the feedback, smoothed (`logp.log_prior`)."""
+    log_prior: list[list[np.ndarray]]  # By stack and level: log share of the feedback, smoothed (`logp.log_prior`).
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         depth = len(self.stacks[0].size)

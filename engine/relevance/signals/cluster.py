@@ -24,10 +24,8 @@ NEIGHBOURHOODS = (5, 20, 80)
 class _Level(NamedTuple):
     """log p(w | prefix) - log p(w | parent) = `base` + `gain` (w): nothing but the words under the prefix is stored."""
 
-    gain: sparse.csc_matrix
-    """(size, V) float32."""
-    base: np.ndarray
-    """(size,) float32 log(mu / (n + mu))."""
+    gain: sparse.csc_matrix  # (size, V) float32.
+    base: np.ndarray  # (size,) float32 log(mu / (n + mu)).
 
 
 class _Tree(NamedTuple):
@@ -63,10 +61,8 @@ class _Said(NamedTuple):
     """A word, and the pairs whose queries say it."""
 
     word: int
-    pair: np.ndarray
-    """(m,) places of the pairs within their part."""
-    share: np.ndarray
-    """(m,) float32 share of the word among the query's."""
+    pair: np.ndarray  # (m,) places of the pairs within their part.
+    share: np.ndarray  # (m,) float32 share of the word among the query's.
 
 
 def _said(share: sparse.csr_matrix, row: np.ndarray) -> list[_Said]:
@@ -151,8 +147,7 @@ class ClusterLanguageModel:
 class _FittedTitles:
     words: sparse.csr_matrix
     background: np.ndarray
-    item_x: np.ndarray | None
-    """None where the nearest titles are stored."""
+    item_x: np.ndarray | None  # None where the nearest titles are stored.
     near: np.ndarray | None
     """(N, k) nearest titles, the item's own first; None: those of the measured items are found when they are."""
     vocabulary: Mapping[str, int]

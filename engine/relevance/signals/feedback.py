@@ -24,31 +24,22 @@ class Feedback(NamedTuple):
     Graded feedback comes from training judgments, ungraded from interactions (always positive).
     """
 
-    query_x: np.ndarray
-    """(B, D) float32 unit embeddings of the queries that gave feedback."""
+    query_x: np.ndarray  # (B, D) float32 unit embeddings of the queries that gave feedback.
     group: np.ndarray
     """(B,) int64: queries of equal normalised text share a number, so that none reads itself under another id."""
-    position: np.ndarray
-    """(B,) int64 position of each among all queries of the catalogue (for `Measured.read`)."""
-    query: np.ndarray
-    """(F,) int64 row of `query_x` of each piece of feedback ..."""
-    item: np.ndarray
-    """(F,) int64 ... the item ..."""
-    value: np.ndarray
-    """(F,) float32 ... its grade as a share of the highest, or the strength of the interaction ..."""
-    graded: np.ndarray
-    """(F,) bool ... and whether it is a grade."""
+    position: np.ndarray  # (B,) int64 position of each among all queries of the catalogue (for `Measured.read`).
+    query: np.ndarray  # (F,) int64 row of `query_x` of each piece of feedback ...
+    item: np.ndarray  # (F,) int64 ... the item ...
+    value: np.ndarray  # (F,) float32 ... its grade as a share of the highest, or the strength of the interaction ...
+    graded: np.ndarray  # (F,) bool ... and whether it is a grade.
 
 
 class Pieces(NamedTuple):
     """What the neighbours of some asked queries say, one row a piece of feedback, sorted by `row`."""
 
-    row: np.ndarray
-    """(n,) which of the asked queries ..."""
-    item: np.ndarray
-    """(n,) ... the item ..."""
-    weight: np.ndarray
-    """(n,) ... the neighbour's weight ..."""
+    row: np.ndarray  # (n,) which of the asked queries ...
+    item: np.ndarray  # (n,) ... the item ...
+    weight: np.ndarray  # (n,) ... the neighbour's weight ...
     value: np.ndarray
     """(n,) ... and the grade as a share of the highest, or the strength as a share of the neighbour's total."""
 
@@ -94,10 +85,8 @@ class Near(NamedTuple):
     """The past queries of a bank nearest to each of Q asked ones, best first."""
 
     bank: Bank
-    row: np.ndarray
-    """(Q, k) int64 row of the past query; -1 pads."""
-    weight: np.ndarray
-    """(Q, k) float64 exp((cosine - the nearest one's) / `SHARPNESS`): 1 for the nearest, 0 pads."""
+    row: np.ndarray  # (Q, k) int64 row of the past query; -1 pads.
+    weight: np.ndarray  # (Q, k) float64 exp((cosine - the nearest one's) / `SHARPNESS`): 1 for the nearest, 0 pads.
 
     def pieces(self, query: np.ndarray) -> Pieces:
         """What the neighbours of the asked rows `query` (R,) say."""

@@ -35,8 +35,7 @@ PLAIN = (*DENSE, *CENTRED, *OWN)
 class _FittedOwn:
     memory: Fitted
     words: Fitted
-    rarity: np.ndarray
-    """(V,) float32 -log p(w | collection) of each known word."""
+    rarity: np.ndarray  # (V,) float32 -log p(w | collection) of each known word.
     vocabulary: Mapping[str, int]
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:

@@ -17,10 +17,8 @@ SPARSE = 16
 class Prefixes(NamedTuple):
     """The prefixes of one stack, level by level: lists of length L."""
 
-    of_item: list[np.ndarray]
-    """(N,) int64 number of each item's prefix, 0..size-1 within its level."""
-    size: list[int]
-    """Occupied prefixes of the level."""
+    of_item: list[np.ndarray]  # (N,) int64 number of each item's prefix, 0..size-1 within its level.
+    size: list[int]  # Occupied prefixes of the level.
     parent: list[np.ndarray]
     """(size,) int64 number of a prefix's parent in the level above; 0 (the whole collection) at level 1."""
 
@@ -48,12 +46,9 @@ def at_level(stacks: Sequence[Prefixes], level: int) -> list[Prefixes]:
 class Part(NamedTuple):
     """Some queries and all their pairs."""
 
-    query: np.ndarray
-    """(R,) rows of the asked queries."""
-    pair: np.ndarray
-    """(m,) positions of the pairs, sorted by query ..."""
-    row: np.ndarray
-    """(m,) ... and for each the row 0..R-1 of its query."""
+    query: np.ndarray  # (R,) rows of the asked queries.
+    pair: np.ndarray  # (m,) positions of the pairs, sorted by query ...
+    row: np.ndarray  # (m,) ... and for each the row 0..R-1 of its query.
 
 
 def by_query(pair_query: np.ndarray) -> Iterator[Part]:

@@ -35,8 +35,7 @@ class Columns(NamedTuple):
 
     name: tuple[str, ...]
     signal: tuple[str, ...]
-    level: tuple[int, ...]
-    """Prefix level 1..L; 0 for a dense twin."""
+    level: tuple[int, ...]  # Prefix level 1..L; 0 for a dense twin.
 
     def of(self, wanted: tuple[str, ...]) -> Columns:
         """The columns that belong to the `wanted` signals."""
@@ -47,44 +46,33 @@ class Columns(NamedTuple):
 class Shelf(NamedTuple):
     """What is known of the items and of past queries."""
 
-    item_x: np.ndarray
-    """(N, D) float32 unit embeddings of titles."""
-    words: sparse.csr_matrix
-    """(N, V) float32 counts of the titles' tokens."""
-    vocabulary: Mapping[str, int]
-    """Token -> column of `words`."""
+    item_x: np.ndarray  # (N, D) float32 unit embeddings of titles.
+    words: sparse.csr_matrix  # (N, V) float32 counts of the titles' tokens.
+    vocabulary: Mapping[str, int]  # Token -> column of `words`.
     stacks: Sequence[np.ndarray]
     """SID stacks, each (N, L_s) int64; first the run's own, then those of titles alone. Empty: dense twins only."""
-    item_latent: np.ndarray
-    """(N, d) float32 unit latents of the run's own quantizer, before quantization."""
+    item_latent: np.ndarray  # (N, d) float32 unit latents of the run's own quantizer, before quantization.
     feedback: Feedback
 
 
 class Asked(NamedTuple):
     """The queries whose pairs are measured; rows are positions 0..Q-1."""
 
-    x: np.ndarray
-    """(Q, D) float32 unit embeddings."""
+    x: np.ndarray  # (Q, D) float32 unit embeddings.
     texts: Sequence[str]
-    group: np.ndarray
-    """(Q,) int64 as in `Feedback.group`; -1: a query never seen."""
-    listed: np.ndarray
-    """(Q, T) int64 best retrieved candidates, best first; -1 pads."""
-    latent: np.ndarray
-    """(Q, d) float32 unit latents of the run's own quantizer."""
+    group: np.ndarray  # (Q,) int64 as in `Feedback.group`; -1: a query never seen.
+    listed: np.ndarray  # (Q, T) int64 best retrieved candidates, best first; -1 pads.
+    latent: np.ndarray  # (Q, d) float32 unit latents of the run's own quantizer.
     log_prob: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
     """(rows (M,), codes (M, L)) -> (M, L) log p(code | prefix, query) under the run's generator; None without one."""
-    beams: np.ndarray
-    """(Q, K, L) int64 SIDs that the run's generator predicts; -1 pads."""
-    near: Neighbours
-    """The past queries nearest to each (`feedback.Past.near`)."""
+    beams: np.ndarray  # (Q, K, L) int64 SIDs that the run's generator predicts; -1 pads.
+    near: Neighbours  # The past queries nearest to each (`feedback.Past.near`).
 
 
 class Measured(NamedTuple):
     """A signal's columns for pairs, and whose feedback they rest on."""
 
-    values: np.ndarray
-    """(M, C) float32, finite."""
+    values: np.ndarray  # (M, C) float32, finite.
     read: np.ndarray | None
     """(Q, k) int64 positions (among all queries of the catalogue) of the queries that each asked query's values
     learnt from, -1 pads; None for a signal that learns from no query."""

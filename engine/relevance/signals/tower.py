@@ -37,10 +37,8 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True)
 class _Fitted:
-    weights: dict[str, np.ndarray]
-    """`query` (D, d), and what makes the item side."""
-    item: list[np.ndarray]
-    """For every column the (N, d + 1) float32 item side: vectors, then the bias."""
+    weights: dict[str, np.ndarray]  # `query` (D, d), and what makes the item side.
+    item: list[np.ndarray]  # For every column the (N, d + 1) float32 item side: vectors, then the bias.
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         query = mapped(asked.x, self.weights["query"])
@@ -102,12 +100,9 @@ class DenseTower:
 class _Grams(NamedTuple):
     """The G prefixes that an item has, over all stacks and levels."""
 
-    of_item: np.ndarray
-    """(N, G) int64, numbered through."""
-    level: np.ndarray
-    """(G,) 0-based level."""
-    share: np.ndarray
-    """(G,) float32: 1 / the stacks that have the level."""
+    of_item: np.ndarray  # (N, G) int64, numbered through.
+    level: np.ndarray  # (G,) 0-based level.
+    share: np.ndarray  # (G,) float32: 1 / the stacks that have the level.
     size: int
 
 

@@ -49,11 +49,9 @@ class Leaf(NamedTuple):
 class Vocabulary(NamedTuple):
     departments: tuple[str, ...]
     brands: tuple[str, ...]
-    department_brands: tuple[tuple[int, ...], ...]
-    """Per department, positions in `brands`, best known first."""
+    department_brands: tuple[tuple[int, ...], ...]  # Per department, positions in `brands`, best known first.
     attributes: tuple[Attribute, ...]
-    leaves: tuple[Leaf, ...]
-    """Ordered by department."""
+    leaves: tuple[Leaf, ...]  # Ordered by department.
 
 
 def _lines(name: str) -> list[str]:
