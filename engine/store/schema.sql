@@ -152,7 +152,7 @@ CREATE TABLE assigned (                    -- the items of generations 1, 2, ...
 CREATE TABLE beams (
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, rank INTEGER NOT NULL, sid VARCHAR NOT NULL, codes INTEGER[] NOT NULL,
     log_prob DOUBLE,                       -- of the whole sid, renormalised over existing children; NULL: not given (imported)
-    level_log_probs FLOAT[],               -- per level, sum = log_prob
+    level_log_probs DOUBLE[],               -- per level, sum = log_prob
     n_items BIGINT                         -- items holding the sid
 );
 CREATE TABLE beam_nodes (                  -- the 20 best prefixes of every level, pruned ones included
