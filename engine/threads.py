@@ -24,6 +24,13 @@ def one_thread(wanted: bool = True) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def thread_count() -> int:
+    """Threads that torch would take: the cores, or what the user allows (`OMP_NUM_THREADS`)."""
+    import torch
+
+    return torch.get_num_threads()
+
+
 @functools.cache
 def _products() -> ThreadpoolController:
     """The libraries that multiply matrices for numpy and scipy; finding them takes milliseconds, so once."""

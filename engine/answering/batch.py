@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,11 @@ from engine.problem.division import asked_queries
 from engine.problem.queries import queries_at
 from engine.progress import Progress
 from engine.runs import Run, write_arrow, write_table
-from engine.threads import one_thread
+from engine.threads import one_thread, thread_count
 
-BLOCK = 256
-"""Queries a block: memory follows it, and a block is done again when the process dies inside it."""
+BLOCK = 1_024
+"""Queries a block: memory follows it, and a block is done again when the process dies inside it. Larger ones share more
+games of a tree (`tree_attribution`). Another number makes other parts: raise the stage's version with it."""
 
 
 class _Part(NamedTuple):
@@ -35,15 +37,24 @@ def answer_all(run: Run, problem: Problem, *, block: int = BLOCK) -> None:
     """Answer every query of the catalogue: tables scores, contributions, reference_points, beams, beam_nodes,
     free_beams as folders of parts, and ranker_weights."""
 
-    @one_thread(run.config.generator.kind == "compact")
+    compact = run.config.generator.kind == "compact"
+
     def body(folder: Path, progress: Progress) -> None:
         served = load_served(run, problem)
         write_table(folder, "ranker_weights", weights_table(served.rankers))
         parts = list(_parts(served, block))
-        for part in parts:
-            progress(part.number, len(parts))
-            if not (folder / "done" / f"{part.number}").is_file():
+        todo = [part for part in parts if not (folder / "done" / f"{part.number}").is_file()]
+
+        def work(part: _Part) -> None:
+            with one_thread(compact):  # a language model needs every core
                 _answer_part(served, part, folder)
+
+        pool = ThreadPoolExecutor(thread_count() if compact else 1)
+        try:
+            for done, _ in enumerate(pool.map(work, todo), start=len(parts) - len(todo)):
+                progress(done + 1, len(parts))
+        finally:
+            pool.shutdown(cancel_futures=True)  # blocks at work are finished, others are not begun
 
     run.offer_tables(run.stage("answer", "Answering the queries", body))
 

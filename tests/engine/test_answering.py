@@ -137,8 +137,10 @@ def test_a_stopped_batch_goes_on_at_its_block(
     with pytest.raises(KeyboardInterrupt):
         batch.answer_all(run, problem, block=50)
     done = len(calls)
+    kept = len(list((run.folder / "stages" / "answer.part" / "done").iterdir()))
+    assert kept > 0
     batch.answer_all(run, problem, block=50)
     asked = len(asked_queries(problem.catalogue))
-    assert len(calls) - done == -(-asked // 50) - 2, "the two finished blocks were not done again"
+    assert len(calls) - done == -(-asked // 50) - kept, "finished blocks were not done again"
     for table in KEYS:
         same_rows(stored(run, table), stored(source, table), table)
