@@ -21,7 +21,7 @@ from engine.progress import Progress
 from engine.runs import Run, write_arrow, write_table
 from engine.threads import one_thread, thread_count
 
-BLOCK = 1_024
+BLOCK = 512
 """Queries a block: memory follows it, and a block is done again when the process dies inside it. Larger ones share more
 games of a tree (`tree_attribution`). Another number makes other parts: raise the stage's version with it."""
 
