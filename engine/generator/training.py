@@ -13,6 +13,7 @@ training equals an uninterrupted one bit for bit (same machine, library versions
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -75,7 +76,7 @@ def train_generator(
     return GeneratorFit(model.eval(), training.table())
 
 
-class Training:
+class Training(ABC):
     """Weights, optimizer and history between steps, and their checkpoint; how a gradient is found is a subclass's."""
 
     report_every = REPORT_EVERY
@@ -88,13 +89,13 @@ class Training:
         self.checkpoint: Path | None = None
         self.inputs = ""
 
+    @abstractmethod
     def learning(self) -> dict[str, nn.Parameter]:
         """The weights that learn; tied ones once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradient(self, x: np.ndarray, codes: np.ndarray) -> Tensor:
         """Add the gradient of the loss of a batch, inputs (B, ...) and SIDs (B, L); the mean loss of each level (L,)."""
-        raise NotImplementedError
 
     @property
     def overdue(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ _VERSION = 3
 """Raise it when a checkpoint of this code could not be continued by the next."""
 
 
-class Training:
+class Training(ABC):
     """The state of one training: model, optimizer, members of each code since the last restart, history.
 
     Random draws are functions of (seed, step), so the sampler's state is the number of steps done.
@@ -56,13 +57,13 @@ class Training:
             if checkpoint is not None and (step + 1) % self.checkpoint_every == 0:
                 self.save(checkpoint, step + 1)
 
+    @abstractmethod
     def step(self, step: int) -> None:
         """One step of the loss, then the codebooks'."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inputs(self) -> tuple[object, list[np.ndarray]]:
         """Settings and arrays that this training depends on."""
-        raise NotImplementedError
 
     def descend(self, step: int, loss: torch.Tensor, terms: dict[str, torch.Tensor]) -> None:
         """One optimizer step, and its row in the history."""
