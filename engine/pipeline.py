@@ -67,12 +67,14 @@ def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | 
         # Answer: every query of the catalogue, block by block, with exact Shapley contributions (section 5).
         answer_all(run, problem)
 
-        # Audit: from answers to tables.
+        # Audit: from answers to tables. Indexes and features are not needed for it.
+        item_x, division = problem.vectors.items, problem.division
+        del problem, lessons
         ranked = Ranked(judged.asked, judged.grade, judged.rank, scores)
         learned = None if stacks is None else _learned(stacks, judged, beams[0], matches)
-        evaluate(run, catalogue, problem.division, ranked, learned)  # section 4: held-out, by query
-        audit(run, catalogue, problem.vectors.items, problem.division, learned)  # section 6
-        publication.finish(run, catalogue, problem.division, learned)
+        evaluate(run, catalogue, division, ranked, learned)  # section 4: held-out, by query
+        audit(run, catalogue, item_x, division, learned)  # section 6
+        publication.finish(run, catalogue, division, learned)
     return run
 
 

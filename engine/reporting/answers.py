@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 
 TABLES = ("scores", "contributions", "beams", "beam_nodes", "free_beams", "reference_points")
-MEMORY = "1GB"
+MEMORY = "512MB"
 """Of DuckDB's own; it spills beyond."""
 
 
