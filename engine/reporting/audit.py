@@ -35,6 +35,8 @@ from engine.reporting.learned import Learned
 from engine.runs import Run, write_table
 
 NEIGHBOUR_SAMPLE, NEIGHBOURS, RANDOM_PAIRS = 2_000, 10, 20_000
+_CELLS = 8_000_000
+"""Cosines held at once."""
 
 _UNTOLD = {
     "codes": ["prefix", "label"],
@@ -204,9 +206,10 @@ def _neighbourhood(shelf: Shelf, x: np.ndarray | None, seed: int) -> Neighbourho
     sampled = np.sort(rng.choice(held, min(NEIGHBOUR_SAMPLE, len(held)), replace=False))
     k = min(NEIGHBOURS, len(x) - 1)
     found = np.empty((len(sampled), k), dtype=np.int64)
-    for start in range(0, len(sampled), 256):
-        own = sampled[start : start + 256]
+    step = max(1, min(256, _CELLS // len(x)))
+    for start in range(0, len(sampled), step):
+        own = sampled[start : start + step]
         near = x[own] @ x.T
         near[np.arange(len(own)), own] = -np.inf
-        found[start : start + 256] = np.argpartition(-near, k - 1, axis=1)[:, :k]
+        found[start : start + step] = np.argpartition(-near, k - 1, axis=1)[:, :k]
     return Neighbourhood(sampled, found, rng.integers(0, len(x), (RANDOM_PAIRS, 2)))
