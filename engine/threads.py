@@ -24,6 +24,13 @@ def one_thread(wanted: bool = True) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def limit_torch() -> None:
+    """One thread for torch's work in a thread of a pool, for good: OpenMP keeps that number a thread."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def thread_count() -> int:
     """Threads that torch would take: the cores, or what the user allows (`OMP_NUM_THREADS`)."""
     import torch

@@ -19,7 +19,7 @@ from engine.problem.division import asked_queries
 from engine.problem.queries import queries_at
 from engine.progress import Progress
 from engine.runs import Run, write_arrow, write_table
-from engine.threads import one_thread, thread_count
+from engine.threads import limit_torch, one_thread, thread_count
 
 BLOCK = 512
 """Queries a block: memory follows it, and a block is done again when the process dies inside it. Larger ones share more
@@ -46,15 +46,16 @@ def answer_all(run: Run, problem: Problem, *, block: int = BLOCK) -> None:
         todo = [part for part in parts if not (folder / "done" / f"{part.number}").is_file()]
 
         def work(part: _Part) -> None:
-            with one_thread(compact):  # a language model needs every core
-                _answer_part(served, part, folder)
+            _answer_part(served, part, folder)
 
-        pool = ThreadPoolExecutor(thread_count() if compact else 1)
-        try:
-            for done, _ in enumerate(pool.map(work, todo), start=len(parts) - len(todo)):
-                progress(done + 1, len(parts))
-        finally:
-            pool.shutdown(cancel_futures=True)  # blocks at work are finished, others are not begun
+        # A language model needs every core. The limit is set here, once: workers that set it would undo each other's.
+        pool = ThreadPoolExecutor(thread_count(), initializer=limit_torch) if compact else ThreadPoolExecutor(1)
+        with one_thread(compact):
+            try:
+                for done, _ in enumerate(pool.map(work, todo), start=len(parts) - len(todo)):
+                    progress(done + 1, len(parts))
+            finally:
+                pool.shutdown(cancel_futures=True)  # blocks at work are finished, others are not begun
 
     run.offer_tables(run.stage("answer", "Answering the queries", body))
 
