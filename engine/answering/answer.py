@@ -57,10 +57,7 @@ def stored_block(served: Served, position: np.ndarray) -> Block:
     """The catalogue's queries at `position` (B,), with their judged items."""
     problem, judgments = served.problem, served.judgments
     low, high = np.searchsorted(judgments.query, position), np.searchsorted(judgments.query, position, side="right")
-    at = (
-        np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)]) if len(low) else np.zeros(0, np.int64)
-    )
-    at = at.astype(np.int64)
+    at = np.concatenate([np.zeros(0, dtype=np.int64), *map(np.arange, low, high)])
     split = problem.division.split
     ranker = np.full(len(position), "", dtype=object)
     if split.mode != "holdout":

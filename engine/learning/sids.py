@@ -216,12 +216,7 @@ def match(run: Run, problem: Problem, judged: Judged, sids: Sids, beams: list[Be
                 arrays[f"{name}_fit"][mine] = value[mine]
         save_arrays(folder / "matches.safetensors", **arrays)
 
-    return load_matches(run.stage("match", "Matching prefixes", body))
-
-
-def load_matches(folder: Path) -> Matches:
-    """What `match` stored."""
-    return Matches(**load_arrays(folder / "matches.safetensors"))
+    return Matches(**load_arrays(run.stage("match", "Matching prefixes", body) / "matches.safetensors"))
 
 
 def _first_level(catalogue: Catalogue, run: Run) -> tuple[tuple[int, ...], np.ndarray | None, pd.DataFrame]:

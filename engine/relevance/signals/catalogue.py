@@ -15,9 +15,6 @@ from engine.relevance.signals.match import Match
 from engine.relevance.signals.memory import KernelMemory, Memory
 from engine.relevance.signals.protocol import Columns, Signal
 from engine.relevance.signals.tower import DenseTower, Tower
-from engine.relevance.signals.words import title_words
-
-__all__ = ["SIGNALS", "TWINS", "columns_of", "served_columns", "signals", "title_words", "twins"]
 
 
 def signals(config: SignalsConfig) -> dict[str, Signal]:
