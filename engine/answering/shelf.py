@@ -22,7 +22,7 @@ def shelf_of(
     read no SID. `latent` (N, d): the items in the run's own quantizer."""
     x, lexical = problem.vectors.items, problem.first.lexical
     inside = np.zeros((len(x), 1), dtype=np.float32) if latent is None else latent
-    return Shelf(x, lexical.words, lexical.vocabulary, list(stacks), unit(inside), feedback)
+    return Shelf(x, lexical.words, lexical.lexicon, list(stacks), unit(inside), feedback)
 
 
 def ask(

@@ -35,6 +35,8 @@ MAX_EMBEDDING = 16_384
 LENGTHS = (1e-12, 1e15)
 """A vector of text that is shorter or longer than these has no direction that float32 can tell."""
 SPLITS = ("train", "valid", "test")
+LANGUAGES = tuple(["ar", "ca", "da", "de", "el", "en", "es", "et", "eu", "fi", "fr", "ga", "hi", "hu", "hy", "id", "it", "lt", "ne", "nl", "no", "pt", "ro", "ru", "sr", "sv", "ta", "tr", "yi"])
+"""ISO 639-1 codes of the languages that have a stemmer."""
 
 Kind = Literal[
     "id", "label", "text", "category", "number", "grade", "time", "object", "embedding", "vector", "split",
@@ -172,6 +174,7 @@ class DatasetSettings:
     simulated: tuple[str, ...] = ()  # Columns or files that are generated.
     oracle_auc: float | None = None  # AUC of the truth under the label noise, where the truth is known.
     currency: str | None = None  # Of every price, where items carry none.
+    language: str | None = None  # Of titles and queries, one of `LANGUAGES`; "none": no stems; None: detected.
 
     def __post_init__(self) -> None:
         def check(ok: bool, text: str) -> None:
@@ -185,6 +188,10 @@ class DatasetSettings:
             f"relevant_grade = {self.relevant_grade}; it must be above 0 and at most max_grade = {self.max_grade}",
         )
         check(bool(self.category_separator), "category_separator is empty; the default is ' > '")
+        check(
+            self.language in (None, "none", *LANGUAGES),
+            f"language = '{self.language}'; allowed: none (words are compared as they are written), {', '.join(LANGUAGES)}",
+        )
         check(self.oracle_auc is None or 0 <= self.oracle_auc <= 1, f"oracle_auc = {self.oracle_auc}; allowed: 0 to 1")
 
 

@@ -11,6 +11,7 @@ from engine.progress import Progress
 from engine.relevance.lexical import LexicalIndex
 from engine.relevance.retrieval import FirstStage
 from engine.relevance.vectors import VectorIndex
+from engine.relevance.words import detect
 from engine.runs import Run, load_arrays, save_arrays, write_text
 
 _LISTS = "vectors.faiss"
@@ -22,7 +23,7 @@ def index(run: Run, catalogue: Catalogue, vectors: Vectors) -> FirstStage:
     """Index titles and vectors."""
 
     def body(folder: Path, progress: Progress) -> None:
-        save_arrays(folder / "words.safetensors", **LexicalIndex(catalogue.items["title"].tolist()).arrays())
+        save_arrays(folder / "words.safetensors", **_words(catalogue).arrays())
         made = VectorIndex(vectors.items)
         made.save(folder / _LISTS)
         asked = vectors.queries[:: max(len(vectors.queries) // _RECALLED, 1)][:_RECALLED]
@@ -33,6 +34,11 @@ def index(run: Run, catalogue: Catalogue, vectors: Vectors) -> FirstStage:
     key = (*encoder_key(run), run.config.retrieval.top)
     folder = run.shared("index", "Indexing titles and vectors", key, body, after=("vectors",))
     return _read(folder, vectors, run.config.retrieval.top)
+
+
+def _words(catalogue: Catalogue) -> LexicalIndex:
+    titles, stated = catalogue.items["title"].tolist(), catalogue.settings.language
+    return LexicalIndex(titles, detect(titles) if stated is None else None if stated == "none" else stated)
 
 
 def load_index(run: Run, vectors: Vectors) -> FirstStage:

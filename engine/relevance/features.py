@@ -15,7 +15,8 @@ import numpy as np
 from scipy import optimize
 
 from engine.relevance.attribution import CENTRED_SUFFIX, GROUPS
-from engine.relevance.lexical import LEXICAL, LexicalIndex
+from engine.relevance.lexical import LexicalIndex
+from engine.relevance.overlap import LEXICAL
 
 __all__ = [
     "CENTRED",
@@ -32,7 +33,7 @@ __all__ = [
 DENSE = ("dm", "mm_dm", "mm_missing", "ct", *LEXICAL)
 """Column order of the dense block."""
 
-CENTRED = tuple(f"{name}{CENTRED_SUFFIX}" for name in DENSE if name != "mm_missing")
+CENTRED = tuple(f"{name}{CENTRED_SUFFIX}" for name in DENSE if name not in ("mm_missing", "qs_words"))
 """Columns of `centre`: the trick that a baseline ranker gets too."""
 
 _CHUNK = 16_384

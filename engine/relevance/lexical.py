@@ -1,100 +1,50 @@
-"""Words and model codes of queries and titles, and their lexical scores (`qs`).
+"""Lexical scores of queries and titles: BM25 over stems.
 
-BM25 weights come from bm25s (Lucene's variant, k1 = 1.5, b = 0.75); they and the two coverages are kept as sparse
-item-by-term matrices, so that a batch of queries or of pairs is one sparse product.
+Weights come from bm25s (Lucene's variant, k1 = 1.5, b = 0.75) and are kept as sparse item-by-term matrices, so that a
+batch of queries or of pairs is one sparse product. What else words tell of a pair is measured by `overlap.py`.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain, pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import bm25s
 import numpy as np
 from scipy import sparse
 
-LEXICAL = ("qs", "qs_coverage", "qs_numbers")
-"""Columns of `LexicalIndex.features`."""
+from engine.relevance.overlap import BESIDE, LEXICAL, WHOLE, Overlap, Titles
+from engine.relevance.words import Lexicon, Reader, codes, counts, has_digit, tokens
 
-# Letters of any script, with the combining marks that `\w` leaves out (Devanagari, Thai vowels), and digits.
-_LETTERS = r"(?:[^\W\d_]|[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0e31-\u0e4e])+"
-_PART = re.compile(rf"{_LETTERS}|\d+")
-_WORD = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff]|(?:{_LETTERS}|\d+)+(?:[-./](?:{_LETTERS}|\d+)+)*")
-_APOSTROPHE = re.compile("['\u2019\u02bc](?:s\\b)?")
 _CHUNK = 65_536
 
 
-def _words(text: str) -> list[list[str]]:
-    """The parts of every word: 'Dell XPS-13' -> [['dell'], ['xps', '13']]; '16GB' and '16-gb' -> [['16', 'gb']].
-
-    Chinese and Japanese characters, written without spaces, are words of their own. Anything else (NUL, emoji,
-    punctuation) separates words.
-    """
-    folded = _APOSTROPHE.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return [_PART.findall(word) or [word] for word in _WORD.findall(folded)]
-
-
-def _tokens(words: list[list[str]]) -> list[str]:
-    return [token for parts in words for token in (parts if len(parts) == 1 else [*parts, "".join(parts)])]
-
-
-def tokenize(text: str) -> list[str]:
-    """Lower-case tokens: every word's parts and, of a joined word or model code, the whole without joints.
-
-    'Dell XPS-13' -> ['dell', 'xps', '13', 'xps13'].
-    """
-    return _tokens(_words(text))
-
-
-def _has_digit(token: str) -> bool:
-    return any(character.isdigit() for character in token)
-
-
-def _title_codes(words: list[list[str]]) -> list[str]:
-    """Numbers and model codes that a title holds; neighbours also joined, so that '16 GB' holds '16gb'."""
-    whole = ["".join(parts) for parts in words]
-    neighbours = [a + b for a, b in pairwise(whole)]
-    return [token for token in {*_tokens(words), *neighbours} if _has_digit(token)]
-
-
-def counts(rows: Sequence[Sequence[int]], width: int) -> sparse.csr_matrix:
-    """(rows, width) float32: how often each row names each column."""
-    length = np.array([len(row) for row in rows], dtype=np.int64)
-    column = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(length.sum()))
-    ends = np.concatenate([[0], np.cumsum(length)])
-    made = sparse.csr_matrix((np.ones(len(column), dtype=np.float32), column, ends), shape=(len(rows), width))
-    made.sum_duplicates()
-    return made
-
-
-def _held(rows: Sequence[Collection[str]], vocabulary: Mapping[str, int]) -> sparse.csr_matrix:
-    """(rows, vocabulary) 1 where a row holds a known token."""
-    known = [[vocabulary[token] for token in dict.fromkeys(row) if token in vocabulary] for row in rows]
-    return counts(known, len(vocabulary))
-
-
 class LexicalIndex:
-    """BM25 and exact coverage of queries over `titles` (N)."""
+    """BM25 and overlap of queries over the titles of N items."""
 
-    def __init__(self, titles: Sequence[str]) -> None:
+    def __init__(self, titles: Sequence[str], language: str | None = None, more: Sequence[str] | None = None) -> None:
+        """`titles` (N,); `language`: of the stems, None for none; `more` (N,): text that BM25 reads beside the title."""
+        reader = Reader(language)
         terms: dict[str, int] = {}
-        codes: dict[str, int] = {}
-        documents: list[list[int]] = []
-        numbers: list[list[int]] = []
-        for title in titles:
-            words = _words(title)
-            documents.append([terms.setdefault(token, len(terms)) for token in _tokens(words)])
-            numbers.append([codes.setdefault(code, len(codes)) for code in sorted(_title_codes(words))])
-        found, held = counts(documents, len(terms)), counts(numbers, len(codes))
-        del numbers
-        weights = _bm25(documents, terms, found)
+        numbers: dict[str, int] = {}
+        read: list[list[int]] = []
+        places: list[int] = []
+        held: list[list[int]] = []
+        for row, title in enumerate(titles):
+            words = reader.words(title)
+            beside = [] if more is None else reader.tokens(more[row])
+            read.append([terms.setdefault(token, len(terms)) for token in (*tokens(words), *beside)])
+            places += [*_places(words), *[BESIDE] * len(beside)]
+            held.append([numbers.setdefault(code, len(numbers)) for code in codes(words)])
+        coded = counts(held, len(numbers))
+        ends = np.concatenate([[0], np.cumsum([len(row) for row in read])]).astype(np.int64)
+        token = np.fromiter(chain.from_iterable(read), dtype=np.int32, count=int(ends[-1]))
         self._prepare(
             {
-                "terms": _packed(terms), "term": found.indices, "term_ends": found.indptr,
-                "count": found.data, "bm25": weights,
-                "codes": _packed(codes), "code": held.indices, "code_ends": held.indptr,
+                "language": np.frombuffer((language or "").encode(), dtype=np.uint8),
+                "terms": _packed(terms), "token": token, "ends": ends, "place": np.array(places, dtype=np.uint16),
+                "weight": _bm25(read, terms, token), "codes": _packed(numbers), "code": coded.indices,
+                "code_ends": coded.indptr,
             }
         )  # fmt: skip
 
@@ -107,59 +57,86 @@ class LexicalIndex:
 
     def _prepare(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._arrays = dict(arrays)
-        self.vocabulary, self._codes = _unpacked(arrays["terms"]), _unpacked(arrays["codes"])
-        self.n_items = len(arrays["term_ends"]) - 1
+        token, place, weight, ends = (arrays[name] for name in ("token", "place", "weight", "ends"))
+        self.n_items = len(ends) - 1
+        reader = Reader(arrays["language"].tobytes().decode() or None)
+        self.lexicon, self._codes = Lexicon(reader, _unpacked(arrays["terms"])), _unpacked(arrays["codes"])
+        shape = (self.n_items, len(self.lexicon.column))
 
-        def matrix(data: np.ndarray, of: str, width: int) -> sparse.csr_matrix:
-            return sparse.csr_matrix((data, arrays[of], arrays[f"{of}_ends"]), shape=(self.n_items, width))
+        def matrix(data: np.ndarray, kept: np.ndarray) -> sparse.csr_matrix:
+            rows = np.concatenate([[0], np.cumsum(kept)])[ends]
+            return sparse.csr_matrix((data[kept], token[kept], rows), shape=shape)
 
-        self.words = matrix(arrays["count"], "term", len(self.vocabulary))
-        """(N, V) float32 counts of the titles' tokens; `vocabulary` names the columns."""
-        self._bm25 = matrix(arrays["bm25"], "term", len(self.vocabulary))
-        self._bm25_by_term = self._bm25.T.tocsr()
-        self._has_term = matrix(np.ones_like(arrays["count"]), "term", len(self.vocabulary))
-        self._has_code = matrix(np.ones(len(arrays["code"]), dtype=np.float32), "code", len(self._codes))
+        self._bm25_by_term = matrix(weight, weight > 0).T.tocsr()
+        self.words = matrix(np.ones(len(token), dtype=np.float32), place < BESIDE)
+        """(N, V) float32 counts of the titles' tokens; `lexicon` names the columns."""
+        self.words.sum_duplicates()
+        one = np.ones(len(arrays["code"]), dtype=np.float32)
+        coded = (self.n_items, len(self._codes))
+        self._has_code = sparse.csr_matrix((one, arrays["code"], arrays["code_ends"]), shape=coded)
+        length = np.diff(np.concatenate([[0], np.cumsum(place < WHOLE)])[ends])
+        titles = Titles(token, place, weight, ends, length)
+        self._overlap = Overlap(self.lexicon, titles, np.bincount(self.words.indices, minlength=shape[1]))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that `from_arrays` needs."""
         return self._arrays
 
     def scores(self, query_texts: Sequence[str]) -> sparse.csr_matrix:
-        """(Q, N) float32 BM25 of the titles over the query's distinct tokens; nothing is stored where none matches."""
-        return _held([tokenize(text) for text in query_texts], self.vocabulary) @ self._bm25_by_term
+        """(Q, N) float32 BM25 over the query's distinct tokens; nothing is stored where none matches."""
+        asked = [self.lexicon.reader.tokens(text) for text in query_texts]
+        return _held(asked, self.lexicon.column) @ self._bm25_by_term
 
     def features(self, query_texts: Sequence[str], pair_query: np.ndarray, pair_item: np.ndarray) -> np.ndarray:
-        """(M, 3) float32 of pairs: `qs` BM25; `qs_coverage` share of the query's distinct terms in the title;
-        `qs_numbers` share of its distinct numbers and model codes in the title, joints and spaces ignored ('xps-13'
-        is in 'XPS13' and in 'XPS 13'). A query that asks for nothing of a kind has coverage 1.
-        """
-        words = [_words(text) for text in query_texts]
-        parts = [{part for word in query for part in word} for query in words]
-        codes = [{whole for whole in map("".join, query) if _has_digit(whole)} for query in words]
-        bm25 = _held([_tokens(query) for query in words], self.vocabulary)
-        terms, numbers = _held(parts, self.vocabulary), _held(codes, self._codes)
-        n_terms, n_codes = np.array([len(p) for p in parts]), np.array([len(c) for c in codes])
-        out = np.empty((len(pair_query), len(LEXICAL)), dtype=np.float32)
-        for start in range(0, len(pair_query), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            q, i = pair_query[part], pair_item[part]
-            out[part, 0] = _row_products(bm25[q], self._bm25[i])
-            out[part, 1] = _share(_row_products(terms[q], self._has_term[i]), n_terms[q])
-            out[part, 2] = _share(_row_products(numbers[q], self._has_code[i]), n_codes[q])
+        """(M, len(LEXICAL)) float32 of pairs: what `Overlap` measures, and `qs_numbers`, the share of the query's
+        distinct numbers and model codes in the title, joints and spaces ignored ('xps-13' is in 'XPS13' and in
+        'XPS 13'), 1 where it asks for none."""
+        words = [self.lexicon.reader.words(text) for text in query_texts]
+        out = self._overlap.measure(words, pair_query, pair_item)
+        wanted = [{whole for whole in map("".join, query) if has_digit(whole)} for query in words]
+        numbers, n_codes = _held(wanted, self._codes), np.array([len(c) for c in wanted])
+        coding = np.flatnonzero(n_codes[pair_query] > 0)
+        for start in range(0, len(coding), _CHUNK):
+            part = coding[start : start + _CHUNK]
+            query = pair_query[part]
+            found = numbers[query].multiply(self._has_code[pair_item[part]]).sum(axis=1)
+            out[part, LEXICAL.index("qs_numbers")] = np.asarray(found).ravel() / n_codes[query]
         return out
 
 
-def _bm25(documents: list[list[int]], terms: dict[str, int], found: sparse.csr_matrix) -> np.ndarray:
-    """Weights of the cells of `found` (N, V), in their order."""
+def _held(rows: Sequence[Iterable[str]], column: Mapping[str, int]) -> sparse.csr_matrix:
+    """(rows, V) 1 where a row holds a known token."""
+    return counts([[column[token] for token in dict.fromkeys(row) if token in column] for row in rows], len(column))
+
+
+def _places(words: list[list[str]]) -> list[int]:
+    """For each of `tokens(words)` the number of its part, the whole of a joined word at its first part's plus `WHOLE`."""
+    found: list[int] = []
+    part = 0
+    for parts in words:
+        found += [min(part + at, WHOLE - 1) for at in range(len(parts))]
+        if len(parts) > 1:
+            found.append(min(part, WHOLE - 1) + WHOLE)
+        part += len(parts)
+    return found
+
+
+def _bm25(documents: list[list[int]], terms: dict[str, int], token: np.ndarray) -> np.ndarray:
+    """(T,) float32 weights of the `documents`' tokens, `token` (T,) in a row; 0 where one is repeated in its document."""
     if not terms:
         return np.zeros(0, dtype=np.float32)
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     index.index((documents, dict(terms)), create_empty_token=False, show_progress=False)
     stored = index.scores
-    weights = sparse.csc_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=found.shape).tocsr()
+    shape = (len(documents), len(terms))
+    weights = sparse.csc_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=shape).tocsr()
     weights.sort_indices()
-    assert np.array_equal(weights.indices, found.indices)
-    return weights.data
+    row = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
+    cell, first = np.unique(row * len(terms) + token, return_index=True)
+    assert len(cell) == weights.nnz
+    out = np.zeros(len(token), dtype=np.float32)
+    out[first] = weights.data
+    return out
 
 
 def _packed(vocabulary: Iterable[str]) -> np.ndarray:
@@ -169,11 +146,3 @@ def _packed(vocabulary: Iterable[str]) -> np.ndarray:
 
 def _unpacked(packed: np.ndarray) -> dict[str, int]:
     return {token: place for place, token in enumerate(packed.tobytes().decode().split())}
-
-
-def _row_products(a: sparse.csr_matrix, b: sparse.csr_matrix) -> np.ndarray:
-    return np.asarray(a.multiply(b).sum(axis=1), dtype=np.float32).ravel()
-
-
-def _share(found: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    return np.where(asked > 0, found / np.maximum(asked, 1), 1.0)

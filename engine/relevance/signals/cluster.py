@@ -12,7 +12,8 @@ from scipy import sparse
 from engine.relevance.signals.nearest import nearest_titles
 from engine.relevance.signals.prefixes import Prefixes, at_level, by_query, prefixes
 from engine.relevance.signals.protocol import Asked, Column, Learns, Measured, Shelf
-from engine.relevance.signals.words import collection_model, query_words, word_shares
+from engine.relevance.signals.words import collection_model, word_shares
+from engine.relevance.words import Lexicon
 
 SMOOTHING = 10.0
 """mu: tokens of the parent prefix (or of the collection) added to those of a prefix (Dirichlet smoothing); about the
@@ -95,7 +96,7 @@ def _fit(gain: sparse.csc_matrix, said: list[_Said], number: np.ndarray) -> np.n
 @dataclass(frozen=True)
 class _FittedTrees:
     trees: list[_Tree]
-    vocabulary: Mapping[str, int]
+    lexicon: Lexicon
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         stacks = [tree.stack for tree in self.trees]
@@ -105,7 +106,7 @@ class _FittedTrees:
         mean, best = values[:, :levels], values[:, levels:]
         best[:] = -np.inf
         for part in by_query(pair_query):
-            share = word_shares(query_words([asked.texts[q] for q in part.query], self.vocabulary))
+            share = word_shares(self.lexicon.counts([asked.texts[q] for q in part.query]))
             asks = (np.diff(share.indptr) > 0).astype(np.float32)[part.row]
             item, said = pair_item[part.pair], _said(share, part.row)
             for stack, models in self.trees:
@@ -140,7 +141,7 @@ class ClusterLanguageModel:
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTrees:
         background = collection_model(shelf.words)
         trees = [_tree(prefixes(codes), shelf.words, background) for codes in shelf.stacks]
-        return _FittedTrees(trees, shelf.vocabulary)
+        return _FittedTrees(trees, shelf.lexicon)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class _FittedTitles:
     item_x: np.ndarray | None  # None where the nearest titles are stored.
     near: np.ndarray | None
     """(N, k) nearest titles, the item's own first; None: those of the measured items are found when they are."""
-    vocabulary: Mapping[str, int]
+    lexicon: Lexicon
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         values = np.zeros((len(pair_query), len(NEIGHBOURHOODS)), dtype=np.float32)
@@ -162,7 +163,7 @@ class _FittedTitles:
             assert self.item_x is not None
             near = nearest_titles(self.item_x, item, max(NEIGHBOURHOODS))
         for part in by_query(pair_query):
-            share = word_shares(query_words([asked.texts[q] for q in part.query], self.vocabulary))
+            share = word_shares(self.lexicon.counts([asked.texts[q] for q in part.query]))
             for r in range(len(part.query)):
                 pair = part.pair[part.row == r]
                 word = share[r].indices
@@ -197,4 +198,4 @@ class TitlesLanguageModel:
 
     def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTitles:
         x, near = (shelf.item_x, None) if arrays is None else (None, arrays["near"])
-        return _FittedTitles(shelf.words, collection_model(shelf.words), x, near, shelf.vocabulary)
+        return _FittedTitles(shelf.words, collection_model(shelf.words), x, near, shelf.lexicon)

@@ -18,7 +18,8 @@ from engine.relevance.features import CENTRED, DENSE
 from engine.relevance.signals.cluster import ClusterLanguageModel
 from engine.relevance.signals.memory import Memory
 from engine.relevance.signals.protocol import Asked, Column, Fitted, Learns, Measured, Shelf
-from engine.relevance.signals.words import collection_model, query_words, word_shares
+from engine.relevance.signals.words import collection_model, word_shares
+from engine.relevance.words import Lexicon
 
 OWN = (
     "own_grade", "own_evidence", "own_clicks", "own_words",
@@ -36,7 +37,7 @@ class _FittedOwn:
     memory: Fitted
     words: Fitted
     rarity: np.ndarray  # (V,) float32 -log p(w | collection) of each known word.
-    vocabulary: Mapping[str, int]
+    lexicon: Lexicon
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         said = self.memory.measure(asked, pair_query, pair_item)
@@ -48,7 +49,7 @@ class _FittedOwn:
 
     def _query(self, texts: Sequence[str]) -> np.ndarray:
         """(Q, 4) float32; zeros for a query of unknown words."""
-        counts = query_words(texts, self.vocabulary)
+        counts = self.lexicon.counts(texts)
         rare = sparse.csr_matrix((self.rarity[counts.indices], counts.indices, counts.indptr), shape=counts.shape)
         some = np.flatnonzero(np.diff(rare.indptr))
         rarest, commonest = np.zeros(len(texts)), np.zeros(len(texts))
@@ -84,5 +85,5 @@ class OwnItem:
             Memory().fit(alone, seed=seed),
             ClusterLanguageModel().fit(alone, seed=seed),
             -np.log(collection_model(shelf.words)).astype(np.float32),
-            shelf.vocabulary,
+            shelf.lexicon,
         )

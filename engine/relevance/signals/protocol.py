@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from engine.relevance.signals.feedback import Feedback, Neighbours
+from engine.relevance.words import Lexicon
 
 Learns = Literal["fold", "others", "nothing"]
 """How a signal learns from feedback. `fold`: from all of the shelf's, or through models that did, so that a training
@@ -48,7 +49,7 @@ class Shelf(NamedTuple):
 
     item_x: np.ndarray  # (N, D) float32 unit embeddings of titles.
     words: sparse.csr_matrix  # (N, V) float32 counts of the titles' tokens.
-    vocabulary: Mapping[str, int]  # Token -> column of `words`.
+    lexicon: Lexicon  # Names the columns of `words`.
     stacks: Sequence[np.ndarray]
     """SID stacks, each (N, L_s) int64; first the run's own, then those of titles alone. Empty: dense twins only."""
     item_latent: np.ndarray  # (N, d) float32 unit latents of the run's own quantizer, before quantization.

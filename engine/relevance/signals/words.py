@@ -1,25 +1,9 @@
-"""Token counts of titles and queries, with the tokenizer of the lexical scores."""
+"""Shares of words in titles and queries."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 from scipy import sparse
-
-from engine.relevance.lexical import counts, tokenize
-
-
-def title_words(titles: Sequence[str]) -> tuple[sparse.csr_matrix, dict[str, int]]:
-    """((N, V) float32 counts of the titles' tokens, token -> column)."""
-    vocabulary: dict[str, int] = {}
-    tokens = [[vocabulary.setdefault(token, len(vocabulary)) for token in tokenize(title)] for title in titles]
-    return counts(tokens, len(vocabulary)), vocabulary
-
-
-def query_words(texts: Sequence[str], vocabulary: Mapping[str, int]) -> sparse.csr_matrix:
-    """(Q, V) float32 counts of the queries' tokens that some title holds."""
-    return counts([[vocabulary[t] for t in tokenize(text) if t in vocabulary] for text in texts], len(vocabulary))
 
 
 def collection_model(words: sparse.csr_matrix) -> np.ndarray:
