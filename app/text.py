@@ -257,6 +257,8 @@ DEFINITIONS |= {
     "split": "SID levels: what a level's code adds, all signals together. Signals: what a signal adds, all levels together. Level "
     "and signal: each part apart. All three add up to the same score.",
     "reference": "Reference: this query's mean candidate, with no match of its SID with a beam.",
+    "qs_words": "A word is there when the title holds it or another form of it (the same stem). A word that is not there is nearly there when words of the title hold three-letter pieces of it: nearness is the share of its pieces that they hold together. Words with digits must match exactly.",
+    "qs_columns": "All of these together are the feature 'Word match' of the waterfall; most also enter as their difference to the mean of the query's candidates. Definitions: docs/metrics.md.",
     "own": "What past queries' clicks and grades, and the words of its own title, tell of this very item: it needs no SID.",
     "swap": "Both items start from the same reference, so the differences of their contributions add up to the difference of "
     "their scores. Named are the fewest features that explain four fifths of it.",
@@ -307,8 +309,32 @@ FEATURE_NAMES = {
     "own": "What the item itself tells",
     "mm_missing": "Image missing",
     "qs_coverage": "Query words covered",
+    "qs_near": "Query words covered, nearly too",
     "qs_numbers": "Numbers and models covered",
 }
+LEXICAL_NAMES = {
+    "qs": "BM25 of the title",
+    "qs_fields": "BM25 of all text",
+    "qs_coverage": "Share of the query's words that are there",
+    "qs_near": "The same, nearly there counted in part",
+    "qs_rare_coverage": "Share there, rare words weighing more",
+    "qs_rare_near": "The same, nearly there counted in part",
+    "qs_missing_near": "Nearness of the words that are not there",
+    "qs_rarest_hit": "Rarity of the rarest word there",
+    "qs_rarest_miss": "Rarity of the rarest word missing",
+    "qs_numbers": "Share of its numbers and model codes there",
+    "qs_order": "Share of neighbouring words that are neighbours in the title",
+    "qs_first_place": "Place of the first word found (0 beginning, 1 end of the title)",
+    "qs_place": "Mean place of the words found",
+    "qs_jaccard": "Words in both / words in either",
+    "qs_title_share": "Share of the title's words that the query asks for",
+    "qs_first_word": "Nearness of the query's first word",
+    "qs_last_word": "Nearness of the query's last word",
+    "qs_last_place": "Place of its last word",
+    "qs_title_words": "Length of the title (log of 1 + words)",
+    "qs_words": "Length of the query (log of 1 + words)",
+}
+"""The lexical columns, as Explain opens them."""
 DIMENSION_NAMES = {
     "seller": "Sellers",
     "category": "Categories",

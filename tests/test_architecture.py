@@ -22,7 +22,7 @@ ALLOWED = {
     **{name: BASE | {name} for name in PARTS},
     **{name: BASE | {name, "checkpoint"} for name in ("quantizers", "generator")},
     "runs": BASE | PARTS,
-    "labeling": BASE | PARTS | {"runs", "labeling"},
+    "labeling": BASE | PARTS | {"runs", "problem", "labeling"},
     "problem": BASE | PARTS | {"runs", "problem"},
     "assigning": BASE | PARTS | {"runs", "problem", "assigning"},
     "answering": BASE | PARTS | {"runs", "problem", "assigning", "answering"},
@@ -41,7 +41,7 @@ ALLOWED = {
 
 APP_MAY_IMPORT = ("engine.store", "engine.errors", "engine.audit", "engine.answering.live",
                   "engine.relevance.attribution", "engine.relevance.scorer", "engine.relevance.prefix",
-                  "engine.relevance.trees", "engine.relevance.table")  # fmt: skip
+                  "engine.relevance.trees", "engine.relevance.table", "engine.relevance.words")  # fmt: skip
 DUCKDB_HOMES = ("engine/store/", "engine/datasets/", "engine/reporting/answers.py", "app/queries/", "app/fetch.py")
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "umap", "faiss", "lightgbm", "scipy.stats")
 

@@ -13,7 +13,7 @@ from app.components.metric import metric_card
 from app.rankers import SIGNAL_NAMES, unit
 from engine.relevance.attribution import CENTRED_SUFFIX
 
-DENSE_WIDGETS = ("dm", "mm_dm", "ct", "qs", "qs_coverage", "qs_numbers")
+DENSE_WIDGETS = ("dm", "mm_dm", "ct", "qs", "qs_coverage", "qs_near", "qs_numbers")
 
 
 def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:

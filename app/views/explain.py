@@ -14,6 +14,7 @@ from app.components.links import button, choose, link
 from app.components.metric import metric_card
 from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
 from app.components.what_if import reset, what_if
+from app.components.words import word_match
 from app.fetch import current, fetch
 from app.queries import explain as queries
 from app.rankers import BOOSTED, SIGNAL_MEANINGS, SIGNAL_NAMES, learner, unit
@@ -299,6 +300,9 @@ def pair(given: Answer, item: pd.Series) -> None:
         part = split(made, by)
         contributions(part, named(part, full, no_image=row["mm_missing"] == 1), given, full)
         signals_in_words(made)
+    with panel("Words", height=200):
+        st.subheader("The word match, word by word", anchor=False, help=text.DEFINITIONS["qs_words"])
+        word_match(given.text, str(full["title"]), row)
     with panel("Against another item", height=300):
         st.subheader("Why above or below?", anchor=False, help=text.DEFINITIONS["swap"])
         swap(ranker, given, made, rows, row, by)

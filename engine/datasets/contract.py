@@ -35,7 +35,39 @@ MAX_EMBEDDING = 16_384
 LENGTHS = (1e-12, 1e15)
 """A vector of text that is shorter or longer than these has no direction that float32 can tell."""
 SPLITS = ("train", "valid", "test")
-LANGUAGES = tuple(["ar", "ca", "da", "de", "el", "en", "es", "et", "eu", "fi", "fr", "ga", "hi", "hu", "hy", "id", "it", "lt", "ne", "nl", "no", "pt", "ro", "ru", "sr", "sv", "ta", "tr", "yi"])
+LANGUAGES = tuple(
+    [
+        "ar",
+        "ca",
+        "da",
+        "de",
+        "el",
+        "en",
+        "es",
+        "et",
+        "eu",
+        "fi",
+        "fr",
+        "ga",
+        "hi",
+        "hu",
+        "hy",
+        "id",
+        "it",
+        "lt",
+        "ne",
+        "nl",
+        "no",
+        "pt",
+        "ro",
+        "ru",
+        "sr",
+        "sv",
+        "ta",
+        "tr",
+        "yi",
+    ]
+)
 """ISO 639-1 codes of the languages that have a stemmer."""
 
 Kind = Literal[

@@ -132,7 +132,7 @@ def retrieved_pairs(
     """query_id, item_id: the first-stage candidates of every query whose source is among `sources`, best first."""
     from engine.encoders.cache import encode_cached
     from engine.encoders.given import text_vectors
-    from engine.relevance.lexical import LexicalIndex
+    from engine.problem.index import lexical_index
     from engine.relevance.retrieval import FirstStage
     from engine.relevance.vectors import VectorIndex
 
@@ -145,7 +145,7 @@ def retrieved_pairs(
     # All queries are encoded, as training does, so that both use one cache.
     x = text_vectors(titles, catalogue.queries["text"].tolist(), catalogue.text_vectors(), encode)
     query_x = x.queries[catalogue.queries["source"].isin(sources).to_numpy()]
-    first_stage = FirstStage(VectorIndex(x.items), LexicalIndex(titles), top=top)
+    first_stage = FirstStage(VectorIndex(x.items), lexical_index(catalogue), top=top)
     found = first_stage.candidates(query_x, queries["text"].tolist(), progress=progress)
     return pd.DataFrame(
         {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from engine.datasets.contract import Catalogue
 from engine.problem.vectors import Vectors, encoder_key
 from engine.progress import Progress
@@ -23,7 +25,7 @@ def index(run: Run, catalogue: Catalogue, vectors: Vectors) -> FirstStage:
     """Index titles and vectors."""
 
     def body(folder: Path, progress: Progress) -> None:
-        save_arrays(folder / "words.safetensors", **_words(catalogue).arrays())
+        save_arrays(folder / "words.safetensors", **lexical_index(catalogue).arrays())
         made = VectorIndex(vectors.items)
         made.save(folder / _LISTS)
         asked = vectors.queries[:: max(len(vectors.queries) // _RECALLED, 1)][:_RECALLED]
@@ -36,9 +38,33 @@ def index(run: Run, catalogue: Catalogue, vectors: Vectors) -> FirstStage:
     return _read(folder, vectors, run.config.retrieval.top)
 
 
-def _words(catalogue: Catalogue) -> LexicalIndex:
-    titles, stated = catalogue.items["title"].tolist(), catalogue.settings.language
-    return LexicalIndex(titles, detect(titles) if stated is None else None if stated == "none" else stated)
+def lexical_index(catalogue: Catalogue) -> LexicalIndex:
+    """Titles and what is written beside them, indexed."""
+    return LexicalIndex(catalogue.items["title"].tolist(), language_of(catalogue), beside(catalogue.items))
+
+
+def language_of(catalogue: Catalogue) -> str | None:
+    """ISO 639-1 code of the language whose stems stand for words: as stated, or detected; None: words as written."""
+    stated = catalogue.settings.language
+    if stated is None:
+        return detect(catalogue.items["title"].tolist())
+    return None if stated == "none" else stated
+
+
+def beside(items: pd.DataFrame) -> list[str] | None:
+    """Brand, category, attribute values and description of each item as one text; None where no item has any."""
+    columns = items[["brand", "category", "attributes", "description"]]
+    if columns.isna().all(axis=None):
+        return None
+    columns = columns.assign(attributes=[_values(cell) for cell in columns["attributes"]])
+    return [" ".join(cell for cell in row if isinstance(cell, str)) for row in columns.itertuples(index=False)]
+
+
+def _values(cell: object) -> str:
+    """The values of an item's attributes."""
+    if not isinstance(cell, str):
+        return ""
+    return " ".join(str(value) for value in json.loads(cell).values() if not isinstance(value, bool))
 
 
 def load_index(run: Run, vectors: Vectors) -> FirstStage:

@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "qs", "qs_numbers", "qs_coverage", "qs_rare_coverage", "qs_near", "qs_rare_near", "qs_missing_near",
         "qs_rarest_hit", "qs_rarest_miss", "qs_order", "qs_first_place", "qs_place", "qs_jaccard", "qs_title_share",
         "qs_title_words", "qs_words", "qs_first_word", "qs_last_word", "qs_last_place",
+        "qs_fields",
     ),
 }  # fmt: skip
 """Players and their dense columns: a flag moves with its value, all lexical columns (`overlap.py`) move together."""

@@ -7,7 +7,7 @@ batch of queries or of pairs is one sparse product. What else words tell of a pa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 import bm25s
 import numpy as np
@@ -16,34 +16,47 @@ from scipy import sparse
 from engine.relevance.overlap import BESIDE, LEXICAL, WHOLE, Overlap, Titles
 from engine.relevance.words import Lexicon, Reader, codes, counts, has_digit, tokens
 
+MOST_BESIDE = 64
+"""Tokens that are read beside a title: its brand, category and attributes, and how a description begins."""
 _CHUNK = 65_536
 
 
 class LexicalIndex:
-    """BM25 and overlap of queries over the titles of N items."""
+    """BM25 and overlap of queries over the titles of N items and what is written beside them."""
 
-    def __init__(self, titles: Sequence[str], language: str | None = None, more: Sequence[str] | None = None) -> None:
-        """`titles` (N,); `language`: of the stems, None for none; `more` (N,): text that BM25 reads beside the title."""
+    def __init__(self, titles: Sequence[str], language: str | None = None, beside: Sequence[str] | None = None) -> None:
+        """`titles` (N,); `language`: of the stems, None for none; `beside` (N,): other text of the items, of which
+        `MOST_BESIDE` tokens are read."""
         reader = Reader(language)
         terms: dict[str, int] = {}
         numbers: dict[str, int] = {}
-        read: list[list[int]] = []
-        places: list[int] = []
+        written: list[list[int]] = []
         held: list[list[int]] = []
-        for row, title in enumerate(titles):
+        places: list[list[int]] = []
+        for title in titles:
             words = reader.words(title)
-            beside = [] if more is None else reader.tokens(more[row])
-            read.append([terms.setdefault(token, len(terms)) for token in (*tokens(words), *beside)])
-            places += [*_places(words), *[BESIDE] * len(beside)]
+            written.append([terms.setdefault(token, len(terms)) for token in tokens(words)])
+            places.append(_places(words))
             held.append([numbers.setdefault(code, len(numbers)) for code in codes(words)])
-        coded = counts(held, len(numbers))
-        ends = np.concatenate([[0], np.cumsum([len(row) for row in read])]).astype(np.int64)
-        token = np.fromiter(chain.from_iterable(read), dtype=np.int32, count=int(ends[-1]))
+        # Read after all titles, so that the words of titles come first.
+        more = [
+            [terms.setdefault(token, len(terms)) for token in reader.tokens(text)[:MOST_BESIDE]]
+            for text in beside or [""] * len(titles)
+        ]
+        every = [[*own, *other] for own, other in zip(written, more, strict=True)]
+        ends = np.concatenate([[0], np.cumsum([len(row) for row in every])]).astype(np.int64)
+        token = np.fromiter(chain.from_iterable(every), dtype=np.int32, count=int(ends[-1]))
+        read = (place for own, other in zip(places, more, strict=True) for place in (*own, *[BESIDE] * len(other)))
+        place, coded = np.fromiter(read, dtype=np.uint16, count=len(token)), counts(held, len(numbers))
+        weight = np.zeros((2, len(token)), dtype=np.float32)
+        weight[0, place < BESIDE] = _bm25(written, terms, token[place < BESIDE])
+        weight[1] = _bm25(every, terms, token) if beside is not None else weight[0]
+        kept = (place < BESIDE) | (weight[1] > 0)  # a token beside the title counts once
         self._prepare(
             {
-                "language": np.frombuffer((language or "").encode(), dtype=np.uint8),
-                "terms": _packed(terms), "token": token, "ends": ends, "place": np.array(places, dtype=np.uint16),
-                "weight": _bm25(read, terms, token), "codes": _packed(numbers), "code": coded.indices,
+                "language": np.frombuffer((language or "").encode(), dtype=np.uint8), "terms": _packed(terms),
+                "token": token[kept], "ends": np.concatenate([[0], np.cumsum(kept)])[ends], "place": place[kept],
+                "weight": weight[:, kept].copy(), "codes": _packed(numbers), "code": coded.indices,
                 "code_ends": coded.indptr,
             }
         )  # fmt: skip
@@ -60,15 +73,16 @@ class LexicalIndex:
         token, place, weight, ends = (arrays[name] for name in ("token", "place", "weight", "ends"))
         self.n_items = len(ends) - 1
         reader = Reader(arrays["language"].tobytes().decode() or None)
-        self.lexicon, self._codes = Lexicon(reader, _unpacked(arrays["terms"])), _unpacked(arrays["codes"])
-        shape = (self.n_items, len(self.lexicon.column))
+        self._every, self._codes = Lexicon(reader, _unpacked(arrays["terms"])), _unpacked(arrays["codes"])
+        width, titled = len(self._every.column), int(token[place < BESIDE].max(initial=-1)) + 1
+        self.lexicon = Lexicon(reader, dict(islice(self._every.column.items(), titled)))
 
-        def matrix(data: np.ndarray, kept: np.ndarray) -> sparse.csr_matrix:
+        def matrix(data: np.ndarray, kept: np.ndarray, width: int) -> sparse.csr_matrix:
             rows = np.concatenate([[0], np.cumsum(kept)])[ends]
-            return sparse.csr_matrix((data[kept], token[kept], rows), shape=shape)
+            return sparse.csr_matrix((data[kept], token[kept], rows), shape=(self.n_items, width))
 
-        self._bm25_by_term = matrix(weight, weight > 0).T.tocsr()
-        self.words = matrix(np.ones(len(token), dtype=np.float32), place < BESIDE)
+        self._bm25_by_term = matrix(weight[1], weight[1] > 0, width).T.tocsr()
+        self.words = matrix(np.ones(len(token), dtype=np.float32), place < BESIDE, titled)
         """(N, V) float32 counts of the titles' tokens; `lexicon` names the columns."""
         self.words.sum_duplicates()
         one = np.ones(len(arrays["code"]), dtype=np.float32)
@@ -76,16 +90,17 @@ class LexicalIndex:
         self._has_code = sparse.csr_matrix((one, arrays["code"], arrays["code_ends"]), shape=coded)
         length = np.diff(np.concatenate([[0], np.cumsum(place < WHOLE)])[ends])
         titles = Titles(token, place, weight, ends, length)
-        self._overlap = Overlap(self.lexicon, titles, np.bincount(self.words.indices, minlength=shape[1]))
+        self._overlap = Overlap(self._every, titles, np.bincount(self.words.indices, minlength=width))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that `from_arrays` needs."""
         return self._arrays
 
     def scores(self, query_texts: Sequence[str]) -> sparse.csr_matrix:
-        """(Q, N) float32 BM25 over the query's distinct tokens; nothing is stored where none matches."""
+        """(Q, N) float32 BM25 of all text of the items, over the query's distinct tokens; nothing is stored where none
+        matches."""
         asked = [self.lexicon.reader.tokens(text) for text in query_texts]
-        return _held(asked, self.lexicon.column) @ self._bm25_by_term
+        return _held(asked, self._every.column) @ self._bm25_by_term
 
     def features(self, query_texts: Sequence[str], pair_query: np.ndarray, pair_item: np.ndarray) -> np.ndarray:
         """(M, len(LEXICAL)) float32 of pairs: what `Overlap` measures, and `qs_numbers`, the share of the query's
@@ -123,7 +138,7 @@ def _places(words: list[list[str]]) -> list[int]:
 
 def _bm25(documents: list[list[int]], terms: dict[str, int], token: np.ndarray) -> np.ndarray:
     """(T,) float32 weights of the `documents`' tokens, `token` (T,) in a row; 0 where one is repeated in its document."""
-    if not terms:
+    if not len(token):
         return np.zeros(0, dtype=np.float32)
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     index.index((documents, dict(terms)), create_empty_token=False, show_progress=False)

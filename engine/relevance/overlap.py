@@ -23,7 +23,7 @@ WORDS = 32
 WHOLE = 32_768
 """Added to the place of a token that is a joined word as a whole."""
 BESIDE = 65_535
-"""Place of a token that BM25 alone reads, beside the title."""
+"""Place of a token that is not in the title but beside it, which BM25 alone reads."""
 _ALL = np.uint64(2**64 - 1)
 
 
@@ -31,8 +31,10 @@ class Titles(NamedTuple):
     """N titles as they are read, T tokens in all."""
 
     token: np.ndarray  # (T,) int32 column of the lexicon.
-    place: np.ndarray  # (T,) uint16 number of the part in its title; of a joined word: plus `WHOLE`; `BESIDE` the title.
-    weight: np.ndarray  # (T,) float32 BM25's where a token is first, 0 where it is repeated.
+    place: (
+        np.ndarray
+    )  # (T,) uint16 number of the part in its title; of a joined word: plus `WHOLE`; `BESIDE` the title.
+    weight: np.ndarray  # (2, T) float32 BM25's over titles, and over all text; 0 where a token is repeated.
     ends: np.ndarray  # (N + 1,) int64.
     length: np.ndarray  # (N,) int64 parts.
 
@@ -48,7 +50,9 @@ class _Asked(NamedTuple):
     near_ends: np.ndarray  # (U + 1,) int64 ... and its neighbours:
     near: np.ndarray  # (E,) int64 columns of the lexicon ...
     held: np.ndarray  # (E,) uint64 ... and the word's trigrams that they hold, as bits.
-    more_ends: np.ndarray  # (Q + 1,) int64: what BM25 alone reads of a query, joined words and words beyond `WORDS`, ...
+    more_ends: (
+        np.ndarray
+    )  # (Q + 1,) int64: what BM25 alone reads of a query, joined words and words beyond `WORDS`, ...
     more: np.ndarray  # (X,) int64 columns.
 
 
@@ -57,7 +61,8 @@ class Overlap:
 
     With a query's distinct words w (stems, at most `WORDS`), rarity(w) = log(1 + (N - n + .5) / (n + .5)) for a word in
     n titles, near(w) = share of the trigrams of w that tokens of the title hold together (each token at least
-    `Trigrams.LEAST` of them), 1 for a word that is there: `qs` BM25; `qs_coverage` share of words that are there;
+    `Trigrams.LEAST` of them), 1 for a word that is there: `qs` BM25 over titles, `qs_fields` over all
+    text of the items; `qs_coverage` share of words that are there;
     `qs_near` mean near; `qs_rare_coverage`, `qs_rare_near` the same weighted by rarity; `qs_missing_near` mean near of
     the words that are not there (1 if all are); `qs_rarest_hit`, `qs_rarest_miss` highest rarity among those there,
     highest rarity (1 - near) among those not; `qs_order` share of neighbouring words that are neighbours in the title
@@ -78,9 +83,7 @@ class Overlap:
         self._trigrams = Trigrams([words[i] for i in used])
         self._lettered = np.array(used, dtype=np.int64)
 
-    def measure(
-        self, queries: Sequence[list[list[str]]], pair_query: np.ndarray, pair_item: np.ndarray
-    ) -> np.ndarray:
+    def measure(self, queries: Sequence[list[list[str]]], pair_query: np.ndarray, pair_item: np.ndarray) -> np.ndarray:
         """(M, len(LEXICAL)) float32 of pairs of `queries`, each read by `Reader.words`, and items; `qs_numbers` is 1."""
         out = np.ones((len(pair_query), len(LEXICAL)), dtype=np.float32)
         heads = np.full(max(len(self._lexicon.column), 1), -1, dtype=np.int32)
@@ -174,7 +177,7 @@ def _measure(titles, asked, pair, entries, state, out):  # type: ignore[no-untyp
     n, length = asked.ends[query + 1] - first, titles.length[item]
     held, place, follows = state
     held[:n], place[:n], follows[:n] = 0, -1, False
-    score = 0.0
+    score = everywhere = 0.0
     before, part_before = -2, -2  # the word that the part before is, and which part that is
     for t in range(titles.ends[item], titles.ends[item + 1]):
         e = heads[titles.token[t]]
@@ -182,7 +185,8 @@ def _measure(titles, asked, pair, entries, state, out):  # type: ignore[no-untyp
         while e >= 0:
             w, here = word[e], bits[e] == _ALL
             if here:
-                score += titles.weight[t]
+                score += titles.weight[0, t]
+                everywhere += titles.weight[1, t]
             if w >= 0 and part < BESIDE:
                 held[w] |= bits[e]
                 if here:
@@ -220,7 +224,7 @@ def _measure(titles, asked, pair, entries, state, out):  # type: ignore[no-untyp
             near_first = near
         near_sum += near
         rare_near += rarity * near
-    out[0] = score
+    out[0], out[19] = score, everywhere
     out[2] = hits / n if n else 1.0
     out[3] = rare_hit / rare if n else 1.0
     out[4] = near_sum / n if n else 1.0

@@ -12,7 +12,7 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
-import Stemmer
+import Stemmer  # type: ignore[import-not-found]
 from scipy import sparse
 
 # Letters of any script, with the combining marks that `\w` leaves out (Devanagari, Thai vowels), and digits.
@@ -86,21 +86,28 @@ class Reader(NamedTuple):
         Chinese and Japanese characters, written without spaces, are words of their own. Anything else (NUL, emoji,
         punctuation) separates words. In English 'drills' -> 'drill', and 2", 2in. and '2 inches' -> '2', 'inch'.
         """
+        return self._stemmed(self.written(text))
+
+    def written(self, text: str) -> list[list[str]]:
+        """The same parts before they are stemmed."""
         folded = unicodedata.normalize("NFKC", text).casefold()
-        units = _UNITS.get(self.language or "", {})
-        if units:
+        if self.language in _UNITS:
             folded = _FOOT.sub(" foot ", _INCH.sub(" inch ", folded))
-        folded = _APOSTROPHE.sub("", folded)
-        found = [_PART.findall(word) or [word] for word in _WORD.findall(folded)]
+        return [_PART.findall(word) or [word] for word in _WORD.findall(_APOSTROPHE.sub("", folded))]
+
+    def _stemmed(self, words: list[list[str]]) -> list[list[str]]:
         if self.language is None:
-            return found
+            return words
+        units = _UNITS.get(self.language, {})
         before = ""
-        for parts in found:
-            for place, part in enumerate(parts):
+        stems: list[list[str]] = []
+        for parts in words:
+            stems.append([])
+            for part in parts:
                 unit = units.get(part) if before.isdigit() else None
+                stems[-1].append(unit or (part if part.isdigit() else _stem(self.language, part)))
                 before = part
-                parts[place] = unit or (part if part.isdigit() else _stem(self.language, part))
-        return found
+        return stems
 
     def tokens(self, text: str) -> list[str]:
         """Every word's parts and, of a joined word or model code, the whole without joints.
@@ -188,3 +195,36 @@ def pieces(word: str) -> list[str]:
         return []
     framed = f"^{word}$"
     return list(dict.fromkeys(framed[i : i + 3] for i in range(len(framed) - 2)))[: Trigrams.MOST]
+
+
+class WordFound(NamedTuple):
+    """What became of one word of a query in a title."""
+
+    word: str  # As it is written in the query, lower case.
+    like: tuple[str, ...]  # Words of the title, as written there: its own, else those that hold its pieces, most first.
+    near: (
+        float  # 1: there, as written or by its stem; below: share of its three-letter pieces that `like` hold together.
+    )
+
+
+def account(reader: Reader, query: str, title: str) -> list[WordFound]:
+    """What `qs_coverage` and `qs_near` say of a pair, word by word, in the order of the query's distinct words."""
+    written = list(chain.from_iterable(reader.written(title)))
+    stems = list(chain.from_iterable(reader.words(title)))
+    shown = dict(zip(reversed(stems), reversed(written), strict=True))  # as it is first written
+    wholes = {"".join(parts) for parts in reader.words(title)}
+    found: dict[str, WordFound] = {}
+    asked = chain.from_iterable(reader.words(query))
+    for stem, word in zip(asked, chain.from_iterable(reader.written(query)), strict=True):
+        if stem in found:
+            continue
+        if stem in shown or stem in wholes:
+            found[stem] = WordFound(word, (shown.get(stem, stem),), 1.0)
+            continue
+        own = pieces(stem)
+        held = {other: [own.index(p) for p in pieces(other) if p in own] for other in shown}
+        near = {other: h for other, h in held.items() if len(h) >= max(2.0, Trigrams.LEAST * len(own))}
+        like = sorted(near, key=lambda other: (-len(near[other]), stems.index(other)))
+        share = len({p for h in near.values() for p in h}) / max(len(own), 1)
+        found[stem] = WordFound(word, tuple(shown[other] for other in like), share)
+    return list(found.values())

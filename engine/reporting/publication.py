@@ -14,7 +14,7 @@ from engine.config import Config
 from engine.datasets.contract import Catalogue
 from engine.generator.trie import SidTrie
 from engine.problem.division import Division
-from engine.problem.index import recall_note
+from engine.problem.index import language_of, recall_note
 from engine.relevance.features import DENSE
 from engine.relevance.signals.catalogue import served_columns
 from engine.relevance.signals.own import PLAIN
@@ -66,6 +66,7 @@ def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
         "max_grade": settings.max_grade,
         "relevant_grade": settings.relevant_grade,
         "category_separator": settings.category_separator,
+        "language": language_of(catalogue),
         "derived": list(settings.derived),
         "simulated": list(settings.simulated),
         "oracle_auc": settings.oracle_auc,

@@ -17,6 +17,7 @@ CREATE TABLE snapshot (
     max_grade DOUBLE,
     relevant_grade DOUBLE,                 -- a grade at or above this is 'relevant'
     category_separator VARCHAR,
+    language VARCHAR,                      -- ISO 639-1, whose stems stand for words, stated or detected; NULL: words as written
     derived VARCHAR[],                     -- item fields that are guesses, e.g. ['category']
     simulated VARCHAR[],                   -- fields or tables that are generated, e.g. ['image_embedding']
     oracle_auc DOUBLE,                     -- ceiling under label noise, where the truth is known
@@ -177,7 +178,11 @@ CREATE TABLE scores (
     retrieved BOOLEAN NOT NULL, judged BOOLEAN NOT NULL,
     match_level INTEGER, beam_rank INTEGER,   -- deepest agreement 0..L with any beam; the best-ranked beam with it (1-based)
     matched_prefix VARCHAR,                   -- the agreeing prefix; NULL at level 0
-    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE,
+    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE,
+    qs DOUBLE, qs_numbers DOUBLE, qs_coverage DOUBLE, qs_rare_coverage DOUBLE, qs_near DOUBLE, qs_rare_near DOUBLE,
+    qs_missing_near DOUBLE, qs_rarest_hit DOUBLE, qs_rarest_miss DOUBLE, qs_order DOUBLE, qs_first_place DOUBLE,
+    qs_place DOUBLE, qs_jaccard DOUBLE, qs_title_share DOUBLE, qs_title_words DOUBLE, qs_words DOUBLE,
+    qs_first_word DOUBLE, qs_last_word DOUBLE, qs_last_place DOUBLE, qs_fields DOUBLE, -- lexical columns: docs/metrics.md
     signals FLOAT[]                           -- values of runs.signal_columns; NULL for an MLP
 );
 -- exact Shapley; feature: dm, mm_dm, ct, qs, own (boosted: feedback on the very item, its own words), and sid_1 ... sid_L (MLP) or sid_<level>.<signal> (boosted), e.g. sid_2.memory
@@ -186,7 +191,11 @@ CREATE TABLE contributions (
 );
 CREATE TABLE reference_points (            -- what contributions are measured from: the query's mean candidate, match level 0
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, score DOUBLE NOT NULL,
-    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE, qs DOUBLE, qs_coverage DOUBLE, qs_numbers DOUBLE,
+    dm DOUBLE, mm_dm DOUBLE, mm_missing DOUBLE, ct DOUBLE,
+    qs DOUBLE, qs_numbers DOUBLE, qs_coverage DOUBLE, qs_rare_coverage DOUBLE, qs_near DOUBLE, qs_rare_near DOUBLE,
+    qs_missing_near DOUBLE, qs_rarest_hit DOUBLE, qs_rarest_miss DOUBLE, qs_order DOUBLE, qs_first_place DOUBLE,
+    qs_place DOUBLE, qs_jaccard DOUBLE, qs_title_share DOUBLE, qs_title_words DOUBLE, qs_words DOUBLE,
+    qs_first_word DOUBLE, qs_last_word DOUBLE, qs_last_place DOUBLE, qs_fields DOUBLE,
     signals FLOAT[]                        -- of runs.signal_columns, as in scores
 );
 CREATE TABLE ranker_weights (              -- float64 weights, so that a score can be evaluated without torch

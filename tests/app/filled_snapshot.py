@@ -8,6 +8,7 @@ engine's own audit, so that numbers on different pages agree.
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from engine.audit.coverage import Reached, coverage_table
 from engine.audit.health import Neighbourhood, health_table
 from engine.audit.shelf import Shelf
 from engine.audit.tiers import categories_table, query_tiers, sellers_table
+from engine.relevance.attribution import GROUPS
 from engine.relevance.features import CENTRED
 from engine.relevance.signals.own import OWN
 from engine.store.building import SCHEMA
@@ -67,7 +69,7 @@ def write_snapshot(
 def _snapshot_row(snapshot_id: str, fill: str, runs: tuple[str, ...]) -> dict[str, Any]:
     full = fill == "full"
     return {
-        "snapshot_id": snapshot_id, "schema_version": SCHEMA_VERSION, "created_at": NOW, "dataset": "Test marketplace",
+        "snapshot_id": snapshot_id, "schema_version": SCHEMA_VERSION, "created_at": NOW, "language": "en", "dataset": "Test marketplace",
         "fingerprint": "f" * 16, "max_grade": 3.0, "relevant_grade": 2.0, "category_separator": " > ",
         "derived": ["category"], "simulated": ["image_embedding"], "oracle_auc": 0.95, "n_items": N if full else 0,
         "n_queries": Q if full else 0, "n_judgments": 0, "n_rejected": 2, "default_run": None if fill == "empty" else runs[0],
@@ -264,7 +266,7 @@ def _scores(
         ]
         parts.append(part.drop(columns="sid"))
     scores = pd.concat(parts, ignore_index=True)
-    for name in ("dm", "mm_dm", "mm_missing", "ct", "qs", "qs_coverage", "qs_numbers"):
+    for name in chain.from_iterable(GROUPS.values()):
         scores[name] = rng.random(len(scores))
     scores["score_without_sid"] = 3 * scores["dm"] - 1
     scores["score_sid_off"] = scores["score_without_sid"] + 0.1

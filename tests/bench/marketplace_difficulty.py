@@ -23,10 +23,18 @@ from sklearn.preprocessing import StandardScaler
 
 from engine.datasets.marketplace import content_hash, write_marketplace
 from engine.encoders.cache import encode_cached
+from engine.problem.index import beside
+from engine.relevance.features import DENSE
 from engine.relevance.lexical import LexicalIndex
 
 FOLDS = 3
-SETS = {"weak (dm)": (0,), "dm + qs": (0, 4, 5, 6), "dm + ct + qs": (0, 3, 4, 5, 6), "strong (all)": tuple(range(7))}
+WORDS = tuple(range(4, len(DENSE)))
+SETS = {
+    "weak (dm)": (0,),
+    "dm + qs": (0, *WORDS),
+    "dm + ct + qs": (0, 3, *WORDS),
+    "strong (all)": tuple(range(len(DENSE))),
+}
 
 
 def category_agreement(query_x: np.ndarray, log: pd.DataFrame, item_code: np.ndarray) -> np.ndarray:
@@ -75,7 +83,7 @@ def main(folder: Path) -> None:
     dm = (query_x[q] * item_x[i]).sum(axis=1)
     image = cosine(queries["image_space_embedding"], items["image_embedding"], q, i)
     ct = category_agreement(query_x, log, code)[q, code[i]]
-    x = np.c_[dm, image, ct, LexicalIndex(titles).features(texts, q, i)]
+    x = np.c_[dm, image, ct, LexicalIndex(titles, "en", beside(items)).features(texts, q, i)]
 
     train, test = (judged["split"] == "train").to_numpy(), (judged["split"] == "test").to_numpy()
     seen = queries["query_id"].isin(log["query_id"]).to_numpy()[q]

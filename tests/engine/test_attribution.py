@@ -40,7 +40,7 @@ def _scorer(
     )
 
 
-def _pairs(rng: np.random.Generator, n: int, f: int = 7) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(rng: np.random.Generator, n: int, f: int = len(DENSE)) -> tuple[np.ndarray, np.ndarray]:
     return rng.standard_normal((n, f)), rng.standard_normal((n, f))
 
 

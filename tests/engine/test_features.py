@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.relevance.features import DENSE, GROUPS, CategoryClassifier, LexicalIndex, cosine, multimodal
+from engine.relevance.features import DENSE, GROUPS, CategoryClassifier, cosine, multimodal
 
 
 def test_groups_cover_the_dense_block() -> None:
@@ -27,35 +27,6 @@ def test_an_absent_image_is_flagged_never_a_similarity() -> None:
     np.testing.assert_allclose(made[:, 0], [2**-0.5, 0, 0, 0], atol=1e-6)
     assert made[:, 1].tolist() == [0, 1, 1, 1]
     assert multimodal(None, item, np.array([0]), np.array([0])).tolist() == [[0, 1]]
-
-
-def test_coverage_of_terms_numbers_and_model_codes() -> None:
-    index = LexicalIndex(["Dell XPS13 laptop 16GB", "Dell XPS 13 16 GB", "red chair", ""])
-    pairs = np.array([0, 0, 0, 0]), np.arange(4)
-    made = index.features(["dell xps-13 16gb"], *pairs)
-    assert made[:, 1].tolist() == [1, 1, 0, 0]  # dell, xps, 13, 16, gb
-    assert made[:, 2].tolist() == [1, 1, 0, 0]  # xps13, 16gb
-    assert (made[:2, 0] > 0).all()
-    assert made[2:, 0].tolist() == [0, 0]
-    half = index.features(["dell xps-14"], *pairs)
-    np.testing.assert_allclose(half[:2, 1], 2 / 3, atol=1e-6)
-    assert half[:2, 2].tolist() == [0, 0]
-
-
-def test_a_query_that_asks_for_nothing_misses_nothing() -> None:
-    made = LexicalIndex(["red chair"]).features(["😀", "chair"], np.array([0, 1]), np.array([0, 0]))
-    assert made[0].tolist() == [0, 1, 1]
-    assert made[1, 1:].tolist() == [1, 1]
-
-
-def test_pair_scores_are_the_full_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.relevance.lexical._CHUNK", 5)
-    titles, queries = ["a b c", "b c d", "c d e", "x"], ["a c", "d d zz", ""]
-    index = LexicalIndex(titles)
-    query, item = (grid.ravel() for grid in np.meshgrid(np.arange(3), np.arange(4), indexing="ij"))
-    np.testing.assert_allclose(
-        index.features(queries, query, item)[:, 0], index.scores(queries).toarray().ravel(), rtol=1e-6
-    )
 
 
 # ---------------------------------------------------------------- the category classifier

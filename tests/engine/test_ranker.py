@@ -14,13 +14,13 @@ from sklearn.metrics import roc_auc_score
 
 from engine.config import RankerConfig
 from engine.errors import DataError, ModelError
-from engine.relevance.features import DENSE
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.ranker import RankerFit, _Ensemble, _Rows, grade_levels, train_ranker
 from engine.relevance.scorer import Scorer
 
 CONFIG = RankerConfig(hidden=(16, 8), match_embedding=4, epochs=12, batch=128, lr=5e-3, members=2)
 GRADES = np.arange(4.0)
+DENSE = ("dm", "mm_dm", "mm_missing", "ct", "qs", "qs_coverage", "qs_numbers")
 
 
 class Data(NamedTuple):
@@ -90,7 +90,7 @@ def test_scorer_is_the_torch_model(data: Data) -> None:
 
 
 def test_the_loss_is_the_likelihood_of_proportional_odds(data: Data) -> None:
-    empty = Scorer(DENSE, data.dense.mean(axis=0), np.ones(7), GRADES, ())
+    empty = Scorer(DENSE, data.dense.mean(axis=0), np.ones(len(DENSE)), GRADES, ())
     rows = _Rows.of(empty, data.dense, data.level, data.grade, 3)
     model = _Ensemble(empty, 3, rows.target, CONFIG, seed=5).double()
     wide = _Rows(rows.x.double(), rows.target.double()).take(torch.arange(len(rows.x)).repeat(2, 1))

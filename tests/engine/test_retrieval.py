@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from engine.relevance import vectors
-from engine.relevance.lexical import LexicalIndex, tokenize
+from engine.relevance.lexical import LexicalIndex
 from engine.relevance.retrieval import Candidates, FirstStage, _best, _fuse
-from engine.relevance.signals.words import title_words
 from engine.relevance.vectors import VectorIndex, products
+from engine.relevance.words import Reader
 
 TITLES = ["Dell XPS-13 laptop", "Dell Latitude laptop bag", "red chair", "", "\0 😀 ***", "chaise rouge é"]
 
@@ -44,24 +44,24 @@ def retrieve(item_x: np.ndarray, query_x: np.ndarray, titles: list[str], texts: 
     ],
 )
 def test_tokens(text: str, tokens: list[str]) -> None:
-    assert tokenize(text) == tokens
+    assert Reader().tokens(text) == tokens
 
 
 @given(st.text())
 def test_tokens_of_any_text_hold_no_separator(text: str) -> None:
-    assert all(token and not set(token) & set(" \0-./_") for token in tokenize(text))
+    assert all(token and not set(token) & set(" \0-./_") for token in Reader().tokens(text))
 
 
 @given(st.text(alphabet=string.printable))
 def test_case_never_counts(text: str) -> None:
-    assert tokenize(text.upper()) == tokenize(text)
+    assert Reader().tokens(text.upper()) == Reader().tokens(text)
 
 
 def test_bm25_equals_bm25s() -> None:
     rng = np.random.default_rng(0)
     titles = [" ".join(rng.choice(list("abcdefghij"), rng.integers(1, 8))) for _ in range(50)]
     other = bm25s.BM25(method="lucene")
-    other.index([tokenize(title) for title in titles], show_progress=False)
+    other.index([Reader().tokens(title) for title in titles], show_progress=False)
     scores = LexicalIndex(titles).scores(["a c j", "e", "a unknown"]).toarray()
     for query, row in zip((["a", "c", "j"], ["e"], ["a"]), scores, strict=True):
         np.testing.assert_allclose(row, other.get_scores(query), rtol=1e-5)
@@ -177,10 +177,9 @@ def test_a_small_index_is_exact_and_saves_nothing(tmp_path: Path) -> None:
 def test_a_lexical_index_is_restored_from_its_arrays(titles: list[str]) -> None:
     index = LexicalIndex(titles)
     again = LexicalIndex.from_arrays({name: np.array(value) for name, value in index.arrays().items()})
-    assert again.vocabulary == index.vocabulary
-    counts, vocabulary = title_words(titles)
-    assert vocabulary == index.vocabulary
-    assert (again.words != counts).nnz == 0
+    assert again.lexicon == index.lexicon
+    assert (again.words != index.words).nnz == 0
+    assert (index.words != index.lexicon.counts(titles)).nnz == 0
     pairs = np.arange(len(titles)), np.arange(len(titles))
     np.testing.assert_array_equal(again.features(titles, *pairs), index.features(titles, *pairs))
     np.testing.assert_array_equal(again.scores(["a 1", "冷"]).toarray(), index.scores(["a 1", "冷"]).toarray())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.config import SIGNALS as NAMES
 from engine.config import SignalsConfig
+from engine.relevance.lexical import LexicalIndex
 from engine.relevance.signals import averaged
 from engine.relevance.signals import prefixes as prefixes_module
 from engine.relevance.signals.averaged import AveragedLogProbability
@@ -27,7 +28,6 @@ from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.prefixes import by_query, prefixes, summed
 from engine.relevance.signals.protocol import Asked, Shelf, Signal
 from engine.relevance.signals.tower import DenseTower, Tower
-from engine.relevance.signals.words import query_words, title_words
 
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
 TITLES = ["red mug", "red red cup", "blue sofa", "blue sofa bed"]
@@ -48,9 +48,11 @@ def no_feedback(dim: int = 2) -> Feedback:
 
 
 def small_shelf(feedback: Feedback | None = None, stacks: list[np.ndarray] | None = None) -> Shelf:
-    words, vocabulary = title_words(TITLES)
+    index = LexicalIndex(TITLES)
     item_x = unit(np.array([[1, 0], [1, 1], [0, 1], [-1, 1]]))
-    return Shelf(item_x, words, vocabulary, [CODES] if stacks is None else stacks, item_x, feedback or no_feedback())
+    return Shelf(
+        item_x, index.words, index.lexicon, [CODES] if stacks is None else stacks, item_x, feedback or no_feedback()
+    )
 
 
 def ask(
@@ -84,7 +86,7 @@ def world(
     query_x = unit(rng.normal(size=(n_queries, dim)))
     stacks = [rng.integers(0, 3, size=(n_items, 3)), rng.integers(0, 4, size=(n_items, 2))]
     titles = [" ".join(rng.choice(["red", "blue", "mug", "sofa", "cup", "bed"], size=3)) for _ in range(n_items)]
-    words, vocabulary = title_words(titles)
+    index = LexicalIndex(titles)
     kinds = ([True] if graded else []) + ([False] if clicks else [])
     n = 8 * n_queries
     query = rng.integers(0, n_queries, size=n * len(kinds))
@@ -99,7 +101,7 @@ def world(
         value.astype(np.float32),
         is_graded,
     )
-    shelf = Shelf(item_x, words, vocabulary, stacks, item_x, feedback)
+    shelf = Shelf(item_x, index.words, index.lexicon, stacks, item_x, feedback)
     asked = Asked(
         query_x,
         [" ".join(rng.choice(["red", "sofa", "bed", "zebra"], size=2)) for _ in range(n_queries)],
@@ -295,10 +297,10 @@ def test_sums_are_read_at_any_key():
 
 
 def test_words_are_counted_with_the_lexical_tokenizer():
-    counts, vocabulary = title_words(["Red red mug", "XPS-13", ""])
-    assert list(vocabulary) == ["red", "mug", "xps", "13", "xps13"]
-    assert counts.toarray().tolist() == [[2, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]]
-    assert query_words(["mug zebra mug"], vocabulary).toarray().tolist() == [[0, 2, 0, 0, 0]]
+    index = LexicalIndex(["Red red mug", "XPS-13", ""], beside=["zebra", "", "mug"])
+    assert list(index.lexicon.column) == ["red", "mug", "xps", "13", "xps13"]
+    assert index.words.toarray().tolist() == [[2, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]]
+    assert index.lexicon.counts(["mug zebra mug"]).toarray().tolist() == [[0, 2, 0, 0, 0]]
 
 
 def test_match_marks_every_level_that_a_beam_reaches():
@@ -614,7 +616,7 @@ def planted(*, graded: bool = True) -> tuple[Shelf, Asked, np.ndarray, np.ndarra
     n_items, n_queries = 200, 40
     kind, want = rng.integers(0, 4, n_items), np.arange(n_queries) % 4
     vocabulary = np.array(["red mug", "blue sofa", "green lamp", "tall chair"])
-    words, columns = title_words([f"{vocabulary[k]} {rng.integers(0, 9)}" for k in kind])
+    index = LexicalIndex([f"{vocabulary[k]} {rng.integers(0, 9)}" for k in kind])
     item_x = unit(rng.normal(size=(n_items, 6)))
     query_x = unit(3 * np.eye(6)[want] + 0.3 * rng.normal(size=(n_queries, 6)))
     query = np.repeat(np.arange(n_queries), 20)
@@ -626,7 +628,7 @@ def planted(*, graded: bool = True) -> tuple[Shelf, Asked, np.ndarray, np.ndarra
     feedback = Feedback(
         query_x, numbers, numbers, query[keep], item[keep], value[keep], np.full(int(keep.sum()), graded)
     )
-    shelf = Shelf(item_x, words, columns, [kind[:, None]], item_x, feedback)
+    shelf = Shelf(item_x, index.words, index.lexicon, [kind[:, None]], item_x, feedback)
     listed = np.stack([rng.choice(np.flatnonzero(kind == w), 10, replace=False) for w in want])
     near = Past(feedback, 10).near(query_x, numbers)
     asked = Asked(

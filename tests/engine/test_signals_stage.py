@@ -17,8 +17,8 @@ from engine.datasets.ingest import load
 from engine.learning.rankers import ladder
 from engine.learning.signals import measured_signals
 from engine.problem.division import Division, divide
+from engine.relevance.attribution import GROUPS
 from engine.relevance.features import DENSE
-from engine.relevance.lexical import tokenize
 from engine.relevance.prefix import match_pairs
 from engine.relevance.signals.cluster import SMOOTHING
 from engine.relevance.signals.feedback import SHARPNESS
@@ -27,6 +27,7 @@ from engine.relevance.signals.own import OWN, PLAIN
 from engine.relevance.signals.protocol import Columns
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
+from engine.relevance.words import Reader
 from engine.runs import Run, load_arrays
 from engine.store.snapshot import open_snapshot
 from tests.conftest import Trained
@@ -238,6 +239,9 @@ def _twin_of(stored: Stored) -> dict[str, str]:
 # ---------------------------------------------------------------- what a single item's own columns know
 
 
+READER = Reader("en")
+
+
 def own_by_hand(stored: Stored) -> Callable[..., list[float]]:
     """OWN of (query, item) positions, from the catalogue's tables; `itself`: the query's own feedback counted."""
     catalogue, x = stored.catalogue, vectors(stored)["queries"]
@@ -251,7 +255,7 @@ def own_by_hand(stored: Stored) -> Callable[..., list[float]]:
     clicked = clicked.groupby(["query_id", "item_id"])["value"].sum().reset_index()
     clicked["value"] /= clicked.groupby("query_id")["value"].transform("sum")
     position = pd.Series(np.arange(len(ids)), index=ids)
-    words = [tokenize(title) for title in catalogue.items["title"]]
+    words = [READER.tokens(title) for title in catalogue.items["title"]]
     counts = pd.Series([word for title in words for word in title]).value_counts()
     background = counts / counts.sum()
 
@@ -271,7 +275,7 @@ def own_by_hand(stored: Stored) -> Callable[..., list[float]]:
         here = grades[grades["item_id"] == items[i]]
         weight, value = here["weight"].sum(), (here["weight"] * here["value"]).sum()
         share = clicks["weight"] * clicks["value"]
-        asked = [word for word in tokenize(catalogue.queries["text"][q]) if word in background]
+        asked = [word for word in READER.tokens(catalogue.queries["text"][q]) if word in background]
         fits = [
             np.log((words[i].count(w) + SMOOTHING * background[w]) / (len(words[i]) + SMOOTHING) / background[w])
             for w in asked
@@ -326,7 +330,7 @@ def test_stored_columns_are_the_plain_ones_then_the_served_signals(stored: Store
     mean = dense[scores["retrieved"]].groupby(scores["query_id"]).mean().reindex(scores["query_id"])
     expected = (dense - mean.to_numpy()).fillna(0.0)  # without an image, or a list: nothing to say
     centred = stored.named[: -len(served) - own.shape[1]]
-    assert len(centred) == len(DENSE) - 1
+    assert len(centred) == len(DENSE) - 2  # all but the flag, and the length of the query
     for column, name in enumerate(centred):
         values = expected[name.removesuffix("_centred")]
         assert name == "qs_numbers_centred" or values.std() > 0.01
@@ -358,7 +362,7 @@ def test_contributions_follow_from_the_stored_columns_and_reference(stored: Stor
     players = {
         name: tuple(c for c in scorer.columns if c.removesuffix("_centred") in group)
         for name, group in {"dm": ["dm"], "mm_dm": ["mm_dm", "mm_missing"], "ct": ["ct"],
-                            "qs": ["qs", "qs_coverage", "qs_numbers"]}.items()
+                            "qs": GROUPS["qs"]}.items()
     }  # fmt: skip
     players["own"] = OWN
     sid = stored.columns["sid"]
