@@ -19,10 +19,11 @@ from engine.audit.exposure import (
     concentration_rows,
     exposure_rows,
 )
-from engine.audit.findings import Audited, findings_table, stories_table
+from engine.audit.findings import Audited, findings_table
 from engine.audit.health import Neighbourhood, health_table
 from engine.audit.online import SLOTS, online_effect
 from engine.audit.shelf import Shelf
+from engine.audit.stories import stories_table
 from engine.audit.tiers import categories_table
 from engine.config import Config, EvaluationConfig
 from engine.datasets.contract import Catalogue
@@ -35,6 +36,7 @@ from engine.reporting.causes import causes_table
 from engine.reporting.drivers import drivers_table
 from engine.reporting.learned import Learned
 from engine.reporting.ledger import loss_ledger
+from engine.reporting.stories import relevant_moves
 from engine.runs import Run, write_table
 
 NEIGHBOUR_SAMPLE, NEIGHBOURS, RANDOM_PAIRS = 2_000, 10, 20_000
@@ -107,9 +109,9 @@ def audit_tables(subject: Subject, sums: Aggregates, progress: Progress) -> Tabl
     told = {name: made.get(name, pd.DataFrame(columns=columns)) for name, columns in _UNTOLD.items()}
     audited = Audited(subject.queries, subject.query_metrics, exposure=made["exposure"], **told)
     made["findings"] = findings_table(audited)
-    relevant = judged[(judged["grade"] >= subject.catalogue.settings.relevant_grade) & judged["rank"].notna()]
-    titles = subject.items.set_index("item_id")["title"]
-    made["stories"] = stories_table(audited, relevant, sums.first_codes(), titles)
+    codes = None if subject.shelf is None else subject.shelf.codes
+    moves = relevant_moves(sums, subject.items, codes, subject.catalogue.settings.relevant_grade)
+    made["stories"] = stories_table(moves, sums.first_codes(), subject.query_metrics, subject.queries, audited.labels)
     progress(9, 10)
     return made
 

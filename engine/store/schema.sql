@@ -315,7 +315,13 @@ CREATE TABLE findings (                    -- 'what should I look at first', wor
     run_id VARCHAR NOT NULL, position INTEGER NOT NULL, severity VARCHAR NOT NULL, kind VARCHAR, title VARCHAR NOT NULL, detail VARCHAR,
     page VARCHAR NOT NULL, params JSON     -- evidence: page url_path and its query parameters
 );
-CREATE TABLE stories (run_id VARCHAR NOT NULL, kind VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR, sentence VARCHAR NOT NULL);
+CREATE TABLE stories (
+    run_id VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,                 -- 'example' | 'won' | 'lost' | 'ambiguous' (of no item)
+    query_id VARCHAR NOT NULL, item_id VARCHAR, sentence VARCHAR NOT NULL,
+    rank INTEGER, rank_without_sid INTEGER, matched_prefix VARCHAR,
+    sid DOUBLE, other DOUBLE               -- the item's contributions less the mean of those it passed, or that passed it
+);
 
 -- ---------------------------------------------------------------- the map
 CREATE TABLE projection (run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL, landmark BOOLEAN);
