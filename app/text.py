@@ -266,7 +266,7 @@ DEFINITIONS |= {
     "scores; the rank is counted among them.",
     "sid_off": "SID switched off: the same ranker with no match, and every other SID signal at the query's mean candidate.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
-    "other items scored higher, mainly through one feature.",
+    "page one scores higher, mainly through one feature.",
     "own_ndcg": "nDCG@10 of this query: how well its judged items are ordered among themselves. Items that nobody judged "
     "are left out, so the first ten places on screen may hold none of the items it speaks of.",
     "live_image": "Image match needs an image-space embedding of the query, which comes with the catalogue. A query "
@@ -294,9 +294,15 @@ DEFINITIONS |= {
     "revenue": "Revenue proxy: exposure times price, as a share. No sales are known to it.",
     "hhi": "HHI: the sum of squared exposure shares; 1 when one holds everything.",
     "top10_share": "Share of exposure that the ten largest hold together.",
-    "cause": "Cause of a gain: the change of exposure times query weight, by the prefix in which the item matches a beam. Of "
-    "a loss: split equally over the prefixes of the items that overtook it. No match is a row of its own. The rows add "
-    "up to the change exactly.",
+    "cause": "Cause: each item's change is split equally over the items it passed (or that passed it). Each such part goes to what "
+    "put the winner ahead by the ranker's own contributions, in proportion to the differences that favour it: levels and signals "
+    "of SIDs, the winner's codes there, or what is not SIDs. Contributions are stored for the first places of either ranking; below "
+    "them only SIDs as a whole and the rest are told apart. Rows add up to the change exactly. An account, not an experiment.",
+    "drivers": "Mean contribution of each feature to the score of a result (exact Shapley values), over the results that are "
+    "explained: the first places of every query with traffic, each query as often as it is asked. Mean: what it adds on "
+    "average, signs included. Mean size: signs left aside. Share: of the sum of mean sizes.",
+    "ledger": "Every judged relevant item: found (on page one), not retrieved by the first stage, lost in the beam (its SID was "
+    "pruned at a level, and it is not on page one), or outranked (named: where it falls shortest of the mean of page one).",
 }  # fmt: skip
 
 METRIC_NAMES |= {"top10_share": "Share of the top 10"}

@@ -1,4 +1,4 @@
-"""Who gains and who loses exposure: diverging bars, the share against what is due, causes by prefix."""
+"""Who gains and who loses exposure: diverging bars, the share against what is due, what moved it."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def against(table: pd.DataFrame, due: str, title: str) -> go.Figure:
 
 
 def causes(table: pd.DataFrame) -> go.Figure:
-    """The change of one seller's exposure by matched prefix; the bars add up to the change.
+    """The change of one seller's exposure by what moved its items; the bars add up to the change.
 
     Args:
-        table: name (prefix and label, or 'no match'), value (fraction of exposure, signed).
+        table: name (as shown), value (fraction of exposure, signed).
     """
     points = 100 * table["value"].astype(float)
     figure = go.Figure(

@@ -17,7 +17,7 @@ from app.components.states import imported, nothing
 from app.fetch import current, fetch
 from app.queries import explain as queries
 from app.rankers import unit
-from engine.audit.lost import FOUND, LOST_IN_BEAM, NOT_RETRIEVED, OUTRANKED, Lost, lost_target
+from engine.audit.lost import FOUND, LOST_IN_BEAM, NOT_RETRIEVED, OUTRANKED, PAGE, Lost, lost_target
 from engine.errors import RunError
 
 
@@ -40,7 +40,7 @@ def lost(given: Answer) -> None:
     told = pd.DataFrame({"item_id": [], "feature": [], "value": []})
     if not own.empty and pd.notna(own["rank"].iloc[0]) and (point := reference(given)) is not None:
         try:
-            told = explain_all(load_ranker(point), rows[rows["rank"] <= own["rank"].iloc[0]])
+            told = explain_all(load_ranker(point), rows[(rows["rank"] <= PAGE) | (rows["item_id"] == id)])
         except RunError as error:
             st.caption(f"Through which feature it is outranked cannot be told: {text.escape(error)}.")
     verdict = lost_target(id, codes, rows, given.nodes, told)
@@ -51,11 +51,11 @@ def lost(given: Answer) -> None:
     if verdict.verdict == OUTRANKED and len(verdict.gaps):
         gaps = verdict.gaps.assign(name=verdict.gaps["feature"].map(text.feature_name), value=verdict.gaps["gap"])
         figure(
-            charts.swap(gaps, "the target", "those above", unit(shown_run().ranker).difference),
-            title="Target against the mean of the items above it",
+            charts.swap(gaps, "the target", "page one", unit(shown_run().ranker).difference),
+            title="Target against the mean of page one",
             key="gaps",
             data=gaps,
-            n=f"the target and {verdict.rank - 1 if verdict.rank else 0} items above it, all",
+            n=f"the target and the {PAGE} items of page one",
             alt=f"Largest shortfall: {gaps['name'].iloc[0]} with {gaps['gap'].iloc[0]:+.3f}",
             define="lost",
             filters={"query": given.text, "item": id},

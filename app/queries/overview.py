@@ -149,12 +149,12 @@ def findings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
 
 
 def stories(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
-    """A query won, one lost, one ambiguous, each in one sentence; with the query's text and the item's title."""
+    """An example, a query won, one lost, one ambiguous, each in one sentence; with the query's text and the item's title."""
     return cursor.execute(
         """
         SELECT s.kind, s.query_id, s.item_id, s.sentence, q.text, i.title
         FROM stories s LEFT JOIN queries q USING (query_id) LEFT JOIN items i USING (item_id)
-        WHERE s.run_id = ? ORDER BY list_position(['won', 'lost', 'ambiguous'], s.kind)
+        WHERE s.run_id = ? ORDER BY list_position(['example', 'won', 'lost', 'ambiguous'], s.kind)
         """,
         [run_id],
     ).df()

@@ -27,6 +27,9 @@ ORDERS = {
 }
 """Orders of the query log; the keys are what the page offers."""
 
+LEDGER = {"query tier": "query_tier", "category tier": "category_tier", "category": "category"}
+"""What the loss ledger is told by; the keys are what the page offers."""
+
 
 def normalise(text: str) -> str:
     """Lower case, NFC, single spaces: two texts with equal normal forms are the same query."""
@@ -187,6 +190,44 @@ def suggested_targets(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: 
         ORDER BY s.rank DESC NULLS FIRST, j.grade DESC, s.item_id LIMIT $limit
         """,
         {"run": run_id, "query": query_id, "limit": limit},
+    ).df()
+
+
+def ledger(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str) -> pd.DataFrame:
+    """Judged relevant items by verdict (and level or feature) and a dimension of LEDGER.
+
+    Columns: verdict, level, feature, value (of the dimension), n_pairs, n_queries, share (of the value's pairs); the
+    verdicts in the order in which they are asked.
+    """
+    return cursor.execute(
+        f"""
+        WITH counted AS (
+            SELECT verdict, level, feature, coalesce({LEDGER[dimension]}, '(unknown)') AS "value", count(*) AS n_pairs,
+                   count(DISTINCT query_id) AS n_queries
+            FROM loss_ledger WHERE run_id = ? GROUP BY ALL)
+        SELECT *, n_pairs / sum(n_pairs) OVER (PARTITION BY "value") AS share FROM counted
+        ORDER BY list_position(['not retrieved', 'lost in the beam', 'outranked', 'found'], verdict), level, n_pairs DESC,
+                 feature, "value"
+        """,
+        [run_id],
+    ).df()
+
+
+def ledger_pairs(
+    cursor: duckdb.DuckDBPyConnection, run_id: str, verdict: str, level: int | None, feature: str | None,
+    dimension: str, value: str,
+) -> pd.DataFrame:  # fmt: skip
+    """The judged relevant items behind one row of `ledger`, of the most frequent queries first."""
+    return cursor.execute(
+        f"""
+        SELECT l.query_id, q.text, q.frequency, l.item_id, i.title, l.grade, l.rank, l.rank_without_sid, l.verdict, l.level,
+               l.feature, l.category, l.category_tier, l.query_tier
+        FROM loss_ledger l JOIN queries q USING (query_id) JOIN items i USING (item_id)
+        WHERE run_id = $run AND verdict = $verdict AND level IS NOT DISTINCT FROM $level::INTEGER
+          AND feature IS NOT DISTINCT FROM $feature::VARCHAR AND coalesce(l.{LEDGER[dimension]}, '(unknown)') = $value
+        ORDER BY q.frequency DESC NULLS LAST, l.query_id, l.rank NULLS LAST, l.item_id
+        """,
+        {"run": run_id, "verdict": verdict, "level": level, "feature": feature, "value": value},
     ).df()
 
 

@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from engine.audit.causes import causes, exposure_total
 from engine.audit.groups import DIMENSIONS, item_groups
-from engine.audit.traffic import DISCOUNTS, discount_weights
+from engine.audit.traffic import DISCOUNTS, discount_weights, exposure_total
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["DIMENSIONS", "DISCOUNTS", "ITEMS", "Change", "change", "choices", "concentration", "exposure", "n_queries"]
+__all__ = [
+    "DIMENSIONS",
+    "DISCOUNTS",
+    "ITEMS",
+    "Change",
+    "causes",
+    "change",
+    "choices",
+    "concentration",
+    "exposure",
+    "n_queries",
+]
 
 ITEMS = 50
 """Moved items listed behind a change."""
@@ -29,17 +39,13 @@ _TRAFFIC = """
 
 
 class Change(NamedTuple):
-    """Why one value's exposure share changed (fractions of all exposure)."""
+    """Where one value's exposure share changed (fractions of all exposure)."""
 
-    by_prefix: pd.DataFrame
-    """prefix (None = unmatched), label, gain, loss, net, n_queries; net sums to `total`."""
     by_query: pd.DataFrame
-    """query_id, text, frequency, gain, loss, net; net sums to `total`."""
+    """query_id, text, frequency, gain, loss, net, largest first; net sums to the whole change."""
     items: pd.DataFrame
     """The ITEMS places of its own items that changed most: query_id, text, item_id, title, rank, rank_without_sid,
     matched_prefix, change."""
-    total: float
-    """The whole change."""
 
 
 def exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, discount: str, dimension: str) -> pd.DataFrame:
@@ -94,9 +100,21 @@ def _members(cursor: duckdb.DuckDBPyConnection, dimension: str, value: str) -> l
     return [] if dimension not in groups else items["item_id"][groups[dimension] == value].tolist()
 
 
+def causes(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> pd.DataFrame:
+    """The rows of table `causes` of one value, largest first, with the prefix's label: the rows of each `told` sum to its change."""
+    return cursor.execute(
+        """
+        SELECT c.told, c.part, c.level, c.signal, c.prefix, l.label, c.gain, c.loss, c.net, c.n_queries, c.n_pairs
+        FROM causes c LEFT JOIN codes l ON l.run_id = c.run_id AND l.prefix = c.prefix
+        WHERE c.run_id = ? AND c.dimension = ? AND c."value" = ? AND c.discount = ?
+        ORDER BY c.told, abs(c.net) DESC, c.part, c.level, c.signal, c.prefix
+        """,
+        [run_id, dimension, value, discount],
+    ).df()
+
+
 def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> Change:
-    """The causes of one value's change: through which codes, on which queries, which items."""
-    members = _members(cursor, dimension, value)
+    """Where one value's share changed: on which queries, by which of its items."""
     ranked = f"""
         {_TRAFFIC},
         ranked AS (
@@ -108,42 +126,47 @@ def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
         f"WITH {ranked} SELECT weight, count(*) AS n FROM ranked GROUP BY query_id, weight ORDER BY query_id",
         {"run": run_id},
     ).df()
-    rows = (
-        cursor.execute(
-            f"""
-            WITH {ranked},
-            own AS (SELECT unnest($members::VARCHAR[]) AS item_id),
-            asked AS (SELECT DISTINCT query_id FROM ranked JOIN own USING (item_id))
-            SELECT r.*, o.item_id IS NOT NULL AS in_group
-            FROM ranked r SEMI JOIN asked USING (query_id) LEFT JOIN own o ON o.item_id = r.item_id
-            """,
-            {"run": run_id, "members": members},
-        )
-        .to_arrow_table()  # of half a million rows with texts: five times as fast as a DataFrame made directly
-        .to_pandas()
-    )
     total = exposure_total(lists["n"].to_numpy(), lists["weight"].to_numpy(), discount)
-    found = causes(rows, total=total, discount=discount)
-    labels = cursor.execute("SELECT prefix, label FROM codes WHERE run_id = ?", [run_id]).df()
-    texts = cursor.execute("SELECT query_id, text, frequency FROM queries").df()
-    moved = rows[rows["in_group"]].copy()
-    moved["change"] = (moved["weight"] / total) * (
-        discount_weights(moved["rank"].to_numpy(), discount)
-        - discount_weights(moved["rank_without_sid"].to_numpy(), discount)
-    )
-    moved = moved.assign(size=moved["change"].abs()).sort_values(
-        ["size", "query_id", "item_id"], ascending=[False, True, True]
-    )
-    moved = moved.drop(columns="size").head(ITEMS)
-    titles = cursor.execute(
-        "SELECT item_id, title FROM items WHERE item_id IN (SELECT unnest(?::VARCHAR[]))",
-        [moved["item_id"].unique().tolist()],
+    moved = cursor.execute(
+        f"""
+        WITH {ranked}
+        SELECT r.*, q.text, q.frequency, i.title
+        FROM ranked r JOIN queries q USING (query_id) JOIN items i USING (item_id)
+        WHERE r.item_id IN (SELECT unnest($members::VARCHAR[])) AND r.rank <> r.rank_without_sid
+        ORDER BY query_id, item_id
+        """,
+        {"run": run_id, "members": _members(cursor, dimension, value)},
     ).df()
+    with_sids, without = (discount_weights(moved[name].to_numpy(), discount) for name in ("rank", "rank_without_sid"))
+    moved["change"] = moved["weight"] / (total or 1.0) * (with_sids - without)
+    moved["gain"], moved["loss"] = moved["change"].clip(lower=0), moved["change"].clip(upper=0)
+    by_query = moved.groupby(["query_id", "text", "frequency"], as_index=False, dropna=False)[["gain", "loss"]].sum()
+    by_query["net"] = by_query["gain"] + by_query["loss"]
     return Change(
-        found.by_prefix.merge(labels, on="prefix", how="left"),
-        found.by_query.merge(texts, on="query_id", how="left"),
-        moved.merge(texts[["query_id", "text"]], on="query_id", how="left")
-        .merge(titles, on="item_id", how="left")
-        .drop(columns=["weight", "in_group"]),
-        found.change,
+        by_query.sort_values("net", key=abs, ascending=False, kind="stable", ignore_index=True),
+        moved.sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)
+        .drop(columns=["weight", "frequency", "gain", "loss"])
+        .head(ITEMS),
     )
+
+
+def driver_cohorts(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """The groups of shown results that drivers are known of: cohort, value, n_pairs, n_queries; the largest first."""
+    return cursor.execute(
+        """
+        SELECT cohort, "value", max(n_pairs) AS n_pairs, max(n_queries) AS n_queries FROM drivers WHERE run_id = ?
+        GROUP BY ALL ORDER BY cohort, n_pairs DESC, "value"
+        """,
+        [run_id],
+    ).df()
+
+
+def drivers(cursor: duckdb.DuckDBPyConnection, run_id: str, cohort: str, value: str) -> pd.DataFrame:
+    """What decides the ranking of one group of shown results, the feature of the largest mean absolute contribution first."""
+    return cursor.execute(
+        """
+        SELECT feature, mean, mean_absolute, share, n_pairs, n_queries FROM drivers
+        WHERE run_id = ? AND cohort = ? AND "value" = ? ORDER BY mean_absolute DESC, feature
+        """,
+        [run_id, cohort, value],
+    ).df()

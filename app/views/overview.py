@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import rankers, text
 from app.charts import overview as charts
+from app.components import drivers
 from app.components.figure import figure, table
 from app.components.links import link
 from app.components.metric import health_light, metric_card, verdict_badge
@@ -351,6 +352,7 @@ def first() -> None:
 # where the evidence of a finding without parameters of its own is found
 EVIDENCE = {"health": {"health": "true"}}
 STORY_NAMES = {
+    "example": ("How it works", ":material/auto_stories:"),
     "won": ("A query won", ":material/trending_up:"),
     "lost": ("A query lost", ":material/trending_down:"),
     "ambiguous": ("An ambiguous query", ":material/call_split:"),
@@ -358,11 +360,12 @@ STORY_NAMES = {
 
 
 def stories() -> None:
-    """Three queries that show what a code means."""
+    """Queries that show what codes do, each told from the ranker's own contributions."""
     rows = fetch(queries.stories, current().run_id)
     if rows.empty:
         unfilled(
-            "This run has no judged query that tells a story yet.", needs=("scores with SIDs", "scores without SIDs")
+            "No query of this run tells a story: in none with traffic are SIDs the reason why a relevant item moved.",
+            needs=("scores with SIDs", "scores without SIDs"),
         )
         return
     for row, place in zip(rows.to_dict("records"), st.columns(len(rows)), strict=True):
@@ -393,6 +396,10 @@ if has_run():
         comparisons()
     with panel("Generator"):
         generator()
-    st.header("Three stories", anchor=False, help="Chosen by rule from the judged queries, not by hand.")
+    with panel("What decides"):
+        if said := drivers.summary():
+            st.markdown(f":material/tune: {escape(said)}", help=text.DEFINITIONS["drivers"])
+            link("sellers", "What decides the results of a seller or category")
+    st.header("Stories", anchor=False, help="Chosen by rule from the judged queries, not by hand.")
     with panel("Stories"):
         stories()

@@ -10,6 +10,7 @@ from app.charts import beams as beam_charts
 from app.components import ranking
 from app.components.answer import Answer, answer, labels, origin
 from app.components.figure import chosen_point, chosen_row, figure, table
+from app.components.ledger import ledger
 from app.components.links import address, button, choose, link
 from app.components.lost import lost
 from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
@@ -301,6 +302,9 @@ if has_run():
     if not (asked or "").strip():
         with panel("Query log", height=420):
             choose_from_log()
+        st.header("Where relevant items are lost", anchor=False, help=text.DEFINITIONS["ledger"])
+        with panel("Loss ledger", height=420):
+            ledger()
     else:
         button("Choose another from the log", "q", "", id="back-to-log", icon=":material/list:")
         given = answer(str(asked), fresh=fresh)

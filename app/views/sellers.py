@@ -9,8 +9,10 @@ import streamlit as st
 from app import text
 from app.charts import exposure as charts
 from app.charts.waterfall import arrow
+from app.components import drivers
+from app.components.causes import causes
 from app.components.figure import chosen_point, chosen_row, figure, table
-from app.components.links import address, button, choose, link
+from app.components.links import button, choose, link
 from app.components.metric import metric_card
 from app.components.online import online
 from app.components.states import bad_parameter, has_run, header, nothing, panel, unfilled
@@ -208,122 +210,6 @@ def chosen_value(rows: pd.DataFrame, dimension: str, discount: str, value: str) 
     causes(dimension, value, discount, float(row["difference"]))
 
 
-def causes(dimension: str, value: str, discount: str, stored: float) -> None:
-    """The queries and codes that caused the change; each table adds up to it."""
-    made = fetch(queries.change, current().run_id, dimension, value, discount)
-    if made.by_prefix.empty:
-        nothing("None of its items changed place on any query, so there is nothing to explain.")
-        return
-    by_prefix = made.by_prefix.copy()
-    by_prefix["name"] = [_code_name(p, label) for p, label in zip(by_prefix["prefix"], by_prefix["label"], strict=True)]
-    st.markdown(_sentence(by_prefix, made.total))
-    filters = {"dimension": dimension, "value": value, "discount": discount}
-    shown = by_prefix.head(SIDE)[["name", "net"]].rename(columns={"net": "value"})
-    if len(by_prefix) > SIDE:
-        rest = by_prefix["net"].iloc[SIDE:].sum()
-        more = pd.DataFrame({"name": [f"{len(by_prefix) - SIDE} more codes"], "value": [rest]})
-        shown = pd.concat([shown, more], ignore_index=True)
-    figure(
-        charts.causes(shown),
-        title="The codes behind it",
-        key="causes",
-        data=by_prefix,
-        n=f"{text.plural(len(by_prefix), 'code', 'codes')} on {text.plural(len(made.by_query), 'query', 'queries')}, all",
-        alt=f"The change comes mostly through {shown['name'].iloc[0]} with {100 * shown['value'].iloc[0]:+.3f} pp",
-        define="cause",
-        filters=filters,
-        subtitle="What it gained through its own match (▲) and lost to items that overtook it through theirs (▼), net.",
-    )
-    sums = [100 * float(rows["net"].sum()) for rows in (made.by_prefix, made.by_query)]
-    line = f"Codes add up to {sums[0]:+.4f} pp, queries to {sums[1]:+.4f} pp; the audited change is {100 * stored:+.4f} pp."
-    if max(abs(total - 100 * stored) for total in sums) > 1e-4:
-        st.error(f"{line} They should be equal: do not trust these causes.", icon=":material/error:")
-    else:
-        st.caption(f":material/check: {line}", help=text.DEFINITIONS["cause"])
-    _cause_tables(made, by_prefix, filters)
-
-
-def _code_name(prefix: str | None, label: str | None) -> str:
-    if not isinstance(prefix, str):
-        return "no match with any beam"
-    return f"{prefix} ({label.split(' · ')[0]})" if isinstance(label, str) and label else prefix
-
-
-def _sentence(by_prefix: pd.DataFrame, total: float) -> str:
-    """The main cause in one sentence."""
-    side, verb = ("gain", "came through") if total >= 0 else ("loss", "went to items that overtook it through")
-    whole = by_prefix[side].sum()
-    if not whole:
-        return "Its exposure did not change."
-    top = by_prefix.iloc[int(by_prefix[side].abs().to_numpy().argmax())]
-    share, n = (
-        f"**{100 * abs(top[side] / whole):.0f} % of what it {'gained' if side == 'gain' else 'lost'}**",
-        f"on {text.plural(top['n_queries'], 'query', 'queries')}",
-    )
-    if isinstance(top["prefix"], str):
-        return f"{share} {verb} **{text.escape(top['name'])}**, {n}."
-    if side == "gain":
-        return f"{share} came from places where its own items match **no beam**, {n}: others fell behind."
-    return f"{share} went to items that match **no beam** either, {n}: they passed it for other reasons than a SID."
-
-
-def _cause_tables(made: queries.Change, by_prefix: pd.DataFrame, filters: dict[str, str]) -> None:
-    """The same causes as tables with links: codes, queries, and the places of its own items."""
-    percent = {
-        name: st.column_config.NumberColumn(title, format="%+.4f")
-        for name, title in (("gain", "Gain, pp"), ("loss", "Loss, pp"), ("net", "Net, pp"), ("change", "Change, pp"))
-    }
-    link_column = st.column_config.LinkColumn
-    codes = _points(by_prefix)
-    codes["open"] = [address("codebook", {"code": p}) if isinstance(p, str) else None for p in codes["prefix"]]
-    by_query = _points(made.by_query)
-    by_query["open"] = [address("query", {"q": q, "view": "Ranking"}) for q in by_query["query_id"]]
-    left, right = st.columns(2)
-    with left:
-        table(
-            codes, title="By code", key="cause-codes", define="cause", filters=filters, height=300,
-            show=["name", "net", "gain", "loss", "n_queries", "open"],
-            columns=percent | {"name": "Code", "n_queries": st.column_config.NumberColumn("Queries", format="localized"), "open": link_column("Code card", display_text="open")},
-        )  # fmt: skip
-    with right:
-        table(
-            by_query, title="By query", key="cause-queries", define="cause", filters=filters, height=300,
-            show=["text", "net", "gain", "loss", "frequency", "open"],
-            columns=percent
-            | {
-                "text": st.column_config.TextColumn("Query", width=150),
-                "frequency": st.column_config.NumberColumn("Searches", format="localized"),
-                "open": link_column("Ranking", display_text="open"),
-            },
-        )  # fmt: skip
-    moved = _points(made.items)
-    moved["move"] = [text.move(a, b) for a, b in zip(moved["rank"], moved["rank_without_sid"], strict=True)]
-    moved["open"] = [
-        address("explain", {"q": q, "item": i}) for q, i in zip(moved["query_id"], moved["item_id"], strict=True)
-    ]
-    table(
-        moved, title="Its items that moved most", key="cause-items", define="exposure_change", filters=filters, height=300,
-        n=f"{len(moved)} places{', the largest changes' if len(moved) == queries.ITEMS else ', all'}",
-        show=["text", "title", "rank_without_sid", "rank", "move", "matched_prefix", "change", "open"],
-        columns=percent
-        | {
-            "text": st.column_config.TextColumn("Query", width=200), "title": st.column_config.TextColumn("Item", width=260),
-            "rank_without_sid": "Rank without", "rank": "with SIDs", "move": st.column_config.TextColumn("In words", width=85),
-            "matched_prefix": st.column_config.TextColumn("Its match", width=75),
-            "open": link_column("Why", display_text="explain"),
-        },
-    )  # fmt: skip
-
-
-def _points(rows: pd.DataFrame) -> pd.DataFrame:
-    """Fractions of exposure as percentage points."""
-    rows = rows.copy()
-    for name in ("gain", "loss", "net", "change"):
-        if name in rows:
-            rows[name] = 100 * rows[name]
-    return rows
-
-
 header(
     "Sellers & categories", "Who is seen more and who less when SIDs are used, how sure is that, and what caused it?"
 )
@@ -368,6 +254,9 @@ if has_run():
             everyone(rows, dimension, discount)
         with panel("Exposure against what is due", height=380):
             against_due(rows, dimension, discount)
+    st.header("What mainly decides a ranking", anchor=False, help=text.DEFINITIONS["drivers"])
+    with panel("What mainly decides a ranking", height=420):
+        drivers.drivers()
     st.header("Simulated online effect", anchor=False, help=text.DEFINITIONS["online"])
     with panel("Simulated online effect", height=420):
         online()

@@ -81,8 +81,11 @@ def answer(served: Served, block: Block) -> Answers:
     judged = np.isin(
         _keys(served, pairs.query, pairs.item), _keys(served, block.query[block.judged], block.item[block.judged])
     )
-    rank = rows.ranks(pairs.query, scored.score, pairs.rank)
-    explained = np.flatnonzero(((rank > 0) & (rank <= served.config.retrieval.explained)) | extra)
+    top = extra
+    for score in (scored.score, scored.without):  # who left the first places is explained beside who came
+        rank = rows.ranks(pairs.query, score, pairs.rank)
+        top |= (rank > 0) & (rank <= served.config.retrieval.explained)
+    explained = np.flatnonzero(top)
     contributions, points = _explain(served, block, pairs, table, scored.reference, explained)
     codes = None if served.sids is None else served.sids.codes
     identity = rows.Pairs(queries.id[pairs.query], served.item_ids[pairs.item], pairs, judged)

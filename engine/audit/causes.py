@@ -1,8 +1,14 @@
-"""Why a group's exposure changed: through which codes it gained and lost, and on which queries.
+"""Why places changed: what of the served ranker moved an item, told by its own contributions.
 
-A gain belongs to the item's own matched prefix. A loss is split equally over the items that overtook it, and so over
-*their* matched prefixes. 'Unmatched' (no agreement with any beam) is a row of its own, so that the rows sum exactly to
-the group's change of share.
+A mover's change of exposure is split equally over the items it overtook (it rose) or that overtook it (it fell). In each
+such pair the winner scores above the loser by the sum of the differences of their contributions, which start from the
+same reference; the pair's part is split over the features in proportion to the differences that favour the winner:
+
+    part of f = max(phi_f(winner) - phi_f(loser), 0) / sum over g of max(phi_g(winner) - phi_g(loser), 0)
+
+What favours the loser gets nothing, and a tie, which the first stage decides, is not through SIDs. A mover whose
+contributions are stored is compared with the others of its query that have them. Any other, and one that met none of
+these, is compared with everybody, by two players known of every pair: score - score with SIDs switched off, and the rest.
 """
 
 from __future__ import annotations
@@ -10,94 +16,153 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from engine.audit.traffic import discount_weights
+from engine.audit.prefixes import levels
 
-
-class Causes(NamedTuple):
-    """A group's change of exposure share, told two ways; `net` sums to `change` in both tables."""
-
-    by_prefix: pd.DataFrame  # prefix (None = unmatched), gain (>= 0), loss (<= 0), net, n_queries; largest |net| first.
-    by_query: pd.DataFrame  # query_id, gain, loss, net; largest |net| first.
-    change: float  # Share with SIDs minus share without.
+BELOW, NOT_SIDS, UNEXPLAINED = 0, 1, 2
+"""Parts of a change: through SIDs, but which is not stored; not through SIDs; not known. Features of SIDs follow."""
+_CELLS = 4_000_000
+"""Pairs of a mover and another candidate looked at together."""
 
 
-def exposure_total(n_candidates: np.ndarray, weight: np.ndarray, discount: str = "log2") -> float:
-    """All exposure there is: what a share is a share of.
+class Moved(NamedTuple):
+    """Retrieved candidates (M) of some queries, sorted by query."""
 
-    Args:
-        n_candidates: (Q,) retrieved candidates of every query with traffic (ranks run from 1 to that).
-        weight: (Q,) frequency of each.
-        discount: see `traffic.discount_weights`.
-    """
-    n_candidates = np.asarray(n_candidates, dtype=np.int64)
-    ranks = np.arange(1, int(n_candidates.max(initial=0)) + 1)
-    cumulative = np.concatenate([[0.0], np.cumsum(discount_weights(ranks, discount))])
-    return float(cumulative[n_candidates] @ np.asarray(weight, dtype=np.float64))
+    query: np.ndarray  # (M,) int64, ascending.
+    item: np.ndarray  # (M,) int64.
+    rank: np.ndarray  # (M,) int64, served.
+    without: np.ndarray  # (M,) int64, of the baseline.
+    score: np.ndarray  # (M,) float64, served.
+    off: np.ndarray  # (M,) float64, the same ranker with SIDs switched off; NaN: not known.
+    row: np.ndarray  # (M,) int64 of the stored contributions; -1 where there are none.
 
 
-def causes(rows: pd.DataFrame, *, total: float, discount: str = "log2") -> Causes:
-    """Cause of one group's gain and loss.
+class Told(NamedTuple):
+    """The stored contributions of some candidates."""
 
-    Args:
-        rows: every retrieved candidate of every query in which the group appears: query_id, weight (the query's
-            frequency), rank, rank_without_sid, matched_prefix (None: unmatched), in_group (bool).
-        total: all exposure over the whole query mix (`exposure_total`), so that changes are changes of share.
-        discount: see `traffic.discount_weights`.
-    """
-    query, names = pd.factorize(rows["query_id"])
-    order = np.argsort(query, kind="stable")
-    query = query[order]
-    rank = rows["rank"].to_numpy(dtype=np.int64)[order]
-    without = rows["rank_without_sid"].to_numpy(dtype=np.int64)[order]
-    prefix, prefix_names = pd.factorize(rows["matched_prefix"])
-    prefix = np.where(prefix < 0, len(prefix_names), prefix)[order]
-    member = rows["in_group"].to_numpy(dtype=bool)[order]
-    weight = rows["weight"].to_numpy(dtype=np.float64)[order] / total
-    delta = weight * (discount_weights(rank, discount) - discount_weights(without, discount))
-
-    gained, lost = np.flatnonzero(member & (delta > 0)), np.flatnonzero(member & (delta < 0))
-    parts = [_Parts(query[gained], prefix[gained], delta[gained])]
-    start = np.searchsorted(query, np.arange(len(names) + 1))
-    bounds = np.searchsorted(query[lost], np.arange(len(names) + 1))
-    for of in np.unique(query[lost]):
-        inside = slice(start[of], start[of + 1])
-        losers = lost[bounds[of] : bounds[of + 1]]
-        overtook = (rank[inside] < rank[losers, None]) & (without[inside] > without[losers, None])
-        # Nobody overtook it only where rows are missing: the loss is then told as unmatched, not dropped.
-        n_winners = overtook.sum(axis=1)
-        orphan = losers[n_winners == 0]
-        loser, winner = np.nonzero(overtook)
-        parts.append(
-            _Parts(
-                np.full(len(loser) + len(orphan), of),
-                np.concatenate([prefix[inside][winner], np.full(len(orphan), len(prefix_names))]),
-                np.concatenate([(delta[losers] / np.maximum(n_winners, 1))[loser], delta[orphan]]),
-            )
-        )
-    joined = _Parts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    by_prefix = _summed(joined, joined.prefix, [*prefix_names, None], "prefix")
-    by_query = _summed(joined, joined.query, list(names), "query_id")
-    return Causes(by_prefix, by_query.drop(columns="n_queries"), float(delta[member].sum()))
+    value: np.ndarray  # (R, F) float64.
+    level: np.ndarray  # (F,) int64 level of the SID that a feature speaks of; 0: of none.
+    prefix: (
+        np.ndarray
+    )  # (N, L) int64 number of every item's prefix at each level, distinct over levels; -1: it has none.
 
 
-class _Parts(NamedTuple):
-    """Pieces of the change: whose query, through which prefix, how much."""
+class Shares(NamedTuple):
+    """How each mover's change is split: entries (E) of one mover sum to 1."""
 
-    query: np.ndarray
-    prefix: np.ndarray
-    amount: np.ndarray
+    mover: np.ndarray  # (E,) row of `Moved`.
+    part: np.ndarray  # (E,) a part or 3 + feature; or the number of a prefix + 3.
+    share: np.ndarray  # (E,) float64 > 0.
+
+    def plus(self, other: Shares) -> Shares:
+        """Both."""
+        return Shares(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
 
-def _summed(parts: _Parts, key: np.ndarray, names: list[str | None], column: str) -> pd.DataFrame:
-    """One row a value of `key` that occurs."""
-    gain = np.bincount(key, weights=np.maximum(parts.amount, 0.0), minlength=len(names))
-    loss = np.bincount(key, weights=np.minimum(parts.amount, 0.0), minlength=len(names))
-    n = int(parts.query.max(initial=0)) + 1
-    n_queries = np.bincount(np.unique(key * n + parts.query) // n, minlength=len(names))
-    table = pd.DataFrame({column: pd.Series(names, dtype=object), "gain": gain, "loss": loss, "net": gain + loss})
-    table["n_queries"] = n_queries
-    table = table[n_queries > 0]
-    order = np.argsort(-table["net"].abs().to_numpy(), kind="stable")
-    return table.iloc[order].reset_index(drop=True)
+class Split(NamedTuple):
+    """The same changes told two ways."""
+
+    by_signal: Shares
+    by_prefix: Shares
+
+
+def numbered_prefixes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, L) numbers of the items' prefixes as in `Told.prefix`, and the texts of the numbers."""
+    number, texts = [], [np.empty(0, dtype=object)]
+    for level in levels(codes):
+        number.append(np.where(level.member >= 0, level.member + sum(map(len, texts)), -1))
+        texts.append(level.texts())
+    return np.stack(number, axis=1), np.concatenate(texts)
+
+
+def split_changes(moved: Moved, told: Told) -> Split:
+    """What moved every candidate whose two ranks differ."""
+    movers = np.flatnonzero(moved.rank != moved.without)
+    stored = moved.row >= 0
+    deep, other = _crossings(moved, movers[stored[movers]], np.flatnonzero(stored))
+    by_signal, by_prefix = _by_feature(moved, told, deep, other)
+    rest = np.setdiff1d(movers, deep)
+    shallow = _by_switch(moved, rest)
+    return Split(by_signal.plus(shallow), by_prefix.plus(shallow))
+
+
+def _crossings(moved: Moved, movers: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(C,) movers and (C,) whom each overtook or was overtaken by, among `others`; sorted by mover."""
+    start, end = (np.searchsorted(moved.query[others], moved.query[movers], side) for side in ("left", "right"))
+    parts = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
+    width = int((end - start).max(initial=1))
+    for first in range(0, len(movers), max(1, _CELLS // width)):
+        own = slice(first, first + max(1, _CELLS // width))
+        mover = movers[own]
+        at = start[own, None] + np.arange(width)
+        inside = at < end[own, None]
+        met = others[np.minimum(at, len(others) - 1)]
+        up = (moved.rank[mover] < moved.without[mover])[:, None]
+        passed = (moved.rank[met] > moved.rank[mover, None]) == up
+        passed &= (moved.without[met] < moved.without[mover, None]) == up
+        passed &= inside & (met != mover[:, None])
+        row, column = np.nonzero(passed)
+        parts.append((mover[row], met[row, column]))
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _sides(moved: Moved, mover: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Winner and loser of each crossing."""
+    rose = moved.rank[mover] < moved.without[mover]
+    return np.where(rose, mover, other), np.where(rose, other, mover)
+
+
+def _by_feature(moved: Moved, told: Told, mover: np.ndarray, other: np.ndarray) -> Split:
+    """Shares of movers through the features of SIDs, `NOT_SIDS` for all other features together."""
+    winner, loser = _sides(moved, mover, other)
+    favour = np.maximum(told.value[moved.row[winner]] - told.value[moved.row[loser]], 0.0)
+    total = favour.sum(axis=1)
+    _, start, count = np.unique(mover, return_index=True, return_counts=True)
+    favour /= (np.where(total > 0, total, 1.0) * np.repeat(count, count))[:, None]
+    sid = np.flatnonzero(told.level > 0)
+    names = mover[start]
+    through = favour[:, sid]
+    mean = np.add.reduceat(through, start) if len(start) else through
+    row, feature = np.nonzero(mean)
+    parts = Shares(names[row], sid[feature] + 3, mean[row, feature])
+    plain = Shares(names, np.full(len(names), NOT_SIDS), np.maximum(1.0 - mean.sum(axis=1), 0.0))
+    plain = Shares(*(column[plain.share > 0] for column in plain))
+    # A level's part goes to the prefix that the winner has there.
+    depth = told.level[sid]
+    pieces = []
+    for level in np.unique(depth):
+        share, prefix = through[:, depth == level].sum(axis=1), told.prefix[moved.item[winner], level - 1]
+        pieces.append(Shares(mover, np.where(prefix >= 0, prefix + 3, BELOW), share))
+    prefixes = pieces[0] if pieces else plain._replace(**{name: column[:0] for name, column in plain._asdict().items()})
+    for piece in pieces[1:]:
+        prefixes = prefixes.plus(piece)
+    return Split(parts.plus(plain), _joined(prefixes).plus(plain))
+
+
+def _joined(shares: Shares) -> Shares:
+    """One entry a mover and part; empty ones are left out."""
+    kept = shares.share > 0
+    mover, part, share = (column[kept] for column in shares)
+    width = int(part.max(initial=0)) + 1
+    key, inverse = np.unique(mover * width + part, return_inverse=True)
+    return Shares(key // width, key % width, np.bincount(inverse, weights=share, minlength=len(key)))
+
+
+def _by_switch(moved: Moved, movers: np.ndarray) -> Shares:
+    """Shares of movers without stored contributions: through SIDs or not, by the score with SIDs switched off."""
+    mover, other = _crossings(moved, movers, np.arange(len(moved.query)))
+    winner, loser = _sides(moved, mover, other)
+    sid = moved.score - moved.off
+    through, rest = np.maximum(sid[winner] - sid[loser], 0.0), np.maximum(moved.off[winner] - moved.off[loser], 0.0)
+    total = through + rest
+    share = np.where(total > 0, through / np.where(total > 0, total, 1.0), np.where(np.isnan(total), np.nan, 0.0))
+    place = np.searchsorted(movers, mover)
+    met = np.bincount(place, minlength=len(movers))
+    mean = np.where(met > 0, np.bincount(place, share, len(movers)) / np.maximum(met, 1), np.nan)
+    unknown = np.isnan(mean)
+    columns = (np.where(unknown, 0.0, mean), np.where(unknown, 0.0, 1.0 - mean), unknown.astype(np.float64))
+    made = Shares(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+    for part, column in zip((BELOW, NOT_SIDS, UNEXPLAINED), columns, strict=True):
+        kept = column > 0
+        made = made.plus(Shares(movers[kept], np.full(kept.sum(), part), column[kept]))
+    return made

@@ -1,17 +1,12 @@
-"""What should I look at first: the worst of every audit, ranked, each with the page and parameters of its evidence.
-
-And three stories for a visitor: a query that SIDs won, one they lost, and one that the beams find ambiguous.
-"""
+"""What should I look at first: the worst of every audit, ranked, each with the page and parameters of its evidence."""
 
 from __future__ import annotations
 
 import json
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from engine.audit.traffic import traffic_weights
 from engine.audit.wording import counted
 
 SIGNIFICANT = 0.05
@@ -24,8 +19,6 @@ MOST_OF_A_KIND = 3
 """Findings shown of one kind: the list is to tell different things."""
 METRIC = "ndcg@10"
 """Of `query_metrics`: what regressions are read from."""
-TRIED = 25
-"""Queries looked at for one that can tell a story."""
 _SEVERITY = {"bad": 0, "warn": 1, "info": 2}
 _HEALTH = {
     "utilisation": "Level {level} uses {value:.1%} of its codes",
@@ -185,114 +178,3 @@ def findings_table(audited: Audited, *, limit: int = 12) -> pd.DataFrame:
         ],
         columns=["position", "severity", "kind", "title", "detail", "page", "params"],
     )
-
-
-def beam_entropies(beams: pd.DataFrame) -> pd.DataFrame:
-    """How undecided each query's beams are: query_id, entropy (bits) over the beams' level-1 codes.
-
-    `beams`: query_id, code, log_prob; their probabilities are scaled to sum to 1 a query and summed by code.
-    """
-    share = beams[["query_id", "code"]].assign(p=np.exp(beams["log_prob"].to_numpy(dtype=np.float64)))
-    share = share.groupby(["query_id", "code"], sort=True)["p"].sum().reset_index()
-    share["p"] /= share.groupby("query_id")["p"].transform("sum")
-    share["entropy"] = -share["p"] * np.log2(share["p"].clip(lower=1e-300))
-    return share.groupby("query_id", sort=True)["entropy"].sum().reset_index()
-
-
-def _meaning(prefix: str, labels: dict[str, str]) -> str:
-    """'code 17-203 (trail · waterproof)'."""
-    return f"code {prefix}" + (f" ({labels[prefix]})" if prefix in labels else "")
-
-
-class _Move(NamedTuple):
-    """A judged item whose rank SIDs changed."""
-
-    item_id: str
-    rank: int
-    rank_without: int
-    prefix: str | None
-
-
-def _moved(query_id: str, relevant: pd.DataFrame, up: bool) -> _Move | None:
-    """The item whose move tells the query's story: relevant and risen, or relevant and fallen."""
-    own = relevant[relevant["query_id"] == query_id]
-    if not len(own):
-        return None
-    # Read like a discount: a step at the top is worth more than many at the bottom.
-    gain = 1 / np.log2(1 + own["rank"]) - 1 / np.log2(1 + own["rank_without_sid"])
-    place = int(np.argmax((gain if up else -gain).to_numpy()))
-    if (gain if up else -gain).iloc[place] <= 0:
-        return None
-    row = own.iloc[place]
-    prefix = row["matched_prefix"] if isinstance(row["matched_prefix"], str) else None
-    return _Move(str(row["item_id"]), int(row["rank"]), int(row["rank_without_sid"]), prefix)
-
-
-def stories_table(audited: Audited, relevant: pd.DataFrame, beams: pd.DataFrame, titles: pd.Series) -> pd.DataFrame:
-    """The `stories` table: one row a kind ('won', 'lost', 'ambiguous') that the data can tell.
-
-    Won and lost: the largest change of `METRIC` among queries where a relevant item rose or fell (the `TRIED` largest
-    are looked at). Ambiguous: the largest entropy of the beams over level-1 codes, among queries with traffic where
-    there are any. Equal input gives equal stories.
-
-    Args:
-        audited: the tables told from.
-        relevant: the relevant judged pairs that were ranked: query_id, item_id, rank, rank_without_sid, matched_prefix.
-        beams: query_id, code (of level 1), log_prob.
-        titles: by item_id.
-    """
-    text, labels = audited.queries.set_index("query_id")["text"], audited.labels
-    changes = audited.query_metrics[audited.query_metrics["metric"] == METRIC].sort_values(["difference", "query_id"])
-    rows: list[tuple[str, str, str | None, str]] = []
-    for kind, up in (("won", True), ("lost", False)):
-        candidates = changes[changes["difference"] > 0].iloc[::-1] if up else changes[changes["difference"] < 0]
-        for query_id in candidates["query_id"].head(TRIED):
-            item = _moved(query_id, relevant, up)
-            if item is None:
-                continue
-            rows.append((kind, query_id, item.item_id, _sentence(kind, text[query_id], item, titles, labels)))
-            break
-    ambiguous = _ambiguous(beams, audited.queries, labels)
-    if ambiguous is not None:
-        rows.append(("ambiguous", ambiguous[0], None, ambiguous[1]))
-    return pd.DataFrame(rows, columns=["kind", "query_id", "item_id", "sentence"])
-
-
-def _short(title: str, most: int = 60) -> str:
-    return title if len(title) <= most else title[: most - 1].rstrip() + "…"
-
-
-def _sentence(kind: str, text: str, item: _Move, titles: pd.Series, labels: dict[str, str]) -> str:
-    """What moved, from where to where, and what its code means."""
-    title, prefix = _short(str(titles[item.item_id])), item.prefix
-    move = f"from rank {item.rank_without} to {item.rank}"
-    if kind == "won":
-        why = (
-            f"it lies under {_meaning(prefix, labels)}, which the query asks for" if prefix else "others matched worse"
-        )
-        return f"For '{text}', SIDs lift the relevant '{title}' {move}: {why}."
-    why = (
-        f"the query's beams reach it down to {_meaning(prefix, labels)}, and other items pass it"
-        if prefix
-        else "no beam of the query reaches its code, and other items pass it"
-    )
-    return f"For '{text}', SIDs drop the relevant '{title}' {move}: {why}."
-
-
-def _ambiguous(beams: pd.DataFrame, queries: pd.DataFrame, labels: dict[str, str]) -> tuple[str, str] | None:
-    """The query whose beams are spread most evenly over level-1 codes."""
-    if not len(beams):
-        return None
-    weight = pd.Series(traffic_weights(queries["frequency"].to_numpy(dtype=np.float64)), index=queries["query_id"])
-    entropy = beam_entropies(beams)
-    entropy = entropy[entropy["query_id"].map(weight).fillna(0) > 0]
-    entropy = entropy[entropy["entropy"] > 0].sort_values(["entropy", "query_id"], ascending=[False, True])
-    if not len(entropy):
-        return None
-    query_id = str(entropy["query_id"].iloc[0])
-    own = beams[beams["query_id"] == query_id]
-    share = pd.Series(np.exp(own["log_prob"].to_numpy())).groupby(own["code"].astype(int).astype(str).to_numpy()).sum()
-    share = (share / share.sum()).sort_values(ascending=False, kind="stable")
-    readings = [f"{part:.0%} {_meaning(str(prefix), labels)}" for prefix, part in share.head(3).items()]
-    text = queries.set_index("query_id")["text"][query_id]
-    return query_id, f"'{text}' can mean several things: its beams say {', '.join(readings)}."

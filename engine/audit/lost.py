@@ -11,6 +11,8 @@ import pandas as pd
 from engine.audit.prefixes import sid_texts
 
 NOT_RETRIEVED, LOST_IN_BEAM, OUTRANKED, FOUND = "not retrieved", "lost in the beam", "outranked", "found"
+PAGE = 10
+"""Places of page one."""
 
 
 class Lost(NamedTuple):
@@ -18,14 +20,14 @@ class Lost(NamedTuple):
 
     verdict: str  # 'not retrieved' | 'lost in the beam' | 'outranked' | 'found'.
     level: int | None  # The level (1-based) at which the beam lost it.
-    feature: str | None  # The feature that outranks it: the largest shortfall against the items above it.
+    feature: str | None  # The feature that outranks it: the largest shortfall against page one.
     rank: int | None
     """In the beam at that level where it was lost there (None: below the stored branches), else in the ranking."""
     margin: float | None
     """By how much it fell short there (negative), or led (positive). Beam: log-probability against the last kept
     branch. Ranking: score against the last item of page one; where found, against the first item past it."""
     gaps: pd.DataFrame
-    """feature, gap: the target's contribution minus the mean of the items above it; empty unless outranked."""
+    """feature, gap: the target's contribution minus the mean of page one; empty unless outranked."""
 
 
 def _missing(*, verdict: str, level: int | None = None, rank: int | None = None, margin: float | None = None) -> Lost:
@@ -39,7 +41,7 @@ def lost_target(
     beam_nodes: pd.DataFrame | None,
     contributions: pd.DataFrame,
     *,
-    k: int = 10,
+    k: int = PAGE,
 ) -> Lost:
     """The verdict for one item and one query.
 
@@ -48,7 +50,7 @@ def lost_target(
         codes: (L,) its SID; None for a run without SIDs.
         ranking: the query's rows of `scores`: item_id, score, rank (unknown: not retrieved).
         beam_nodes: the query's rows of `beam_nodes`: level, prefix, log_prob, rank, kept. None without SIDs.
-        contributions: item_id, feature, value of the target and of items ranked above it (measured from the same
+        contributions: item_id, feature, value of the target and of the items of page one (measured from the same
             reference point, so that the gaps sum to the target's score minus the mean score of those items).
         k: page one ends at this rank.
 
@@ -69,8 +71,7 @@ def lost_target(
             return lost
     last = retrieved.loc[retrieved["rank"] == k, "score"]
     margin = score - float(last.iloc[0]) if len(last) else None
-    above = set(retrieved.loc[retrieved["rank"] < rank, "item_id"])
-    gaps = _gaps(item_id, above, contributions)
+    gaps = _gaps(item_id, set(retrieved.loc[retrieved["rank"] <= k, "item_id"]), contributions)
     feature = str(gaps["feature"].iloc[0]) if len(gaps) and gaps["gap"].iloc[0] < 0 else None
     return Lost(OUTRANKED, None, feature, rank, margin, gaps)
 
@@ -89,10 +90,10 @@ def _lost_level(codes: np.ndarray, beam_nodes: pd.DataFrame) -> Lost | None:
     return None
 
 
-def _gaps(item_id: str, above: set[str], contributions: pd.DataFrame) -> pd.DataFrame:
-    """The target's contributions minus the means over the explained items above it, most negative first."""
+def _gaps(item_id: str, page: set[str], contributions: pd.DataFrame) -> pd.DataFrame:
+    """The target's contributions minus the means over the explained items of page one, most negative first."""
     own = contributions[contributions["item_id"] == item_id].groupby("feature")["value"].sum()
-    others = contributions[contributions["item_id"].isin(above)].groupby("feature")["value"].mean()
+    others = contributions[contributions["item_id"].isin(page)].groupby("feature")["value"].mean()
     gap = (own - others).dropna().rename("gap").rename_axis("feature").reset_index()
     return gap.sort_values(["gap", "feature"], ignore_index=True)
 

@@ -29,3 +29,17 @@ def traffic_weights(frequency: np.ndarray) -> np.ndarray:
     """(Q,) weight of each query: its frequency, unknown counting nothing; every query counts 1 where there is no traffic."""
     weight = np.maximum(np.nan_to_num(np.asarray(frequency, dtype=np.float64)), 0.0)
     return weight if weight.sum() > 0 else np.ones_like(weight)
+
+
+def exposure_total(n_candidates: np.ndarray, weight: np.ndarray, discount: str = "log2") -> float:
+    """All exposure there is: what a share is a share of.
+
+    Args:
+        n_candidates: (Q,) retrieved candidates of every query with traffic (ranks run from 1 to that).
+        weight: (Q,) frequency of each.
+        discount: see `discount_weights`.
+    """
+    n_candidates = np.asarray(n_candidates, dtype=np.int64)
+    ranks = np.arange(1, int(n_candidates.max(initial=0)) + 1)
+    cumulative = np.concatenate([[0.0], np.cumsum(discount_weights(ranks, discount))])
+    return float(cumulative[n_candidates] @ np.asarray(weight, dtype=np.float64))

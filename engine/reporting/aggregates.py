@@ -7,10 +7,12 @@ order in which rows are read, and a group whose items only change places among t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from engine.audit.causes import Moved
 from engine.audit.exposure import Dimension, Seen, shares
 from engine.audit.groups import item_groups
 from engine.audit.traffic import DISCOUNTS, discount_weights, traffic_weights
@@ -71,6 +73,23 @@ _FIRST_CODES = """
 SELECT query_id, b.codes[1] AS code, b.log_prob FROM beams b JOIN queries q USING (query_id)
 WHERE q.weight > 0 AND b.log_prob IS NOT NULL ORDER BY query_id, b.rank
 """
+_MOVES = """
+CREATE TABLE moves AS
+SELECT q.query, i.item, s.rank, s.rank_without_sid AS without, s.score, s.score_sid_off AS off
+FROM scores s JOIN queries q USING (query_id) JOIN items i USING (item_id)
+WHERE s.rank IS NOT NULL AND s.rank_without_sid IS NOT NULL AND q.weight > 0
+"""
+_FEATURES = "SELECT feature AS name, row_number() OVER (ORDER BY feature) - 1 AS feature FROM (SELECT DISTINCT feature FROM contributions)"
+_TOLD = """
+CREATE TABLE told AS
+SELECT q.query, i.item, f.feature, c.value
+FROM contributions c JOIN features f ON f.name = c.feature JOIN queries q USING (query_id) JOIN items i USING (item_id)
+WHERE q.weight > 0
+"""
+_MOVES_OF = "SELECT * FROM moves WHERE query BETWEEN $first AND $last ORDER BY query, item"
+_TOLD_OF = (
+    "SELECT query, item, feature, value FROM told WHERE query BETWEEN $first AND $last ORDER BY query, item, feature"
+)
 
 
 class Aggregates:
@@ -81,7 +100,7 @@ class Aggregates:
 
         Queries without traffic do not count in any exposure, unless no query has any.
         """
-        self._answers, self._items = answers, items
+        self.answers, self._items = answers, items
         self.scored = answers.has("scores")
         self.compared = False
         """Whether any pair was ranked with and without SIDs."""
@@ -104,10 +123,10 @@ class Aggregates:
                 self._lookup_groups()
 
     def _lookup_discounts(self) -> None:
-        deepest = self._answers.query("SELECT max(greatest(rank, rank_without)) AS rank FROM ranked")["rank"].iloc[0]
+        deepest = self.answers.query("SELECT max(greatest(rank, rank_without)) AS rank FROM ranked")["rank"].iloc[0]
         rank = np.arange(1, 1 if pd.isna(deepest) else int(deepest) + 1)
         steps = {name: np.rint(discount_weights(rank, name) / _STEP).astype(np.int64) for name in DISCOUNTS}
-        self._answers.lookup("discounts", pd.DataFrame({"rank": rank, **steps}))
+        self.answers.lookup("discounts", pd.DataFrame({"rank": rank, **steps}))
 
     def _lookup_groups(self) -> None:
         """Names (G,) and members (N,) of the groups of every dimension."""
@@ -116,14 +135,14 @@ class Aggregates:
         item = np.arange(len(self._items))
         members = {name: pd.DataFrame({"item": item, "member": member}) for name, (_, member) in self._groups.items()}
         if members:
-            self._answers.lookup("members", pd.concat(members, names=["dimension"]).reset_index("dimension"))
+            self.answers.lookup("members", pd.concat(members, names=["dimension"]).reset_index("dimension"))
 
     def seen(self, judged: pd.DataFrame) -> Seen:
         """How the items are seen; `judged`: `judged_pairs`, whose retrieved ones tell the merit."""
         n = len(self._items)
         by_item = np.zeros((2 * len(DISCOUNTS), n))
         if len(self._by_query):
-            found = self._answers.query(_BY_ITEM)
+            found = self.answers.query(_BY_ITEM)
             by_item[:, found["item"]] = found.iloc[:, 1:].to_numpy(dtype=np.float64).T
         share = np.array([shares(row) for row in by_item]).reshape(len(DISCOUNTS), 2, n)
         if not self.compared:
@@ -144,42 +163,86 @@ class Aggregates:
     def dimensions(self) -> Iterator[Dimension]:
         """Exposure of every dimension that the catalogue knows, one after the other; none where nothing was ranked."""
         for name, (values, member) in self._groups.items():
-            found = self._answers.query(_CELLS, dimension=name)
+            found = self.answers.query(_CELLS, dimension=name)
             sums = found.iloc[:, 2:].to_numpy(dtype=np.float64).T.reshape(len(DISCOUNTS), 2, len(found)) * _STEP
             query = np.searchsorted(self._by_query["query"], found["query"].to_numpy())
             yield Dimension(name, values, member, query, found["member"].to_numpy(), sums)
+
+    def groups(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Names (G,) of the groups of every dimension, and which one each item (N,) is of."""
+        return self._groups
+
+    @cached_property
+    def features(self) -> list[str]:
+        """What contributions are told of, in the order of the columns that `moves` gives; none where none are known.
+
+        Reads them in: statements then find the tables `features`, `told` and `moves`.
+        """
+        if not (self.compared and self.answers.has("contributions")):
+            return []
+        found = self.answers.query(_FEATURES)
+        self.answers.lookup("features", found)
+        for sql in (_TOLD, _MOVES):
+            self.answers.query(sql)
+        return found["name"].tolist()
+
+    def moves(self, n: int) -> Iterator[tuple[Moved, np.ndarray, np.ndarray]]:
+        """Retrieved candidates (M) of `n` queries after the other, with the stored contributions (R, F) and the change of
+        their exposure (D, M) as a share of all exposure."""
+        n_features = len(self.features)
+        total = (
+            self._weight[self._by_query["query"]] @ self._by_query[list(DISCOUNTS)].to_numpy(dtype=np.float64) * _STEP
+        )
+        queries = self._by_query["query"].to_numpy()
+        for start in range(0, len(queries), n):
+            ends = {"first": int(queries[start]), "last": int(queries[start : start + n][-1])}
+            rows, told = self.answers.query(_MOVES_OF, **ends), self.answers.query(_TOLD_OF, **ends)
+            key = rows["query"].to_numpy(dtype=np.int64) * len(self._items) + rows["item"].to_numpy(dtype=np.int64)
+            own = (told["query"].to_numpy(dtype=np.int64) * len(self._items) + told["item"].to_numpy())[::n_features]
+            place = np.minimum(np.searchsorted(own, key), max(len(own) - 1, 0))
+            row = np.where(own[place] == key, place, -1) if len(own) else np.full(len(key), -1)
+            query, item, rank, without = (
+                rows[name].to_numpy(dtype=np.int64) for name in ("query", "item", "rank", "without")
+            )
+            score, off = (rows[name].to_numpy(dtype=np.float64) for name in ("score", "off"))
+            change = [
+                (discount_weights(rank, name) - discount_weights(without, name)) / whole
+                for name, whole in zip(DISCOUNTS, total, strict=True)
+            ]
+            value = told["value"].to_numpy(dtype=np.float64).reshape(-1, n_features)
+            yield Moved(query, item, rank, without, score, off, row), value, self._weight[query] * np.array(change)
 
     def judged_pairs(self) -> pd.DataFrame:
         """query_id, item_id, grade, score, score_without_sid, rank, rank_without_sid, matched_prefix of judged pairs."""
         if not self.scored:
             return pd.DataFrame({name: [] for name in _JUDGED_COLUMNS})
-        return self._answers.query(_JUDGED)
+        return self.answers.query(_JUDGED)
 
     def best_rank(self) -> np.ndarray:
         """(N,) best rank of each item over all queries that retrieved it; inf where none did."""
         best = np.full(len(self._items), np.inf)
         if self.scored:
-            found = self._answers.query(_BEST)
+            found = self.answers.query(_BEST)
             best[found["item"]] = found["rank"]
         return best
 
     def pages(self, slots: int) -> pd.DataFrame:
         """query_id, item_id, rank, rank_without_sid of the pairs that either ranking puts among its first `slots`."""
-        return self._answers.query(_PAGES, slots=slots)
+        return self.answers.query(_PAGES, slots=slots)
 
     def beam_reach(self, levels: int) -> pd.DataFrame | None:
         """prefix, n_queries, query_weight of the prefixes of every level that some beam goes through: how many queries,
         and their share of all traffic. None where nothing was generated."""
-        if not self._answers.has("beams"):
+        if not self.answers.has("beams"):
             return None
-        found = self._answers.query(_REACH, levels=levels, step=_WEIGHT_STEP)
+        found = self.answers.query(_REACH, levels=levels, step=_WEIGHT_STEP)
         return found.assign(query_weight=found["weight"] / self._weight.sum()).drop(columns="weight")
 
     def first_codes(self) -> pd.DataFrame:
         """query_id, code (of level 1), log_prob of the beams of queries with traffic, where a probability is known."""
-        if not self._answers.has("beams"):
+        if not self.answers.has("beams"):
             return pd.DataFrame({"query_id": [], "code": [], "log_prob": []})
-        return self._answers.query(_FIRST_CODES)
+        return self.answers.query(_FIRST_CODES)
 
 
 def _main_currency(items: pd.DataFrame) -> np.ndarray:

@@ -56,11 +56,15 @@ class Answers:
         """The rows of one statement; `values` are its parameters ($name)."""
         return self._connection.execute(sql, values or None).df()
 
-    def lookup(self, name: str, frame: pd.DataFrame) -> None:
-        """Make a small table known to statements under a new name."""
+    def lookup(self, name: str, frame: pd.DataFrame, *, more: bool = False) -> None:
+        """Make a small table known to statements under a new name; with `more`, add its rows to those known already."""
         file = Path(self._scratch.name) / f"{name}.parquet"
         frame.to_parquet(file, index=False)
-        self._connection.read_parquet(str(file)).create(name)
+        rows = self._connection.read_parquet(str(file))
+        if more:
+            rows.insert_into(name)
+        else:
+            rows.create(name)
 
 
 def _files(folder: Path, table: str) -> list[str]:

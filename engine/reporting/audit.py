@@ -19,10 +19,11 @@ from engine.audit.exposure import (
     concentration_rows,
     exposure_rows,
 )
-from engine.audit.findings import Audited, findings_table, stories_table
+from engine.audit.findings import Audited, findings_table
 from engine.audit.health import Neighbourhood, health_table
 from engine.audit.online import SLOTS, online_effect
 from engine.audit.shelf import Shelf
+from engine.audit.stories import stories_table
 from engine.audit.tiers import categories_table
 from engine.config import Config, EvaluationConfig
 from engine.datasets.contract import Catalogue
@@ -31,7 +32,11 @@ from engine.progress import Progress
 from engine.reporting.aggregates import Aggregates
 from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.causes import causes_table
+from engine.reporting.drivers import drivers_table
 from engine.reporting.learned import Learned
+from engine.reporting.ledger import loss_ledger
+from engine.reporting.stories import relevant_moves
 from engine.runs import Run, write_table
 
 NEIGHBOUR_SAMPLE, NEIGHBOURS, RANDOM_PAIRS = 2_000, 10, 20_000
@@ -63,8 +68,8 @@ class Subject(NamedTuple):
 
 
 def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division, learned: Learned | None) -> None:
-    """Tables sids, codes, sid_sharing, health, coverage, exposure, exposure_concentration, findings, stories, online,
-    click_model; none where nothing was learnt."""
+    """Tables sids, codes, sid_sharing, health, coverage, exposure, exposure_concentration, causes, drivers, loss_ledger,
+    findings, stories, online, click_model; none where nothing was learnt."""
     if learned is None:
         return
 
@@ -88,7 +93,8 @@ def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division
 
 
 def audit_tables(subject: Subject, sums: Aggregates, progress: Progress) -> Tables:
-    """Tables exposure, exposure_concentration, findings, stories, and with SIDs sids, codes, sid_sharing, health, coverage."""
+    """Tables exposure, exposure_concentration, loss_ledger, findings, stories, and with SIDs sids, codes, sid_sharing,
+    health, coverage, causes, drivers."""
     config = subject.config
     judged = sums.judged_pairs()
     seen = sums.seen(judged)
@@ -97,13 +103,15 @@ def audit_tables(subject: Subject, sums: Aggregates, progress: Progress) -> Tabl
     progress(6, 10)
     if subject.shelf is not None:
         made |= _codebook(subject, subject.shelf, sums, seen, judged)
+    progress(7, 10)
+    made |= _explained(subject, sums)
     progress(8, 10)
     told = {name: made.get(name, pd.DataFrame(columns=columns)) for name, columns in _UNTOLD.items()}
     audited = Audited(subject.queries, subject.query_metrics, exposure=made["exposure"], **told)
     made["findings"] = findings_table(audited)
-    relevant = judged[(judged["grade"] >= subject.catalogue.settings.relevant_grade) & judged["rank"].notna()]
-    titles = subject.items.set_index("item_id")["title"]
-    made["stories"] = stories_table(audited, relevant, sums.first_codes(), titles)
+    codes = None if subject.shelf is None else subject.shelf.codes
+    moves = relevant_moves(sums, subject.items, codes, subject.catalogue.settings.relevant_grade)
+    made["stories"] = stories_table(moves, sums.first_codes(), subject.query_metrics, subject.queries, audited.labels)
     progress(9, 10)
     return made
 
@@ -140,6 +148,18 @@ def _codebook(subject: Subject, shelf: Shelf, sums: Aggregates, seen: Seen, judg
         ),
         "coverage": _coverage(subject, shelf, sums, judged, reach),
     }
+
+
+def _explained(subject: Subject, sums: Aggregates) -> Tables:
+    """Tables loss_ledger and, of a run with SIDs, causes and drivers."""
+    codes = None if subject.shelf is None else subject.shelf.codes
+    settings = subject.catalogue.settings
+    made = {"loss_ledger": loss_ledger(sums, subject.items, subject.queries, codes, settings.relevant_grade)}
+    if codes is not None:
+        categories = categories_table(subject.items, settings.category_separator)
+        made["causes"] = causes_table(sums, codes)
+        made["drivers"] = drivers_table(sums, subject.items, categories, subject.config.retrieval.explained)
+    return made
 
 
 def _coverage(

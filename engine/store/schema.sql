@@ -185,7 +185,7 @@ CREATE TABLE scores (
     qs_first_word DOUBLE, qs_last_word DOUBLE, qs_last_place DOUBLE, qs_fields DOUBLE, -- lexical columns: docs/metrics.md
     signals FLOAT[]                           -- values of runs.signal_columns; NULL for an MLP
 );
--- exact Shapley; feature: dm, mm_dm, ct, qs, own (boosted: feedback on the very item, its own words), and sid_1 ... sid_L (MLP) or sid_<level>.<signal> (boosted), e.g. sid_2.memory
+-- exact Shapley, of the first retrieval.explained (20) pairs of either ranking and of judged ones; feature: dm, mm_dm, ct, qs, own (boosted: feedback on the very item, its own words), and sid_1 ... sid_L (MLP) or sid_<level>.<signal> (boosted), e.g. sid_2.memory
 CREATE TABLE contributions (
     run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, feature VARCHAR NOT NULL, value DOUBLE NOT NULL
 );
@@ -247,6 +247,40 @@ CREATE TABLE exposure_concentration (
     run_id VARCHAR NOT NULL, discount VARCHAR NOT NULL, dimension VARCHAR NOT NULL, metric VARCHAR NOT NULL, -- 'hhi','gini','top10_share'
     value DOUBLE, value_without DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE
 );
+-- Why a value's exposure changed, told twice; the rows of each telling sum exactly to exposure.difference. A mover's change is
+-- split equally over the items it overtook (or that overtook it), and each such part over the features in proportion to the
+-- differences of contributions that favour the winner. Values that moved nowhere have no rows; no row: nothing of that part.
+CREATE TABLE causes (
+    run_id VARCHAR NOT NULL, discount VARCHAR NOT NULL, dimension VARCHAR NOT NULL, "value" VARCHAR NOT NULL,
+    told VARCHAR NOT NULL,                 -- 'signal': by level and signal of SIDs | 'prefix': by the winner's prefix
+    part VARCHAR NOT NULL,                 -- 'through SIDs' | 'through SIDs, part not stored' (below the explained places) |
+                                           -- 'not through SIDs' | 'not explained'
+    level INTEGER,                         -- of the SID, where it is through SIDs
+    signal VARCHAR,                        -- told by 'signal' and through SIDs; NULL for an MLP
+    prefix VARCHAR,                        -- told by 'prefix' and through SIDs; NULL: all prefixes but the 12 largest
+    gain DOUBLE, loss DOUBLE, net DOUBLE,  -- of exposure share: >= 0, <= 0, their sum
+    n_queries BIGINT, n_pairs BIGINT       -- where it has a part; n_queries NULL for the other prefixes, whose queries overlap
+);
+-- What mainly decides a ranking: contributions of the pairs that the served ranking puts among the first 20 of a query with
+-- traffic, each weighed by how often its query is asked.
+CREATE TABLE drivers (
+    run_id VARCHAR NOT NULL,
+    cohort VARCHAR NOT NULL,               -- 'all' | 'category' | 'department' | 'tier' (of the category) | 'seller' | 'moved'
+    "value" VARCHAR NOT NULL,              -- which; moved: 'gained' | 'lost' | 'unmoved' against the ranking without SIDs
+    feature VARCHAR NOT NULL,              -- as in contributions
+    mean DOUBLE, mean_absolute DOUBLE,     -- of the contribution, in units of the score
+    share DOUBLE,                          -- of the cohort's mean absolute contributions; sums to 1
+    n_pairs BIGINT, n_queries BIGINT
+);
+-- Every judged pair at or above relevant_grade: is it on page one, and if not, where was it lost?
+CREATE TABLE loss_ledger (
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, grade DOUBLE,
+    verdict VARCHAR NOT NULL,              -- 'found' (rank <= 10) | 'not retrieved' | 'lost in the beam' | 'outranked'
+    level INTEGER,                         -- at which the beam lost it
+    feature VARCHAR,                       -- outranked: where it falls shortest of the mean of page one; sid_<level>: all its signals together
+    rank INTEGER, rank_without_sid INTEGER,
+    category VARCHAR, category_tier VARCHAR, query_tier VARCHAR
+);
 CREATE TABLE coverage (
     run_id VARCHAR NOT NULL, category VARCHAR NOT NULL, tier VARCHAR, n_items BIGINT,
     codes_owned BIGINT, codes_shared BIGINT, -- whole sids held by this category alone; shared with another
@@ -290,7 +324,13 @@ CREATE TABLE findings (                    -- 'what should I look at first', wor
     run_id VARCHAR NOT NULL, position INTEGER NOT NULL, severity VARCHAR NOT NULL, kind VARCHAR, title VARCHAR NOT NULL, detail VARCHAR,
     page VARCHAR NOT NULL, params JSON     -- evidence: page url_path and its query parameters
 );
-CREATE TABLE stories (run_id VARCHAR NOT NULL, kind VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR, sentence VARCHAR NOT NULL);
+CREATE TABLE stories (
+    run_id VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,                 -- 'example' | 'won' | 'lost' | 'ambiguous' (of no item)
+    query_id VARCHAR NOT NULL, item_id VARCHAR, sentence VARCHAR NOT NULL,
+    rank INTEGER, rank_without_sid INTEGER, matched_prefix VARCHAR,
+    sid DOUBLE, other DOUBLE               -- the item's contributions less the mean of those it passed, or that passed it
+);
 
 -- ---------------------------------------------------------------- the map
 CREATE TABLE projection (run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL, landmark BOOLEAN);

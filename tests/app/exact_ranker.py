@@ -21,7 +21,10 @@ from engine.relevance.scorer import Member, Scorer
 from engine.relevance.signals.own import OWN
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
-from tests.answered import exposures
+from engine.reporting.causes import causes_table
+from engine.reporting.drivers import drivers_table
+from engine.reporting.ledger import loss_ledger
+from tests.answered import aggregates, exposures
 
 DENSE = tuple(column for columns in GROUPS.values() for column in columns)
 
@@ -102,7 +105,8 @@ class _Ranking(NamedTuple):
 def write_exact_ranker(path: Path, *, seed: int = 0, explained: int = 8) -> None:
     """Replace scores, exposure, online effect, references, contributions and weights of every run with SIDs in the snapshot at `path`.
 
-    Contributions are stored for the first `explained` items of a query only, so that others are computed on demand.
+    Contributions are stored for the first `explained` items of either ranking and judged ones, so that others are computed
+    on demand.
     """
     rng = np.random.default_rng(seed)
     with duckdb.connect(str(path)) as connection:
@@ -127,6 +131,19 @@ def write_exact_ranker(path: Path, *, seed: int = 0, explained: int = 8) -> None
             log = _log(rng, scored) if made.ranker == "sid" else _log(rng, scored.head(0))
             effect = online_effect(scored, queries, log, judgments, max_grade=3.0, resamples=200)
             tables |= {"online": effect.online, "click_model": effect.click_model}
+            nodes, sids, categories = (
+                connection.execute(f"SELECT * FROM {name} WHERE run_id = ?", [run_id]).df() if name != "categories"
+                else connection.execute("SELECT * FROM categories").df()
+                for name in ("beam_nodes", "sids", "categories")
+            )  # fmt: skip
+            codes = np.array(sids.set_index("item_id")["codes"][items["item_id"]].tolist())
+            given = {"scores": scored, "contributions": tables["contributions"], "beam_nodes": nodes}
+            with aggregates(items, queries, judgments, **given) as sums:
+                tables |= {
+                    "causes": causes_table(sums, codes),
+                    "drivers": drivers_table(sums, items, categories, explained),
+                    "loss_ledger": loss_ledger(sums, items, queries, codes, 2.0),
+                }
             for table, rows in tables.items():
                 connection.execute(f'DELETE FROM "{table}" WHERE run_id = ?', [run_id])
                 file = path.with_name(f"{table}.parquet")
@@ -229,7 +246,8 @@ def _rescored(scores: pd.DataFrame, made: _Ranking, explained: int) -> dict[str,
     retrieved = scores[scores["retrieved"]].groupby("query_id")
     scores["rank"] = retrieved["score"].rank(ascending=False, method="first")
     scores["rank_without_sid"] = retrieved["score_without_sid"].rank(ascending=False, method="first")
-    chosen = np.flatnonzero(((scores["rank"] <= explained) | ~scores["retrieved"]).to_numpy())
+    top = (scores["rank"] <= explained) | (scores["rank_without_sid"] <= explained)
+    chosen = np.flatnonzero((top | scores["judged"]).to_numpy())
     told = made.attribute(values[chosen], level[chosen], made.point[query[chosen]])
     contributions = pd.DataFrame(
         {

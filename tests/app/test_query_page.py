@@ -12,7 +12,7 @@ import pytest
 from exact_ranker import only_snapshot
 from streamlit.testing.v1 import AppTest
 
-from app.components import live
+from app.components import ledger, live
 
 Open = Callable[..., AppTest]
 LOST = "Where was it lost?"
@@ -343,3 +343,22 @@ def test_the_path_says_why_a_prefix_is_not_stored(open_page: Open, workspace: Pa
     path = next(f.value for f in page.dataframe if "margin" in f.value.columns)
     for above, below in zip(path["state"], path["state"].iloc[1:], strict=False):
         assert (below == "○ not tried: pruned above") == (above != "● kept"), path["state"].tolist()
+
+
+def test_the_ledger_opens_into_its_queries(
+    open_page: Open, ranked_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with duckdb.connect(str(only_snapshot(ranked_workspace)), read_only=True) as connection:
+        [(total, found)] = connection.execute(
+            "SELECT count(*), count(*) FILTER (s.rank <= 10) FROM judgments j JOIN snapshot n ON j.grade >= n.relevant_grade "
+            "LEFT JOIN scores s ON s.query_id = j.query_id AND s.item_id = j.item_id"
+        ).fetchall()
+    page = open_page("query", ranked_workspace)
+    assert f"{found:,} of {total:,}** judged relevant items are on page one" in said(page)
+    assert not page.exception
+    monkeypatch.setattr(ledger, "chosen_row", lambda key, rows: rows.iloc[0])
+    page = open_page("query", ranked_workspace, ledger="category")
+    first, pairs = (f.value for f in page.dataframe[-2:])
+    assert len(pairs) == first["n_pairs"].iloc[0]
+    assert (pairs["category"] == first["value"].iloc[0]).all()
+    assert all("view=Where" in address and "item=" in address for address in pairs["open"])

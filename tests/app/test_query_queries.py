@@ -101,3 +101,20 @@ def test_strongest_pairs_are_ordered_by_the_size_of_the_sid_part(
     first = rows.iloc[0]
     parts = explain.contributions(cursor, run_id, first["query_id"], first["item_id"])
     assert parts.loc[parts["feature"].str.startswith("sid_"), "value"].sum() == pytest.approx(first["sid"])
+
+
+@pytest.mark.parametrize("dimension", list(query.LEDGER))
+def test_the_ledger_counts_its_pairs(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str) -> None:
+    rows = query.ledger(cursor, run_id, dimension)
+    counted = cursor.execute(
+        """
+        SELECT count(*) FROM judgments WHERE grade >= (SELECT relevant_grade FROM snapshot)
+        """
+    ).fetchone()
+    assert counted == (rows["n_pairs"].sum(),)
+    assert rows.groupby("value")["share"].sum().tolist() == pytest.approx([1.0] * rows["value"].nunique())
+    for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
+        level = None if row["level"] is None else int(row["level"])
+        pairs = query.ledger_pairs(cursor, run_id, row["verdict"], level, row["feature"], dimension, row["value"])
+        assert (len(pairs), pairs["query_id"].nunique()) == (row["n_pairs"], row["n_queries"])
+        assert (pairs["verdict"] == row["verdict"]).all()

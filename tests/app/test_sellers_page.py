@@ -58,11 +58,77 @@ def test_a_value_leads_to_causes_that_add_up(open_page: Open, workspace: Path, d
     page = open_page("sellers", workspace, dimension=dimension, value=value, discount="click")
     assert not page.exception
     assert not page.error
-    assert any("Codes add up to" in c.value for c in page.caption)
-    assert any("% of what it" in m.value for m in page.markdown)
+    assert any("Parts add up to" in c.value for c in page.caption)
+    assert any("go through SIDs" in m.value for m in page.markdown)
     links = [f.value["open"].dropna() for f in page.dataframe if "open" in f.value.columns]
     assert len(links) == 3
     assert all("snapshot=" in address and "run=" in address for column in links for address in column)
+
+
+def test_the_sentence_of_a_cause_is_computed_from_the_contributions(open_page: Open, ranked_workspace: Path) -> None:
+    """Every number of it, and the level and signal that it names, recomputed from the stored causes by SQL."""
+    value = biggest(ranked_workspace, "seller", "top10")
+    page = open_page("sellers", ranked_workspace, value=value, discount="top10")
+    said = next(m.value for m in page.markdown if "go through SIDs" in m.value).replace("\\", "")
+    with duckdb.connect(str(only_snapshot(ranked_workspace)), read_only=True) as connection:
+        [(whole,)] = connection.execute(
+            "SELECT difference FROM exposure WHERE dimension = 'seller' AND discount = 'top10' AND \"value\" = ?",
+            [value],
+        ).fetchall()
+        of_part = dict(
+            connection.execute(
+                "SELECT part, sum(net) FROM causes WHERE told = 'prefix' AND dimension = 'seller' AND discount = 'top10' "
+                'AND "value" = ? GROUP BY part', [value],
+            ).fetchall()
+        )  # fmt: skip
+        levels = connection.execute(
+            "SELECT level, sum(net), arg_max(signal, net * $side) FROM causes WHERE told = 'signal' AND part = 'through SIDs' "
+            "AND dimension = 'seller' AND discount = 'top10' AND \"value\" = $value GROUP BY level ORDER BY sum(net) * $side DESC",
+            {"value": value, "side": 1 if of_part["through SIDs"] >= 0 else -1},
+        ).fetchall()  # fmt: skip
+    level, net, signal = levels[0]
+    points = {part: text.number(amount, "share_points") for part, amount in of_part.items()}
+    assert said.startswith(
+        f"Of the **{text.number(whole, 'share_points')}**, **{points['through SIDs']} go through SIDs** "
+    )
+    name = "" if signal is None else f", mostly {text.feature_name(f'sid.{signal}').removeprefix('SID: ').lower()}"
+    assert f"(level {level}: {text.number(net, 'share_points')}{name})" in said.replace("Generator", "generator")
+    assert f"{points['not through SIDs']} not through SIDs" in said
+    assert sum(of_part.values()) == pytest.approx(whole, abs=1e-9)
+
+
+@pytest.mark.parametrize("cohort", ["all", "seller", "moved"])
+def test_the_sentence_of_drivers_is_computed_from_the_contributions(
+    open_page: Open, ranked_workspace: Path, cohort: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert text.TOO_SMALL in words(open_page("sellers", ranked_workspace))
+    monkeypatch.setattr(text, "LEAST_QUERIES", 5)
+    page = open_page("sellers", ranked_workspace, cohort=cohort)
+    assert not page.exception
+    rows = next(f.value for f in page.dataframe if "mean_absolute" in f.value.columns)
+    chosen = next((s.value for s in page.selectbox if s.label == "Which"), "all")
+    with duckdb.connect(str(only_snapshot(ranked_workspace)), read_only=True) as connection:
+        where = {"all": "true", "seller": "seller = $value", "moved": _MOVED}[cohort]
+        sizes = connection.execute(
+            f"""
+            SELECT CASE WHEN starts_with(c.feature, 'sid_') THEN 'semantic identifiers' ELSE c.feature END AS player,
+                   sum(abs(c.value) * q.frequency) AS size, any_value($value)
+            FROM contributions c JOIN scores s USING (run_id, query_id, item_id) JOIN queries q USING (query_id)
+            JOIN items i USING (item_id)
+            WHERE s.rank <= 8 AND q.frequency > 0 AND {where} GROUP BY player ORDER BY size DESC
+            """,
+            {"value": chosen},
+        ).fetchall()
+    total = sum(size for _, size, _ in sizes)
+    said = next(m.value for m in page.markdown if "What decides the place" in m.value).replace("\\", "").lower()
+    for kind, size, _ in sizes:
+        name = text.FEATURE_NAMES.get(kind, kind).lower()
+        assert (f"{name} ({100 * size / total:.0f} %)" in said) == (size / total >= 0.05), kind
+    assert rows["share"].sum() == pytest.approx(100)
+
+
+_MOVED = """CASE WHEN s.rank < s.rank_without_sid THEN 'gained' WHEN s.rank > s.rank_without_sid THEN 'lost'
+            ELSE 'unmoved' END = $value"""
 
 
 def test_causes_that_do_not_add_up_are_not_trusted(open_page: Open, workspace: Path, tmp_path: Path) -> None:

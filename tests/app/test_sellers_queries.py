@@ -1,4 +1,4 @@
-"""The causes of a change: told by code and by query, both add up to the audited change."""
+"""The causes of a change: told by part, by code and by query, all add up to the audited change."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_causes_add_up_to_the_audited_change(exact: duckdb.DuckDBPyConnection, d
     assert len(audited) > 0
     for row in [audited.iloc[0], audited.iloc[-1]]:
         change = sellers.change(exact, run_id, dimension, row["value"], discount)
-        assert change.total == pytest.approx(row["difference"], abs=1e-12)
-        assert change.by_prefix["net"].sum() == pytest.approx(row["difference"], abs=1e-12)
-        assert change.by_query["net"].sum() == pytest.approx(row["difference"], abs=1e-12)
+        told = sellers.causes(exact, run_id, dimension, row["value"], discount).groupby("told")["net"].sum()
+        assert set(told.index) == {"signal", "prefix"}
+        assert [*told, change.by_query["net"].sum()] == pytest.approx([row["difference"]] * 3, abs=1e-12)
 
 
 def test_moved_items_belong_to_the_seller_and_the_largest_come_first(exact: duckdb.DuckDBPyConnection) -> None:
@@ -46,5 +46,6 @@ def test_moved_items_belong_to_the_seller_and_the_largest_come_first(exact: duck
 def test_a_value_without_items_has_no_causes(exact: duckdb.DuckDBPyConnection) -> None:
     run_id = str(exact.execute(RUN).fetchone()[0])  # type: ignore[index]
     change = sellers.change(exact, run_id, "seller", "nobody", "log2")
-    assert change.by_prefix.empty
-    assert change.total == 0
+    assert change.by_query.empty
+    assert change.items.empty
+    assert sellers.causes(exact, run_id, "seller", "nobody", "log2").empty

@@ -1,4 +1,4 @@
-"""Findings and stories: what is told first, with which evidence."""
+"""Findings: what is told first, with which evidence."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from engine.audit.findings import Audited, beam_entropies, findings_table, stories_table
+from engine.audit.findings import Audited, findings_table
 
 PAGES = {"overview", "codebook", "coverage", "query", "explain", "sellers"}
 HEALTH = pd.DataFrame(
@@ -110,44 +109,3 @@ def test_nothing_wrong_is_an_empty_table_with_its_columns() -> None:
     )
     assert len(table) == 0
     assert table.columns.tolist() == ["position", "severity", "kind", "title", "detail", "page", "params"]
-
-
-BEAMS = pd.DataFrame(
-    {
-        "query_id": ["q1", "q1", "q2", "q3", "q3"],
-        "code": [3, 3, 3, 3, 4],
-        "log_prob": np.log([0.6, 0.2, 0.5, 0.3, 0.1]),
-    }
-)
-RELEVANT = pd.DataFrame(
-    {
-        "query_id": ["q1", "q2"],
-        "item_id": ["lamp", "shoe"],
-        "rank": [9.0, 2.0],
-        "rank_without_sid": [1.0, 14.0],
-        "matched_prefix": [None, "3-1"],
-    }
-)
-TITLES = pd.Series({"lamp": "Red lamp", "shoe": "Trail shoe"})
-
-
-def test_beam_entropy_by_hand() -> None:
-    entropy = beam_entropies(BEAMS).set_index("query_id")["entropy"]
-    assert entropy["q1"] == pytest.approx(0.0)  # both beams begin with code 3
-    assert entropy["q3"] == pytest.approx(-(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25)))
-
-
-def test_three_stories_in_one_sentence_each() -> None:
-    table = stories_table(audited(), RELEVANT, BEAMS, TITLES).set_index("kind")
-    assert table["query_id"].to_dict() == {"won": "q2", "lost": "q1", "ambiguous": "q3"}
-    assert table.loc["won", "item_id"] == "shoe"
-    assert "from rank 14 to 2" in table.loc["won", "sentence"]
-    assert "code 3-1 (trail · gtx)" in table.loc["won", "sentence"]
-    assert "from rank 1 to 9" in table.loc["lost", "sentence"]
-    assert "75% code 3 (Shoes), 25% code 4 (Cars)" in table.loc["ambiguous", "sentence"]
-    assert all(sentence.endswith(".") and "\n" not in sentence for sentence in table["sentence"])
-
-
-def test_a_story_that_the_data_cannot_tell_is_left_out() -> None:
-    table = stories_table(audited(query_metrics=QUERY_METRICS.iloc[:0]), RELEVANT, BEAMS.iloc[:3], TITLES)
-    assert len(table) == 0

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.audit.lost import FOUND, LOST_IN_BEAM, NOT_RETRIEVED, OUTRANKED, lost_target, needed_width
+from tests.conftest import Trained
 
 RANKING = pd.DataFrame(
     {"item_id": ["a", "b", "c", "t", "u"], "score": [5.0, 4.0, 3.0, 2.5, 9.0], "rank": [1, 2, 3, 4, np.nan]}
@@ -99,3 +100,35 @@ def test_the_needed_width_is_exact_where_wider_keeps_more(needed: int, cap: int)
 def test_the_width_returned_was_seen_to_keep_the_target(kept_at: set[int]) -> None:
     width = needed_width(lambda w: w in kept_at, 256)
     assert width is None or width in kept_at
+
+
+def test_the_ledger_says_of_every_relevant_pair_what_the_verdict_says(trained: Trained) -> None:
+    run = trained.workspace / "runs" / trained.dsirm_run
+    tables = run / "tables"
+    scores, told, nodes, sids, ledger = (
+        pd.read_parquet(tables / name if (tables / name).is_dir() else tables / f"{name}.parquet")
+        for name in ("scores", "contributions", "beam_nodes", "sids", "loss_ledger")
+    )
+    judgments, items, queries = (
+        pd.read_parquet(run / "catalogue" / f"{name}.parquet") for name in ("judgments", "items", "queries")
+    )
+    relevant = judgments[judgments["grade"] >= 2]
+    keys = ["query_id", "item_id"]
+    assert ledger[keys].values.tolist() == relevant[keys].sort_values(keys).values.tolist()
+    codes = sids.set_index("item_id")["codes"]
+    told["feature"] = told["feature"].str.partition(".")[0]  # levels, as on the page
+    told = told.groupby([*keys, "feature"], as_index=False)["value"].sum()
+    of_query = {name: dict(list(rows.groupby("query_id"))) for name, rows in (("s", scores), ("t", told), ("n", nodes))}
+    for row in ledger.astype({"feature": object}).replace({"feature": {np.nan: None}}).itertuples():
+        found = lost_target(
+            row.item_id, codes[row.item_id], of_query["s"][row.query_id], of_query["n"][row.query_id], of_query["t"][row.query_id]
+        )  # fmt: skip
+        assert (row.verdict, row.feature) == (found.verdict, found.feature)
+        assert (None if pd.isna(row.level) else row.level) == found.level
+        if found.verdict in (FOUND, OUTRANKED):
+            assert row.rank == found.rank
+    assert set(ledger["verdict"]) == {FOUND, NOT_RETRIEVED, LOST_IN_BEAM, OUTRANKED}
+    whole = ledger.merge(items[["item_id", "category", "tier"]], on="item_id", suffixes=("", "_of"))
+    assert (whole["category"] == whole["category_of"]).all()
+    assert (whole["category_tier"] == whole["tier"]).all()
+    assert (ledger["query_tier"] == ledger["query_id"].map(queries.set_index("query_id")["tier"])).all()
