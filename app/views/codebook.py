@@ -37,7 +37,7 @@ MEASURES = {
     "harmful_share": ("Harmful sharing", "percent", "harmful_aliasing"),
     "unique_share": ("Distinct SIDs / items", "percent", "unique_share"),
     "largest_bucket": ("Largest bucket (items)", "count", "largest_bucket"),
-    "expected_overlap": ("Expected overlap (items)", "number", "expected_overlap"),
+    "same_sid_others": ("Others with the same SID (items)", "number", "same_sid_others"),
 }
 WORDS = {"good": "✓ good", "warn": "! watch", "bad": "✗ poor", "info": ""}
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from engine.ablation.plan import REFERENCE, run_cost
 from engine.errors import RunError
-from engine.evaluation.beams import hit_at_k
+from engine.evaluation.beams import hit_at_k, item_hit_at_k
 from engine.evaluation.bootstrap import (
     Estimate,
     bootstrap_auc,
@@ -166,9 +166,8 @@ def _measure(run: Run, exam: Exam, known: dict[str, dict[str, Estimate]], releva
         auc.update({(name, segment): estimate for segment, estimate in known[content].items()})
         if name in {served, "sid", "strong", "strong_gbm"}:
             by_query["ndcg@10", name, None] = _mean(ndcg(score, exam.grade, exam.query, n_queries), exam)
-    hits = _hits(run, exam)
-    measure = f"hit@{run.config.generator.beam_width}"
-    by_query |= {(measure, None, depth + 1): _mean(hits[:, depth], exam) for depth in range(hits.shape[1])}
+    for measure, hits in _hits(run, exam).items():
+        by_query |= {(measure, None, depth + 1): _mean(hits[:, depth], exam) for depth in range(hits.shape[1])}
     return _Measured(run, served, auc, by_query)
 
 
@@ -184,13 +183,18 @@ def _mean(values: np.ndarray, exam: Exam) -> dict[str, Estimate]:
     return bootstrap_metric(values, np.ones(len(values)), exam.weights, exam.masks)
 
 
-def _hits(run: Run, exam: Exam) -> np.ndarray:
-    """(Q, L): whether a relevant item's prefix of a level is among the query's beams; (Q, 0) without SIDs."""
-    levels = pd.read_parquet(run.folder / "tables" / "runs.parquet", columns=["levels"])["levels"].iloc[0]
-    if pd.isna(levels):
-        return np.empty((len(exam.query_id), 0))
-    level = load_arrays(run.stage_folder("match") / "matches.safetensors")["level"][exam.rows]
-    return hit_at_k(level[exam.relevant], exam.query[exam.relevant], len(exam.query_id), int(levels))
+def _hits(run: Run, exam: Exam) -> dict[str, np.ndarray]:
+    """(Q, L) by measure: hits of a relevant item's prefix among the query's beams, by item and by SID; {} without SIDs."""
+    if not run.stage_folder("match").is_dir():
+        return {}
+    matches = load_arrays(run.stage_folder("match") / "matches.safetensors")
+    level, sharing = (matches[name][exam.rows][exam.relevant] for name in ("level", "sharing"))
+    query, n, levels = exam.query[exam.relevant], len(exam.query_id), sharing.shape[1]
+    width = run.config.generator.beam_width
+    return {
+        f"item_hit@{width}": item_hit_at_k(level, sharing, query, n, levels),
+        f"hit@{width}": hit_at_k(level, query, n, levels),
+    }
 
 
 # ---------------------------------------------------------------- table `ladder`

@@ -29,7 +29,10 @@ NOTES = {
     "from the quantizer before it quantizes. Twins: every signal's idea without SIDs. Shuffled SIDs (placebo) must show "
     "no lift.",
     "Lift by kind of query": "Points of AUC. New: the query itself supervised nothing. Tail: its category is of the tail.",
-    "Hits": "Share of queries with a relevant item whose prefix is among the beams.",
+    "Item hits": "Hits counted by item: a query's best relevant item whose prefix is among the beams counts 1 / the items "
+    "under that prefix. Methods are compared by the deepest level.",
+    "SID hits": "Share of queries with a relevant item whose prefix is among the beams. They reward collapse: the more items "
+    "share a prefix, the easier it is to hit; compare methods by item hits.",
     "Codebook": f"{DAGGER} true by construction (level 1 belongs to categories): compared with nothing.",
     "Cost": "Own stages of a run, without those that runs share; peak memory of its process. Runs trained side by side "
     "take longer each.",
@@ -158,7 +161,8 @@ def heading(manifest: Mapping[str, Any]) -> str:
 
 def sections(ladder: pd.DataFrame, comparisons: pd.DataFrame) -> list[Section]:
     """The tables a reader wants, each with its note."""
-    made = [_baselines(ladder), _relevance(ladder), _lift(ladder), _lift_by_query(ladder), _hits(ladder)]
+    made = [_baselines(ladder), _relevance(ladder), _lift(ladder), _lift_by_query(ladder)]
+    made += [_hits(ladder, "Item hits", "item_hit@"), _hits(ladder, "SID hits", "hit@")]
     made += [_codebook(ladder), _cost(ladder), _methods(comparisons)]
     return [section for section in made if section.rows]
 
@@ -265,14 +269,14 @@ def _lift_by_query(ladder: pd.DataFrame) -> Section:
     return _table(ladder, "Lift by kind of query", columns, _points)
 
 
-def _hits(ladder: pd.DataFrame) -> Section:
-    measured = ladder.loc[ladder["measure"].str.startswith("hit@"), ["measure", "level"]].drop_duplicates()
+def _hits(ladder: pd.DataFrame, title: str, measure_start: str) -> Section:
+    measured = ladder.loc[ladder["measure"].str.startswith(measure_start), ["measure", "level"]].drop_duplicates()
     columns = {
         f"{measure}, level {level}, {segment}": {"measure": measure, "level": level, "segment": segment}
         for segment in ("new", "seen")
         for measure, level in sorted(measured.itertuples(index=False, name=None))
     }
-    return _table(ladder, "Hits", columns, _plain(3))
+    return _table(ladder, title, columns, _plain(3))
 
 
 def _codebook(ladder: pd.DataFrame) -> Section:

@@ -42,7 +42,7 @@ BARS = {
     "hourglass": Bar(0.05, 0.15, False),
     "aliasing": Bar(0.50, 0.80, False),
     "largest_bucket_share": Bar(0.005, 0.02, False),
-    "expected_overlap": Bar(5.0, 20.0, False),
+    "same_sid_others": Bar(5.0, 20.0, False),
     "harmful_share": Bar(0.02, 0.10, False),
     "category_purity": Bar(0.80, 0.60, True),
     "neighbour_lift": Bar(3.0, 1.5, True),
@@ -164,7 +164,7 @@ def _whole(tree: list[Level], sharing: pd.DataFrame) -> list[Row]:
         _judged(None, "aliasing", size[size > 1].sum() / n, n),
         _row(None, "unique_share", len(size) / n, n),
         _row(None, "largest_bucket", size.max(), n, threshold=max(largest.good * n, SMALL_BUCKET), verdict=bucket),
-        _judged(None, "expected_overlap", (size * (size - 1)).sum() / n, n),
+        _judged(None, "same_sid_others", (size * (size - 1)).sum() / n, n),
         _judged(None, "harmful_share", harmful, n) | {"note": unknown},
     ]
 

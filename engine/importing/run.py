@@ -38,7 +38,7 @@ from engine.reporting.publication import write_catalogue
 from engine.runs import Run, Watcher, peak_memory_mb, write_table
 
 METHOD, PRESET = "imported", "files"
-VERSION = 2
+VERSION = 3
 """Raised when the code changes what an imported run holds."""
 
 

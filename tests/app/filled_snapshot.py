@@ -344,12 +344,15 @@ def _evaluation(queries: pd.DataFrame, rng: Any, *, boosted: bool) -> dict[str, 
         ]  # fmt: skip
     metrics += [
         {"metric": name, "segment": "all", "value": value, "low": value, "high": value, "n": 400}
-        for name, value in (("validity", 1.0), ("hit@5.level_1", 0.8), ("hit@5.level_2", 0.4), ("recall@200", 0.9))
-    ]
+        for name, value in (("validity", 1.0), ("hit@5.level_1", 0.8), ("hit@5.level_2", 0.4), ("recall@200", 0.9),
+                            ("item_hit@5.level_1", 0.01), ("item_hit@5.level_2", 0.2))
+    ]  # fmt: skip
     metrics += [
-        {"metric": f"hit@5.level_{level}", "segment": segment, "value": value, "low": value - 0.02, "high": value + 0.02, "n": 300}
+        {"metric": f"{counted}@5.level_{level}", "segment": segment, "value": value * part, "low": value * part - 0.02,
+         "high": value * part + 0.02, "n": 300}
         for segment, hits in (("split=train", (0.95, 0.9)), ("split=train, out of fold", (0.8, 0.42)), ("new", (0.78, 0.38)))
         for level, value in enumerate(hits, 1)
+        for counted, part in (("hit", 1.0), ("item_hit", 0.5))
     ]  # fmt: skip
     judged = queries.loc[queries["n_judged"] > 0, "query_id"].to_numpy()
     with_sid, without = rng.random(len(judged)), rng.random(len(judged))

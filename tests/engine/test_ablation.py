@@ -262,6 +262,7 @@ class Made:
         self.tested = self.split[self.query] == "test"
         self.scores: dict[tuple[str, int], dict[str, np.ndarray]] = {}
         self.level: dict[tuple[str, int], np.ndarray] = {}
+        self.sharing: dict[tuple[str, int], np.ndarray] = {}
         cache = workspace / "cache" / "judged-0"
         cache.mkdir(parents=True)
         save_arrays(cache / "judged.safetensors", position=np.arange(QUERIES), query=self.query, grade=self.grade)
@@ -299,7 +300,8 @@ class Made:
             self.level[method, seed] = level
             match = run.stage_folder("match")
             match.mkdir()
-            save_arrays(match / "matches.safetensors", level=level)
+            self.sharing[method, seed] = sharing = rng.integers(1, 5, (len(self.query), 2)).astype(np.int32)
+            save_arrays(match / "matches.safetensors", level=level, sharing=sharing)
             health = [(1, "utilisation", 1.0, True), (2, "utilisation", 0.5 + seed / 10, False), (2, "entropy", 3.0, False),
                       (None, "aliasing", 0.25, False)]  # fmt: skip
             write_table(tables, "health", pd.DataFrame(health, columns=["level", "metric", "value", "by_construction"]))
@@ -402,15 +404,19 @@ def test_holm_covers_methods_and_rankers_of_a_segment(tables: Tables) -> None:
 def test_hits_health_and_cost_by_hand(made: Made, tables: Tables) -> None:
     for depth in (1, 2):
         for segment, mask in (("new", ~made.seen), ("seen", made.seen)):
-            per_seed = []
+            per_seed, by_item = [], []
             for seed in range(3):
-                level = made.level["tiger", seed]
-                hits = []
+                level, sharing = made.level["tiger", seed], made.sharing["tiger", seed][:, depth - 1]
+                hits, credits = [], []
                 for q in np.flatnonzero((made.split == "test") & mask):
                     own = (made.query == q) & made.relevant
                     if own.any():
                         hits.append(float(level[own].max() >= depth))
+                        credits.append(max((level[own] >= depth) / sharing[own]))
                 per_seed.append(np.mean(hits))
+                by_item.append(np.mean(credits))
+            items = row(tables, method="tiger", measure="item_hit@5", level=depth, segment=segment)
+            assert items["value"] == pytest.approx(np.mean(by_item))
             found = row(tables, method="tiger", measure="hit@5", level=depth, segment=segment)
             assert found["value"] == pytest.approx(np.mean(per_seed))
             assert found["low"] <= found["value"] <= found["high"]
@@ -508,8 +514,8 @@ def test_finished_runs_are_compared_and_published_as_they_are(trained: Trained, 
     known = {(m.metric, m.segment): m.value for m in metrics.itertuples()}
     compared = 0
     for row in ladder[ladder["method"] == "dsirm"].itertuples():
-        name = f"{row.ranker}.{row.measure}" if isinstance(row.ranker, str) else f"hit@5.level_{row.level}"
-        if row.measure in ("auc", "ndcg@10", "hit@5"):
+        name = f"{row.ranker}.{row.measure}" if isinstance(row.ranker, str) else f"{row.measure}.level_{row.level}"
+        if row.measure in ("auc", "ndcg@10", "hit@5", "item_hit@5"):
             assert row.value == pytest.approx(known[name, row.segment], nan_ok=True), name
             compared += 1
     assert compared > 20

@@ -83,7 +83,7 @@ def test_whole_sids_by_hand() -> None:
     assert value(table, "aliasing")["value"] == pytest.approx(5 / 8)
     assert value(table, "unique_share")["value"] == pytest.approx(5 / 8)
     assert value(table, "largest_bucket")["value"] == 3
-    assert value(table, "expected_overlap")["value"] == pytest.approx((2 * 1 + 3 * 2) / 8)
+    assert value(table, "same_sid_others")["value"] == pytest.approx((2 * 1 + 3 * 2) / 8)
     assert value(table, "harmful_share")["value"] == pytest.approx(3 / 8)  # 1-1-1 holds categories b and c
 
 

@@ -247,6 +247,9 @@ def test_measures_by_hand(tmp_path: Path) -> None:
     # kettle's a is reached down to level 2; pan's c and d (1-1) by beam 1-2 to level 1.
     assert found["hit@2.level_1"] == 1
     assert found["hit@2.level_2"] == pytest.approx(0.5)
+    # By item: a shares 0 with b, 0-1 with none; c and d share 1 and 1-1.
+    assert found["item_hit@2.level_1"] == pytest.approx(0.5)
+    assert found["item_hit@2.level_2"] == pytest.approx(0.5)
     assert found["validity"] == pytest.approx(0.5)
     per_query = table(made, "query_metrics").query("metric == 'within_query_auc'").set_index("query_id")
     assert per_query.loc["kettle", ["value", "value_without", "difference"]].tolist() == [1.0, 0.0, 1.0]
