@@ -25,6 +25,7 @@ from engine.reporting.answers import Answers
 from engine.reporting.audit import Subject, Tables
 from engine.reporting.audit import audit_tables as tell
 from engine.reporting.evaluation import Targets, beam_metrics, query_segments
+from engine.reporting.measures import Probe
 
 GIVEN, WITHOUT = "given", "given_without"
 """Names of the rankers whose scores were given, with and without SIDs."""
@@ -131,18 +132,18 @@ def _beam_values(
 
 
 def audit_tables(
-    case: Case, answers: Answers, measured: Tables, vectors: np.ndarray | None, progress: Progress
+    case: Case, answers: Answers, measured: Tables, vectors: tuple[np.ndarray | None, Probe], progress: Progress
 ) -> Tables:
     """Tables sids, codes, sid_sharing, health, coverage, exposure, exposure_concentration, findings, stories.
 
-    `answers`: the run's beams and scores; `measured`: what `evaluation_tables` made; `vectors` (N, D): unit vectors of
-    the titles for the agreement with near neighbours, or None.
+    `answers`: the run's beams and scores; `measured`: what `evaluation_tables` made; `vectors`: unit vectors (N, D) of
+    the titles or None, and how other texts are encoded.
     """
     catalogue = case.catalogue
     none = pd.DataFrame(columns=["query_id", "metric", "value", "value_without", "difference"])
     metrics = measured.get("query_metrics", none.astype({"value": float, "value_without": float, "difference": float}))
     shelf, counted = _shelves(case)
-    subject = Subject(catalogue, case.items, case.queries, metrics, case.config, shelf, counted, vectors)
+    subject = Subject(catalogue, case.items, case.queries, metrics, case.config, shelf, counted, *vectors)
     sums = Aggregates(answers, case.items, case.queries, catalogue.judgments)
     return tell(subject, sums, progress)
 

@@ -19,9 +19,9 @@ from engine.audit.health import (
     neighbour_agreement,
     normalised_mutual_information,
     purity,
-    wilson,
 )
 from engine.audit.inequality import gini, lorenz
+from engine.audit.intervals import wilson
 from engine.audit.shelf import Shelf
 
 METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -164,7 +164,7 @@ def test_a_small_bucket_is_never_crowded() -> None:
 
 
 def test_wilson_by_hand() -> None:
-    share, low, high = wilson(8, 10)
+    share, low, high, _ = wilson(8, 10)
     assert (share, low, high) == pytest.approx((0.8, 0.4901625, 0.9433178), abs=1e-6)
     assert wilson(0, 20)[1] == 0.0
     assert np.isnan(wilson(0, 0)[0])
