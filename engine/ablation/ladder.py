@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from engine.ablation.plan import REFERENCE, run_cost
+from engine.ablation.stability import stability
 from engine.errors import RunError
 from engine.evaluation.beams import hit_at_k, item_hit_at_k
 from engine.evaluation.bootstrap import (
@@ -44,7 +45,10 @@ served signals, their dense twins, SIDs beside all twins, shuffled SIDs."""
 TESTED = ("sid", "rich")
 """Rankers by which methods are tested against each other."""
 SEGMENTS = ("all", "new", "seen", "category_tier=tail")
-LEVEL_HEALTH = ("utilisation", "perplexity_ratio")
+LEVEL_HEALTH = (
+    "utilisation", "perplexity_ratio", "attribute_gain", "coclick_alignment", "coclick_lift", "coclick_alignment_category",
+    "coclick_lift_category", "label_score", "flip_rate.typo", "flip_rate.reorder", "flip_rate.stuffing",
+)  # fmt: skip
 WHOLE_HEALTH = ("aliasing", "harmful_share")
 
 LADDER_COLUMNS = [
@@ -233,10 +237,22 @@ def _ladder_rows(method: str, group: Sequence[_Measured], exam: Exam) -> list[di
             add_estimates(measure, found, **more, served=name == served if name else None)
     for (measure, depth), (values, built) in _health([m.run for m in group]).items():
         add(measure, float(np.mean(values)), values, level=depth, by_construction=built)
+    if len(group) > 1 and all((m.run.folder / "tables" / "sids.parquet").is_file() for m in group):
+        by_level, n = stability([m.run for m in group])
+        for level, values in enumerate(by_level, start=1):
+            built = level == 1 and all(_level1(m.run) == "category" for m in group)
+            add(
+                "stability", float(np.mean(values)), values, level=level, n=n, n_seeds=len(group), by_construction=built
+            )
     costs = [run_cost(m.run.folder) for m in group]
     add("seconds", float(np.mean([c.seconds for c in costs])), [c.seconds for c in costs])
     add("peak_mb", float(np.mean([c.peak_mb for c in costs])), [c.peak_mb for c in costs])
     return rows
+
+
+def _level1(run: Run) -> object:
+    """'category' where level 1 belongs to categories."""
+    return pd.read_parquet(run.folder / "tables" / "runs.parquet", columns=["level1"])["level1"].iloc[0]
 
 
 def _health(runs: Sequence[Run]) -> dict[tuple[str, int | None], tuple[list[float], bool]]:
