@@ -51,6 +51,19 @@ DEFINITIONS = {
     "differently for the same query. Sharing between alike items is wanted.",
     "unique_share": "Distinct SIDs as a share of items: 1 when no two items share one.",
     "same_sid_others": "How many other items share the SID of an item drawn at random, on average.",
+    "knowledge": "What a prefix tells of its items, and what would change it. None of these is known to predict a generator's "
+    "quality; compare the same level between methods.",
+    "attribute_gain": "An attribute (colour, size, brand ...) is guessed as the commonest value among the other items of the same "
+    "prefix, and among the other items of the same category; the gain is the difference in right guesses, in points. Rows "
+    "without an attribute's name are means over attributes. Interval: bootstrap over items.",
+    "coclick": "Of two items clicked for the same query, how often they share the prefix (mean over queries), beside two items "
+    "drawn at random from all clicks, and beside the first parts of the category path. Training may have learnt from the same "
+    "log: the notes in the export say so. Interval: by query.",
+    "label_score": "The chance that an item's title is nearer (embedding) to the label of its own code than to that of a sibling "
+    "under the same parent; .5 = by chance.",
+    "flip_rate": "Share of sampled items whose first codes change when the title is written otherwise: two neighbouring letters "
+    "exchanged in one word; the second half of the words first, both halves shuffled; three frequent words of its category appended. "
+    "Margin: how much nearer the chosen code is than the next one, 0 on the border.",
     "largest_bucket": "Largest bucket: the most items under one whole SID.",
     "purity": "Purity: the share of a prefix's items that belong to its commonest category.",
     "nmi": "Normalised mutual information with the category: 0 = unrelated, 1 = the same division.",

@@ -200,11 +200,11 @@ def lift(mine: pd.DataFrame, metric: str) -> None:
     )
 
 
-COUNTED = {"hit": "SID", "item_hit": "item (compares methods)"}
 HITS = {
-    "hit": "Queries with a relevant item among the beams, by depth; sharing a SID makes a hit easier",
-    "item_hit": "A hit counts 1 / the items under the prefix, by depth; the deepest level compares methods",
+    "SID": ("hit", "Queries with a relevant item among the beams, by depth; sharing a SID makes a hit easier"),
+    "item": ("item_hit", "A hit counts 1 / the items under the prefix, by depth; the deepest level compares methods"),
 }
+"""Ways to count hits: the measure, and what it says."""
 
 
 def gap() -> None:
@@ -218,17 +218,18 @@ def gap() -> None:
         )
         return
     counted = st.segmented_control(
-        "Hits counted by", list(COUNTED), default="hit", required=True, format_func=lambda c: COUNTED[c], key="hits_by",
-        bind="query-params", help=text.DEFINITIONS["train_gap"],
-    ) or "hit"  # fmt: skip
-    rows = fetch(queries.hits, current().run_id, counted)
+        "Hits counted by", list(HITS), default="SID", required=True, key="hits_by", bind="query-params",
+        help=text.DEFINITIONS["train_gap"],
+    ) or "SID"  # fmt: skip
+    measure, meaning = HITS[counted]
+    rows = fetch(queries.hits, current().run_id, measure)
     told = gap_in_words(rows[rows["n"] >= text.LEAST_QUERIES])
-    if counted == "item_hit":
+    if counted == "item":
         told = f"Counted by item. {told}"
     figure(
         charts.hits(rows),
         title="Trained on and held out: hits of the beams",
-        subtitle=HITS[counted],
+        subtitle=meaning,
         data=rows,
         n=f"{len(set(rows['segment']))} groups of queries, all",
         define="train_gap",
