@@ -30,7 +30,7 @@ class Rewritten(NamedTuple):
     changed: dict[str, np.ndarray]  # By kind, (S,) bool: the title could be changed.
 
 
-def rewrite(shelf: Shelf, separator: str = " ") -> Rewritten:
+def rewrite(shelf: Shelf) -> Rewritten:
     """Rewrite the titles of at most SAMPLE items that hold a SID; always the same for the same items, whatever the method."""
     rng = np.random.default_rng(0)
     held = np.flatnonzero(np.asarray(shelf.codes)[:, 0] >= 0)
@@ -39,7 +39,7 @@ def rewrite(shelf: Shelf, separator: str = " ") -> Rewritten:
     common = _frequent_words(shelf.items, item)
     titles = {
         "typo": [with_typo(title, rng) for title in given],
-        "reorder": [separator.join(reordered(title.split(), rng)) for title in given],
+        "reorder": [" ".join(reordered(title.split(), rng)) for title in given],
         "stuffing": [stuffed(title, words) for title, words in zip(given, common, strict=True)],
     }
     changed = {
