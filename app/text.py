@@ -34,7 +34,9 @@ DEFINITIONS = {
     "query's words are: none of it needs a code. A signal's dense twin is the same idea without SIDs: what the twin does "
     "not reach, the discrete codes add. Shuffled SIDs must add nothing. Naive training reads features made by models that "
     "saw the query: it shows what leakage would cost. Interval: bootstrap by query, 95 %.",
-    "train_gap": "Hits: queries with a relevant item among the beams, to that depth. Trained on: training queries, by the "
+    "train_gap": "Hits by SID: queries with a relevant item among the beams, to that depth. They reward collapse: the more "
+    "items share a prefix, the easier the hit. By item, a query's best relevant item counts 1 / the items under its prefix: "
+    "the deepest level counted so is the number that compares methods. Trained on: training queries, by the "
     "generator that saw their clicks and grades. Out of fold: the same queries, by a generator that did not; the ranker learns "
     "from these features alone. Seen and new test queries: with and without clicks of their own in the training log.",
     "utilisation": "Utilisation: codes that hold at least one item, as a share of the codes of the level.",
@@ -48,7 +50,20 @@ DEFINITIONS = {
     "harmful_aliasing": "Harmful sharing: items under one SID that belong to different categories, or were graded "
     "differently for the same query. Sharing between alike items is wanted.",
     "unique_share": "Distinct SIDs as a share of items: 1 when no two items share one.",
-    "expected_overlap": "Expected overlap: how many other items share the SID of an item drawn at random, on average.",
+    "same_sid_others": "How many other items share the SID of an item drawn at random, on average.",
+    "knowledge": "What a prefix tells of its items, and what would change it. None of these is known to predict a generator's "
+    "quality; compare the same level between methods.",
+    "attribute_gain": "An attribute (colour, size, brand ...) is guessed as the commonest value among the other items of the same "
+    "prefix, and among the other items of the same category; the gain is the difference in right guesses, in points. Rows "
+    "without an attribute's name are means over attributes. Interval: bootstrap over items.",
+    "coclick": "Of two items clicked for the same query, how often they share the prefix (mean over queries), beside two items "
+    "drawn at random from all clicks, and beside the first parts of the category path. Training may have learnt from the same "
+    "log: the notes in the export say so. Interval: by query.",
+    "label_score": "The chance that an item's title is nearer (embedding) to the label of its own code than to that of a sibling "
+    "under the same parent; .5 = by chance.",
+    "flip_rate": "Share of sampled items whose first codes change when the title is written otherwise: two neighbouring letters "
+    "exchanged in one word; the second half of the words first, both halves shuffled; three frequent words of its category appended. "
+    "Margin: how much nearer the chosen code is than the next one, 0 on the border.",
     "largest_bucket": "Largest bucket: the most items under one whole SID.",
     "purity": "Purity: the share of a prefix's items that belong to its commonest category.",
     "nmi": "Normalised mutual information with the category: 0 = unrelated, 1 = the same division.",
@@ -62,7 +77,8 @@ DEFINITIONS = {
     "of generation 0, where 5 % are expected; above 15 % the codebook does not know their kind, and training again is due.",
     "validity": "Beam validity: share of decoded SIDs that exist in the catalogue. Constrained search reaches 100 % by "
     "construction; unconstrained decoding shows what the generator has learnt.",
-    "generation": "Over judged relevant items; intervals by query. Hits on training queries are shown beside those on test "
+    "generation": "Over judged relevant items; intervals by query. Compare methods by item hits at the deepest level: there a "
+    "target counts 1 / the items that share its prefix, while hits by SID reward collapse. Hits on training queries are shown beside those on test "
     "queries: the gap is memory, and the ranker never learns from features made with it. Items that were not retrieved by "
     "the first stage can be neither ranked nor exposed, whatever their code.",
     "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
@@ -123,6 +139,8 @@ def generation_name(metric: str) -> str:
     name, _, level = metric.partition(".level_")
     kind, _, k = name.partition("@")
     where = f", level {level}" if level else ", whole SID"
+    if kind == "item_hit":
+        return f"The same counted by item (item hits@{k}){where}"
     if kind == "hit":
         return f"Queries with a relevant item among the {k} beams{where}"
     if kind == "prefix_survival":

@@ -204,7 +204,7 @@ def hits(rows: pd.DataFrame) -> go.Figure:
             text=[f"{name}<br>{v:.1f} % of {int(n):,} queries" for v, n in zip(percent["value"], part["n"], strict=True)],
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
-    style(figure, height=330, x="Depth of the match (levels)", y="Queries with a hit, %", legend=True)
+    style(figure, height=330, x="Depth of the match (levels)", y="Hits, %", legend=True)
     levels = sorted(set(rows["level"]))
     figure.update_xaxes(tickvals=levels, ticktext=[f"level {level}" for level in levels], showgrid=False)
     figure.update_yaxes(rangemode="tozero")

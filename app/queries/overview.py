@@ -100,17 +100,18 @@ def ladder(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str, segment:
     ).reset_index(drop=True)
 
 
-def hits(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
-    """How often the beams hold a relevant item, by depth, on queries that the generator saw less and more of.
+def hits(cursor: duckdb.DuckDBPyConnection, run_id: str, counted: str) -> pd.DataFrame:
+    """How often the beams hold a relevant item, by depth, on queries that the generator saw less and more of; `counted`
+    'item_hit' (by item) or 'hit' (by SID).
 
     Columns: level, segment (of HELD_OUT, in that order), value, low, high, n.
     """
     rows = cursor.execute(
         """
         SELECT regexp_extract(metric, 'level_(\\d+)$', 1)::INTEGER AS level, segment, value, low, high, n
-        FROM metrics WHERE run_id = ? AND regexp_matches(metric, '^hit@\\d+\\.level_\\d+$')
+        FROM metrics WHERE run_id = ? AND regexp_matches(metric, '^' || ? || '@\\d+\\.level_\\d+$')
         """,
-        [run_id],
+        [run_id, counted],
     ).df()
     order = {segment: i for i, segment in enumerate(HELD_OUT)}
     rows = rows[rows["segment"].isin(order)]
@@ -129,10 +130,11 @@ def generation(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
         """
         SELECT metric, segment, value, low, high, n FROM metrics
         WHERE run_id = ? AND (segment = 'all' OR starts_with(segment, 'split=train'))
-          AND (starts_with(metric, 'hit@') OR starts_with(metric, 'prefix_survival') OR starts_with(metric, 'recall@')
+          AND (regexp_matches(metric, '^(item_)?hit@') OR starts_with(metric, 'prefix_survival') OR starts_with(metric, 'recall@')
                OR starts_with(metric, 'beam_diversity') OR metric IN ('validity', 'free_validity'))
-        ORDER BY CASE WHEN starts_with(metric, 'hit@') THEN 0 WHEN starts_with(metric, 'prefix_survival') THEN 1
-                      WHEN starts_with(metric, 'beam_diversity') THEN 2 ELSE 3 END, metric, segment
+        ORDER BY CASE WHEN starts_with(metric, 'item_hit@') THEN 0 WHEN starts_with(metric, 'hit@') THEN 1
+                      WHEN starts_with(metric, 'prefix_survival') THEN 2
+                      WHEN starts_with(metric, 'beam_diversity') THEN 3 ELSE 4 END, metric, segment
         """,
         [run_id],
     ).df()

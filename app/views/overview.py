@@ -201,9 +201,16 @@ def lift(mine: pd.DataFrame, metric: str) -> None:
     )
 
 
+HITS = {
+    "SID": ("hit", "Queries with a relevant item among the beams, by depth; sharing a SID makes a hit easier"),
+    "item": ("item_hit", "A hit counts 1 / the items under the prefix, by depth; the deepest level compares methods"),
+}
+"""Ways to count hits: the measure, and what it says."""
+
+
 def gap() -> None:
     """How much better the beams aim at queries that the generator was trained on."""
-    rows = fetch(queries.hits, current().run_id)
+    rows = fetch(queries.hits, current().run_id, "hit")
     enough = rows[rows["n"] >= text.LEAST_QUERIES]
     if enough.empty:
         st.subheader("Trained on and held out", anchor=False, help=text.DEFINITIONS["train_gap"])
@@ -211,14 +218,23 @@ def gap() -> None:
             "How often the beams hold a relevant item was not measured on enough test queries.", needs=("SIDs", "beams")
         )
         return
-    told = gap_in_words(enough)
+    counted = st.segmented_control(
+        "Hits counted by", list(HITS), default="SID", required=True, key="hits_by", bind="query-params",
+        help=text.DEFINITIONS["train_gap"],
+    ) or "SID"  # fmt: skip
+    measure, meaning = HITS[counted]
+    rows = fetch(queries.hits, current().run_id, measure)
+    told = gap_in_words(rows[rows["n"] >= text.LEAST_QUERIES])
+    if counted == "item":
+        told = f"Counted by item. {told}"
     figure(
         charts.hits(rows),
         title="Trained on and held out: hits of the beams",
-        subtitle="Queries with a relevant item among the beams, by depth",
+        subtitle=meaning,
         data=rows,
         n=f"{len(set(rows['segment']))} groups of queries, all",
         define="train_gap",
+        filters={"hits_by": counted},
         key="hits",
         alt=told,
     )

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from engine.ablation.plan import REFERENCE, run_cost
+from engine.ablation.stability import stability
 from engine.errors import RunError
-from engine.evaluation.beams import hit_at_k
+from engine.evaluation.beams import hit_at_k, item_hit_at_k
 from engine.evaluation.bootstrap import (
     Estimate,
     bootstrap_auc,
@@ -44,7 +45,10 @@ served signals, their dense twins, SIDs beside all twins, shuffled SIDs."""
 TESTED = ("sid", "rich")
 """Rankers by which methods are tested against each other."""
 SEGMENTS = ("all", "new", "seen", "category_tier=tail")
-LEVEL_HEALTH = ("utilisation", "perplexity_ratio")
+LEVEL_HEALTH = (
+    "utilisation", "perplexity_ratio", "attribute_gain", "coclick_alignment", "coclick_lift", "coclick_alignment_category",
+    "coclick_lift_category", "label_score", "flip_rate.typo", "flip_rate.reorder", "flip_rate.stuffing",
+)  # fmt: skip
 WHOLE_HEALTH = ("aliasing", "harmful_share")
 
 LADDER_COLUMNS = [
@@ -166,9 +170,8 @@ def _measure(run: Run, exam: Exam, known: dict[str, dict[str, Estimate]], releva
         auc.update({(name, segment): estimate for segment, estimate in known[content].items()})
         if name in {served, "sid", "strong", "strong_gbm"}:
             by_query["ndcg@10", name, None] = _mean(ndcg(score, exam.grade, exam.query, n_queries), exam)
-    hits = _hits(run, exam)
-    measure = f"hit@{run.config.generator.beam_width}"
-    by_query |= {(measure, None, depth + 1): _mean(hits[:, depth], exam) for depth in range(hits.shape[1])}
+    for measure, hits in _hits(run, exam).items():
+        by_query |= {(measure, None, depth + 1): _mean(hits[:, depth], exam) for depth in range(hits.shape[1])}
     return _Measured(run, served, auc, by_query)
 
 
@@ -184,13 +187,18 @@ def _mean(values: np.ndarray, exam: Exam) -> dict[str, Estimate]:
     return bootstrap_metric(values, np.ones(len(values)), exam.weights, exam.masks)
 
 
-def _hits(run: Run, exam: Exam) -> np.ndarray:
-    """(Q, L): whether a relevant item's prefix of a level is among the query's beams; (Q, 0) without SIDs."""
-    levels = pd.read_parquet(run.folder / "tables" / "runs.parquet", columns=["levels"])["levels"].iloc[0]
-    if pd.isna(levels):
-        return np.empty((len(exam.query_id), 0))
-    level = load_arrays(run.stage_folder("match") / "matches.safetensors")["level"][exam.rows]
-    return hit_at_k(level[exam.relevant], exam.query[exam.relevant], len(exam.query_id), int(levels))
+def _hits(run: Run, exam: Exam) -> dict[str, np.ndarray]:
+    """(Q, L) by measure: hits of a relevant item's prefix among the query's beams, by item and by SID; {} without SIDs."""
+    if not run.stage_folder("match").is_dir():
+        return {}
+    matches = load_arrays(run.stage_folder("match") / "matches.safetensors")
+    level, sharing = (matches[name][exam.rows][exam.relevant] for name in ("level", "sharing"))
+    query, n, levels = exam.query[exam.relevant], len(exam.query_id), sharing.shape[1]
+    width = run.config.generator.beam_width
+    return {
+        f"item_hit@{width}": item_hit_at_k(level, sharing, query, n, levels),
+        f"hit@{width}": hit_at_k(level, query, n, levels),
+    }
 
 
 # ---------------------------------------------------------------- table `ladder`
@@ -229,10 +237,22 @@ def _ladder_rows(method: str, group: Sequence[_Measured], exam: Exam) -> list[di
             add_estimates(measure, found, **more, served=name == served if name else None)
     for (measure, depth), (values, built) in _health([m.run for m in group]).items():
         add(measure, float(np.mean(values)), values, level=depth, by_construction=built)
+    if len(group) > 1 and all((m.run.folder / "tables" / "sids.parquet").is_file() for m in group):
+        by_level, n = stability([m.run for m in group])
+        for level, values in enumerate(by_level, start=1):
+            built = level == 1 and all(_level1(m.run) == "category" for m in group)
+            add(
+                "stability", float(np.mean(values)), values, level=level, n=n, n_seeds=len(group), by_construction=built
+            )
     costs = [run_cost(m.run.folder) for m in group]
     add("seconds", float(np.mean([c.seconds for c in costs])), [c.seconds for c in costs])
     add("peak_mb", float(np.mean([c.peak_mb for c in costs])), [c.peak_mb for c in costs])
     return rows
+
+
+def _level1(run: Run) -> object:
+    """'category' where level 1 belongs to categories."""
+    return pd.read_parquet(run.folder / "tables" / "runs.parquet", columns=["level1"])["level1"].iloc[0]
 
 
 def _health(runs: Sequence[Run]) -> dict[tuple[str, int | None], tuple[list[float], bool]]:

@@ -29,8 +29,19 @@ NOTES = {
     "from the quantizer before it quantizes. Twins: every signal's idea without SIDs. Shuffled SIDs (placebo) must show "
     "no lift.",
     "Lift by kind of query": "Points of AUC. New: the query itself supervised nothing. Tail: its category is of the tail.",
-    "Hits": "Share of queries with a relevant item whose prefix is among the beams.",
+    "Item hits": "Hits counted by item: a query's best relevant item whose prefix is among the beams counts 1 / the items "
+    "under that prefix. Methods are compared by the deepest level.",
+    "SID hits": "Share of queries with a relevant item whose prefix is among the beams. They reward collapse: the more items "
+    "share a prefix, the easier it is to hit; compare methods by item hits.",
     "Codebook": f"{DAGGER} true by construction (level 1 belongs to categories): compared with nothing.",
+    "Meaning": "Item hits stand first, to be read beside the rest. Attribute gain: how much more often an item's attribute "
+    "(mean over attributes) is guessed from the other items of its prefix than from those of its category. Co-clicked: of "
+    "items clicked for one query, the share under one prefix; × chance: against random pairs; the category path's own share "
+    "at that depth is the same for all methods. Label score: chance that an item is nearer to its code's label than to a "
+    "sibling's (chance: 0.5). None of these is known to predict a generator's quality.",
+    "Robustness": "Flips: share of items whose first codes change when the title has a typo, another order, or three stuffed "
+    "words. Stability: adjusted Rand index of the prefixes of every two seeds (1: the same division; 0: chance). None of these "
+    "is known to predict a generator's quality.",
     "Cost": "Own stages of a run, without those that runs share; peak memory of its process. Runs trained side by side "
     "take longer each.",
     "Methods": "Differences in points of AUC on the same test queries and seeds, two-sided p; corrected p: Holm over all "
@@ -158,8 +169,10 @@ def heading(manifest: Mapping[str, Any]) -> str:
 
 def sections(ladder: pd.DataFrame, comparisons: pd.DataFrame) -> list[Section]:
     """The tables a reader wants, each with its note."""
-    made = [_baselines(ladder), _relevance(ladder), _lift(ladder), _lift_by_query(ladder), _hits(ladder)]
-    made += [_codebook(ladder), _cost(ladder), _methods(comparisons)]
+    made = [_baselines(ladder), _relevance(ladder), _lift(ladder), _lift_by_query(ladder)]
+    made += [_hits(ladder, "Item hits", "item_hit@"), _hits(ladder, "SID hits", "hit@")]
+    made += [_codebook(ladder), _by_level(ladder, "Meaning", MEANING), _by_level(ladder, "Robustness", ROBUSTNESS)]
+    made += [_cost(ladder), _methods(comparisons)]
     return [section for section in made if section.rows]
 
 
@@ -265,14 +278,14 @@ def _lift_by_query(ladder: pd.DataFrame) -> Section:
     return _table(ladder, "Lift by kind of query", columns, _points)
 
 
-def _hits(ladder: pd.DataFrame) -> Section:
-    measured = ladder.loc[ladder["measure"].str.startswith("hit@"), ["measure", "level"]].drop_duplicates()
+def _hits(ladder: pd.DataFrame, title: str, measure_start: str) -> Section:
+    measured = ladder.loc[ladder["measure"].str.startswith(measure_start), ["measure", "level"]].drop_duplicates()
     columns = {
         f"{measure}, level {level}, {segment}": {"measure": measure, "level": level, "segment": segment}
         for segment in ("new", "seen")
         for measure, level in sorted(measured.itertuples(index=False, name=None))
     }
-    return _table(ladder, "Hits", columns, _plain(3))
+    return _table(ladder, title, columns, _plain(3))
 
 
 def _codebook(ladder: pd.DataFrame) -> Section:
@@ -284,6 +297,36 @@ def _codebook(ladder: pd.DataFrame) -> Section:
     }
     columns |= {"aliasing": {"measure": "aliasing"}, "harmful share": {"measure": "harmful_share"}}
     return _table(ladder, "Codebook", columns, _plain(3))
+
+
+MEANING = {
+    "attribute gain": "attribute_gain",
+    "co-clicked": "coclick_alignment",
+    "co-clicked × chance": "coclick_lift",
+    "category path co-clicked": "coclick_alignment_category",
+    "label score": "label_score",
+}
+ROBUSTNESS = {
+    "typo flips": "flip_rate.typo",
+    "reorder flips": "flip_rate.reorder",
+    "stuffing flips": "flip_rate.stuffing",
+    "stability": "stability",
+}
+"""Measures of a section by their words."""
+
+
+def _by_level(ladder: pd.DataFrame, title: str, measures: Mapping[str, str]) -> Section:
+    """The deepest level's item hits on all test queries, then `measures` at every level."""
+    hits = ladder[ladder["measure"].str.startswith("item_hit@")]
+    columns: dict[str, dict[str, object]] = {
+        f"{measure}, level {level}": {"measure": measure, "level": level, "segment": "all"}
+        for measure, level in hits.groupby("measure")["level"].max().items()
+    }
+    known = ladder[ladder["measure"].isin(measures.values())]
+    for words, measure in measures.items():
+        levels = sorted(known.loc[known["measure"] == measure, "level"].unique())
+        columns |= {f"{words}, level {level}": {"measure": measure, "level": level} for level in levels}
+    return _table(ladder if len(known) else ladder[:0], title, columns, _plain(3))
 
 
 def _cost(ladder: pd.DataFrame) -> Section:

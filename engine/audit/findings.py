@@ -27,7 +27,7 @@ _HEALTH = {
     "hourglass": "Level {level} is narrower than its neighbours (hourglass {value:.2f})",
     "aliasing": "{value:.1%} of the items share their SID",
     "largest_bucket": "One SID holds {value:.0f} items",
-    "expected_overlap": "An item shares its SID with {value:.1f} others on average",
+    "same_sid_others": "An item shares its SID with {value:.1f} others on average",
     "harmful_share": "{value:.1%} of the items share a SID to their harm",
     "category_purity": "Level {level} prefixes mix categories (purity {value:.1%})",
     "neighbour_agreement": "Nearest neighbours rarely share a level-{level} prefix ({value:.1%})",

@@ -5,6 +5,7 @@ Every bar that a verdict is measured against stands in `BARS`, once; `docs/metri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from engine.audit.inequality import gini
+from engine.audit.intervals import wilson
 from engine.audit.prefixes import Level, crosstab, numbered
 from engine.audit.shelf import Shelf
 
@@ -42,7 +44,7 @@ BARS = {
     "hourglass": Bar(0.05, 0.15, False),
     "aliasing": Bar(0.50, 0.80, False),
     "largest_bucket_share": Bar(0.005, 0.02, False),
-    "expected_overlap": Bar(5.0, 20.0, False),
+    "same_sid_others": Bar(5.0, 20.0, False),
     "harmful_share": Bar(0.02, 0.10, False),
     "category_purity": Bar(0.80, 0.60, True),
     "neighbour_lift": Bar(3.0, 1.5, True),
@@ -130,16 +132,16 @@ def _usage(shelf: Shelf) -> list[Row]:
         dead = BARS["dead_code_share"]
         own = [
             _judged(depth + 1, "utilisation", used / size, n),
-            _row(depth + 1, "dead_codes", size - used, n, threshold=dead.good * size,
+            health_row(depth + 1, "dead_codes", size - used, n, threshold=dead.good * size,
                  verdict=dead.verdict((size - used) / size)),
-            _row(depth + 1, "perplexity", 2**entropy, n),
+            health_row(depth + 1, "perplexity", 2**entropy, n),
             _judged(depth + 1, "perplexity_ratio", 2**entropy / size, n),
-            _row(depth + 1, "entropy", entropy, n),
-            _row(depth + 1, "gini", gini(count), n),
-            _row(depth + 1, "prefixes", len(shelf.tree[depth]), n),
+            health_row(depth + 1, "entropy", entropy, n),
+            health_row(depth + 1, "gini", gini(count), n),
+            health_row(depth + 1, "prefixes", len(shelf.tree[depth]), n),
         ]  # fmt: skip
         if shelf.by_category and depth == 0:
-            own = [row | _built("follows the sizes of the categories") for row in own]
+            own = [row | constructed("follows the sizes of the categories") for row in own]
         rows += own
     for depth in range(1, len(shelf.sizes) - 1):
         around = [spread[place] for place in (depth - 1, depth + 1) if not (shelf.by_category and place == 0)]
@@ -162,9 +164,11 @@ def _whole(tree: list[Level], sharing: pd.DataFrame) -> list[Row]:
     unknown = f"a lower bound: a further {unjudged:.1%} of the items share a SID that no judgment compares"
     return [
         _judged(None, "aliasing", size[size > 1].sum() / n, n),
-        _row(None, "unique_share", len(size) / n, n),
-        _row(None, "largest_bucket", size.max(), n, threshold=max(largest.good * n, SMALL_BUCKET), verdict=bucket),
-        _judged(None, "expected_overlap", (size * (size - 1)).sum() / n, n),
+        health_row(None, "unique_share", len(size) / n, n),
+        health_row(
+            None, "largest_bucket", size.max(), n, threshold=max(largest.good * n, SMALL_BUCKET), verdict=bucket
+        ),
+        _judged(None, "same_sid_others", (size * (size - 1)).sum() / n, n),
         _judged(None, "harmful_share", harmful, n) | {"note": unknown},
     ]
 
@@ -178,9 +182,9 @@ def _meaning(shelf: Shelf) -> list[Row]:
         for depth, level in enumerate(shelf.tree if n else []):
             value = purity(level.member, label)
             named = f"{column}_purity"
-            own = _judged(depth + 1, named, value, n) if named in BARS else _row(depth + 1, named, value, n)
-            shared = _row(depth + 1, f"{column}_nmi", normalised_mutual_information(level.member, label), n)
-            built = _built("level 1 was given the category") if shelf.by_category and column == "category" else {}
+            own = _judged(depth + 1, named, value, n) if named in BARS else health_row(depth + 1, named, value, n)
+            shared = health_row(depth + 1, f"{column}_nmi", normalised_mutual_information(level.member, label), n)
+            built = constructed("level 1 was given the category") if shelf.by_category and column == "category" else {}
             rows += [own | built, shared | built]
     return rows
 
@@ -197,33 +201,23 @@ def _neighbours(shelf: Shelf, near: Neighbourhood, resamples: int, seed: int) ->
         # An item paired with itself would agree always, and outweigh true pairs at deep levels.
         pair = (a >= 0) & (b >= 0) & (first != second)
         both, same = int(pair.sum()), int((pair & (a == b)).sum())
-        chance, chance_low, chance_high = wilson(same, both)
+        chance, chance_low, chance_high, both = wilson(same, both)
         bar = BARS["neighbour_lift"]
         # A random pair agrees too rarely at deep levels to be counted: the upper end of its interval is the safe ratio.
         verdict = bar.verdict(low / chance_high if chance_high else float("nan"))
-        row = _row(
+        row = health_row(
             depth + 1, "neighbour_agreement", value, len(near.sampled), threshold=bar.good * chance, verdict=verdict
         )
-        built = _built("level 1 was given the category") if shelf.by_category and depth == 0 else {}
-        random = _row(depth + 1, "neighbour_agreement_random", chance, both)
+        built = constructed("level 1 was given the category") if shelf.by_category and depth == 0 else {}
+        random = health_row(depth + 1, "neighbour_agreement_random", chance, both)
         rows += [row | {"low": low, "high": high} | built, random | {"low": chance_low, "high": chance_high}]
     return rows
 
 
-def wilson(successes: int, n: int) -> tuple[float, float, float]:
-    """A share with its 95 % score interval (Wilson 1927); NaN without trials."""
-    if not n:
-        return float("nan"), float("nan"), float("nan")
-    z = 1.959963984540054
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return share, float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
-
-
-def _row(
+def health_row(
     level: int | None, metric: str, value: float, n: int, *, threshold: float | None = None, verdict: str = INFO
 ) -> Row:
+    """A row of table `health`; level None is the whole SID."""
     return {
         "level": level, "metric": metric, "value": float(value), "low": None, "high": None, "n": n,
         "threshold": threshold, "verdict": verdict, "by_construction": False, "note": None,
@@ -232,16 +226,22 @@ def _row(
 
 def _judged(level: int | None, metric: str, value: float, n: int) -> Row:
     """A row whose verdict is its own bar's."""
-    return _row(level, metric, value, n, threshold=BARS[metric].good, verdict=BARS[metric].verdict(float(value)))
+    return health_row(level, metric, value, n, threshold=BARS[metric].good, verdict=BARS[metric].verdict(float(value)))
 
 
-def _built(note: str) -> Row:
+def constructed(note: str) -> Row:
     """What follows from the forced level is marked and not judged."""
     return {"verdict": INFO, "by_construction": True, "note": note}
 
 
 def health_table(
-    shelf: Shelf, sharing: pd.DataFrame, near: Neighbourhood | None = None, *, resamples: int = 2_000, seed: int = 0
+    shelf: Shelf,
+    sharing: pd.DataFrame,
+    near: Neighbourhood | None = None,
+    more: Sequence[Row] = (),
+    *,
+    resamples: int = 2_000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """The `health` table.
 
@@ -249,12 +249,13 @@ def health_table(
         shelf: of the items category and brand are read.
         sharing: the `sid_sharing` table.
         near: None leaves the agreement of neighbours out.
+        more: rows that were measured elsewhere.
         resamples, seed: of the bootstrap over sampled items.
     """
     rows = _usage(shelf) + _whole(shelf.tree, sharing) + _meaning(shelf)
     if near is not None:
         rows += _neighbours(shelf, near, resamples, seed)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([*rows, *more])
     table["level"] = table["level"].astype("Int64")
     for column in ("low", "high", "threshold"):
         table[column] = table[column].astype(float)

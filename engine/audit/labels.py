@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from engine.audit.health import Row, health_row
+from engine.audit.intervals import mean_interval
 from engine.audit.prefixes import Level, crosstab, numbered
+from engine.audit.shelf import Shelf
 
 SEPARATOR = " · "
 _STOP_WORDS = """
@@ -25,6 +29,8 @@ und mit für der die das von zum zur oder ohne et de la le les des du un une pou
 del al y
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
+SCORED_ITEMS, SCORED_SIBLINGS = 200, 4
+"""Items by which labels are scored, and siblings that each label is held against: every label costs an embedding."""
 _TOKEN = re.compile(r"[^\W_]+(?:(?:[-.'/]|(?<=\d),(?=\d))[^\W_]+)*")
 _LONGEST_TITLE = 2_000  # characters read of a title: a megabyte of text is data, but no label needs it
 
@@ -159,3 +165,49 @@ def category_labels(level: Level, category_name: pd.Series, forced: np.ndarray, 
         more = [f"+{len(found) - most}"] if len(found) > most else []
         out.append(SEPARATOR.join(found[:most] + more) or None)
     return out
+
+
+def label_score_rows(
+    shelf: Shelf,
+    labels: Sequence[Sequence[str | None]],
+    item_x: np.ndarray,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    *,
+    resamples: int = 2_000,
+) -> list[Row]:
+    """Rows of `health`: label_score of every level, the chance that an item is nearer (cosine) to the label of its own
+    prefix than to that of another child of the same parent. An item's title had its part in its prefix's label.
+
+    Args:
+        labels: by level, the label of every prefix in the order of `shelf.tree`.
+        item_x: (N, D) unit vectors of the titles.
+        encode: unit vectors (M, D) of texts by the same encoder.
+    """
+    rng = np.random.default_rng(0)
+    held = np.flatnonzero(np.asarray(shelf.codes)[:, 0] >= 0)
+    sampled = np.sort(rng.choice(held, min(SCORED_ITEMS, len(held)), replace=False))
+    pairs: list[tuple[int, int, str, str]] = []  # depth, item, own label, another's label
+    for depth, (level, named) in enumerate(zip(shelf.tree, labels, strict=True)):
+        known = np.array([isinstance(label, str) for label in named], dtype=bool)
+        children = pd.Series(np.flatnonzero(known)).groupby(level.parent[known]).indices
+        place = np.flatnonzero(known)
+        for item in sampled.tolist():
+            own = level.member[item]
+            others = place[children.get(level.parent[own], np.empty(0, dtype=np.int64))]
+            others = others[others != own]
+            if known[own] and len(others):
+                drawn = rng.choice(others, min(SCORED_SIBLINGS, len(others)), replace=False)
+                pairs += [(depth, item, str(named[own]), str(named[other])) for other in drawn]
+    texts = sorted({label for _, _, *both in pairs for label in both})
+    if not texts:
+        return []
+    vectors = dict(zip(texts, encode([text.replace(SEPARATOR, " ") for text in texts]), strict=True))
+    told = pd.DataFrame(pairs, columns=["depth", "item", "own", "other"])
+    near = [float(np.sign(item_x[item] @ (vectors[own] - vectors[other]))) for _, item, own, other in pairs]
+    told["won"] = (np.array(near) + 1) / 2
+    rows = []
+    for depth in sorted({pair[0] for pair in pairs}):
+        won = told[told["depth"] == depth].groupby("item")["won"].mean().to_numpy()
+        value, low, high, n = mean_interval(won, resamples=resamples)
+        rows.append(health_row(depth + 1, "label_score", value, n) | {"low": low, "high": high, "note": "chance: 0.5"})
+    return rows

@@ -293,7 +293,7 @@ def _show_metrics(workspace: Path, run_id: str) -> None:
     import pandas as pd
 
     frame = pd.read_parquet(workspace / "runs" / run_id / "tables" / "metrics.parquet")
-    chosen = frame[(frame["segment"] == "all") & frame["metric"].str.endswith((".auc", ".ndcg@10"))]
+    chosen = frame[(frame["segment"] == "all") & frame["metric"].str.contains(r"\.auc$|\.ndcg@10$|hit@")]
     table(
         "Test queries", ["metric", "value", "95 % interval", "n"],
         [(m.metric, m.value, f"[{m.low:.3f}, {m.high:.3f}]", m.n) for m in chosen.itertuples()], right=["value", "n"],

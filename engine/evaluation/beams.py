@@ -17,6 +17,33 @@ def hit_at_k(levels: np.ndarray, query: np.ndarray, n_queries: int, n_levels: in
     return hit
 
 
+def item_hit_at_k(
+    levels: np.ndarray, sharing: np.ndarray, query: np.ndarray, n_queries: int, n_levels: int
+) -> np.ndarray:
+    """(n_queries, L): the same counted by item: a relevant item whose prefix is hit counts 1 / the items under that prefix
+    (the chance to name it by its prefix), and a query counts its best one; 0 without a hit, NaN without relevant items.
+
+    `sharing` (M, L): items under each pair's item's prefix of every level, itself included (`items_under`).
+    """
+    credit = np.where(levels[:, None] >= np.arange(1, n_levels + 1), 1.0 / np.maximum(sharing, 1), 0.0)
+    best = np.full((n_queries, n_levels), -np.inf)
+    np.maximum.at(best, query, credit)
+    best[np.isneginf(best)] = np.nan
+    return best
+
+
+def items_under(codes: np.ndarray) -> np.ndarray:
+    """(N, L) int32: how many items share each item's prefix of every level, from SIDs (N, L); 0 without a SID."""
+    codes = np.asarray(codes, dtype=np.int64)
+    held = codes[:, 0] >= 0
+    under = np.zeros(codes.shape, dtype=np.int32)
+    prefix = np.zeros(int(held.sum()), dtype=np.int64)
+    for level, code in enumerate(codes[held].T):
+        prefix, size = np.unique(prefix * (code.max(initial=0) + 1) + code, return_inverse=True, return_counts=True)[1:]
+        under[held, level] = size[prefix]
+    return under
+
+
 def prefix_survival(levels: np.ndarray, query: np.ndarray, n_queries: int, n_levels: int) -> np.ndarray:
     """(n_queries, L): share of the query's relevant items whose prefix of that level is among the beams; NaN without."""
     reached = np.asarray(levels)[:, None] >= np.arange(1, n_levels + 1)

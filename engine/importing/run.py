@@ -28,17 +28,18 @@ from engine.importing import tables
 from engine.importing.given import Given, read_given, trie_fingerprint
 from engine.importing.tables import Case
 from engine.problem.division import Division, divide, interactions
-from engine.problem.vectors import encode
+from engine.problem.vectors import encode, encode_texts
 from engine.progress import Progress
 from engine.relevance.folds import Split
 from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
 from engine.reporting.item_map import map_tables
+from engine.reporting.measures import Probe
 from engine.reporting.publication import write_catalogue
 from engine.runs import Run, Watcher, peak_memory_mb, write_table
 
 METHOD, PRESET = "imported", "files"
-VERSION = 2
+VERSION = 3
 """Raised when the code changes what an imported run holds."""
 
 
@@ -111,14 +112,16 @@ def _audit(run: Run, read: IngestedAudit, given: Given, *, embed: bool) -> None:
     taken = {"beams": given.beams_table, "scores": given.scores, "category_codes": owners}
     stage("take", "Taking over SIDs, beams, scores", lambda _: taken)
     measured = stage("evaluate", "Evaluating on judged queries", lambda _: tables.evaluation_tables(case))
-    vectors = None
+    vectors, probe = None, Probe(why_not="the SIDs were imported, and what made them is not here")
     if embed and given.codes is not None:
         own = catalogue.text_vectors().items
         vectors = encode(run, catalogue).items if own is None else own
+        if own is None:
+            probe = probe._replace(encode=lambda texts: encode_texts(run, texts))
 
     def audited(progress: Progress) -> tables.Tables:
         with Answers(run.folder / "tables") as answers:
-            return tables.audit_tables(case, answers, measured, vectors, progress)
+            return tables.audit_tables(case, answers, measured, (vectors, probe), progress)
 
     stage("audit", "Auditing codebook, coverage, exposure", audited)
     if vectors is not None:

@@ -15,6 +15,7 @@ from engine.audit.shelf import Shelf
 from engine.config import Config
 from engine.datasets.contract import Catalogue
 from engine.evaluation.beams import beam_diversity as diversity
+from engine.evaluation.beams import items_under
 from engine.evaluation.tables import Judged, evaluate, evaluate_queries
 from engine.importing.given import Given
 from engine.progress import Progress
@@ -23,7 +24,8 @@ from engine.reporting.aggregates import Aggregates
 from engine.reporting.answers import Answers
 from engine.reporting.audit import Subject, Tables
 from engine.reporting.audit import audit_tables as tell
-from engine.reporting.evaluation import beam_metrics, query_segments
+from engine.reporting.evaluation import Targets, beam_metrics, query_segments
+from engine.reporting.measures import Probe
 
 GIVEN, WITHOUT = "given", "given_without"
 """Names of the rankers whose scores were given, with and without SIDs."""
@@ -125,22 +127,23 @@ def _beam_values(
     asked = (given.beams[query][:, 0, 0] >= 0) & (given.codes[item, 0] >= 0)
     query, item = query[asked], item[asked]
     level = match_pairs(given.codes, given.beams, query, item).level
-    return beam_metrics(given.codes, (np.arange(len(queries)), given.beams), level, query, len(queries))
+    targets = Targets(level, items_under(given.codes)[item], query)
+    return beam_metrics(given.codes, (np.arange(len(queries)), given.beams), targets, len(queries))
 
 
 def audit_tables(
-    case: Case, answers: Answers, measured: Tables, vectors: np.ndarray | None, progress: Progress
+    case: Case, answers: Answers, measured: Tables, vectors: tuple[np.ndarray | None, Probe], progress: Progress
 ) -> Tables:
     """Tables sids, codes, sid_sharing, health, coverage, exposure, exposure_concentration, findings, stories.
 
-    `answers`: the run's beams and scores; `measured`: what `evaluation_tables` made; `vectors` (N, D): unit vectors of
-    the titles for the agreement with near neighbours, or None.
+    `answers`: the run's beams and scores; `measured`: what `evaluation_tables` made; `vectors`: unit vectors (N, D) of
+    the titles or None, and how other texts are encoded.
     """
     catalogue = case.catalogue
     none = pd.DataFrame(columns=["query_id", "metric", "value", "value_without", "difference"])
     metrics = measured.get("query_metrics", none.astype({"value": float, "value_without": float, "difference": float}))
     shelf, counted = _shelves(case)
-    subject = Subject(catalogue, case.items, case.queries, metrics, case.config, shelf, counted, vectors)
+    subject = Subject(catalogue, case.items, case.queries, metrics, case.config, shelf, counted, *vectors)
     sums = Aggregates(answers, case.items, case.queries, catalogue.judgments)
     return tell(subject, sums, progress)
 

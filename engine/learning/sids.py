@@ -13,6 +13,7 @@ import pandas as pd
 from engine.config import codebook_sizes
 from engine.datasets.contract import Catalogue
 from engine.encoders.loading import trainable_top
+from engine.evaluation.beams import items_under
 from engine.generator.beam import Beams, beam_search
 from engine.generator.examples import Lessons
 from engine.generator.loading import load_decoder, prompts
@@ -70,6 +71,8 @@ class Matches(NamedTuple):
 
     level: np.ndarray  # int64 deepest agreement 0..L.
     level_fit: np.ndarray
+    sharing: np.ndarray  # (J, L) int32 items that share the item's prefix of every level.
+    sharing_fit: np.ndarray
     placebo: np.ndarray  # int64 the level where SIDs are shuffled among the items.
     placebo_fit: np.ndarray
     control: np.ndarray  # float64 contrastive cosine of query and item without SIDs.
@@ -206,6 +209,7 @@ def match(run: Run, problem: Problem, judged: Judged, sids: Sids, beams: list[Be
             shuffled = np.random.default_rng(run.config.seed).permutation(len(own.codes))
             made = {
                 "level": match_pairs(own.codes, found.codes, judged.query, judged.item).level,
+                "sharing": items_under(own.codes)[judged.item],
                 "placebo": match_pairs(own.codes[shuffled], found.codes, judged.query, judged.item).level,
                 "control": cosine(own.query_latent, own.latent, judged.asked, judged.item).astype(np.float64),
             }

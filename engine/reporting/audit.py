@@ -36,6 +36,7 @@ from engine.reporting.causes import causes_table
 from engine.reporting.drivers import drivers_table
 from engine.reporting.learned import Learned
 from engine.reporting.ledger import loss_ledger
+from engine.reporting.measures import Probe, later_log, measured_rows, probe_of
 from engine.reporting.stories import relevant_moves
 from engine.runs import Run, write_table
 
@@ -64,7 +65,8 @@ class Subject(NamedTuple):
     config: Config
     shelf: Shelf | None  # None where no SIDs are known.
     counted: Shelf | None  # The same, with codes and sizes by which the use of the codebook is counted.
-    item_x: np.ndarray | None  # (N, D) unit vectors for the agreement with near neighbours; None leaves it out.
+    item_x: np.ndarray | None  # (N, D) unit vectors of the titles; None leaves out what needs them.
+    probe: Probe
 
 
 def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division, learned: Learned | None) -> None:
@@ -81,7 +83,8 @@ def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division
             learned.category_codes, catalogue.settings.category_separator,
         )  # fmt: skip
         measured = pd.read_parquet(tables / "query_metrics.parquet")
-        subject = Subject(catalogue, items, queries, measured, run.config, shelf, shelf, item_x)
+        subject = Subject(catalogue, items, queries, measured, run.config, shelf, shelf, item_x,
+                          probe_of(run, catalogue, learned))  # fmt: skip
         with Answers(tables) as answers:
             sums = Aggregates(answers, items, queries, catalogue.judgments)
             made = audit_tables(subject, sums, progress) | _online(subject, sums)
@@ -139,12 +142,14 @@ def _codebook(subject: Subject, shelf: Shelf, sums: Aggregates, seen: Seen, judg
     reach = sums.beam_reach(shelf.codes.shape[1])
     sharing = sid_sharing_table(shelf, subject.catalogue.judgments, relevant_grade=settings.relevant_grade)
     near = _neighbourhood(shelf, subject.item_x, config.seed)
+    codes = codes_table(shelf, exposure=seen.by_item[0], reach=reach)
+    more = measured_rows(shelf, codes, subject.catalogue, config, subject.item_x, subject.probe)
     return {
         "sids": sids_table(shelf),
-        "codes": codes_table(shelf, exposure=seen.by_item[0], reach=reach),
+        "codes": codes,
         "sid_sharing": sharing,
         "health": health_table(
-            subject.counted or shelf, sharing, near, resamples=config.evaluation.resamples, seed=config.seed
+            subject.counted or shelf, sharing, near, more, resamples=config.evaluation.resamples, seed=config.seed
         ),
         "coverage": _coverage(subject, shelf, sums, judged, reach),
     }
@@ -202,13 +207,10 @@ def _coverage(
 def _online(subject: Subject, sums: Aggregates) -> Tables:
     """Tables online and click_model, from the part of the log that the run has not learnt from."""
     catalogue, config = subject.catalogue, subject.config
-    log = catalogue.interactions
-    if config.split.until is not None:
-        log = log[log["date"] >= pd.Timestamp(config.split.until) + pd.Timedelta(days=1)]
     effect = online_effect(
         sums.pages(SLOTS),
         subject.queries,
-        log,
+        later_log(catalogue, config),
         catalogue.judgments,
         max_grade=catalogue.settings.max_grade,
         resamples=config.evaluation.resamples,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from engine.config import SIGNALS
 from engine.datasets.contract import Catalogue
-from engine.evaluation.beams import beam_diversity, hit_at_k, prefix_survival, validity
+from engine.evaluation.beams import beam_diversity, hit_at_k, item_hit_at_k, prefix_survival, validity
 from engine.evaluation.pairs import operating_point, retrieval_recall
 from engine.evaluation.significance import detectable_difference
 from engine.evaluation.tables import Evaluation, Judged, evaluate_queries
@@ -51,13 +52,14 @@ def evaluate(run: Run, catalogue: Catalogue, division: Division, ranked: Ranked,
         reach = {f"recall@{run.config.retrieval.top}": retrieval_recall(ranked.rank[relevant] > 0, query, n)}
         extra = [_power(done.comparisons)]
         if learned is not None:
-            level = learned.level[relevant]
-            reach |= beam_metrics(learned.codes, (learned.asked, learned.beams), level, query, n)
+            targets = Targets(learned.level[relevant], learned.sharing[relevant], query)
+            reach |= beam_metrics(learned.codes, (learned.asked, learned.beams), targets, n)
             train = division.split.split == "train"
             if train.any():
-                fit = _hits(learned.beams, learned.level_fit[relevant], query, n)
+                fitted = Targets(learned.level_fit[relevant], learned.sharing_fit[relevant], query)
+                fit = _hits(learned.beams.shape[1], fitted, n)
                 extra.append(evaluate_queries(fit, {"split=train, out of fold": train}, **settings))
-                hits = {name: value for name, value in reach.items() if name.startswith("hit")}
+                hits = {name: value for name, value in reach.items() if "hit@" in name}
                 extra.append(evaluate_queries(hits, {"split=train": train}, **settings))
         reached = evaluate_queries(reach, segments, **settings)
         write_table(folder, "metrics", pd.concat([done.metrics, reached, *extra], ignore_index=True))
@@ -126,23 +128,36 @@ def query_segments(queries: pd.DataFrame, items: pd.DataFrame) -> dict[str, np.n
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def _hits(beams: np.ndarray, level: np.ndarray, query: np.ndarray, n_queries: int) -> dict[str, np.ndarray]:
-    _, width, levels = beams.shape
-    hit = hit_at_k(level, query, n_queries, levels)
-    return {f"hit@{width}.level_{depth + 1}": column for depth, column in enumerate(hit.T)}
+class Targets(NamedTuple):
+    """The relevant judged pairs (M,)."""
+
+    level: np.ndarray  # Match level with the query's beams.
+    sharing: np.ndarray  # (M, L) items under the item's prefix of every level.
+    query: np.ndarray  # Position of the query.
+
+
+def _hits(width: int, targets: Targets, n_queries: int) -> dict[str, np.ndarray]:
+    """Hits among `width` beams, counted by item and by SID."""
+    level, sharing, query = targets
+    levels = sharing.shape[1]
+    counted = {
+        "item_hit": item_hit_at_k(level, sharing, query, n_queries, levels),
+        "hit": hit_at_k(level, query, n_queries, levels),
+    }
+    return {f"{name}@{width}.level_{d + 1}": column for name, hit in counted.items() for d, column in enumerate(hit.T)}
 
 
 def beam_metrics(
-    codes: np.ndarray, spelled: tuple[np.ndarray, np.ndarray], level: np.ndarray, query: np.ndarray, n_queries: int
+    codes: np.ndarray, spelled: tuple[np.ndarray, np.ndarray], targets: Targets, n_queries: int
 ) -> dict[str, np.ndarray]:
     """Per-query values (Q,) of beams, NaN for queries without: `codes` (N, L), `spelled` the positions (q,) of queries
-    and their beams (q, K, L), `level` and `query` of the relevant judged pairs."""
+    and their beams (q, K, L)."""
     asked, beams = spelled
-    n_levels = beams.shape[2]
-    survival = prefix_survival(level, query, n_queries, n_levels)
+    _, width, n_levels = beams.shape
+    survival = prefix_survival(targets.level, targets.query, n_queries, n_levels)
     told = np.full((n_queries, n_levels + 1), np.nan)
     told[asked] = np.column_stack([beam_diversity(beams), validity(beams, codes)])
-    values = _hits(beams, level, query, n_queries)
+    values = _hits(width, targets, n_queries)
     values |= {f"prefix_survival.level_{d + 1}": column for d, column in enumerate(survival.T)}
     values |= {f"beam_diversity.level_{d + 1}": column for d, column in enumerate(told.T[:-1])}
     return values | {"validity": told[:, -1]}

@@ -205,7 +205,7 @@ CREATE TABLE ranker_weights (              -- float64 weights, so that a score c
 -- ---------------------------------------------------------------- evaluation (test queries unless the segment says otherwise)
 -- segment: 'all', 'seen', 'new', 'tier=head', 'category_tier=tail', 'split=train' ...
 -- metric: 'auc', 'ndcg@10', 'within_query_auc', 'precision', 'recall' with prefix '<ranker>.' (MLPs: weak, strong, control, sid,
--- placebo, naive; boosted: plain_gbm, strong_gbm, <signal>_gbm, <signal>_twin, rich, twins, rich_twins, rich_placebo, rich_naive; cosine), and 'hit@5.level_1' ..., 'validity', 'recall@200', 'beam_diversity', 'prefix_survival.level_1' ...
+-- placebo, naive; boosted: plain_gbm, strong_gbm, <signal>_gbm, <signal>_twin, rich, twins, rich_twins, rich_placebo, rich_naive; cosine), and 'hit@5.level_1' ..., 'item_hit@5.level_1' (by item: 1 / items under the prefix) ..., 'validity', 'recall@200', 'beam_diversity', 'prefix_survival.level_1' ...
 CREATE TABLE metrics (run_id VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT);
 CREATE TABLE comparisons (                 -- paired on the same queries: ranker minus baseline
     run_id VARCHAR NOT NULL, ranker VARCHAR NOT NULL, baseline VARCHAR NOT NULL, metric VARCHAR NOT NULL, segment VARCHAR NOT NULL,
@@ -214,7 +214,7 @@ CREATE TABLE comparisons (                 -- paired on the same queries: ranker
 -- The newest ablation whose runs are all in this snapshot: means over seeds, [low, high] over test queries. Empty without one.
 CREATE TABLE ladder (
     method VARCHAR NOT NULL,
-    measure VARCHAR NOT NULL,              -- 'auc', 'auc_lift' (ranker minus baseline), 'ndcg@10', 'hit@5', 'utilisation', 'perplexity_ratio', 'aliasing', 'harmful_share', 'seconds', 'peak_mb'
+    measure VARCHAR NOT NULL,              -- 'auc', 'auc_lift' (ranker minus baseline), 'ndcg@10', 'hit@5', 'item_hit@5', 'stability' (adjusted Rand of two seeds), 'seconds', 'peak_mb', and measures of health
     ranker VARCHAR, baseline VARCHAR, segment VARCHAR, level INTEGER, -- NULL where they do not apply
     value DOUBLE, low DOUBLE, high DOUBLE,
     seed_sd DOUBLE,                        -- standard deviation over seeds

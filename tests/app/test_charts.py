@@ -87,7 +87,7 @@ class TestOverview:
         assert list(names) == ["<b>Other rankers</b>", "Imported, without SIDs", "Imported, with SIDs  ●"]
 
     def test_hits_leave_out_what_rests_on_too_few_queries(self, cursor: object) -> None:
-        rows = overview_queries.hits(cursor, RUN)
+        rows = overview_queries.hits(cursor, RUN, "hit")
         figure = overview.hits(rows.assign(n=rows["n"].where(rows["segment"] != "new", 5)))
         sizes = {t.name: len(t.x) for t in figure.data}
         assert sizes["test queries that are new"] == 0

@@ -243,6 +243,23 @@ class TestCodebook:
         assert row["Level 1"] == "75.0 %  by construction"
         assert row["Level 2"] == "100.0 %  ✓ good"
 
+    def test_what_codes_know_is_told_in_plain_words(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("codebook", workspace, knowledge="true"))
+        strip = next(d.value for d in page.dataframe if "Measure" in d.value).set_index("Measure")
+        gain = strip.loc["Attributes told beyond the category (attribute gain)"]
+        assert gain["Level 1"].endswith("by construction")
+        assert gain["Level 2"] == "+5.00 pp [+3.00, +7.00] pp"
+        assert any(name.startswith("Beyond the category: ") for name in strip.index)
+        assert not any("leave-one-out" in name for name in strip.index), "accuracies of one attribute are in the export"
+        assert strip.loc["Code changes with a typo (flip rate)", "Whole SID"] == "not measured"
+        assert "Some are not measured: no encoder" in unescaped(page)
+
+    def test_hits_are_counted_by_sid_or_by_item(self, open_page: Open, workspace: Path) -> None:
+        page = healthy(open_page("overview", workspace))
+        assert "Counted by item" not in unescaped(page)
+        (control,) = [group for group in page.button_group if group.label == "Hits counted by"]
+        assert "Counted by item. At level 2" in unescaped(healthy(control.set_value("item").run()))
+
     def test_box_of_a_link_zooms_and_a_bad_one_is_told(self, open_page: Open, workspace: Path) -> None:
         assert "in the chosen box (of 120)" in unescaped(healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9")))
         assert "“1,2,x,4”" in unescaped(healthy(open_page("codebook", workspace, box="1,2,x,4")))

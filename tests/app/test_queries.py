@@ -65,7 +65,7 @@ class TestOverview:
         assert (headline["with_value"], headline["without_value"]) == (0.86, 0.81)
 
     def test_hits_go_from_test_queries_to_those_trained_on(self, cursor: Cursor) -> None:
-        rows = overview.hits(cursor, RUN)
+        rows = overview.hits(cursor, RUN, "hit")
         assert list(rows.loc[rows["level"] == 2, "segment"]) == [
             "all",
             "new",
@@ -73,11 +73,15 @@ class TestOverview:
             "split=train",
         ]
         assert list(rows.loc[rows["level"] == 2, "value"]) == [0.4, 0.38, 0.42, 0.9]
+        by_item = overview.hits(cursor, RUN, "item_hit")
+        assert list(by_item.loc[by_item["level"] == 2, "value"]) == pytest.approx([0.2, 0.19, 0.21, 0.45])
 
     def test_metric_names_with_dots_are_not_rankers(self, cursor: Cursor) -> None:
         rows = overview.generation(cursor, RUN)
         assert set(rows["metric"]) == {
             "validity",
+            "item_hit@5.level_1",
+            "item_hit@5.level_2",
             "hit@5.level_1",
             "hit@5.level_2",
             "recall@200",

@@ -82,7 +82,7 @@ def main() -> None:
         rows.append(cells)
     show("Paired differences", pd.DataFrame(rows))
 
-    beams = metrics[metrics["metric"].str.match(r"hit@5|validity|prefix_survival|recall|beam_diversity")]
+    beams = metrics[metrics["metric"].str.match(r"(item_)?hit@5|validity|prefix_survival|recall|beam_diversity")]
     wide = beams.assign(cell=[interval(r) for _, r in beams.iterrows()]).pivot(
         index="metric", columns="segment", values="cell"
     )

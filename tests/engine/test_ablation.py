@@ -21,6 +21,7 @@ from engine import pipeline
 from engine.ablation import report
 from engine.ablation.ladder import LADDER_COLUMNS, Tables, ladder_tables
 from engine.ablation.plan import LADDERS, WHOLE, Cost, Costs, Job, Plan, make_plan, methods_of, run_cost, time_left
+from engine.ablation.stability import stability
 from engine.ablation.workers import THREAD_VARIABLES, Standing, run_jobs, train_command, worker_environment
 from engine.config import METHODS, override, preset
 from engine.errors import ConfigError, RunError
@@ -262,6 +263,7 @@ class Made:
         self.tested = self.split[self.query] == "test"
         self.scores: dict[tuple[str, int], dict[str, np.ndarray]] = {}
         self.level: dict[tuple[str, int], np.ndarray] = {}
+        self.sharing: dict[tuple[str, int], np.ndarray] = {}
         cache = workspace / "cache" / "judged-0"
         cache.mkdir(parents=True)
         save_arrays(cache / "judged.safetensors", position=np.arange(QUERIES), query=self.query, grade=self.grade)
@@ -293,15 +295,24 @@ class Made:
         columns = {"query_id": ids, "split": self.split, "seen": self.seen, "category": category}
         write_table(catalogue, "queries", pd.DataFrame(columns))
         served = "strong_gbm" if method == "none" else "rich"
-        write_table(tables, "runs", pd.DataFrame({"ranker": [served], "levels": [None if method == "none" else 2]}))
+        write_table(
+            tables,
+            "runs",
+            pd.DataFrame({"ranker": [served], "level1": [{"none": None, "dsirm": "category"}.get(method, "kmeans")]}),
+        )
         if method != "none":
             level = rng.integers(0, 3, len(self.query))
             self.level[method, seed] = level
             match = run.stage_folder("match")
             match.mkdir()
-            save_arrays(match / "matches.safetensors", level=level)
+            self.sharing[method, seed] = sharing = rng.integers(1, 5, (len(self.query), 2)).astype(np.int32)
+            save_arrays(match / "matches.safetensors", level=level, sharing=sharing)
+            codes = np.column_stack([np.arange(20) % 2, (np.arange(20) // 2 + seed * (method == "tiger")) % 2])
+            write_table(tables, "sids", pd.DataFrame({"item_id": [f"i{i}" for i in range(20)], "codes": list(codes)}))
             health = [(1, "utilisation", 1.0, True), (2, "utilisation", 0.5 + seed / 10, False), (2, "entropy", 3.0, False),
-                      (None, "aliasing", 0.25, False)]  # fmt: skip
+                      (None, "aliasing", 0.25, False), (2, "flip_rate.typo", 0.1 + seed / 10, False),
+                      (2, "attribute_gain", 0.05, False), (2, "attribute_gain.colour", 0.5, False),
+                      (None, "label_score", np.nan, False)]  # fmt: skip
             write_table(tables, "health", pd.DataFrame(health, columns=["level", "metric", "value", "by_construction"]))
         return run
 
@@ -402,15 +413,19 @@ def test_holm_covers_methods_and_rankers_of_a_segment(tables: Tables) -> None:
 def test_hits_health_and_cost_by_hand(made: Made, tables: Tables) -> None:
     for depth in (1, 2):
         for segment, mask in (("new", ~made.seen), ("seen", made.seen)):
-            per_seed = []
+            per_seed, by_item = [], []
             for seed in range(3):
-                level = made.level["tiger", seed]
-                hits = []
+                level, sharing = made.level["tiger", seed], made.sharing["tiger", seed][:, depth - 1]
+                hits, credits = [], []
                 for q in np.flatnonzero((made.split == "test") & mask):
                     own = (made.query == q) & made.relevant
                     if own.any():
                         hits.append(float(level[own].max() >= depth))
+                        credits.append(max((level[own] >= depth) / sharing[own]))
                 per_seed.append(np.mean(hits))
+                by_item.append(np.mean(credits))
+            items = row(tables, method="tiger", measure="item_hit@5", level=depth, segment=segment)
+            assert items["value"] == pytest.approx(np.mean(by_item))
             found = row(tables, method="tiger", measure="hit@5", level=depth, segment=segment)
             assert found["value"] == pytest.approx(np.mean(per_seed))
             assert found["low"] <= found["value"] <= found["high"]
@@ -422,6 +437,40 @@ def test_hits_health_and_cost_by_hand(made: Made, tables: Tables) -> None:
     assert row(tables, method="dsi", measure="aliasing")["value"] == 0.25
     assert row(tables, method="none", measure="seconds")["value"] == pytest.approx(11.0)
     assert row(tables, method="none", measure="peak_mb")["value"] == 700.0
+
+
+def test_measures_stand_beside_item_hits(made: Made, tables: Tables) -> None:
+    flips = row(tables, method="dsi", measure="flip_rate.typo", level=2)
+    assert (flips["value"], flips["seed_sd"]) == pytest.approx((0.2, 0.1))
+    sections = {s.title: s for s in report.sections(tables.ladder, tables.comparisons)}
+    hit = row(tables, method="dsi", measure="item_hit@5", level=2, segment="all")["value"]
+    for title, column, cell in (
+        ("Meaning", "attribute gain, level 2", "0.050 ±0.000"), ("Robustness", "typo flips, level 2", "0.200 ±0.100"),
+    ):  # fmt: skip
+        cells = {r[0]: dict(zip(sections[title].columns, r, strict=True)) for r in sections[title].rows}
+        assert cells["dsi"][column] == cell
+        assert cells["dsi"]["item_hit@5, level 2"].startswith(f"{hit:.3f} [")
+        assert not any("colour" in name or "label" in name for name in sections[title].columns)
+    assert "reward collapse" in sections["SID hits"].note
+    assert "deepest level" in sections["Item hits"].note
+
+
+def test_stability_is_the_agreement_of_pairs_over_seeds(tables: Tables) -> None:
+    same = row(tables, method="dsi", measure="stability", level=2)
+    assert (same["value"], same["n_seeds"], same["n"]) == (1.0, 3, 20)
+    assert not row(tables, method="dsi", measure="stability", level=1)["by_construction"]
+    assert row(tables, method="dsirm", measure="stability", level=1)["by_construction"]
+    # Seeds 0 and 2 give tiger equal codes, seed 1 has 0 and 1 exchanged at level 2: other names, the same division.
+    assert row(tables, method="tiger", measure="stability", level=2)["value"] == 1.0
+
+
+def test_stability_by_hand(tmp_path: Path) -> None:
+    runs = [finished_run(tmp_path, "dsi", seed, 1.0) for seed in (0, 1)]
+    for run, codes in zip(runs, ([[0], [0], [1], [1]], [[0], [1], [1], [1], [5]]), strict=True):
+        ids = [f"i{i}" for i in range(len(codes))]
+        write_table(run.folder / "tables", "sids", pd.DataFrame({"item_id": ids, "codes": codes}))
+    # Of 6 pairs 2 are together in the first, 3 in the second, 1 in both; by chance 2 * 3 / 6 = 1: no better than that.
+    assert stability(runs) == ([[0.0]], 4)
 
 
 def test_missing_rungs_are_left_blank(tables: Tables) -> None:
@@ -508,8 +557,8 @@ def test_finished_runs_are_compared_and_published_as_they_are(trained: Trained, 
     known = {(m.metric, m.segment): m.value for m in metrics.itertuples()}
     compared = 0
     for row in ladder[ladder["method"] == "dsirm"].itertuples():
-        name = f"{row.ranker}.{row.measure}" if isinstance(row.ranker, str) else f"hit@5.level_{row.level}"
-        if row.measure in ("auc", "ndcg@10", "hit@5"):
+        name = f"{row.ranker}.{row.measure}" if isinstance(row.ranker, str) else f"{row.measure}.level_{row.level}"
+        if row.measure in ("auc", "ndcg@10", "hit@5", "item_hit@5"):
             assert row.value == pytest.approx(known[name, row.segment], nan_ok=True), name
             compared += 1
     assert compared > 20

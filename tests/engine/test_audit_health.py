@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 
+from engine.ablation.report import MEANING, ROBUSTNESS
 from engine.audit.codebook import sid_sharing_table
 from engine.audit.health import (
     BARS,
@@ -19,9 +20,9 @@ from engine.audit.health import (
     neighbour_agreement,
     normalised_mutual_information,
     purity,
-    wilson,
 )
 from engine.audit.inequality import gini, lorenz
+from engine.audit.intervals import wilson
 from engine.audit.shelf import Shelf
 
 METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -83,7 +84,7 @@ def test_whole_sids_by_hand() -> None:
     assert value(table, "aliasing")["value"] == pytest.approx(5 / 8)
     assert value(table, "unique_share")["value"] == pytest.approx(5 / 8)
     assert value(table, "largest_bucket")["value"] == 3
-    assert value(table, "expected_overlap")["value"] == pytest.approx((2 * 1 + 3 * 2) / 8)
+    assert value(table, "same_sid_others")["value"] == pytest.approx((2 * 1 + 3 * 2) / 8)
     assert value(table, "harmful_share")["value"] == pytest.approx(3 / 8)  # 1-1-1 holds categories b and c
 
 
@@ -164,7 +165,7 @@ def test_a_small_bucket_is_never_crowded() -> None:
 
 
 def test_wilson_by_hand() -> None:
-    share, low, high = wilson(8, 10)
+    share, low, high, _ = wilson(8, 10)
     assert (share, low, high) == pytest.approx((0.8, 0.4901625, 0.9433178), abs=1e-6)
     assert wilson(0, 20)[1] == 0.0
     assert np.isnan(wilson(0, 0)[0])
@@ -189,8 +190,9 @@ def test_the_documentation_has_every_measure_and_every_bar() -> None:
         CATEGORIES,
         near=Neighbourhood(np.array([0]), np.array([[1]]), np.array([[0, 1], [2, 3]])),
     )
-    for metric in set(table["metric"]):
-        assert f"`{metric}`" in text
+    for metric in set(table["metric"]) | set(MEANING.values()) | set(ROBUSTNESS.values()):
+        name, _, kind = metric.partition(".")
+        assert f"`{metric}`" in text or (f"`{name}." in text and f"`.{kind}`" in text), metric
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| bar `")}
     for metric, bar in BARS.items():
         cells = [cell.strip() for cell in rows[metric].split("|")[2:4]]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score, precision_score, recall_score, roc_auc_score
 
-from engine.evaluation.beams import beam_diversity, hit_at_k, prefix_survival, validity
+from engine.evaluation.beams import beam_diversity, hit_at_k, item_hit_at_k, items_under, prefix_survival, validity
 from engine.evaluation.bootstrap import bootstrap_auc, bootstrap_metric, paired_difference, resample_queries
 from engine.evaluation.pairs import auc, ndcg, operating_point, retrieval_recall, within_query_auc
 from engine.evaluation.significance import detectable_difference
@@ -97,8 +97,27 @@ def test_hits_and_survival_by_hand() -> None:
     level, query = np.array([0, 2, 1, 3]), np.array([0, 0, 0, 2])
     hit = hit_at_k(level, query, 3, 3)
     np.testing.assert_array_equal(hit, [[1, 1, 0], [np.nan] * 3, [1, 1, 1]])
+    sharing = np.array([[9, 9, 9], [8, 4, 2], [5, 5, 1], [4, 2, 1]])  # 5: a second item hit at level 1 counts more
+    by_item = item_hit_at_k(level, sharing, query, 3, 3)
+    np.testing.assert_allclose(by_item, [[1 / 5, 1 / 4, 0], [np.nan] * 3, [1 / 4, 1 / 2, 1]])
+    assert (by_item[[0, 2]] <= hit[[0, 2]]).all()
     survival = prefix_survival(level, query, 3, 3)
     np.testing.assert_allclose(survival, [[2 / 3, 1 / 3, 0], [np.nan] * 3, [1, 1, 1]])
+
+
+def test_items_under_every_prefix_by_hand() -> None:
+    codes = np.array([[0, 1, 0], [0, 1, 0], [0, 1, 1], [0, 2, 0], [-1, -1, -1], [3, 1, 0]])
+    expected = [[4, 3, 2], [4, 3, 2], [4, 3, 1], [4, 1, 1], [0, 0, 0], [1, 1, 1]]
+    np.testing.assert_array_equal(items_under(codes), expected)
+
+
+def test_collapse_pays_by_sid_and_not_by_item() -> None:
+    """Everything under one SID: every query hits, and no item is told apart."""
+    n = 20
+    level, query = np.full(n, 2), np.arange(n)
+    sharing = items_under(np.zeros((n, 2), dtype=np.int64))
+    assert hit_at_k(level, query, n, 2).mean() == 1
+    assert item_hit_at_k(level, sharing, query, n, 2).mean() == pytest.approx(1 / n)
 
 
 def test_diversity_and_validity_by_hand() -> None:

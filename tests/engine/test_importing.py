@@ -247,6 +247,9 @@ def test_measures_by_hand(tmp_path: Path) -> None:
     # kettle's a is reached down to level 2; pan's c and d (1-1) by beam 1-2 to level 1.
     assert found["hit@2.level_1"] == 1
     assert found["hit@2.level_2"] == pytest.approx(0.5)
+    # By item: a shares 0 with b, 0-1 with none; c and d share 1 and 1-1.
+    assert found["item_hit@2.level_1"] == pytest.approx(0.5)
+    assert found["item_hit@2.level_2"] == pytest.approx(0.5)
     assert found["validity"] == pytest.approx(0.5)
     per_query = table(made, "query_metrics").query("metric == 'within_query_auc'").set_index("query_id")
     assert per_query.loc["kettle", ["value", "value_without", "difference"]].tolist() == [1.0, 0.0, 1.0]
@@ -469,7 +472,14 @@ def test_a_run_of_ours_exported_and_imported_is_audited_the_same(
     ):
         assert theirs["coverage"][name].tolist() == ours["coverage"][name].tolist(), name
     known = ["level", "metric", "value", "verdict"]
-    measured = ours["health"][~ours["health"]["metric"].str.startswith("neighbour")]
-    pd.testing.assert_frame_equal(theirs["health"][known], measured[known].reset_index(drop=True), check_dtype=False)
+    asked = "neighbour|label_score|flip_rate|margin"  # of an encoder
+    measured, told = (
+        side["health"].loc[~side["health"]["metric"].str.match(asked), known].reset_index(drop=True)
+        for side in (ours, theirs)
+    )
+    pd.testing.assert_frame_equal(told, measured, check_dtype=False)
+    absent = theirs["health"][theirs["health"]["value"].isna()].set_index("metric")["note"]
+    assert set(absent.index) == {"label_score", "flip_rate.typo", "flip_rate.reorder", "flip_rate.stuffing"}
+    assert absent.str.contains("imported").all()
     same = ["level", "prefix", "label", "n_items", "purity", "exposure", "exposure_without"]
     pd.testing.assert_frame_equal(theirs["codes"][same], ours["codes"][same], check_dtype=False)
