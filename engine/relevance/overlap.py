@@ -87,7 +87,10 @@ class Overlap:
         """(M, len(LEXICAL)) float32 of pairs of `queries`, each read by `Reader.words`, and items; `qs_numbers` is 1."""
         out = np.ones((len(pair_query), len(LEXICAL)), dtype=np.float32)
         heads = np.full(max(len(self._lexicon.column), 1), -1, dtype=np.int32)
-        _walk(self._titles, self._asked(queries), heads, (pair_query, pair_item), out)
+        asked = self._asked(queries)
+        _walk(self._titles, asked, heads, (pair_query, pair_item), out)
+        out[:, LEXICAL.index("qs_title_words")] = np.log1p(self._titles.length[pair_item])
+        out[:, LEXICAL.index("qs_words")] = np.log1p(np.diff(asked.ends)[pair_query])
         return out
 
     def _asked(self, queries: Sequence[list[list[str]]]) -> _Asked:
@@ -135,7 +138,7 @@ def _walk(titles, asked, heads, pairs, out):  # type: ignore[no-untyped-def]
                 heads[token[e]] = -1
             token, word, after, bits = _entries(asked, query, heads)
             last = query
-        _measure(titles, asked, (query, item), (heads, word, after, bits), state, out[m])
+        _measure(titles, asked, (query, item), (heads, word, after, bits), state, out, m)
     for e in range(len(token)):
         heads[token[e]] = -1
 
@@ -169,7 +172,7 @@ def _entries(asked, query, heads):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _measure(titles, asked, pair, entries, state, out):  # type: ignore[no-untyped-def]
+def _measure(titles, asked, pair, entries, state, out, m):  # type: ignore[no-untyped-def]
     """Write all columns but `qs_numbers` of one pair; `state`: (WORDS,) arrays to work in."""
     query, item = pair
     heads, word, after, bits = entries
@@ -181,6 +184,8 @@ def _measure(titles, asked, pair, entries, state, out):  # type: ignore[no-untyp
     before, part_before = -2, -2  # the word that the part before is, and which part that is
     for t in range(titles.ends[item], titles.ends[item + 1]):
         e = heads[titles.token[t]]
+        if e < 0:
+            continue
         part = np.int64(titles.place[t])
         while e >= 0:
             w, here = word[e], bits[e] == _ALL
@@ -224,20 +229,19 @@ def _measure(titles, asked, pair, entries, state, out):  # type: ignore[no-untyp
             near_first = near
         near_sum += near
         rare_near += rarity * near
-    out[0], out[19] = score, everywhere
-    out[2] = hits / n if n else 1.0
-    out[3] = rare_hit / rare if n else 1.0
-    out[4] = near_sum / n if n else 1.0
-    out[5] = rare_near / rare if n else 1.0
-    out[6] = missing_near / missing if missing else 1.0
-    out[7], out[8] = rarest_hit, rarest_miss
-    out[9] = ordered / (n - 1) if n > 1 else 1.0
-    out[10] = first_place
-    out[11] = places / hits if hits else 1.0
-    out[12] = hits / (n + length - hits) if n else 1.0
-    out[13] = hits / length if length else 0.0
-    out[14], out[15] = np.log1p(length), np.log1p(n)
-    out[16], out[17], out[18] = near_first, near, last_place
+    out[m, 0], out[m, 19] = score, everywhere
+    out[m, 2] = hits / n if n else 1.0
+    out[m, 3] = rare_hit / rare if n else 1.0
+    out[m, 4] = near_sum / n if n else 1.0
+    out[m, 5] = rare_near / rare if n else 1.0
+    out[m, 6] = missing_near / missing if missing else 1.0
+    out[m, 7], out[m, 8] = rarest_hit, rarest_miss
+    out[m, 9] = ordered / (n - 1) if n > 1 else 1.0
+    out[m, 10] = first_place
+    out[m, 11] = places / hits if hits else 1.0
+    out[m, 12] = hits / (n + length - hits) if n else 1.0
+    out[m, 13] = hits / length if length else 0.0
+    out[m, 16], out[m, 17], out[m, 18] = near_first, near, last_place
 
 
 @numba.njit(nogil=True, cache=True)
