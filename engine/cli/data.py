@@ -48,14 +48,22 @@ def ingest(
     workspace: Workspace,
     adapter: Adapter = None,
     max_rejects: Annotated[float, typer.Option(help="Largest share of rows that may be rejected.")] = 0.05,
+    judgments_from_log: Annotated[
+        str,
+        typer.Option(help="Read grades from clicks: auto (where nobody judged), always (training queries too), never."),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Validate a dataset and store it in the workspace; rejected rows are kept with their reasons."""
     from engine.datasets.ingest import ingest as take
+    from engine.labeling.implicit import log_reader
 
     check_share(max_rejects)
+    read_log = log_reader(judgments_from_log)
     with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Reading and validating") as progress:
-        done = take(folder, workspace, adapter=adapter, max_reject_share=max_rejects, progress=progress)
+        done = take(
+            folder, workspace, adapter=adapter, max_reject_share=max_rejects, read_log=read_log, progress=progress
+        )
     show_report(done.report)
     c = done.catalogue
     say(

@@ -25,8 +25,8 @@ from engine.audit.online import SLOTS, online_effect
 from engine.audit.shelf import Shelf
 from engine.audit.tiers import categories_table
 from engine.config import Config, EvaluationConfig
-from engine.datasets.contract import Catalogue
-from engine.problem.division import Division
+from engine.datasets.contract import IMPLICIT, Catalogue
+from engine.problem.division import Division, learnt_until
 from engine.progress import Progress
 from engine.reporting.aggregates import Aggregates
 from engine.reporting.answers import Answers
@@ -79,7 +79,8 @@ def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division
         subject = Subject(catalogue, items, queries, measured, run.config, shelf, shelf, item_x)
         with Answers(tables) as answers:
             sums = Aggregates(answers, items, queries, catalogue.judgments)
-            made = audit_tables(subject, sums, progress) | _online(subject, sums)
+            until = learnt_until(catalogue, division.split, run.config.split.until)
+            made = audit_tables(subject, sums, progress) | _online(subject, sums, until)
         for name, frame in made.items():
             write_table(folder, name, frame)
 
@@ -179,17 +180,17 @@ def _coverage(
     return table
 
 
-def _online(subject: Subject, sums: Aggregates) -> Tables:
-    """Tables online and click_model, from the part of the log that the run has not learnt from."""
+def _online(subject: Subject, sums: Aggregates, until: str | None) -> Tables:
+    """Tables online and click_model, from the part of the log that the run has not learnt from: after `until`."""
     catalogue, config = subject.catalogue, subject.config
-    log = catalogue.interactions
-    if config.split.until is not None:
-        log = log[log["date"] >= pd.Timestamp(config.split.until) + pd.Timedelta(days=1)]
+    log, judgments = catalogue.interactions, catalogue.judgments
+    if until is not None:
+        log = log[log["date"] >= pd.Timestamp(until) + pd.Timedelta(days=1)]
     effect = online_effect(
         sums.pages(SLOTS),
         subject.queries,
         log,
-        catalogue.judgments,
+        judgments[judgments["source"] != IMPLICIT],  # what was read from the log says nothing beside it
         max_grade=catalogue.settings.max_grade,
         resamples=config.evaluation.resamples,
         seed=config.seed,
