@@ -232,19 +232,17 @@ def _grade_rates(evidence: Evidence, events: np.ndarray, trials: np.ndarray) -> 
 
 
 def _own_weight(events: np.ndarray, examined: np.ndarray, twice: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """Weight of events / examined against `rate` in the best linear estimate of each pair's own rate."""
-    mean = examined * rate
-    cv2 = spread(events, examined, twice, rate)
-    chance = np.maximum(mean - twice * rate**2 * (1 + cv2), 1e-12)
-    return cv2 * mean**2 / (cv2 * mean**2 + chance)
+    """Weight of events / examined against `rate` in the best linear estimate of each pair's own rate.
 
-
-def spread(events: np.ndarray, examined: np.ndarray, twice: np.ndarray, rate: np.ndarray) -> float:
-    """How far pairs differ from `rate` (squared coefficient of variation): what their events vary more than chance would
-    have it. Var = examined r - twice r^2 (1 + cv^2) + examined^2 r^2 cv^2; `twice`: impressions x examination^2."""
+    How far pairs differ from `rate` (squared coefficient of variation) is what their events vary more than chance would
+    have it: Var = examined r - twice r^2 (1 + cv^2) + examined^2 r^2 cv^2.
+    """
     mean = examined * rate
     scale = (rate**2 * (examined**2 - twice)).sum()
-    return max(float(((events - mean) ** 2 - mean + twice * rate**2).sum() / scale), 0.0) if scale > 0 else 0.0
+    spread = ((events - mean) ** 2 - mean + twice * rate**2).sum()
+    cv2 = max(float(spread / scale), 0.0) if scale > 0 else 0.0
+    chance = np.maximum(mean - twice * rate**2 * (1 + cv2), 1e-12)
+    return cv2 * mean**2 / (cv2 * mean**2 + chance)
 
 
 def regulars(log: SearchLog, n_queries: int) -> np.ndarray:

@@ -11,19 +11,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.audit.attractiveness import by_pair, spread
+from engine.audit.attractiveness import by_pair
 from engine.audit.click_model import Examination, SearchLog
 
 STRENGTHS = (0.5, 1e4)
 """Between which a prior may count, in examined impressions."""
 _CELLS = 200
 _AT_ONCE = 20_000_000  # numbers held at once
+_MIDDLING = 0.2
 _EDGE = 1e-4  # a prior's mean stays this far from 0 and 1
 
 
 class PairRates(NamedTuple):
-    """Of every pair of a log (N,); `rate`, `low`, `high` are NaN where they were not asked for."""
+    """Of the pairs (n,) that were examined often enough."""
 
+    pair: np.ndarray  # int64 number in the log, ascending.
     examined: np.ndarray  # Impressions x examination of their position.
     clicks: np.ndarray
     prior: np.ndarray  # Mean of the prior.
@@ -45,24 +47,23 @@ class _Totals(NamedTuple):
 
 
 def pair_rates(log: SearchLog, examination: Examination, category: np.ndarray, *, least: float) -> PairRates:
-    """Rates of the pairs with `least` examined impressions or more.
+    """Rates of the pairs with `least` examined impressions or more; the others, often mere trials, teach no prior either.
 
-    `category` (N,) int64: of each pair's item, any number; items without one share a number.
+    `category` (pairs of the log,) int64: of each pair's item, any number; items without one share a number.
     """
     look = examination.at(log.position)
-    own = _Totals(
-        by_pair(log, log.clicks), by_pair(log, log.impressions * look), by_pair(log, log.impressions * look**2)
-    )
-    query = log.pairs["query"].to_numpy(np.int64)
-    cell = np.unique(query * (int(category.max(initial=0)) + 2) + category + 1, return_inverse=True)[1]
+    examined = by_pair(log, log.impressions * look)
+    pair = np.flatnonzero(examined >= least)
+    own = _Totals(by_pair(log, log.clicks)[pair], examined[pair], by_pair(log, log.impressions * look**2)[pair])
+    query = np.unique(log.pairs["query"].to_numpy(np.int64)[pair], return_inverse=True)[1]
+    cell = np.unique(query * (int(category.max(initial=0)) + 2) + category[pair] + 1, return_inverse=True)[1]
     prior, strength = _prior(own, query, cell)
-    rate, low, high = (np.full(len(query), np.nan) for _ in range(3))
-    asked = np.flatnonzero(own.examined >= least)
+    found = np.empty((3, len(pair)))
     step = max(1, _AT_ONCE // (_CELLS * max(int(np.bincount(log.pair).max(initial=1)), 1)))
-    for start in range(0, len(asked), step):
-        at = asked[start : start + step]
-        rate[at], low[at], high[at] = _posterior(log, look, at, own, (prior, strength))
-    return PairRates(own.examined, own.clicks, prior, strength, rate, low, high)
+    for start in range(0, len(pair), step):
+        at = slice(start, start + step)
+        found[:, at] = _posterior(log, look, pair[at], _Totals(*(part[at] for part in own)), (prior[at], strength))
+    return PairRates(pair, own.examined, own.clicks, prior, strength, *found)
 
 
 def _prior(own: _Totals, query: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, float]:
@@ -71,29 +72,34 @@ def _prior(own: _Totals, query: np.ndarray, cell: np.ndarray) -> tuple[np.ndarra
     start, whole = np.full(len(query), mean), np.full(int(query.max(initial=-1)) + 1, mean)
     for group in (query, cell):
         total = own.by(group)
-        weight = _strength(total, whole, mean)
+        weight = _strength(total, whole)
         start = (total.clicks[group] - own.clicks + weight * start) / (total.examined[group] - own.examined + weight)
         # What the next, finer groups are compared with.
         shrunk = (total.clicks + weight * whole) / (total.examined + weight)
         whole = np.zeros(int(cell.max(initial=-1)) + 1)
         whole[cell] = shrunk[group]
     start = np.clip(start, _EDGE, 1 - _EDGE)
-    return start, _strength(own, start, mean)
+    return start, _strength(own, start)
 
 
-def _strength(total: _Totals, expected: np.ndarray, mean: float) -> float:
-    """Of a beta prior around `expected` that spreads as the rates of `total` do."""
-    differ = spread(total.clicks, total.examined, total.twice, expected)
-    return float(np.clip((1 - mean) / (mean * differ) - 1 if differ > 0 else np.inf, *STRENGTHS))
+def _strength(total: _Totals, expected: np.ndarray) -> float:
+    """Of beta priors with means `expected` that spread as the rates of `total` do: 1 / (1 + strength) = rho of
+    Var(clicks) = examined m - twice m^2 + (examined^2 - twice) m (1 - m) rho."""
+    events, room = total.examined * expected, expected * (1 - expected)
+    # By the inverse variance of a squared deviation under a middling rho; else a few large pairs decide.
+    weight = 1.0 / np.maximum(events + 2 * (events + _MIDDLING * total.examined**2 * room) ** 2, 1e-12)
+    beyond = (weight * ((total.clicks - events) ** 2 - events + total.twice * expected**2)).sum()
+    rho = beyond / max(float((weight * room * (total.examined**2 - total.twice)).sum()), 1e-12)
+    return float(np.clip(1 / rho - 1 if rho > 0 else np.inf, *STRENGTHS))
 
 
 def _posterior(
     log: SearchLog, look: np.ndarray, pairs: np.ndarray, own: _Totals, prior: tuple[np.ndarray, float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and ends of the 95 % interval of the rates of `pairs` (n,), ascending; `prior`: mean and strength."""
-    start, strength = prior[0][pairs], prior[1]
-    weight = strength + own.examined[pairs]
-    near = np.minimum((strength * start + own.clicks[pairs]) / weight, 1.0)
+    """Mean and ends of the 95 % interval of the rates of `pairs` (n,), ascending; `prior`: their means and the strength."""
+    start, strength = prior
+    weight = strength + own.examined
+    near = np.minimum((strength * start + own.clicks) / weight, 1.0)
     wide = (
         8 * np.sqrt(near / weight) + 12 / weight
     )  # beyond there is next to nothing, the chance of clicks at its largest

@@ -216,6 +216,12 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
     )
 
 
+def click_grades(catalogue: Catalogue) -> DataFrame | None:
+    """What each judgment that was read from the log rests on (`contract.CLICK_GRADES`); None where none was."""
+    path = catalogue.folder / "click_grades.parquet"
+    return pq.read_table(path).to_pandas() if path.is_file() else None
+
+
 def list_catalogues(workspace: Path) -> DataFrame:
     """fingerprint, name, n_items, n_queries, n_interactions, n_judgments, n_rejected, created_at; newest first."""
     tables = ("items", "queries", "interactions", "judgments")

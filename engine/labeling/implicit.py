@@ -118,11 +118,10 @@ def grade_pairs(
     category = pd.factorize(items["category"])[0]
     place = pd.Index(items["item_id"]).get_indexer(pd.Index(log.pairs["item_id"]))
     rates = pair_rates(log, examination, category[place].astype(np.int64), least=config.min_examined)
-    found = log.pairs[_PAIR].assign(
+    found = log.pairs[_PAIR].iloc[rates.pair].reset_index(drop=True).assign(
         attractiveness=rates.rate, low=rates.low, high=rates.high, examined=rates.examined, clicks=rates.clicks,
-        purchases=by_pair(log, log.purchases),
+        purchases=by_pair(log, log.purchases)[rates.pair],
     )  # fmt: skip
-    found = found[rates.examined >= config.min_examined].reset_index(drop=True)
     found["grade"] = grades(found, settings.max_grade, config)
     enough = found.groupby("query_id")["item_id"].transform("size") >= config.min_pairs
     return Graded(found.loc[enough, CLICK_GRADES.names].reset_index(drop=True), examination)

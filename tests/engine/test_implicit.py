@@ -86,15 +86,15 @@ def test_position_bias_is_gone_from_the_rates_but_not_from_click_through() -> No
     examination = fit_examination(log, len(queries))
     assert examination.source == FITTED
     found = pair_rates(log, examination, np.zeros(len(log.pairs), np.int64), least=3.0)
-    use = np.isfinite(found.rate)
-    true = attractive[log.pairs["query"], log.pairs["item_id"].str[1:].astype(int)][use]
+    pairs = log.pairs.iloc[found.pair]
+    true = attractive[pairs["query"], pairs["item_id"].str[1:].astype(int)]
     shown = np.bincount(log.pair, weights=log.impressions)
-    place = (np.bincount(log.pair, weights=log.impressions * log.position) / shown)[use]
-    plain = (found.clicks / shown)[use]
+    place = (np.bincount(log.pair, weights=log.impressions * log.position) / shown)[found.pair]
+    plain = found.clicks / shown[found.pair]
     assert np.corrcoef(plain - true, place)[0, 1] < -0.25
-    assert abs(np.corrcoef(found.rate[use] - true, place)[0, 1]) < 0.12
-    assert np.corrcoef(found.rate[use], true)[0, 1] > np.corrcoef(plain, true)[0, 1] + 0.1
-    inside = ((found.low[use] <= true) & (true <= found.high[use])).mean()
+    assert abs(np.corrcoef(found.rate - true, place)[0, 1]) < 0.12
+    assert np.corrcoef(found.rate, true)[0, 1] > np.corrcoef(plain, true)[0, 1] + 0.1
+    inside = ((found.low <= true) & (true <= found.high)).mean()
     assert 0.9 < inside < 0.985, "the interval holds the truth about as often as it says"
 
 
