@@ -496,6 +496,19 @@ def override(config: Config, settings: Sequence[str]) -> Config:
     return config
 
 
+def click_grades(settings: Sequence[str]) -> ClickGradesConfig:
+    """`ClickGradesConfig` with `settings` like 'click_grades.min_examined=3' changed. Raises ConfigError as `override` does."""
+    names = {f"click_grades.{f.name}": str(f.type) for f in dataclasses.fields(ClickGradesConfig)}
+    changed = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name.strip() not in names:
+            raise ConfigError(f"setting '{setting}' is unknown; write name=value, with one of: {', '.join(names)}")
+        key = name.strip()
+        changed[key.partition(".")[2]] = _parse(text.strip(), names[key], key)
+    return ClickGradesConfig(**changed)
+
+
 def _parse(text: str, kind: str, name: str) -> Any:
     """The value that `text` spells for a field of type `kind`."""
     optional, kind = kind.endswith(" | None"), kind.removesuffix(" | None")
@@ -505,7 +518,7 @@ def _parse(text: str, kind: str, name: str) -> Any:
         if kind == "bool":
             return {"true": True, "false": False}[text.lower()]
         if kind.startswith("tuple"):
-            parse = int if "int" in kind else str
+            parse = int if "int" in kind else float if "float" in kind else str
             return tuple(parse(part.strip()) for part in text.split(",") if part.strip())
         return {"int": int, "float": float, "str": str}[kind](text)
     except (KeyError, ValueError):

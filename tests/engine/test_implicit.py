@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from scipy.stats import beta
 
+from app.queries.snapshot import grades_from_clicks
+from engine import pipeline
 from engine.audit.click_model import FITTED, Examination, fit_examination, lacking, search_log
 from engine.audit.pair_rates import pair_rates
-from engine.config import ClickGradesConfig, SplitConfig, preset
+from engine.config import ClickGradesConfig, SplitConfig, click_grades, preset
 from engine.datasets.contract import IMPLICIT, Catalogue, DatasetSettings, LogReader
 from engine.datasets.ingest import ingest, load
 from engine.errors import ConfigError, DataError
@@ -23,6 +25,7 @@ from engine.problem.division import divide, held_out_by_clicks, learnt_until, qu
 from engine.problem.feedback import collect_feedback
 from engine.problem.vectors import Vectors
 from engine.relevance.signals.feedback import Feedback
+from engine.store.snapshot import open_snapshot
 from tests.engine.test_online import market
 
 EASY = ClickGradesConfig(min_examined=2.0, min_queries=5)
@@ -129,6 +132,15 @@ def test_grades_by_hand_and_purchases_raise_them() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match="click_grades"):
         ClickGradesConfig(**wrong)
+
+
+def test_settings_are_read_from_text() -> None:
+    found = click_grades(["click_grades.min_examined=3", "click_grades.thresholds=.1, .5", "click_grades.min_pairs=1"])
+    assert found == ClickGradesConfig(min_examined=3.0, thresholds=(0.1, 0.5), min_pairs=1)
+    with pytest.raises(ConfigError, match=r"one of: click_grades.min_examined"):
+        click_grades(["click_grades.minimum=3"])
+    with pytest.raises(ConfigError, match="allowed: a whole number"):
+        click_grades(["click_grades.min_pairs=x"])
 
 
 def test_the_cut_leaves_the_stated_share_for_later() -> None:
@@ -322,3 +334,27 @@ def test_the_catalogue_survives_reading(dated: Catalogue) -> None:
     again = load(dated.folder.parents[1], dated.fingerprint)
     pd.testing.assert_frame_equal(again.judgments, dated.judgments)
     assert again.settings == dated.settings
+
+
+def test_it_trains_and_publishes_and_says_what_was_measured(dated: Catalogue) -> None:
+    workspace = dated.folder.parents[1]
+    run = pipeline.train(workspace, dated.fingerprint, preset("tiny", method="none"))
+    assert run.config.split.until is None
+    notes = run.manifest()["notes"]
+    assert any(
+        "agreement with clicks, not relevance" in note and str(dated.settings.grades_after) in note for note in notes
+    )
+    metrics = pd.read_parquet(run.folder / "tables" / "metrics.parquet")
+    auc = metrics[metrics["metric"] == f"{run.config.served_ranker}.auc"].set_index("segment")
+    assert auc.loc["all", "n"] == dated.judgments.loc[dated.judgments["split"] == "test", "query_id"].nunique()
+    assert {"seen", "new"} <= set(auc.index)
+    pipeline.publish(workspace, [run.run_id])
+    snapshot = open_snapshot(workspace)
+    with snapshot.cursor() as cursor:
+        row = cursor.execute(
+            "SELECT count(*), count(attractiveness), bool_and(low <= attractiveness AND attractiveness <= high), min(n_raters)"
+            " FROM judgments WHERE source = 'implicit'"
+        ).fetchone()
+        assert row == (len(dated.judgments), len(dated.judgments), True, 0)
+        assert grades_from_clicks(cursor)[1] == int(dated.judgments["split"].ne("train").sum())
+    snapshot.close()
