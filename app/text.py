@@ -105,6 +105,13 @@ DEFINITIONS = {
     "oracle": "Ceiling: the AUC of the hidden truth itself, given the noise in the judgments.",
 }
 
+CLICKS = "Grades were read from clicks: this measures agreement with clicks, not relevance."
+FROM_GRADES = frozenset(
+    ("auc", "ndcg@10", "within_query_auc", "lift", "ladder", "train_gap", "harmful_aliasing", "generation", "protection",
+     "oracle", "regression", "grade", "own_ndcg", "merit")
+)  # fmt: skip
+"""Definitions of what rests on grades."""
+
 METRIC_NAMES = {
     "auc": "AUC",
     "ndcg@10": "nDCG@10",
@@ -232,6 +239,16 @@ def estimate(value: float | None, n: float | None, form: str = "number", least: 
     return number(value, form)
 
 
+def clicked(implicit: int, held_out: int, total: int) -> str:
+    """What a page says of judgments that were read from clicks; '' where none were."""
+    if not implicit:
+        return ""
+    how_many = f"{implicit:,} of {total:,} judgments were read from the clicks of the search log"
+    if not held_out:
+        return f"{how_many}, for training alone; the grades of test queries were not."
+    return f"{how_many}: what rests on grades measures agreement with clicks, not relevance."
+
+
 def p_value(p: float | None) -> str:
     """A p value in words that fit a sentence."""
     if p is None or not math.isfinite(p):
@@ -262,7 +279,7 @@ DEFINITIONS |= {
     "reachable; probabilities are shared out among existing children. From the root = the product of the steps.",
     "without": "Without SIDs: the strong ranker trained apart without any SID feature (same learner, folds and seed), "
     "over the same candidates. This is not the SID ranker with its SID switched off.",
-    "grade": "Mean grade of the human judgments of this query and item; empty where not judged.",
+    "grade": "Mean grade of the judgments of this query and item; empty where not judged.",
     "match": "SID match: how many levels of the item's SID agree with the deepest-agreeing beam of the query.",
     "score": "Score: the ranker's ordinal logit, which orders the results. Only differences between items of one query mean "
     "something.",

@@ -88,6 +88,39 @@ class SplitConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClickGradesConfig:
+    """How judgments are read from a search log at ingest; no part of a run, whose catalogue holds what was read."""
+
+    min_examined: float = 5.0
+    """Impressions x examination of their position that a pair needs: a well-liked item hardly goes so often unclicked."""
+    min_pairs: int = 2
+    """Pairs that a query needs: one alone orders nothing."""
+    min_queries: int = 20
+    """Queries needed to train on and as many to hold out; with fewer nothing is read, or the log is not cut by date."""
+    best: float = 0.95
+    """The attractiveness that the highest grade stands for: this quantile over examined impressions."""
+    thresholds: tuple[float, ...] | None = None
+    """Shares of it at which the grades 1, 2, ... begin; None: midway (in ratio) between what the audit's click model
+    states of neighbouring grades, such as .15, .34, .70 for grades to 3."""
+    min_purchases: int = 2
+    """A grade from 1 on rises by one where a pair was bought so often, and more often a click than chance has it; 0: never."""
+    later: float = 0.3
+    """Share of a dated log that is kept for grading held-out queries and supervises nothing."""
+
+    def __post_init__(self) -> None:
+        _check_least(self, "click_grades", 1, "min_pairs", "min_queries")
+        _check_least(self, "click_grades", 0, "min_purchases")
+        _check(0 < self.min_examined < math.inf, f"click_grades.min_examined={self.min_examined}; it must be above 0")
+        _check_least(self, "click_grades", 0.5, "best", most=1)
+        _check_least(self, "click_grades", 0.05, "later", most=0.95)
+        at = self.thresholds
+        _check(
+            at is None or (all(0 < t <= 1 for t in at) and list(at) == sorted(set(at))),
+            f"click_grades.thresholds={at}; rising shares above 0, at most 1",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
     """The tokenizer of items; unless said otherwise a field is of DSIRM's contrastive quantizer."""
 
@@ -463,6 +496,19 @@ def override(config: Config, settings: Sequence[str]) -> Config:
     return config
 
 
+def click_grades(settings: Sequence[str]) -> ClickGradesConfig:
+    """`ClickGradesConfig` with `settings` like 'click_grades.min_examined=3' changed. Raises ConfigError as `override` does."""
+    names = {f"click_grades.{f.name}": str(f.type) for f in dataclasses.fields(ClickGradesConfig)}
+    changed = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name.strip() not in names:
+            raise ConfigError(f"setting '{setting}' is unknown; write name=value, with one of: {', '.join(names)}")
+        key = name.strip()
+        changed[key.partition(".")[2]] = _parse(text.strip(), names[key], key)
+    return ClickGradesConfig(**changed)
+
+
 def _parse(text: str, kind: str, name: str) -> Any:
     """The value that `text` spells for a field of type `kind`."""
     optional, kind = kind.endswith(" | None"), kind.removesuffix(" | None")
@@ -472,7 +518,7 @@ def _parse(text: str, kind: str, name: str) -> Any:
         if kind == "bool":
             return {"true": True, "false": False}[text.lower()]
         if kind.startswith("tuple"):
-            parse = int if "int" in kind else str
+            parse = int if "int" in kind else float if "float" in kind else str
             return tuple(parse(part.strip()) for part in text.split(",") if part.strip())
         return {"int": int, "float": float, "str": str}[kind](text)
     except (KeyError, ValueError):

@@ -12,6 +12,7 @@ import streamlit as st
 from app import text
 from app.components.export import Filters, download, slug
 from app.components.links import choose
+from app.components.states import defined
 from app.fetch import current, fetch, uncached
 
 Selection = Literal["points", "box", "lasso"]
@@ -47,7 +48,7 @@ def figure(
     the takeaway; `define` is a key of `app.text.DEFINITIONS` or a sentence; `title` and `subtitle` are plain text.
     """
     id = key or slug(title)
-    definition = text.DEFINITIONS.get(define, define)
+    definition = defined(define)
     with st.container(gap="xxsmall"):
         st.subheader(text.escape(title), anchor=False, help=definition or None)
         if subtitle:
@@ -90,7 +91,7 @@ def table(
     to export where `data` is a page of them.
     """
     id = key or slug(title)
-    definition = text.DEFINITIONS.get(define, define)
+    definition = defined(define)
     shares = {
         name: st.column_config.NumberColumn(f"{label} (%)", format="%.1f") for name, label in (percent or {}).items()
     }

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import text
 from app.components.links import link
+from app.components.states import defined
 
 _LIGHTS = {
     "good": ("green", ":material/check_circle:", "Good"),
@@ -36,7 +37,7 @@ def metric_card(
 
     `form`: 'number' (.xxx), 'percent' (one decimal), 'points' (signed percentage points), 'count'.
     """
-    definition = text.DEFINITIONS.get(define, define)
+    definition = defined(define)
     shown = text.estimate(value, n, form=form, least=least)
     st.metric(text.escape(label), shown, delta=delta, help=definition or None, border=True, delta_arrow="off")
     parts = []
@@ -70,7 +71,7 @@ def health_light(
     """One light: verdict in words, the value, the threshold it was held against, and the page that explains it."""
     with st.container(border=True, height="stretch", gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(f"**{text.escape(title)}**", help=text.DEFINITIONS.get(define, define) or None)
+            st.markdown(f"**{text.escape(title)}**", help=defined(define) or None)
             verdict_badge(verdict)
         st.markdown(text.escape(value))
         st.caption(text.escape(threshold))

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.fetch import current, fetch
 from app.queries import snapshot
-from app.text import escape, listed
+from app.text import CLICKS, DEFINITIONS, FROM_GRADES, clicked, escape, listed
 from engine.errors import EngineError
 
 _logger = logging.getLogger(__name__)
@@ -45,6 +45,14 @@ def panel(what: str, *, height: int = 120) -> Iterator[None]:
 def nothing(message: str, *, remedy: str | None = None) -> None:
     """An empty result, said as such: what is not there, and what would fill it."""
     st.info(message + (f"  \n{remedy}" if remedy else ""), icon=":material/inbox:")
+
+
+def defined(define: str) -> str:
+    """The definition of that name, or the sentence itself; it says so where it rests on grades that were read from clicks."""
+    definition = DEFINITIONS.get(define, define)
+    if define in FROM_GRADES and fetch(snapshot.grades_from_clicks)[1]:
+        return f"{definition} {CLICKS}"
+    return definition
 
 
 def imported() -> bool:
@@ -82,6 +90,8 @@ def has_run() -> bool:
                 else ""
             )
             st.caption(f":material/move_to_inbox: This run was imported, nothing was trained here.{lacks}")
+        if said := clicked(*fetch(snapshot.grades_from_clicks)):
+            st.caption(f":material/ads_click: {said}")
         return True
     nothing(
         "This snapshot holds a catalogue but no run with semantic identifiers yet.",

@@ -85,6 +85,17 @@ def stages(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     ).df()
 
 
+def grades_from_clicks(cursor: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:
+    """How many judgments were read from clicks, how many of those are of held-out queries, and how many judgments there are."""
+    row = cursor.execute(
+        """
+        SELECT count(*) FILTER (source = 'implicit'), count(*) FILTER (source = 'implicit' AND split IN ('valid', 'test')), count(*)
+        FROM judgments
+        """
+    ).fetchone()
+    return (int(row[0]), int(row[1]), int(row[2])) if row else (0, 0, 0)
+
+
 def synthetic_queries(cursor: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """How many queries were made from item fields, and how many there are."""
     row = cursor.execute("SELECT count(*) FILTER (source = 'synthetic'), count(*) FROM queries").fetchone()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import pandas as pd
+
 from engine import pipeline
 from engine.ablation import report
 from engine.ablation.ladder import Tables, ladder_tables
 from engine.ablation.plan import WHOLE, Plan
 from engine.ablation.workers import Outcome
 from engine.config import override, preset
+from engine.datasets.contract import IMPLICIT
 from engine.datasets.ingest import load
 from engine.errors import RunError
 from engine.problem.vectors import encode
@@ -49,11 +52,13 @@ def conclude(plan: Plan, outcomes: Sequence[Outcome], progress: Progress = silen
     runs = [Run.load(plan.workspace, run_id) for run_id in ids]
     settings = load(plan.workspace, plan.fingerprint).settings
     tables = ladder_tables(runs, relevant_grade=settings.relevant_grade, progress=progress)
+    judged = pd.read_parquet(runs[0].folder / "catalogue" / "judgments.parquet", columns=["source", "split"])
     about = {
         "dataset": settings.name,
         "relevant_grade": settings.relevant_grade,
         "resamples": runs[0].config.evaluation.resamples,
         "evaluation": runs[0].manifest()["evaluation"],
+        "graded_by_clicks": bool(((judged["source"] == IMPLICIT) & (judged["split"] == "test")).any()),
     }
     report.save(plan, tables, ids, outcomes, about)
     return Ladder(tables, ids)

@@ -163,6 +163,8 @@ def heading(manifest: Mapping[str, Any]) -> str:
     )
     if manifest["evaluation"] == "cross_validation":
         text += "; cross-validated by query: every judged query is a test query, scored out of fold"
+    if manifest.get("graded_by_clicks"):
+        text += "; grades were read from clicks: every figure measures agreement with clicks, not relevance"
     missing = "".join(f" Missing: {f['run_id']} ({f['reason']})." for f in manifest["failed"])
     return f"{text}.{missing}"
 

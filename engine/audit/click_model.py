@@ -53,6 +53,26 @@ class Examination(NamedTuple):
         return np.asarray(position, dtype=np.float64) ** -self.decay
 
 
+def lacking(interactions: pd.DataFrame) -> str | None:
+    """What the log needs before attractiveness can be told from it, as the end of a sentence; None where it has all."""
+    rows = interactions[interactions["source"].ne("synthetic")] if "source" in interactions else interactions
+    if rows.empty:
+        return "they need a search log; add interactions with the columns query, item_id, impressions, clicks, position"
+    why = {
+        "impressions": "how often the item was shown there; a click says nothing without the times it was passed over",
+        "clicks": "how often it was clicked there, 0 too",
+        "position": "from 1; without it a click cannot be told from a good place",
+    }
+    absent = [name for name in why if rows[name].isna().all()]
+    if not absent and rows[list(why)].notna().all(axis=1).any():
+        return None
+    if not absent:
+        return (
+            "no row of the log has impressions, clicks and position together; sum them up by query, item and position"
+        )
+    return "the log has no " + "; no ".join(f"'{name}' (add it: {why[name]})" for name in absent)
+
+
 def search_log(interactions: pd.DataFrame, query_ids: pd.Index) -> SearchLog:
     """The rows of `interactions` of those queries that say how often an item was shown, where, and clicked.
 

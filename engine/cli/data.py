@@ -19,7 +19,7 @@ from engine.cli.options import (
     chosen_catalogue,
     resumable,
 )
-from engine.config import preset
+from engine.config import click_grades, preset
 from engine.console import machine_line, say, table
 from engine.errors import ConfigError
 
@@ -48,14 +48,25 @@ def ingest(
     workspace: Workspace,
     adapter: Adapter = None,
     max_rejects: Annotated[float, typer.Option(help="Largest share of rows that may be rejected.")] = 0.05,
+    judgments_from_log: Annotated[
+        str,
+        typer.Option(help="Read grades from clicks: auto (where nobody judged), always (training queries too), never."),
+    ] = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="How they are read, e.g. --set click_grades.min_examined=3.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Validate a dataset and store it in the workspace; rejected rows are kept with their reasons."""
     from engine.datasets.ingest import ingest as take
+    from engine.labeling.implicit import log_reader
 
     check_share(max_rejects)
+    read_log = log_reader(judgments_from_log, click_grades(settings or ()))
     with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Reading and validating") as progress:
-        done = take(folder, workspace, adapter=adapter, max_reject_share=max_rejects, progress=progress)
+        done = take(
+            folder, workspace, adapter=adapter, max_reject_share=max_rejects, read_log=read_log, progress=progress
+        )
     show_report(done.report)
     c = done.catalogue
     say(

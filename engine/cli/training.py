@@ -298,3 +298,6 @@ def _show_metrics(workspace: Path, run_id: str) -> None:
         "Test queries", ["metric", "value", "95 % interval", "n"],
         [(m.metric, m.value, f"[{m.low:.3f}, {m.high:.3f}]", m.n) for m in chosen.itertuples()], right=["value", "n"],
     )  # fmt: skip
+    manifest = json.loads((workspace / "runs" / run_id / "run.json").read_text(encoding="utf-8"))
+    for note in manifest["notes"]:
+        say(f"[dim]{console.escape(note)}[/]")

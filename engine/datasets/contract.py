@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import re
 import tomllib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -35,40 +36,13 @@ MAX_EMBEDDING = 16_384
 LENGTHS = (1e-12, 1e15)
 """A vector of text that is shorter or longer than these has no direction that float32 can tell."""
 SPLITS = ("train", "valid", "test")
-LANGUAGES = tuple(
-    [
-        "ar",
-        "ca",
-        "da",
-        "de",
-        "el",
-        "en",
-        "es",
-        "et",
-        "eu",
-        "fi",
-        "fr",
-        "ga",
-        "hi",
-        "hu",
-        "hy",
-        "id",
-        "it",
-        "lt",
-        "ne",
-        "nl",
-        "no",
-        "pt",
-        "ro",
-        "ru",
-        "sr",
-        "sv",
-        "ta",
-        "tr",
-        "yi",
-    ]
-)
+LANGUAGES = (
+    "ar", "ca", "cs", "da", "de", "el", "en", "es", "et", "eu", "fa", "fi", "fr", "ga", "hi", "hu", "hy", "id", "it",
+    "lt", "ne", "nl", "no", "pl", "pt", "ro", "ru", "sr", "sv", "ta", "tr", "yi",
+)  # fmt: skip
 """ISO 639-1 codes of the languages that have a stemmer."""
+IMPLICIT = "implicit"
+"""`source` of judgments that were read from the clicks of the search log: they say what is clicked, not what is relevant."""
 
 Kind = Literal[
     "id", "label", "text", "category", "number", "grade", "time", "object", "embedding", "vector", "split",
@@ -188,6 +162,12 @@ def plain_columns(table: str) -> list[str]:
     return [field.name for field in TABLES[table] if field.type != _VECTOR]
 
 
+CLICK_GRADES = pa.schema(
+    {"query_id": _TEXT, "item_id": _TEXT, "grade": _REAL, "attractiveness": _REAL, "low": _REAL, "high": _REAL,
+     "examined": _REAL, "clicks": _REAL, "purchases": _REAL}
+)  # fmt: skip
+"""Stored beside the tables where judgments were read from the log: the evidence of each."""
+
 REJECTS = pa.schema({"file": _TEXT, "line": pa.int64(), "rules": _TEXT, "reason": _TEXT, "row": _TEXT})
 """Rejected rows, whole: `row` is JSON of the columns, or the raw text where no columns could be told apart."""
 
@@ -207,6 +187,8 @@ class DatasetSettings:
     oracle_auc: float | None = None  # AUC of the truth under the label noise, where the truth is known.
     currency: str | None = None  # Of every price, where items carry none.
     language: str | None = None  # Of titles and queries, one of `LANGUAGES`; "none": no stems; None: detected.
+    grades_after: str | None = None
+    """A date (YYYY-MM-DD): interactions after it grade the held-out queries of implicit judgments and supervise nothing."""
 
     def __post_init__(self) -> None:
         def check(ok: bool, text: str) -> None:
@@ -225,6 +207,14 @@ class DatasetSettings:
             f"language = '{self.language}'; allowed: none (words are compared as they are written), {', '.join(LANGUAGES)}",
         )
         check(self.oracle_auc is None or 0 <= self.oracle_auc <= 1, f"oracle_auc = {self.oracle_auc}; allowed: 0 to 1")
+        check(_is_date(self.grades_after), f'grades_after = {self.grades_after!r}; a date like "2025-05-01"')
+
+
+def _is_date(text: str | None) -> bool:
+    try:
+        return text is None or bool(datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 class SettingsFile(NamedTuple):
@@ -233,6 +223,19 @@ class SettingsFile(NamedTuple):
     settings: DatasetSettings
     named: bool  # False where the name is only the folder's.
     warnings: tuple[str, ...]
+
+
+class ReadFromLog(NamedTuple):
+    """Judgments that a `LogReader` read from a search log."""
+
+    judgments: DataFrame  # In the columns of table `judgments`, source `IMPLICIT`.
+    evidence: DataFrame  # What each rests on, in the columns of `CLICK_GRADES`.
+    grades_after: str | None  # `DatasetSettings.grades_after`.
+    notes: tuple[str, ...]  # For the report: what was read, or what the log lacks.
+
+
+LogReader = Callable[[DataFrame, DataFrame, DataFrame, DataFrame, DatasetSettings], ReadFromLog]
+"""(items, queries, interactions, judgments, settings) -> judgments to add to those given."""
 
 
 class GivenText(NamedTuple):

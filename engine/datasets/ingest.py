@@ -19,10 +19,12 @@ from engine.datasets import esci, icecat, rejects, sid_json, storage, wands
 from engine.datasets.assembly import assemble
 from engine.datasets.audit_files import AuditFiles, AuditValidator, audit_files
 from engine.datasets.contract import (
+    CLICK_GRADES,
     FILES,
     TABLES,
     Catalogue,
     DatasetSettings,
+    LogReader,
     SettingsFile,
     normalise_query,
     plain_columns,
@@ -102,17 +104,23 @@ def validate(folder: Path, *, adapter: str | None = None, max_reject_share: floa
 
 
 def ingest(
-    folder: Path, workspace: Path, *, adapter: str | None = None, max_reject_share: float = 0.05, progress: Progress = silent
-) -> Ingested:  # fmt: skip
+    folder: Path,
+    workspace: Path,
+    *,
+    adapter: str | None = None,
+    max_reject_share: float = 0.05,
+    read_log: LogReader | None = None,
+    progress: Progress = silent,
+) -> Ingested:
     """Validates a dataset folder and stores it as `WORKSPACE/catalogues/<fingerprint>/`; equal content is stored once.
 
-    Raises DataError as `validate` does, where a file has a larger share of rejected rows than `max_reject_share`,
+    `read_log` adds judgments that it reads from the search log (`engine.labeling.implicit`). Raises DataError as `validate` does, where a file has a larger share of rejected rows than `max_reject_share`,
     and where the disk refuses; then nothing is stored.
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
         checked = _check(connection, folder, adapter, staged, max_reject_share, progress)
         checked.report.require_ok()
-        return _store(workspace, staged, checked, checked.report, progress)
+        return _store(workspace, staged, checked, checked.report, progress, read_log)
 
 
 def ingest_audit(
@@ -120,8 +128,8 @@ def ingest_audit(
 ) -> IngestedAudit:  # fmt: skip
     """The same for a folder that also holds SIDs, beams or scores made elsewhere: its catalogue is stored, they are given back.
 
-    The catalogue is the one that `ingest` makes of the folder, unless no file of it names any query: then those of the
-    beams and scores become its queries. Raises DataError as `ingest` does, and where there is nothing to audit.
+    The catalogue is the one that `ingest` makes of the folder without judgments from its log, unless no file of it names
+    any query: then those of the beams and scores become its queries. Raises DataError as `ingest` does, and where there is nothing to audit.
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
         checked = _check(connection, folder, adapter, staged, max_reject_share, progress, audit=True)
@@ -162,10 +170,14 @@ def read_items(
         return found
 
 
-def _store(workspace: Path, staged: Path, checked: _Checked, report: Report, progress: Progress) -> Ingested:
+def _store(
+    workspace: Path, staged: Path, checked: _Checked, report: Report, progress: Progress, read_log: LogReader | None = None
+) -> Ingested:  # fmt: skip
     tables = assemble(checked.validator)
     progress(5, 8)
     settings = _with_currency(checked.settings.settings, tables["items"])
+    if read_log is not None:
+        report, tables, settings = _with_log_read(read_log, report, tables, settings)
     report, tables = _with_synthetic(report, tables, settings)
     progress(6, 8)
     name = storage.fingerprint(tables, settings, named=checked.settings.named)
@@ -228,6 +240,22 @@ def _with_currency(settings: DatasetSettings, items: pa.Table) -> DatasetSetting
     if settings.currency is None and len(currencies) == 1:
         return dataclasses.replace(settings, currency=currencies[0])
     return settings
+
+
+def _with_log_read(
+    read_log: LogReader, report: Report, tables: dict[str, pa.Table], settings: DatasetSettings
+) -> tuple[Report, dict[str, pa.Table], DatasetSettings]:
+    plain = {name: tables[name].select(plain_columns(name)).to_pandas() for name in TABLES if name != "judgments_raw"}
+    found = read_log(plain["items"], plain["queries"], plain["interactions"], plain["judgments"], settings)
+    report = dataclasses.replace(report, warnings=(*report.warnings, *found.notes))
+    if found.judgments.empty:
+        return report, tables, settings
+    added = pa.Table.from_pandas(found.judgments, TABLES["judgments"], preserve_index=False)
+    tables = tables | {
+        "judgments": pa.concat_tables([tables["judgments"], added]),
+        "click_grades": pa.Table.from_pandas(found.evidence, CLICK_GRADES, preserve_index=False),
+    }
+    return report, tables, dataclasses.replace(settings, grades_after=found.grades_after)
 
 
 def _with_synthetic(

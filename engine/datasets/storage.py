@@ -48,6 +48,8 @@ def fingerprint(tables: dict[str, pa.Table], settings: DatasetSettings, *, named
     A name that is only the folder's does not count.
     """
     stated = dataclasses.asdict(settings) | ({} if named else {"name": None})
+    if settings.grades_after is None:  # as before there was such a setting
+        del stated["grades_after"]
     digest = hashlib.sha256(json.dumps([CONTRACT_VERSION, stated], sort_keys=True).encode())
     for name in TABLES:
         table = tables[name]
@@ -212,6 +214,12 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
         given_text=GivenText(*given) if given else None,
         **tables,
     )
+
+
+def click_grades(catalogue: Catalogue) -> DataFrame | None:
+    """What each judgment that was read from the log rests on (`contract.CLICK_GRADES`); None where none was."""
+    path = catalogue.folder / "click_grades.parquet"
+    return pq.read_table(path).to_pandas() if path.is_file() else None
 
 
 def list_catalogues(workspace: Path) -> DataFrame:

@@ -100,7 +100,7 @@ def ladder(config: Config, sid: Columns | None, twin: Columns | None, twin_of: M
 
 def rank(run: Run, lessons: Lessons) -> dict[str, np.ndarray]:
     """Train every rung of the ladder on the same rows, folds and seed. Scores (J,) of the judged pairs by rung, as
-    served; under cross-validation out of fold, mean over repeats."""
+    served; under cross-validation out of fold, mean over repeats (queries that only train: as served)."""
 
     @one_thread()
     def body(folder: Path, progress: Progress) -> None:
@@ -186,12 +186,13 @@ def _train(config: Config, lessons: Lessons, blocks: Mapping[str, _Rows], rung: 
     total = np.zeros(len(judged.query))
     for repeat, folds in enumerate(split.cv_fold):
         fold = folds[judged.asked]
-        for k in np.unique(fold):
+        for k in np.unique(fold[fold >= 0]):
             part = fit(fold != k, None)
             total[fold == k] += part.scores[fold == k]
             if repeat == 0:
                 whole.scorers[f".cv{k}"] = part.scorers[""]
-    return _Trained(whole.scorers, total / len(split.cv_fold), whole.history)
+    tested = split.cv_fold[0][judged.asked] >= 0
+    return _Trained(whole.scorers, np.where(tested, total / len(split.cv_fold), whole.scores), whole.history)
 
 
 def _cross_fitted(lessons: Lessons, block: _Rows, rung: Rung) -> CrossFitted:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from engine.audit.click_model import lacking
 from engine.config import SplitConfig
-from engine.datasets.contract import Catalogue, normalise_query
+from engine.datasets.contract import IMPLICIT, Catalogue, normalise_query
 from engine.errors import DataError
 from engine.relevance.folds import Split, split_queries
 
@@ -52,19 +53,12 @@ def divide(catalogue: Catalogue, settings: SplitConfig) -> Division:
     judged = queries["query_id"].isin(judgments["query_id"]).to_numpy()
     if not judged.any():
         raise DataError(
-            f"Catalogue '{catalogue.settings.name}' has no judgments, and the ranker learns from nothing else; "
-            "add a judgments file (columns query, item_id, grade) and ingest again."
+            f"Catalogue '{catalogue.settings.name}' has no judgments, and the ranker learns from nothing else: "
+            "add a judgments file (columns query, item_id, grade) and ingest again. Grades can also be read from clicks: "
+            f"{lacking(catalogue.interactions) or 'ingest again with --judgments-from-log auto, which says what is amiss'}."
         )
-    given = judgments.dropna(subset=["split"]).drop_duplicates("query_id").set_index("query_id")["split"]
-    split = split_queries(
-        queries["query_id"].tolist(),
-        judged,
-        queries["query_id"].map(given).tolist(),
-        settings,
-        seed=settings.seed,
-        groups=queries["text"].map(normalise_query).tolist(),
-    )
-    led_to = interactions(catalogue, settings.until)
+    split = _split(catalogue, judged, settings)
+    led_to = supervising(catalogue, split, settings.until)
     logged = catalogue.interactions["source"].ne("synthetic").any()
     if not logged and split.mode == "holdout":  # no logs: training judgments act as interactions, by fold
         train = set(queries["query_id"][split.split == "train"])
@@ -74,11 +68,11 @@ def divide(catalogue: Catalogue, settings: SplitConfig) -> Division:
         judged_as = relevant.assign(weight=relevant["grade"])[["query_id", "item_id", "weight"]]
         led_to = pd.concat([judged_as, led_to], ignore_index=True)
     pair_query = position[led_to["query_id"]].to_numpy(dtype=np.int64)
-    supervising = np.zeros(len(queries), dtype=bool)
-    supervising[pair_query] = True
-    seen = split.supervision(supervising)
+    teaching = np.zeros(len(queries), dtype=bool)
+    teaching[pair_query] = True
+    seen = split.supervision(teaching)
     ranked_on = split.split == "train" if split.mode == "holdout" else judged
-    if not (supervising & ranked_on).any():
+    if not (teaching & ranked_on).any():
         seen = seen[:1]  # the ranker trains on queries that no stack learns from: one stack is honest for all
     return Division(
         split,
@@ -87,6 +81,27 @@ def divide(catalogue: Catalogue, settings: SplitConfig) -> Division:
         led_to["weight"].to_numpy(dtype=np.float32),
         seen,
     )
+
+
+def _split(catalogue: Catalogue, judged: np.ndarray, settings: SplitConfig) -> Split:
+    """The split of the `judged` (Q,) queries. Where people judged some, those with implicit judgments alone only train."""
+    queries, judgments = catalogue.queries, catalogue.judgments
+    given = judgments.dropna(subset=["split"]).drop_duplicates("query_id").set_index("query_id")["split"]
+    wanted = queries["query_id"].map(given).to_numpy(dtype=object)
+    by_people = queries["query_id"].isin(judgments["query_id"][judgments["source"] != IMPLICIT]).to_numpy()
+    clicks_only = judged & ~by_people
+
+    def drawn(among: np.ndarray, wanted: np.ndarray) -> Split:
+        groups = queries["text"].map(normalise_query).tolist()
+        ids = queries["query_id"].tolist()
+        return split_queries(ids, among, wanted.tolist(), settings, seed=settings.seed, groups=groups)
+
+    if not by_people.any() or not clicks_only.any():
+        return drawn(judged, wanted)
+    split = drawn(by_people, wanted)
+    if split.mode == "holdout":  # once more, for validation queries of theirs where people give none
+        return drawn(judged, np.where(clicks_only, "train", split.split))
+    return split._replace(split=np.where(clicks_only, "train", split.split))
 
 
 def require_lessons(catalogue: Catalogue, split: Split) -> None:
@@ -117,6 +132,35 @@ def query_groups(catalogue: Catalogue) -> np.ndarray:
 def asked_queries(catalogue: Catalogue) -> np.ndarray:
     """Positions of the queries that somebody asked: synthetic ones train the generator, nobody is shown their ranking."""
     return np.flatnonzero((catalogue.queries["source"] != "synthetic").to_numpy())
+
+
+def held_out_by_clicks(catalogue: Catalogue, split: Split) -> np.ndarray:
+    """(Q,) bool: validation and test queries that clicks grade, and the queries that read the same."""
+    queries, judgments = catalogue.queries, catalogue.judgments
+    implicit = queries["query_id"].isin(judgments["query_id"][judgments["source"] == IMPLICIT]).to_numpy()
+    if not implicit.any():
+        return implicit
+    group = query_groups(catalogue)
+    return np.isin(group, group[implicit & np.isin(split.split, ["valid", "test"])])
+
+
+def learnt_until(catalogue: Catalogue, split: Split, until: str | None) -> str | None:
+    """The last day whose interactions supervise: `until`, or before it the day after which clicks grade held-out queries."""
+    days = [until, catalogue.settings.grades_after if held_out_by_clicks(catalogue, split).any() else None]
+    return min((day for day in days if day is not None), default=None)
+
+
+def supervising(catalogue: Catalogue, split: Split, until: str | None) -> pd.DataFrame:
+    """`interactions` that something may be learnt from: no click both supervises and grades a held-out query.
+
+    Where the log is cut by date, later clicks grade and supervise nothing; queries of the first fold supervise nothing
+    at all, so that new queries are measured too. Without dates no query that clicks hold out does.
+    """
+    held = held_out_by_clicks(catalogue, split)
+    if catalogue.settings.grades_after is not None:
+        held &= split.fold == 1
+    log = interactions(catalogue, learnt_until(catalogue, split, until))
+    return log[~log["query_id"].isin(catalogue.queries["query_id"][held])]
 
 
 def interactions(catalogue: Catalogue, until: str | None) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from engine.problem import Problem
-from engine.problem.division import interactions
+from engine.problem.division import supervising
 from engine.relevance.signals.feedback import Feedback
 
 
@@ -16,7 +16,7 @@ def collect_feedback(problem: Problem, until: str | None) -> Feedback:
     train = set(catalogue.queries["query_id"][division.split.split == "train"])
     judgments = catalogue.judgments[catalogue.judgments["query_id"].isin(train)]
     graded = judgments.assign(value=judgments["grade"] / catalogue.settings.max_grade, graded=True)
-    log = interactions(catalogue, until).rename(columns={"weight": "value"}).assign(graded=False)
+    log = supervising(catalogue, division.split, until).rename(columns={"weight": "value"}).assign(graded=False)
     parts = [part[["query_id", "item_id", "value", "graded"]] for part in (graded, log) if not part.empty]
     given = pd.concat(parts, ignore_index=True) if parts else graded[["query_id", "item_id", "value", "graded"]]
     position = pd.Index(catalogue.queries["query_id"]).get_indexer(given["query_id"])

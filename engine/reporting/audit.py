@@ -26,8 +26,8 @@ from engine.audit.shelf import Shelf
 from engine.audit.stories import stories_table
 from engine.audit.tiers import categories_table
 from engine.config import Config, EvaluationConfig
-from engine.datasets.contract import Catalogue
-from engine.problem.division import Division
+from engine.datasets.contract import IMPLICIT, Catalogue
+from engine.problem.division import Division, learnt_until
 from engine.progress import Progress
 from engine.reporting.aggregates import Aggregates
 from engine.reporting.answers import Answers
@@ -67,6 +67,7 @@ class Subject(NamedTuple):
     counted: Shelf | None  # The same, with codes and sizes by which the use of the codebook is counted.
     item_x: np.ndarray | None  # (N, D) unit vectors of the titles; None leaves out what needs them.
     probe: Probe
+    until: str | None = None  # The last day whose interactions the run learnt from; None: all.
 
 
 def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division, learned: Learned | None) -> None:
@@ -84,7 +85,7 @@ def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division
         )  # fmt: skip
         measured = pd.read_parquet(tables / "query_metrics.parquet")
         subject = Subject(catalogue, items, queries, measured, run.config, shelf, shelf, item_x,
-                          probe_of(run, catalogue, learned))  # fmt: skip
+                          probe_of(run, catalogue, learned), learnt_until(catalogue, division.split, run.config.split.until))  # fmt: skip
         with Answers(tables) as answers:
             sums = Aggregates(answers, items, queries, catalogue.judgments)
             made = audit_tables(subject, sums, progress) | _online(subject, sums)
@@ -143,7 +144,7 @@ def _codebook(subject: Subject, shelf: Shelf, sums: Aggregates, seen: Seen, judg
     sharing = sid_sharing_table(shelf, subject.catalogue.judgments, relevant_grade=settings.relevant_grade)
     near = _neighbourhood(shelf, subject.item_x, config.seed)
     codes = codes_table(shelf, exposure=seen.by_item[0], reach=reach)
-    more = measured_rows(shelf, codes, subject.catalogue, config, subject.item_x, subject.probe)
+    more = measured_rows(shelf, codes, (subject.catalogue, subject.until), config, subject.item_x, subject.probe)
     return {
         "sids": sids_table(shelf),
         "codes": codes,
@@ -207,11 +208,12 @@ def _coverage(
 def _online(subject: Subject, sums: Aggregates) -> Tables:
     """Tables online and click_model, from the part of the log that the run has not learnt from."""
     catalogue, config = subject.catalogue, subject.config
+    judgments = catalogue.judgments
     effect = online_effect(
         sums.pages(SLOTS),
         subject.queries,
-        later_log(catalogue, config),
-        catalogue.judgments,
+        later_log(catalogue, subject.until),
+        judgments[judgments["source"] != IMPLICIT],  # what was read from the log says nothing beside it
         max_grade=catalogue.settings.max_grade,
         resamples=config.evaluation.resamples,
         seed=config.seed,

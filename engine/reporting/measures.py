@@ -65,36 +65,42 @@ def probe_of(run: Run, catalogue: Catalogue, learned: Learned) -> Probe:
 
 
 def measured_rows(
-    shelf: Shelf, codes: pd.DataFrame, catalogue: Catalogue, config: Config, item_x: np.ndarray | None, probe: Probe
+    shelf: Shelf,
+    codes: pd.DataFrame,
+    told: tuple[Catalogue, str | None],
+    config: Config,
+    item_x: np.ndarray | None,
+    probe: Probe,
 ) -> list[Row]:
     """Rows of table `health`: attributes, co-clicks, labels, rewritten titles.
 
-    `codes`: that table; `item_x` (N, D): unit vectors of the titles, or None.
+    `codes`: that table; `told`: the catalogue, and the last day whose interactions the run learnt from; `item_x` (N, D):
+    unit vectors of the titles, or None.
     """
     resamples, seed = config.evaluation.resamples, config.seed
     rows = attribute_rows(shelf, resamples=resamples, seed=seed)
     rows = rows or [_absent("attribute_gain", "no attribute is known of enough items and repeats often enough")]
-    aligned = coclick_rows(shelf, _clicked(catalogue, config), resamples=resamples, seed=seed)
+    aligned = coclick_rows(shelf, _clicked(*told), resamples=resamples, seed=seed)
     rows += aligned or [_absent("coclick_alignment", "no query of the log has clicks on two items with a SID")]
     return rows + _labels(shelf, codes, item_x, probe, resamples) + _flips(shelf, item_x, probe, resamples)
 
 
-def later_log(catalogue: Catalogue, config: Config) -> pd.DataFrame:
-    """The interactions that the run has not learnt from: those after `split.until`, or, without one, all of them."""
+def later_log(catalogue: Catalogue, until: str | None) -> pd.DataFrame:
+    """The interactions that a run has not learnt from: those after the day `until`, or, without one, all of them."""
     log = catalogue.interactions
-    if config.split.until is not None:
-        log = log[log["date"] >= pd.Timestamp(config.split.until) + pd.Timedelta(days=1)]
+    if until is not None:
+        log = log[log["date"] >= pd.Timestamp(until) + pd.Timedelta(days=1)]
     return log
 
 
-def _clicked(catalogue: Catalogue, config: Config) -> Clicked:
-    log = later_log(catalogue, config)
+def _clicked(catalogue: Catalogue, until: str | None) -> Clicked:
+    log = later_log(catalogue, until)
     log = log[log["source"] != "synthetic"]
     pairs = interactions(dataclasses.replace(catalogue, interactions=log), None)
     note = (
         "of the log that training learnt from: methods that read it are favoured"
-        if config.split.until is None
-        else f"of the log after {config.split.until}, which training has not seen"
+        if until is None
+        else f"of the log after {until}, which training has not seen"
     )
     item = pd.Index(catalogue.items["item_id"]).get_indexer(pairs["item_id"])
     return Clicked(pd.factorize(pairs["query_id"])[0].astype(np.int64), item.astype(np.int64), note)

@@ -11,11 +11,13 @@ import pandas as pd
 from engine.audit.tiers import categories_table, sellers_table
 from engine.audit.wording import counted
 from engine.config import Config
-from engine.datasets.contract import Catalogue
+from engine.datasets.contract import IMPLICIT, Catalogue
+from engine.datasets.storage import click_grades
 from engine.generator.trie import SidTrie
 from engine.problem.division import Division
 from engine.problem.index import language_of, recall_note
 from engine.relevance.features import DENSE
+from engine.relevance.folds import Split
 from engine.relevance.signals.catalogue import served_columns
 from engine.relevance.signals.own import PLAIN
 from engine.reporting.catalogue import items_table, queries_table
@@ -49,9 +51,18 @@ def write_catalogue(run: Run, catalogue: Catalogue, items: pd.DataFrame, queries
         "categories": categories_table(items, catalogue.settings.category_separator),
         "sellers": sellers_table(items),
         "queries": queries,
-        "judgments": catalogue.judgments.assign(split=catalogue.judgments["query_id"].map(split)),
+        "judgments": _judgments(catalogue).assign(split=catalogue.judgments["query_id"].map(split)),
     }.items():
         write_table(shared, name, frame)
+
+
+def _judgments(catalogue: Catalogue) -> pd.DataFrame:
+    """The judgments, in their order, with what implicit ones rest on."""
+    evidence = click_grades(catalogue)
+    if evidence is None:
+        return catalogue.judgments
+    keys, rests_on = ["query_id", "item_id"], ["attractiveness", "low", "high", "examined"]
+    return catalogue.judgments.merge(evidence[[*keys, *rests_on]], "left", keys)
 
 
 def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
@@ -157,6 +168,8 @@ def _notes(run: Run, catalogue: Catalogue, division: Division, learned: Learned 
         notes.append(f"Derived, not part of the source: {', '.join(settings.derived)}.")
     if settings.simulated:
         notes.append(f"Simulated: {', '.join(settings.simulated)}.")
+    if note := _clicks_note(catalogue, split):
+        notes.append(note)
     judged = int((split.split == "test").sum())
     if split.mode == "cross_validation":
         repeats, folds = len(split.cv_fold), int(split.cv_fold.max()) + 1
@@ -175,3 +188,23 @@ def _notes(run: Run, catalogue: Catalogue, division: Division, learned: Learned 
                 "No judged training query supervises the SIDs, so one stack serves training and testing alike."
             )
     return notes
+
+
+def _clicks_note(catalogue: Catalogue, split: Split) -> str | None:
+    """What rests on judgments that were read from clicks; None where none were."""
+    implicit = catalogue.judgments["query_id"][catalogue.judgments["source"] == IMPLICIT]
+    if implicit.empty:
+        return None
+    held = catalogue.queries["query_id"][np.isin(split.split, ["valid", "test"])]
+    if not implicit.isin(held).any():
+        return f"{counted(len(implicit), 'training judgment was', 'training judgments were')} read from clicks; test grades were not."
+    after = catalogue.settings.grades_after
+    how = (
+        f"clicks after {after} grade the test queries, and nothing learns from those"
+        if after
+        else ("the log has too few dates to test on later clicks, so test queries supervise nothing")
+    )
+    return (
+        f"{counted(len(implicit), 'judgment was', 'judgments were')} read from clicks: every figure that rests on grades measures "
+        f"agreement with clicks, not relevance ({how})."
+    )

@@ -80,7 +80,11 @@ CREATE TABLE queries (
     category VARCHAR                       -- commonest category of its relevant or clicked items
 );
 CREATE TABLE judgments (
-    query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, grade DOUBLE NOT NULL, source VARCHAR, split VARCHAR, n_raters INTEGER
+    query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, grade DOUBLE NOT NULL,
+    source VARCHAR,                        -- 'human' | 'llm' | ...; 'implicit': read from the log, so it says what is clicked
+    split VARCHAR, n_raters INTEGER,       -- 0 raters where implicit
+    attractiveness DOUBLE, low DOUBLE, high DOUBLE, -- implicit: chance of a click of who looks, with its 95 % credible interval
+    examined DOUBLE                        -- implicit: impressions x examination of their position
 );
 
 -- ---------------------------------------------------------------- semantic identifiers

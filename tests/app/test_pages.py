@@ -6,9 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 from filled_snapshot import HOSTILE, OTHER_RUN, RUN, SNAPSHOT, write_snapshot
 from streamlit.testing.v1 import AppTest
+
+from app.text import clicked
 
 Open = Callable[..., AppTest]
 VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers")
@@ -317,3 +320,19 @@ class TestCoverage:
         page = healthy(page.slider(key="limits").set_value((70, 90)).run())
         assert head(page) == 2
         assert "Verdicts and findings elsewhere use 50 and 80 %" in unescaped(page)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_grades_from_clicks_are_said_to_be(open_page: Open, tmp_path: Path, view: str) -> None:
+    path = write_snapshot(tmp_path)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE judgments SET source = 'implicit' WHERE query_id < 'q20'")
+    page = healthy(open_page(view, tmp_path))
+    assert "judgments were read from the clicks" in unescaped(page)
+    assert "agreement with clicks, not relevance" in unescaped(page)
+
+
+def test_grades_that_only_train_are_told_apart() -> None:
+    assert clicked(0, 0, 90) == ""
+    assert "for training alone" in clicked(10, 0, 90)
+    assert clicked(1_000, 5, 2_000).startswith("1,000 of 2,000 judgments were read from the clicks")
