@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from app.rankers import SIGNAL_NAMES
@@ -265,6 +265,17 @@ def evidence(low: float | None, high: float | None) -> str:
     if high < 0:
         return "worse, interval clear of zero"
     return "not separable from zero"
+
+
+def not_above_cosine(row: Mapping[Hashable, Any], name: str) -> str:
+    """What a trained ranker that is not above raw cosine (a row of `against_cosine`) means, with its numbers."""
+    start = "The ranker that serves this run" if row["served"] else f"The ranker '{name}'"
+    verdict = "is worse than" if row["high"] < 0 else "cannot be told from"
+    numbers = (
+        f"AUC {number(row['value'])} against {number(row['cosine'])}, difference {number(row['difference'], 'points')} "
+        f"{interval(row['low'], row['high'], 'points')}, {number(row['n'], 'count')} test queries"
+    )
+    return f"{start} {verdict} raw cosine, which needs no training ({numbers}). More judged queries would tell."
 
 
 # Query, Explain, Sellers & categories

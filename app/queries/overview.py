@@ -100,6 +100,25 @@ def ladder(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str, segment:
     ).reset_index(drop=True)
 
 
+def against_cosine(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """Trained rankers of a run and whether they earn their training: AUC on all test queries, less raw cosine's.
+
+    Columns: ranker, served (the run's own), value, cosine, difference, low, high, n; the served one first.
+    """
+    return cursor.execute(
+        """
+        SELECT c.ranker, c.ranker = r.ranker AS served, w.value, o.value AS cosine, c.difference, c.low, c.high, c.n
+        FROM comparisons c
+        JOIN runs r USING (run_id)
+        JOIN metrics w ON w.run_id = c.run_id AND w.segment = c.segment AND w.metric = c.ranker || '.auc'
+        JOIN metrics o ON o.run_id = c.run_id AND o.segment = c.segment AND o.metric = 'cosine.auc'
+        WHERE c.run_id = ? AND c.baseline = 'cosine' AND c.metric = 'auc' AND c.segment = 'all'
+        ORDER BY served DESC, c.ranker
+        """,
+        [run_id],
+    ).df()
+
+
 def hits(cursor: duckdb.DuckDBPyConnection, run_id: str, counted: str) -> pd.DataFrame:
     """How often the beams hold a relevant item, by depth, on queries that the generator saw less and more of; `counted`
     'item_hit' (by item) or 'hit' (by SID).

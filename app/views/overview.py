@@ -150,6 +150,18 @@ def headline() -> None:
             st.markdown(f"**{escape(said)}**" if row["n"] >= text.LEAST_QUERIES else f"**{name}: {text.TOO_SMALL}.**")
 
 
+def simplest() -> None:
+    """A warning where training has not shown that it beats the cosine, which needs none."""
+    rows = fetch(queries.against_cosine, current().run_id)
+    rows = rows[rows["n"] >= text.LEAST_QUERIES]
+    for row in rows[~(rows["low"] > 0)].to_dict("records"):
+        said = text.not_above_cosine(row, rankers.ranker_name(str(row["ranker"])))
+        if row["served"]:
+            st.warning(escape(said), icon=":material/warning:")
+        else:
+            st.caption(f":material/warning: {escape(said)}")
+
+
 def alone() -> None:
     """The metrics of scores that were imported without any to compare them with."""
     steps = {m: fetch(queries.ladder, current().run_id, m, "all") for m in ("auc", "ndcg@10")}
@@ -401,6 +413,7 @@ with panel("What this snapshot is"):
 if has_run():
     with panel("Headline"):
         headline()
+        simplest()
     st.header("What should I look at first?", anchor=False)
     with panel("Findings"):
         first()

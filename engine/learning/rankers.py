@@ -56,7 +56,7 @@ class Lessons(NamedTuple):
     signals: SignalTables | None = None
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """The judged pairs' features: as served, and as made by each query's own producer; then with shuffled SIDs."""
 
     columns: tuple[str, ...]
@@ -109,7 +109,7 @@ def rank(run: Run, lessons: Lessons) -> dict[str, np.ndarray]:
             rungs = ladder(run.config, None, None, {})
         else:
             rungs = ladder(run.config, signals.sid_columns, signals.twin_columns, signals.twin_of)
-        blocks = _blocks(lessons)
+        blocks = feature_rows(lessons)
         kept = {run.config.served_ranker, run.config.baseline_ranker}
         judged: dict[str, np.ndarray] = {"cosine": blocks["fit"].served[:, 0].copy()}
         history = []
@@ -130,7 +130,7 @@ def rank(run: Run, lessons: Lessons) -> dict[str, np.ndarray]:
     return load_arrays(run.stage("rank", "Training the rankers", body) / "judged.safetensors")
 
 
-def _blocks(lessons: Lessons) -> dict[str, _Rows]:
+def feature_rows(lessons: Lessons) -> dict[str, Rows]:
     """Feature rows of the judged pairs by kind of row ('fit', 'placebo'; 'naive' reads those of 'fit' as served)."""
     judged, own, matches, signals = lessons.judged, lessons.own, lessons.matches, lessons.signals
     served = [judged.dense.astype(np.float64), judged.centred, own.values]
@@ -155,28 +155,30 @@ def _rows(
     fit: list[np.ndarray],
     level: np.ndarray | None,
     level_fit: np.ndarray | None,
-) -> _Rows:
-    rows = _Rows(columns, np.column_stack(served), np.column_stack(fit), level, level_fit)
+) -> Rows:
+    rows = Rows(columns, np.column_stack(served), np.column_stack(fit), level, level_fit)
     assert rows.served.shape == rows.fit.shape == (len(served[0]), len(columns))
     return rows
 
 
-class _Trained(NamedTuple):
+class Trained(NamedTuple):
+    """A rung, trained, and what it says of the judged pairs."""
+
     scorers: dict[str, Scorer | TreeScorer]  # By suffix: '' serves, '.cv<k>'.
     scores: np.ndarray  # (J,).
     history: pd.DataFrame
 
 
-def _train(config: Config, lessons: Lessons, blocks: Mapping[str, _Rows], rung: Rung) -> _Trained:
+def _train(config: Config, lessons: Lessons, blocks: Mapping[str, Rows], rung: Rung) -> Trained:
     """One rung, by the division's split: once, or once a fold and repeat."""
     judged, division = lessons.judged, lessons.problem.division
     block = blocks["placebo" if rung.rows == "placebo" else "fit"]
     take = [block.columns.index(name) for name in rung.columns]
     served = ServedRows(block.served[:, take], block.level if rung.match else None, judged.grade)
-    rows = _cross_fitted(lessons, block, rung)
+    rows = cross_fitted(lessons, block, rung)
 
-    def fit(train: np.ndarray, valid: np.ndarray | None) -> _Trained:
-        return _fit(config, lessons, rung, rows, served, (train, valid))
+    def fit(train: np.ndarray, valid: np.ndarray | None) -> Trained:
+        return fit_rung(config, lessons, rung, rows, served, (train, valid))
 
     split = division.split
     if split.mode == "holdout":
@@ -192,10 +194,10 @@ def _train(config: Config, lessons: Lessons, blocks: Mapping[str, _Rows], rung: 
             if repeat == 0:
                 whole.scorers[f".cv{k}"] = part.scorers[""]
     tested = split.cv_fold[0][judged.asked] >= 0
-    return _Trained(whole.scorers, np.where(tested, total / len(split.cv_fold), whole.scores), whole.history)
+    return Trained(whole.scorers, np.where(tested, total / len(split.cv_fold), whole.scores), whole.history)
 
 
-def _cross_fitted(lessons: Lessons, block: _Rows, rung: Rung) -> CrossFitted:
+def cross_fitted(lessons: Lessons, block: Rows, rung: Rung) -> CrossFitted:
     """The training rows of a rung, with their provenance; of the trap, without."""
     judged, own, signals, division = lessons.judged, lessons.own, lessons.signals, lessons.problem.division
     take = [block.columns.index(name) for name in rung.columns]
@@ -214,14 +216,14 @@ def _cross_fitted(lessons: Lessons, block: _Rows, rung: Rung) -> CrossFitted:
     return CrossFitted(rung.columns, block.fit[:, take], level, judged.query, producer, seen, reads)
 
 
-def _fit(
+def fit_rung(
     config: Config,
     lessons: Lessons,
     rung: Rung,
     rows: CrossFitted,
     served: ServedRows,
     sides: tuple[np.ndarray, np.ndarray | None],
-) -> _Trained:
+) -> Trained:
     """Train on one side (J,) of the rows, stop early on the other, where there is one; score all."""
     train, valid = sides
     grade, held = served.grade, None
@@ -231,9 +233,9 @@ def _fit(
     if rung.learner == "boosted":
         rising = tuple(name for name in rung.columns if name in RISING)
         trees = train_boosted(rows.select(train), grade[train], seed=config.seed, rising=rising, valid=held)
-        return _Trained({"": trees}, trees.score(served.dense), pd.DataFrame(columns=["step", "name", "value"]))
+        return Trained({"": trees}, trees.score(served.dense), pd.DataFrame(columns=["step", "name", "value"]))
     made = train_ranker(
         rows.select(train), grade[train], config=config.ranker, grade_values=grade_levels(grade), seed=config.seed,
         levels=lessons.levels if rung.match else None, valid=held,
     )  # fmt: skip
-    return _Trained({"": made.scorer}, made.scorer.logit(served.dense, served.match_level), made.history)
+    return Trained({"": made.scorer}, made.scorer.logit(served.dense, served.match_level), made.history)

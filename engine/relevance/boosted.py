@@ -1,22 +1,30 @@
 """The gradient-boosted ranker: LightGBM trains it on cross-fitted rows, `TreeScorer` serves it.
 
-Least squares on grades. Splits are plain `<=` (no missing-value branches), so that numpy evaluates the trees exactly.
+Least squares on grades; of few judged queries from a line that starts at the cosine (`few.py`). Splits are plain `<=` (no missing-value branches), so that numpy evaluates the trees exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import lightgbm as lgb
 import numpy as np
 
+from engine.relevance.few import FEW, PENALTIES, SIMPLEST, fit_lines, inner_folds, simplest_good
 from engine.relevance.folds import CrossFitted, ServedRows
 from engine.relevance.trees import TreeScorer
 
 LEAVES = 20
 """A leaf needs no more than 1 / 20 of the training pairs: on fewer than 800, the 40 below would forbid every split."""
+ROUNDS, MOST_ROUNDS = 100, 1_000
+"""Trees of a member without validation queries, and at most with them."""
+TREES = (0, 10, 20, 35, 50, 75, 100)
+"""How many trees of a member few queries choose among."""
+FEW_COLUMNS = 0.3
+"""Share of the columns that a tree of few queries may split: it varies more and trusts none of them much."""
 PATIENCE = 30
 """Rounds without gain on the validation queries after which a member stops."""
 SETTINGS: dict[str, Any] = {
@@ -37,6 +45,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+class _Start(NamedTuple):
+    """What trees start from, and how many there are a member."""
+
+    slope: np.ndarray
+    constant: float
+    trees: int
+
+
 class _Node(NamedTuple):
     """A split (feature >= 0) or a leaf, with the places of its children."""
 
@@ -55,45 +71,118 @@ def train_boosted(
     valid: ServedRows | None = None,
     rising: Sequence[str] = (),
     members: int = 3,
-    rounds: int | None = None,
 ) -> TreeScorer:
     """Fit `grades` (M,) on all columns of `rows.dense` (`rows.match_level` is not read: give levels as columns).
 
     The score never falls where a column in `rising` rises. `members` boosters of different bagging and column draws
-    are averaged; they grow side by side, each on one thread, which changes no bit of them. With validation rows (columns as `rows.dense`) each grows up to `rounds` (1000) trees, until 30 bring
-    nothing; without, `rounds` (100).
+    are averaged. With validation rows (columns as `rows.dense`) each grows up to 1000 trees, until 30 bring nothing;
+    without, 100. Of fewer than `FEW` queries the trees start from a line, and inner cross-validation over the training
+    queries, not the validation rows, says how many there are (`few.py`): 100 at most, none at least.
     """
     if not isinstance(rows, CrossFitted):
         raise TypeError(f"a ranker trains on CrossFitted rows only, not on {type(rows).__name__}")
     unknown = set(rising) - set(rows.columns)
     assert not unknown, f"no columns {', '.join(sorted(unknown))} to rise with"
     grades = np.asarray(grades, dtype=np.float64)
-    fewest = max(1, min(SETTINGS["min_data_in_leaf"], len(grades) // LEAVES))
-    settings = {**SETTINGS, "min_data_in_leaf": fewest, "num_threads": 1, "data_random_seed": seed}
-    if rising:
-        settings["monotone_constraints"] = [int(name in rising) for name in rows.columns]
-    # Binned before the threads share them.
-    data = lgb.Dataset(rows.dense, label=grades, params=settings, free_raw_data=False).construct()
-    more: dict[str, Any] = {"num_boost_round": rounds or 100}
-    if valid is not None and len(valid.grade):
+    growth = _Growth(rows.columns, tuple(rising), seed, members)
+    slope, constant = np.zeros(len(rows.columns)), None
+    queries = len(np.unique(rows.query))
+    if queries < FEW and SIMPLEST in rows.columns:
+        slope, constant, trees = _start(rows, grades, growth) if queries > 1 else _cosine(rows, grades, growth)
+        left_over = grades - rows.dense @ slope - constant
+        boosters = growth.few(rows.dense, left_over, trees, members) if trees else []
+    else:
+        boosters = growth.many(rows.dense, grades, valid)
+    made = forest(boosters, rows.columns, low=float(grades.min()), high=float(grades.max()), constant=constant)
+    return replace(made, slope=slope)
+
+
+class _Growth(NamedTuple):
+    """How boosters grow side by side, each on one thread, which changes no bit of them."""
+
+    columns: tuple[str, ...]
+    rising: tuple[str, ...]
+    seed: int
+    members: int
+
+    def many(self, x: np.ndarray, grades: np.ndarray, valid: ServedRows | None) -> list[lgb.Booster]:
+        """The members, stopped by validation rows where there are some."""
+        settings = self._settings(len(grades))
+        data = _binned(x, grades, settings)
+        if valid is None or not len(valid.grade):
+            return self._grow(settings, data, ROUNDS, self.members)
         held = lgb.Dataset(
             valid.dense, label=valid.grade, reference=data, params=settings, free_raw_data=False
         ).construct()
-        more = {"num_boost_round": rounds or 1000, "valid_sets": [held]}
+        return self._grow(settings, data, MOST_ROUNDS, self.members, held)
 
-    def grow(member: int) -> lgb.Booster:
-        draw = {"bagging_seed": seed * members + member, "feature_fraction_seed": seed * members + member}
-        stop = [lgb.early_stopping(PATIENCE, verbose=False)] if "valid_sets" in more else []
-        return lgb.train(settings | draw, data, callbacks=stop, **more)
+    def few(self, x: np.ndarray, left_over: np.ndarray, rounds: int, members: int) -> list[lgb.Booster]:
+        """Members of `rounds` trees each, fewer columns a tree, for what the line leaves over."""
+        settings = self._settings(len(left_over)) | {"feature_fraction": FEW_COLUMNS}
+        return self._grow(settings, _binned(x, left_over, settings), rounds, members)
 
-    with ThreadPoolExecutor(members) as pool:  # LightGBM lets go of the interpreter while it trains
-        boosters = list(pool.map(grow, range(members)))
-    return forest(boosters, rows.columns, low=float(grades.min()), high=float(grades.max()))
+    def _settings(self, n: int) -> dict[str, Any]:
+        fewest = max(1, min(SETTINGS["min_data_in_leaf"], n // LEAVES))
+        settings = {**SETTINGS, "min_data_in_leaf": fewest, "num_threads": 1, "data_random_seed": self.seed}
+        settings["bagging_freq"] = int(n > 1)  # of a single pair a bag would hold none
+        if self.rising:
+            settings["monotone_constraints"] = [int(name in self.rising) for name in self.columns]
+        return settings
+
+    def _grow(
+        self, settings: dict[str, Any], data: lgb.Dataset, rounds: int, members: int, held: lgb.Dataset | None = None
+    ) -> list[lgb.Booster]:
+        more: dict[str, Any] = {} if held is None else {"valid_sets": [held]}
+
+        def grow(member: int) -> lgb.Booster:
+            draw = self.seed * self.members + member
+            stop = [lgb.early_stopping(PATIENCE, verbose=False)] if more else []
+            drawn = {"bagging_seed": draw, "feature_fraction_seed": draw}
+            return lgb.train(settings | drawn, data, num_boost_round=rounds, callbacks=stop, **more)
+
+        with ThreadPoolExecutor(members) as pool:  # LightGBM lets go of the interpreter while it trains
+            return list(pool.map(grow, range(members)))
 
 
-def forest(boosters: Sequence[lgb.Booster], columns: Sequence[str], *, low: float, high: float) -> TreeScorer:
-    """The mean of LightGBM models of numeric `<=` splits, each up to its best iteration."""
-    nodes: list[_Node] = []
+def _binned(x: np.ndarray, label: np.ndarray, settings: dict[str, Any]) -> lgb.Dataset:
+    """Binned before the threads share them."""
+    return lgb.Dataset(x, label=label, params=settings, free_raw_data=False).construct()
+
+
+def _start(rows: CrossFitted, grades: np.ndarray, growth: _Growth) -> _Start:
+    """The line and the number of trees that two or more queries bear, by inner cross-validation."""
+    x, fold = rows.dense, inner_folds(rows.query, seed=growth.seed)
+    inner = [fit_lines(x[fold != k], grades[fold != k], rows.columns, growth.rising) for k in range(fold.max() + 1)]
+    by_line = np.empty((len(PENALTIES), len(grades)))
+    for k, lines in enumerate(inner):
+        by_line[:, fold == k] = lines.score(x[fold == k])
+    chosen = simplest_good(by_line, grades, rows.query)
+    scores = np.repeat(by_line[chosen][None], len(TREES), axis=0)
+    for k, lines in enumerate(inner):
+        left_over = (grades - lines.score(x)[chosen])[fold != k]
+        booster = growth.few(x[fold != k], left_over, TREES[-1], 1)[0]
+        for more, trees in zip(scores[1:], TREES[1:], strict=True):
+            more[fold == k] += booster.predict(x[fold == k], num_iteration=trees, num_threads=1)
+    lines = fit_lines(x, grades, rows.columns, growth.rising)
+    return _Start(lines.slope[chosen], float(lines.constant[chosen]), TREES[simplest_good(scores, grades, rows.query)])
+
+
+def _cosine(rows: CrossFitted, grades: np.ndarray, growth: _Growth) -> _Start:
+    """The start of a single query, which nothing can be tested on."""
+    lines = fit_lines(rows.dense, grades, rows.columns, growth.rising)
+    return _Start(lines.slope[0], float(lines.constant[0]), 0)
+
+
+def forest(
+    boosters: Sequence[lgb.Booster],
+    columns: Sequence[str],
+    *,
+    low: float,
+    high: float,
+    constant: float | None = None,
+) -> TreeScorer:
+    """The mean of LightGBM models of numeric `<=` splits, each up to its best iteration; a `constant` is one more leaf."""
+    nodes: list[_Node] = [] if constant is None else [_Node(-1, 0.0, -1, -1, constant)]
 
     def grow(node: dict) -> int:
         at = len(nodes)
@@ -107,8 +196,10 @@ def forest(boosters: Sequence[lgb.Booster], columns: Sequence[str], *, low: floa
         return at
 
     # Dumped up to the best iteration, as `predict` reads them.
-    root = [grow(tree["tree_structure"]) for booster in boosters for tree in booster.dump_model()["tree_info"]]
+    root = [0] * len(nodes)
+    root += [grow(tree["tree_structure"]) for booster in boosters for tree in booster.dump_model()["tree_info"]]
     kinds = _Node(np.int64, np.float64, np.int64, np.int64, np.float64)
     arrays = [np.array(column, dtype=kind) for column, kind in zip(zip(*nodes, strict=True), kinds, strict=True)]
     whole = dict(zip(_Node._fields, arrays, strict=True))
-    return TreeScorer(tuple(columns), root=np.array(root, dtype=np.int64), low=low, high=high, **whole)
+    start = np.array(root, dtype=np.int64)
+    return TreeScorer(tuple(columns), root=start, slope=np.zeros(len(columns)), low=low, high=high, **whole)

@@ -11,7 +11,8 @@ In and before the rest of Out:
     phi(in) = w (a - 1)! b! / (a + b)!,    phi(out) = -w a! (b - 1)! / (a + b)!,    others 0.
 
 This is interventional TreeSHAP (Lundberg et al., Nature Machine Intelligence 2020) with one reference a pair and
-groups of columns as players. Cost: rows x leaves x depth, whatever the number of players. A tree asks few questions, so
+groups of columns as players. The scorer's line has no interaction: a player gets slope x (own - reference) of each of
+its columns. Cost: rows x leaves x depth, whatever the number of players. A tree asks few questions, so
 many pairs play the same game in it: with many pairs each distinct game of a tree is solved once.
 """
 
@@ -78,6 +79,8 @@ def tree_shapley(
     dense, reference = np.asarray(dense, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     score, reference_score = scorer.score(dense), scorer.score(reference)
     values = np.zeros((len(names), len(dense)))
+    for c in np.flatnonzero(scorer.slope):
+        values[player[c]] += scorer.slope[c] * (dense[:, c] - reference[:, c])
     trees = np.r_[scorer.root, len(scorer.feature)]
     for start in range(0, len(dense), _CHUNK):
         part = slice(start, start + _CHUNK)

@@ -1,4 +1,4 @@
-"""The gradient-boosted ranker without its training library: a forest of plain `<=` splits in float64 numpy.
+"""The gradient-boosted ranker without its training library: a line and a forest of plain `<=` splits in float64 numpy.
 
 The pipeline, the dashboard and the attribution (`tree_attribution.py`) evaluate boosted rankers through this module;
 it needs nothing but the rows of table `ranker_weights`.
@@ -24,11 +24,12 @@ _TOGETHER = 6
 
 @dataclass(frozen=True, eq=False)
 class TreeScorer:
-    """A sum of regression trees that predicts a grade.
+    """A sum of a line and of regression trees that predicts a grade.
 
     Node arrays (N,), trees one after another, each in preorder: `feature` int64, the column that a node splits on (-1:
     a leaf); `threshold`; `left`, `right` int64, the children (-1: none), left where column <= threshold; `value`, what
-    a leaf adds. `root` (T,) int64, the first node of each tree. `low`, `high`: the grades' range.
+    a leaf adds. `root` (T,) int64, the first node of each tree. `slope` (F,), what a unit of each column adds, besides;
+    zeros where trees alone were trained. `low`, `high`: the grades' range.
     """
 
     columns: tuple[str, ...]
@@ -38,6 +39,7 @@ class TreeScorer:
     right: np.ndarray
     value: np.ndarray
     root: np.ndarray
+    slope: np.ndarray
     low: float
     high: float
 
@@ -75,11 +77,13 @@ class TreeScorer:
         """(M,) float64 predicted grade, not clipped, of `dense` (M, F); NaN where a column is NaN."""
         dense = np.asarray(dense, dtype=np.float64)
         out = np.zeros(len(dense))
+        for f in np.flatnonzero(self.slope):  # column by column: a score does not depend on the rows beside it
+            out += self.slope[f] * dense[:, f]
         for start in range(0, len(dense), _CHUNK):
             part = slice(start, start + _CHUNK)
             cells = self.cells(dense[part])
             if cells.shape[1] <= _FEW:
-                out[part] = self._descend(cells)
+                out[part] = self._descend(cells, out[part])
                 continue
             for first, last in pairwise([*self.root.tolist(), len(self.feature)]):
                 out[part] += self.value[first:last][self._leaf(cells, first, first, np.min_scalar_type(last - first))]
@@ -93,8 +97,8 @@ class TreeScorer:
         sides = [np.where(self.feature < 0, stay, side) for side in (self.left, self.right)]
         return np.stack(sides, axis=1).ravel()
 
-    def _descend(self, cells: np.ndarray) -> np.ndarray:
-        """(M,) sum of the leaves that rows of `cells` reach, all trees at once: fast for few rows."""
+    def _descend(self, cells: np.ndarray, line: np.ndarray) -> np.ndarray:
+        """(M,) `line` and the leaves that rows of `cells` reach, all trees at once: fast for few rows."""
         width = cells.shape[1]
         flat, start = cells.ravel(), np.maximum(self.feature, 0) * width
         row = np.tile(np.arange(width), len(self.root))
@@ -111,7 +115,7 @@ class TreeScorer:
             deep = deep[self.feature.take(node[deep]) >= 0]
         # One after the other, as for many rows: a score does not depend on how many rows are scored with it.
         leaves = self.value.take(node).reshape(len(self.root), width)
-        return np.cumsum(np.vstack([np.zeros(width), leaves]), axis=0)[-1]
+        return np.cumsum(np.vstack([line, leaves]), axis=0)[-1]
 
     def _leaf(self, cells: np.ndarray, node: int, first: int, kind: np.dtype) -> np.ndarray:
         """(M,) or () of dtype `kind`: the leaf that rows of `cells` reach below `node`, counted from the tree's `first`."""
@@ -129,7 +133,7 @@ class TreeScorer:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Named float64 arrays (integers too), the rows of `ranker_weights`; with `columns` they restore the scorer."""
-        names = ("feature", "threshold", "left", "right", "value", "root")
+        names = ("feature", "threshold", "left", "right", "value", "root", "slope")
         named = {name: np.asarray(getattr(self, name), dtype=np.float64) for name in names}
         return {**named, "grade_range": np.array([self.low, self.high])}
 
@@ -138,10 +142,13 @@ class TreeScorer:
         """The inverse of `arrays`. Raises ModelError where an array is missing or the columns do not fit."""
         try:
             whole = {name: np.asarray(arrays[name]).astype(np.int64) for name in ("feature", "left", "right", "root")}
-            real = {name: np.asarray(arrays[name], dtype=np.float64) for name in ("threshold", "value", "grade_range")}
+            real = {
+                name: np.asarray(arrays[name], dtype=np.float64)
+                for name in ("threshold", "value", "slope", "grade_range")
+            }
         except KeyError as missing:
             raise ModelError(f"the ranker's weights lack the array {missing}") from None
         low, high = real.pop("grade_range").tolist()
-        if whole["feature"].max(initial=-1) >= len(columns):
-            raise ModelError(f"the ranker's trees split more columns than {', '.join(columns)}")
+        if whole["feature"].max(initial=-1) >= len(columns) or len(real["slope"]) != len(columns):
+            raise ModelError(f"the ranker's trees or its line read other columns than {', '.join(columns)}")
         return TreeScorer(tuple(columns), **whole, **real, low=low, high=high)

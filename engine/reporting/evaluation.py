@@ -24,7 +24,7 @@ from engine.runs import Run, write_table
 COMPARISONS = (
     ("sid", "strong"), ("sid", "weak"), ("sid", "cosine"), ("sid", "control"), ("sid", "strong_gbm"),
     ("control", "strong"), ("placebo", "strong"), ("naive", "strong"), ("sid", "naive"),
-    ("strong", "weak"), ("strong", "cosine"), ("plain_gbm", "strong"), ("strong_gbm", "strong"),
+    ("strong", "weak"), ("strong", "cosine"), ("strong_gbm", "cosine"), ("rich", "cosine"), ("plain_gbm", "strong"), ("strong_gbm", "strong"),
     ("strong_gbm", "plain_gbm"), ("rich", "plain_gbm"), ("rich", "strong_gbm"), ("rich", "strong"), ("rich", "sid"), ("rich", "twins"), ("twins", "strong_gbm"),
     ("rich_twins", "twins"), ("rich_twins", "strong_gbm"), ("rich_placebo", "strong_gbm"),
     ("rich_naive", "strong_gbm"), ("rich", "rich_naive"),

@@ -82,6 +82,7 @@ def random_trees(
             parts["value"].append(float(rng.normal(1.5 / trees, 0.15)) if leaf else 0.0)
     arrays = {name: np.array(found) for name, found in parts.items()}
     arrays |= {"root": np.arange(trees) * nodes, "grade_range": np.array([0.0, 3.0])}
+    arrays["slope"] = rng.normal(0.0, 0.05, len(columns))
     return TreeScorer.from_arrays(arrays, columns)
 
 

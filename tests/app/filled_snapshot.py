@@ -358,6 +358,11 @@ def _evaluation(queries: pd.DataFrame, rng: Any, *, boosted: bool) -> dict[str, 
              "difference": 0.8 - values[simple], "low": 0.77 - values[simple], "high": 0.83 - values[simple]}
             for simple in ("weak", "cosine") for metric in ("auc", "ndcg@10")
         ]  # fmt: skip
+        comparisons += [
+            {"segment": segment, "n": n, "ranker": ranker, "baseline": "cosine", "metric": "auc", "p_value": 0.0004,
+             "difference": values[ranker] - 0.6, "low": values[ranker] - 0.63, "high": values[ranker] - 0.57}
+            for ranker in ("sid", "rich") if ranker in values
+        ]  # fmt: skip
     metrics += [
         {"metric": name, "segment": "all", "value": value, "low": value, "high": value, "n": 400}
         for name, value in (("validity", 1.0), ("hit@5.level_1", 0.8), ("hit@5.level_2", 0.4), ("recall@200", 0.9),

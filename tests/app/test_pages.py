@@ -161,6 +161,33 @@ class TestOverview:
         (toggle,) = [t for t in page.toggle if t.key == "rungs"]
         assert "21 of 21 rankers" in unescaped(healthy(toggle.set_value(True).run()))
 
+    def test_nothing_is_said_of_rankers_that_are_above_raw_cosine(self, open_page: Open, workspace: Path) -> None:
+        assert "raw cosine" not in unescaped(open_page("overview", workspace))
+
+    @pytest.mark.parametrize(
+        ("low", "high", "said"),
+        [
+            (-0.03, 0.02, "The ranker that serves this run cannot be told from raw cosine, which needs no training"),
+            (-0.03, -0.01, "The ranker that serves this run is worse than raw cosine, which needs no training"),
+        ],
+    )
+    def test_a_served_ranker_that_does_not_beat_raw_cosine_is_warned_of(
+        self, open_page: Open, own_workspace: Path, low: float, high: float, said: str
+    ) -> None:
+        (path,) = (own_workspace / "snapshots").glob("*.duckdb")
+        with duckdb.connect(str(path)) as connection:
+            connection.execute(
+                "UPDATE comparisons SET difference = -0.02, low = ?, high = ?, n = 35 "
+                "WHERE ranker = 'sid' AND baseline = 'cosine' AND segment = 'all' AND metric = 'auc'",
+                [low, high],
+            )
+        page = healthy(open_page("overview", own_workspace))
+        numbers = (
+            f"AUC 0.850 against 0.600, difference -2.00 pp [{100 * low:.2f}, {100 * high:+.2f}] pp, 35 test queries"
+        )
+        (warning,) = [w.value for w in page.warning if "cosine" in w.value]
+        assert f"{said} ({numbers})" in warning.replace("\\", "")
+
     def test_the_gap_between_trained_on_and_held_out_is_said(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(open_page("overview", workspace))
         assert (

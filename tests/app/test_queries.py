@@ -64,6 +64,18 @@ class TestOverview:
         assert rows.loc[["strong", "strong_gbm", "a_new_ranker"], "difference"].isna().all()
         assert (headline["with_value"], headline["without_value"]) == (0.86, 0.81)
 
+    def test_trained_rankers_are_held_against_raw_cosine(self, cursor: Cursor, two_runs_workspace: Path) -> None:
+        rows = overview.against_cosine(cursor, RUN).to_dict("records")
+        assert [(r["ranker"], r["served"], r["value"], r["cosine"], r["n"]) for r in rows] == [
+            ("sid", True, 0.85, 0.6, 400),
+            ("strong", False, 0.8, 0.6, 400),
+        ]
+        assert (rows[0]["difference"], rows[0]["low"], rows[0]["high"]) == pytest.approx((0.25, 0.22, 0.28))
+        (path,) = (two_runs_workspace / "snapshots").glob("*.duckdb")
+        with duckdb.connect(str(path), read_only=True) as connection:
+            boosted = overview.against_cosine(connection, OTHER_RUN)
+        assert boosted[["ranker", "served"]].values.tolist() == [["rich", True], ["sid", False], ["strong", False]]
+
     def test_hits_go_from_test_queries_to_those_trained_on(self, cursor: Cursor) -> None:
         rows = overview.hits(cursor, RUN, "hit")
         assert list(rows.loc[rows["level"] == 2, "segment"]) == [

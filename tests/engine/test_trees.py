@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from math import factorial
 
@@ -45,8 +46,9 @@ def _forest(
     root = [grow(splits) for _ in range(trees)]
     left, right = np.array(children).T
     return TreeScorer(
-        columns, np.array(feature), np.array(threshold), left, right, np.array(value), np.array(root), low=0.0, high=3.0
-    )
+        columns, np.array(feature), np.array(threshold), left, right, np.array(value), np.array(root),
+        slope=np.zeros(len(columns)), low=0.0, high=3.0,
+    )  # fmt: skip
 
 
 def _rows(rng: np.random.Generator, n: int, f: int = len(COLUMNS)) -> np.ndarray:
@@ -140,7 +142,7 @@ def test_arrays_restore_the_scorer() -> None:
     del arrays["threshold"]
     with pytest.raises(ModelError, match="threshold"):
         TreeScorer.from_arrays(arrays, COLUMNS)
-    with pytest.raises(ModelError, match="more columns than a, b"):
+    with pytest.raises(ModelError, match="other columns than a, b"):
         TreeScorer.from_arrays(scorer.arrays(), ("a", "b"))
 
 
@@ -240,6 +242,7 @@ def test_players_that_the_trees_treat_alike_get_the_same(seed: int) -> None:
         np.r_[one.right, shift[1]],
         np.r_[one.value, one.value],
         np.r_[one.root, one.root + n],
+        slope=np.zeros(len(COLUMNS)),
         low=0.0,
         high=3.0,
     )
@@ -284,6 +287,26 @@ def test_every_column_needs_one_player() -> None:
         tree_shapley(scorer, dense, dense, {**GROUPS, "again": ("b",)})
 
 
+def test_a_line_gives_each_column_its_own_difference() -> None:
+    """The trees' contributions stay; a player's columns add slope x (own - reference); one row scores as it does beside
+    others."""
+    rng = np.random.default_rng(21)
+    trees, own, other = _forest(rng), _rows(rng, 600), _rows(rng, 600)
+    slope = np.array([1.0, 0.0, -2.0, 0.5, 0.0, 3.0, 0.25])
+    both = replace(trees, slope=slope)
+    made, bare = tree_shapley(both, own, other, GROUPS), tree_shapley(trees, own, other, GROUPS)
+    line = slope * (own - other)
+    expected = np.column_stack([line[:, [COLUMNS.index(c) for c in group]].sum(axis=1) for group in GROUPS.values()])
+    np.testing.assert_allclose(made.values - bare.values, expected, atol=1e-12)
+    np.testing.assert_allclose(made.score - made.reference_score, made.values.sum(axis=1), atol=1e-9)
+    np.testing.assert_allclose(both.score(own) - trees.score(own), own @ slope, atol=1e-12)
+    assert both.score(own)[:5].tolist() == [both.score(row[None])[0] for row in own[:5]]
+    again = TreeScorer.from_arrays(both.arrays(), COLUMNS)
+    np.testing.assert_array_equal(again.score(own), both.score(own))
+    with pytest.raises(ModelError, match="its line"):
+        TreeScorer.from_arrays({**both.arrays(), "slope": slope[:3]}, COLUMNS)
+
+
 def test_up_to_64_players() -> None:
     """One stump a column: nothing interacts, a player gets the difference of its own stump."""
     rng = np.random.default_rng(18)
@@ -298,6 +321,7 @@ def test_up_to_64_players() -> None:
         np.column_stack([root + 2, nothing, nothing]).ravel(),
         np.column_stack([np.zeros(n), -np.arange(n), np.arange(n)]).ravel().astype(float),
         root,
+        slope=np.zeros(n),
         low=0.0,
         high=3.0,
     )
