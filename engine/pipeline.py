@@ -29,7 +29,7 @@ from engine.store import snapshot
 from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
-    "vectors": 1, "division": 3, "index": 1, "judged": 1, "stacks": 2, "own": 3, "tokenize": 4, "generate": 2, "match": 2,
+    "vectors": 1, "keywords": 1, "division": 3, "index": 1, "judged": 1, "stacks": 2, "own": 3, "tokenize": 5, "generate": 2, "match": 2,
     "signals": 2, "rank": 5, "answer": 2, "evaluate": 4, "audit": 4, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""

@@ -110,6 +110,7 @@ def test_until_leaves_out_what_came_later(logged: Catalogue, tmp_path: Path) -> 
         past,
         FirstStage(VectorIndex(x[:1]), LexicalIndex(["a title"]), top=1),
         groups,
+        x[:0],
     )
     feedback = collect_feedback(problem, config.split.until)
     ungraded = ~feedback.graded
