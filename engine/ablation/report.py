@@ -153,7 +153,7 @@ def heading(manifest: Mapping[str, Any]) -> str:
     if manifest["evaluation"] == "cross_validation":
         text += "; cross-validated by query: every judged query is a test query, scored out of fold"
     missing = "".join(f" Missing: {f['run_id']} ({f['reason']})." for f in manifest["failed"])
-    return f"{text}.{missing}"
+    return " ".join([f"{text}.{missing}", *manifest.get("skipped", ())])
 
 
 def sections(ladder: pd.DataFrame, comparisons: pd.DataFrame) -> list[Section]:
