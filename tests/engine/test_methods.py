@@ -159,7 +159,7 @@ def test_new_items_get_the_sids_that_the_run_would_give_them(shop: Shop, tmp_pat
         config = override(config, ["quantizer.dynamic_steps=8"])
     run = train(shop, config)
     items = shop.catalogue.items
-    items.assign(item_id="again-" + items["item_id"]).to_csv(tmp_path / "items.csv", index=False)
+    items.assign(item_id="+" + items["item_id"]).to_csv(tmp_path / "items.csv", index=False)
     if config.quantizer.dynamic_steps:
         with pytest.raises(RunError, match="trained its encoder's last layer along"):
             assign(tmp_path, shop.workspace, run.run_id)
@@ -169,13 +169,14 @@ def test_new_items_get_the_sids_that_the_run_would_give_them(shop: Shop, tmp_pat
     made = pd.read_parquet(run.folder / "generations" / "1" / "assigned.parquet")
     (sids,) = tables(run, "sids")
     if method == "hash":
-        sizes = tables(run, "runs")[0]["sizes"][0]
+        sizes = tuple(tables(run, "runs")[0]["sizes"][0].tolist())
         assert np.stack(made["codes"].to_numpy()).tolist() == hash_codes(made["item_id"].tolist(), sizes).tolist()
         return
     assert (done.generation["n_items"], done.generation["n_new_sids"]) == (len(items), 0)
     by_category = method.startswith("dsirm") or method == "category-path"
     assert (done.generation["n_unknown_category"] == 0) == by_category, "none where level 1 is not forced"
-    assert made["sid"].tolist() == sids["sid"].tolist()
+    tied = items["popularity"].duplicated(keep=False).to_numpy() & (method == "category-path")  # then ids decide
+    assert made["sid"][~tied].tolist() == sids["sid"][~tied].tolist()
 
 
 def test_methods_are_published_together(shop: Shop) -> None:
