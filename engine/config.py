@@ -125,7 +125,12 @@ class QuantizerConfig:
     """The tokenizer of items; unless said otherwise a field is of DSIRM's contrastive quantizer."""
 
     kind: str = "contrastive"
-    """`contrastive` (DSIRM), `rqvae` (TIGER), `hierarchical` (DSI: k-means within k-means) or `kmeans` (RK-means)."""
+    """`contrastive` (DSIRM), `local` (DSIRM with deeper codes made for their own parent), `rqvae` (TIGER), `hierarchical`
+    (DSI: k-means within k-means), `kmeans` (RK-means); as controls `category-path` (the path in the taxonomy) and `hash`
+    (of the item's id)."""
+    text: str = "title"
+    """What SIDs, title stacks and the signals' dense twins read of an item: `title`, or `keywords` (half the title's vector,
+    half the mean of its key terms')."""
     sizes: tuple[int, ...] | None = None
     """Codes per level, e.g. (216, 512, 512); None derives them from the catalogue."""
     levels: int = 3
@@ -145,6 +150,9 @@ class QuantizerConfig:
     contrastive_weight: float = 1.0
     commitment_weight: float = 1.0
     reconstruction_weight: float = 0.1
+    repel_weight: float = 0.0
+    """Weight of the repulsion of items that share a SID though they were graded apart for a training query, or are of
+    different categories."""
     ema_decay: float = 0.99
     """Decay of the codebook's moving averages."""
     category_level: bool = True
@@ -157,11 +165,18 @@ class QuantizerConfig:
     """Steps in which the text encoder's last layer learns along (dynamic encoding); 0: frozen, as in the paper."""
 
     def __post_init__(self) -> None:
-        _check(self.kind in QUANTIZERS, f"quantizer.kind='{self.kind}'; allowed: {', '.join(QUANTIZERS)}")
+        kinds = (*QUANTIZERS, *CONTROLS)
+        _check(self.kind in kinds, f"quantizer.kind='{self.kind}'; allowed: {', '.join(kinds)}")
+        _check(self.text in ITEM_TEXTS, f"quantizer.text='{self.text}'; allowed: {', '.join(ITEM_TEXTS)}")
+        _check(
+            self.text == "title" or not self.dynamic_steps,
+            f"quantizer.text={self.text} with dynamic_steps={self.dynamic_steps}: dynamic encoding reads titles alone; set one",
+        )
         _check(1 <= self.levels <= 8, f"quantizer.levels={self.levels}; allowed: 1..8")
         _check_least(self, "quantizer", 1, "dim", "restart_every")
         _check_least(self, "quantizer", 0, "steps", "dynamic_steps")
         _check_least(self, "quantizer", 0, "contrastive_weight", "commitment_weight", "reconstruction_weight")
+        _check_least(self, "quantizer", 0, "repel_weight")
         _check_least(self, "quantizer", 1e-9, "lr", most=1)
         _check(self.size_factor > 0, f"quantizer.size_factor={self.size_factor}; above 0")
         _check(
@@ -390,7 +405,10 @@ class Config:
         return Config(**raw)
 
 
-QUANTIZERS = ("contrastive", "rqvae", "hierarchical", "kmeans")
+QUANTIZERS = ("contrastive", "local", "rqvae", "hierarchical", "kmeans")
+CONTROLS = ("category-path", "hash")
+"""Kinds of tokenizer that follow a rule and learn nothing."""
+ITEM_TEXTS = ("title", "keywords")
 SIGNALS = ("match", "logp", "memory", "cluster", "list", "tower", "mean_logp")
 EXTRA_SIGNALS = ("tower", "mean_logp")
 
@@ -404,7 +422,12 @@ METHODS: dict[str, Callable[[Config], Config]] = {
     "tiger": partial(_quantizer, kind="rqvae", category_level=False),
     "dsi": partial(_quantizer, kind="hierarchical", category_level=False),
     "rkmeans": partial(_quantizer, kind="kmeans", category_level=False),
+    "category-path": partial(_quantizer, kind="category-path"),
+    "hash": partial(_quantizer, kind="hash", category_level=False),
     "none": lambda config: config,
+    "dsirm-local": partial(_quantizer, kind="local"),
+    "dsirm-repel": partial(_quantizer, repel_weight=1.0),
+    "dsirm-keywords": partial(_quantizer, text="keywords"),
     "dsirm-no-contrastive": partial(_quantizer, contrastive_weight=0.0),
     "dsirm-no-category": partial(_quantizer, category_level=False),
     "dsirm-rotation": partial(_quantizer, rotation_trick=True),

@@ -50,7 +50,11 @@ def identity() -> None:
     sizes = " × ".join(str(int(k)) for k in run["sizes"]) if run["sizes"] is not None else "unknown"
     made = "imported" if run["method"] == "imported" else "trained"
     took = f", {made} in {run['seconds'] / 60:.1f} minutes" if run["seconds"] == run["seconds"] else ""
-    first = {"category": "level 1 belongs to categories", "kmeans": "level 1 is k-means cells, not categories"}
+    first = {
+        "category": "level 1 belongs to categories",
+        "kmeans": "level 1 is k-means cells, not categories",
+        "hash": "level 1 is a hash of the item's id",
+    }
     st.markdown(
         f"Run **{escape(run_id)}**: method {escape(rankers.method_name(run['method']))}, preset {escape(run['preset'])}, seed "
         f"{int(run['seed'])}{escape(took)}. Codes per level {escape(sizes)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -15,7 +16,8 @@ from engine.ablation.workers import Outcome
 from engine.config import override, preset
 from engine.datasets.contract import IMPLICIT
 from engine.datasets.ingest import load
-from engine.errors import RunError
+from engine.errors import DataError, RunError
+from engine.problem.requirements import require
 from engine.problem.vectors import encode
 from engine.progress import Progress, silent
 from engine.runs import Run, Watcher
@@ -26,6 +28,28 @@ class Ladder(NamedTuple):
 
     tables: Tables
     run_ids: list[str]  # The finished runs that the tables rest on.
+
+
+class Chosen(NamedTuple):
+    """Methods that the catalogue allows."""
+
+    methods: tuple[str, ...]
+    skipped: tuple[str, ...]  # Why each other one is left out.
+
+
+def trainable(
+    workspace: Path, fingerprint: str, preset_name: str, methods: Sequence[str], settings: Sequence[str] = ()
+) -> Chosen:
+    """Of `methods`, those that have on this catalogue what they need."""
+    catalogue = load(workspace, fingerprint)
+    kept, skipped = [], []
+    for method in methods:
+        try:
+            require(catalogue, override(preset(preset_name, method=method), settings))
+            kept.append(method)
+        except DataError as error:
+            skipped.append(f"{method} is left out: {error}")
+    return Chosen(tuple(kept), tuple(skipped))
 
 
 def encode_once(plan: Plan, watcher: Watcher | None = None) -> None:
@@ -59,6 +83,7 @@ def conclude(plan: Plan, outcomes: Sequence[Outcome], progress: Progress = silen
         "resamples": runs[0].config.evaluation.resamples,
         "evaluation": runs[0].manifest()["evaluation"],
         "graded_by_clicks": bool(((judged["source"] == IMPLICIT) & (judged["split"] == "test")).any()),
+        "skipped": list(plan.skipped),
     }
     report.save(plan, tables, ids, outcomes, about)
     return Ladder(tables, ids)

@@ -16,7 +16,10 @@ from engine.config import METHODS, Config, override, preset
 from engine.errors import ConfigError
 from engine.runs import list_runs, run_id_of
 
-LADDERS = {"core": ("none", "dsirm", "tiger", "dsi", "rkmeans"), "all": ("none", *(m for m in METHODS if m != "none"))}
+LADDERS = {
+    "core": ("none", "dsirm", "tiger", "dsi", "rkmeans", "category-path", "hash"),
+    "all": ("none", *(m for m in METHODS if m != "none")),
+}
 """Methods by the name of a ladder."""
 START_SECONDS = 12.0
 """A worker's time before its first stage (importing torch and transformers)."""
@@ -45,6 +48,7 @@ class Plan(NamedTuple):
     seeds: tuple[int, ...]
     jobs: list[Job]
     settings: tuple[str, ...] = ()  # What every run changes in the preset, like 'generator.kind=full'.
+    skipped: tuple[str, ...] = ()  # Why methods that were asked for are left out, a sentence each.
 
     @property
     def folder(self) -> Path:

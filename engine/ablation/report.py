@@ -166,7 +166,7 @@ def heading(manifest: Mapping[str, Any]) -> str:
     if manifest.get("graded_by_clicks"):
         text += "; grades were read from clicks: every figure measures agreement with clicks, not relevance"
     missing = "".join(f" Missing: {f['run_id']} ({f['reason']})." for f in manifest["failed"])
-    return f"{text}.{missing}"
+    return " ".join([f"{text}.{missing}", *manifest.get("skipped", ())])
 
 
 def sections(ladder: pd.DataFrame, comparisons: pd.DataFrame) -> list[Section]:

@@ -20,7 +20,7 @@ def shelf_of(
 ) -> Shelf:
     """What signals may read of the items under `stacks`: the run's own first, then those of titles; none for those that
     read no SID. `latent` (N, d): the items in the run's own quantizer."""
-    x, lexical = problem.vectors.items, problem.first.lexical
+    x, lexical = problem.views, problem.first.lexical
     inside = np.zeros((len(x), 1), dtype=np.float32) if latent is None else latent
     return Shelf(x, lexical.words, lexical.lexicon, list(stacks), unit(inside), feedback)
 

@@ -20,10 +20,11 @@ from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import NewItems, load, read_items
 from engine.datasets.report import Report
 from engine.errors import DataError, RunError
+from engine.problem.keywords import new_views
 from engine.problem.vectors import encode_texts
 from engine.progress import Progress
-from engine.quantizers.protocol import Quantizer
-from engine.quantizers.tokenizer import load_quantizer
+from engine.quantizers.protocol import Known, Quantizer
+from engine.quantizers.tokenizer import load_quantizer, taught_by_queries
 from engine.runs import Run, Watcher, load_arrays
 from engine.store import leftovers
 from engine.threads import one_thread
@@ -78,7 +79,7 @@ def assign(
         with watcher.step("Encoding titles") as progress:
             x = _vectors(run, items, read, ~known.to_numpy(), progress)
         with watcher.step("Assigning SIDs"):
-            made = _measure(run, items, x)
+            made = _measure(run, catalogue, items, x)
             codes = np.concatenate([held["codes"], later.codes])
             base = held["residual_norms"][:, -1].astype(np.float64)
             table, counts = _tables(items, made, codes, base)
@@ -104,7 +105,7 @@ def _check_run(run: Run) -> None:
             f"Run '{run.run_id}' was imported: the quantizer that made its SIDs is not here, so it cannot encode new "
             "items. Import the SIDs that the other system gives them."
         )
-    if run.config.quantizer.kind == "contrastive" and run.config.quantizer.dynamic_steps:
+    if run.config.quantizer.dynamic_steps and taught_by_queries(run.config.quantizer):
         raise RunError(
             f"Run '{run.run_id}' trained its encoder's last layer along (quantizer.dynamic_steps), which is not kept, so "
             "it cannot encode new items. Train with quantizer.dynamic_steps=0."
@@ -131,14 +132,14 @@ def _check_vectors(run: Run, catalogue: Catalogue, read: NewItems) -> None:
 
 
 def _vectors(run: Run, items: pd.DataFrame, read: NewItems, fresh: np.ndarray, progress: Progress) -> np.ndarray:
-    """(M, D) float32 of the new items: the folder's own, or the titles encoded."""
-    if read.text_vectors is not None:
-        return read.text_vectors[fresh]
-    return encode_texts(run, items["title"].tolist(), progress)
+    """(M, D) float32 of the new items as SIDs see them: of the folder's own vectors, or of the titles encoded."""
+    given = read.text_vectors
+    titles = given[fresh] if given is not None else encode_texts(run, items["title"].tolist(), progress)
+    return new_views(run, items, titles, progress)
 
 
 @one_thread()
-def _measure(run: Run, items: pd.DataFrame, x: np.ndarray) -> _Measured:
+def _measure(run: Run, catalogue: Catalogue, items: pd.DataFrame, x: np.ndarray) -> _Measured:
     """Quantize new items (M, D) as the served stack was: level 1 by category where one of the run's codes belongs to it."""
     tokens = run.stage_folder("tokenize")
     quantizer: Quantizer = load_quantizer(tokens / "stack0" / "quantizer")
@@ -148,7 +149,7 @@ def _measure(run: Run, items: pd.DataFrame, x: np.ndarray) -> _Measured:
         code = (
             items["category"].str.strip().map(owners).fillna(-1).to_numpy(dtype=np.int64, copy=True)
         )  # torch wants to own it
-    found = quantizer.encode_items(x, code)
+    found = quantizer.encode_items(x, Known.of(items, code, catalogue.settings.category_separator))
     return _Measured(found.codes, found.residual_norms[:, -1].astype(np.float64), None if code is None else code < 0)
 
 

@@ -133,7 +133,9 @@ def demo(
 )
 def ablate(
     workspace: Workspace,
-    ladder: Annotated[str, typer.Option(help="core (none, dsirm, tiger, dsi, rkmeans) or all methods.")] = "core",
+    ladder: Annotated[
+        str, typer.Option(help="core (none, dsirm, tiger, dsi, rkmeans, category-path, hash) or all methods.")
+    ] = "core",
     methods: Annotated[str | None, typer.Option(help="Methods by name, comma-separated, in place of a ladder.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every method: 0 to this less one.")] = 3,
     preset_name: PresetName = "default",
@@ -160,10 +162,15 @@ def ablate(
     with resumable():
         with console.ConsoleWatcher() as watcher, watcher.step("Loading the libraries (10 s the first time)"):
             from engine import pipeline
-            from engine.ablation.ablate import conclude, encode_once
+            from engine.ablation.ablate import conclude, encode_once, trainable
             from engine.ablation.workers import run_jobs
 
-        plan = planning.make_plan(workspace, fingerprint, preset_name, names, seeds, pipeline.versions, settings or ())
+        chosen = trainable(workspace, fingerprint, preset_name, names, settings or ())
+        for reason in chosen.skipped:
+            say(console.escape(reason))
+        plan = planning.make_plan(
+            workspace, fingerprint, preset_name, chosen.methods, seeds, pipeline.versions, settings or ()
+        )._replace(skipped=chosen.skipped)
         costs = planning.Costs.read(workspace, fingerprint, preset_name)
         count = min(workers or planning.default_workers(), max(len(plan.todo), 1))
         _show_section(report.plan_section(plan, costs))

@@ -21,10 +21,13 @@ from engine.generator.training import GeneratorFit, train_generator
 from engine.generator.trie import SidTrie
 from engine.learning.judged import Judged
 from engine.problem import Problem
+from engine.problem.judgments import judged_pairs
 from engine.progress import Progress
-from engine.quantizers.sampling import TrainingSet
+from engine.quantizers.controls import path_parts
+from engine.quantizers.protocol import Known
+from engine.quantizers.sampling import Graded, TrainingSet
 from engine.quantizers.taxonomy import roll_up
-from engine.quantizers.tokenizer import Texts, train_tokenizer
+from engine.quantizers.tokenizer import Texts, load_quantizer, taught_by_queries, train_tokenizer
 from engine.relevance.features import cosine
 from engine.relevance.prefix import match_pairs
 from engine.runs import Run, load_arrays, save_arrays, write_table
@@ -91,15 +94,16 @@ def tokenize(run: Run, problem: Problem) -> Sids:
             if (own / "codes.safetensors").is_file():
                 continue
             own.mkdir(exist_ok=True)
-            if (
-                stack > 0 and run.config.quantizer.kind != "contrastive"
-            ):  # no query teaches it: one stack is every fold's
+            if stack > 0 and not taught_by_queries(run.config.quantizer):  # one stack is every fold's
                 save_arrays(own / "codes.safetensors", **load_arrays(folder / "stack0" / "codes.safetensors"))
             else:
                 _train_stack(run, problem, stack, (sizes, category_code), own, _part(progress, stack, n))
+        if run.config.quantizer.kind == "category-path":  # the taxonomy has its own sizes and level 1
+            codes = load_arrays(folder / "stack0" / "codes.safetensors")["codes"]
+            sizes = load_quantizer(folder / "stack0" / "quantizer").sizes
+            category_code, mapping = _by_path(problem.catalogue, codes[:, 0])
         mapping.to_parquet(folder / "category_codes.parquet")
-        n_items = len(problem.vectors.items)
-        forced = np.zeros(n_items, dtype=bool) if category_code is None else category_code >= 0
+        forced = np.zeros(len(problem.views), dtype=bool) if category_code is None else category_code >= 0
         save_arrays(folder / "forced.safetensors", forced=forced)
         (folder / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
 
@@ -121,8 +125,10 @@ def _train_stack(
 ) -> None:
     """Train the tokenizer of one stack and write its folder; `first_level`: sizes, and the items' forced codes."""
     sizes, category_code = first_level
+    known = Known.of(problem.catalogue.items, category_code, problem.catalogue.settings.category_separator)
+    pairs = problem.division.pairs(stack)
     fit = train_tokenizer(
-        TrainingSet(problem.vectors.items, problem.vectors.queries, *problem.division.pairs(stack), category_code),
+        TrainingSet(problem.views, problem.vectors.queries, *pairs, known, _graded(problem, stack)),
         run.config.quantizer,
         sizes,
         seed=100 * run.config.seed + stack,
@@ -130,12 +136,20 @@ def _train_stack(
         progress=progress,
         checkpoint=own / "checkpoint",
     )
-    items = fit.quantizer.encode_items(fit.item_x, category_code)
+    items = fit.quantizer.encode_items(fit.item_x, known)
     queries = fit.quantizer.encode_queries(fit.query_x)
     fit.quantizer.save(own / "quantizer")
     fit.history.to_parquet(own / "history.parquet")
     made = Stack(items.codes, items.residual_norms, items.latent, queries.latent)
     save_arrays(own / "codes.safetensors", **made._asdict())
+
+
+def _graded(problem: Problem, stack: int) -> Graded:
+    """The judged pairs that may teach a stack."""
+    judged = judged_pairs(problem.catalogue)
+    rows = problem.division.judged(stack)[judged.query]
+    relevant = judged.grade >= problem.catalogue.settings.relevant_grade
+    return Graded(judged.query[rows], judged.item[rows], relevant[rows])
 
 
 def generate(run: Run, problem: Problem, judged: Judged, sids: Sids) -> list[Beams]:
@@ -239,6 +253,16 @@ def _first_level(catalogue: Catalogue, run: Run) -> tuple[tuple[int, ...], np.nd
     separator = catalogue.settings.category_separator
     mapped = roll_up(categories, max_codes=sizes[0], separator=separator)
     return sizes, mapped.code, mapped.table
+
+
+def _by_path(catalogue: Catalogue, code: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+    """The level-1 code (N,) of every item, -1 without a category, and the mapping, where SIDs are category paths."""
+    category = catalogue.items["category"].str.strip()
+    table = pd.DataFrame({"category": category, "code_1": code}).dropna().drop_duplicates().sort_values("category")
+    separator = catalogue.settings.category_separator
+    table["code_name"] = [path_parts(path, separator, 2)[0] for path in table["category"]]
+    table["merged"] = table["code_1"].duplicated(keep=False)
+    return np.where(category.notna(), code, -1), table.reset_index(drop=True)
 
 
 def _texts(catalogue: Catalogue, run: Run) -> Texts:

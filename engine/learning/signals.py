@@ -74,17 +74,17 @@ def measured_twins(config: Config) -> dict[str, Signal]:
 
 
 def stacks_of_titles(run: Run, problem: Problem) -> list[np.ndarray]:
-    """SID stacks made of titles alone, (N, L) each; once for every run of an encoder."""
+    """SID stacks made of titles alone (or of what else SIDs see of items), (N, L) each; once for every run of an encoder."""
 
     @one_thread()
     def body(folder: Path, progress: Progress) -> None:
-        made = title_stacks(problem.vectors.items, run.config.signals.stacks, seed=0, progress=progress)
+        made = title_stacks(problem.views, run.config.signals.stacks, seed=0, progress=progress)
         save_arrays(folder / "stacks.safetensors", **{f"stack{i}": codes for i, codes in enumerate(made)})
 
     if run.config.signals.stacks == 0:
         return []
-    key = (*encoder_key(run), run.config.signals.stacks)
-    folder = run.shared("stacks", "Clustering titles", key, body, after=("vectors",))
+    key = (*encoder_key(run), run.config.signals.stacks, run.config.quantizer.text)
+    folder = run.shared("stacks", "Clustering titles", key, body, after=("vectors", "keywords"))
     return list(load_arrays(folder / "stacks.safetensors").values())
 
 

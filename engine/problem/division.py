@@ -37,6 +37,11 @@ class Division(NamedTuple):
         rows = self.seen[stack][self.pair_query]
         return self.pair_query[rows], self.pair_item[rows], self.pair_weight[rows]
 
+    def judged(self, stack: int) -> np.ndarray:
+        """(Q,) bool: training queries that a stack learns from; their judgments may teach it, those of no other query."""
+        kept: np.ndarray = self.seen[stack] & (self.split.split == "train")
+        return kept
+
     def key(self) -> str:
         """Names everything that features of a stack depend on besides the catalogue."""
         digest = hashlib.sha256()

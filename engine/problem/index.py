@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.datasets.contract import Catalogue
+from engine.problem.texts import item_texts
 from engine.problem.vectors import Vectors, encoder_key
 from engine.progress import Progress
 from engine.relevance.lexical import LexicalIndex
@@ -53,18 +54,8 @@ def language_of(catalogue: Catalogue) -> str | None:
 
 def beside(items: pd.DataFrame) -> list[str] | None:
     """Brand, category, attribute values and description of each item as one text; None where no item has any."""
-    columns = items[["brand", "category", "attributes", "description"]]
-    if columns.isna().all(axis=None):
-        return None
-    columns = columns.assign(attributes=[_values(cell) for cell in columns["attributes"]])
-    return [" ".join(cell for cell in row if isinstance(cell, str)) for row in columns.itertuples(index=False)]
-
-
-def _values(cell: object) -> str:
-    """The values of an item's attributes."""
-    if not isinstance(cell, str):
-        return ""
-    return " ".join(str(value) for value in json.loads(cell).values() if not isinstance(value, bool))
+    columns = ("brand", "category", "attributes", "description")
+    return None if items[list(columns)].isna().all(axis=None) else item_texts(items, *columns)
 
 
 def load_index(run: Run, vectors: Vectors) -> FirstStage:

@@ -14,7 +14,6 @@ from engine.datasets.contract import Catalogue
 from engine.encoders.cache import encode_cached
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.encoders.given import text_vectors
-from engine.errors import DataError
 from engine.progress import Progress, silent
 from engine.runs import Run, load_arrays, save_arrays
 
@@ -31,13 +30,8 @@ class Vectors(NamedTuple):
 def encode(run: Run, catalogue: Catalogue) -> Vectors:
     """Text embeddings of items and queries, the catalogue's own or else encoded (cached by content); images' as given.
 
-    Raises DataError where the catalogue's own do not go with the run's encoder or with dynamic encoding.
+    Raises DataError where the catalogue's own do not go with the run's encoder.
     """
-    if catalogue.given_text and run.config.quantizer.dynamic_steps:
-        raise DataError(
-            f"Catalogue '{catalogue.settings.name}' brings its own vectors (text_embedding), and dynamic encoding would "
-            "train another encoder than theirs; set quantizer.dynamic_steps=0, or leave that column out."
-        )
 
     def body(folder: Path, progress: Progress) -> None:
         titles, queries = catalogue.items["title"].tolist(), catalogue.queries["text"].tolist()

@@ -1,11 +1,12 @@
-"""The three terms of DSIRM's quantizer loss, with the reduction of each stated, and its two gradient estimators.
+"""The terms of DSIRM's quantizer loss, with the reduction of each stated, and its two gradient estimators.
 
 DSIRM's latents are unit vectors, so there every term has a fixed scale and none can be lowered by shrinking the latents
 (the way published reproductions collapsed); TIGER's are not, as in its paper. Reductions:
 
 - `info_nce`: mean over the rows of both directions;
 - `commitment`: squared distance summed over the d dimensions, mean over rows and levels;
-- `reconstruction`: squared distance summed over the D dimensions, mean over rows.
+- `reconstruction`: squared distance summed over the D dimensions, mean over rows;
+- `repulsion`: mean over the pairs that share a SID.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import torch
 from torch.nn import functional
 
 from engine.quantizers.residual import Residuals
+
+REPEL_MARGIN = 0.5
+"""Cosine of two latents below which they are far enough apart."""
 
 
 def info_nce(query_Bd: torch.Tensor, item_Bd: torch.Tensor, known_BB: torch.Tensor, tau: float) -> torch.Tensor:
@@ -40,6 +44,16 @@ def commitment(result: Residuals) -> torch.Tensor:
 def reconstruction(decoded_BD: torch.Tensor, x_BD: torch.Tensor) -> torch.Tensor:
     """Distance of what the decoder makes of the quantized vectors to the frozen embeddings."""
     return (decoded_BD - x_BD).square().sum(dim=1).mean()
+
+
+def repulsion(one_Pd: torch.Tensor, other_Pd: torch.Tensor) -> torch.Tensor:
+    """Pushes items that must not share a SID, but do, apart: mean over P pairs of max(0, cosine of their latents - margin).
+
+    Of latents: what they are quantized to is the same vector. Nought without pairs.
+    """
+    if not len(one_Pd):
+        return one_Pd.new_zeros(())
+    return (functional.cosine_similarity(one_Pd, other_Pd, dim=1) - REPEL_MARGIN).clamp_min(0).mean()
 
 
 def straight_through(latent: torch.Tensor, quantized: torch.Tensor) -> torch.Tensor:

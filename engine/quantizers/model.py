@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from engine.quantizers import storage
-from engine.quantizers.protocol import Quantized
+from engine.quantizers.protocol import Known, Quantized
 from engine.quantizers.residual import ResidualCodebooks
 
 KIND = "contrastive"
@@ -37,6 +37,8 @@ class Projection(nn.Linear):
 class ContrastiveQuantizer(storage.StoredModule):
     """DSIRM's quantizer: items and queries projected to R^d and quantized by one set of residual codebooks."""
 
+    taught_by_queries = True
+
     def __init__(self, in_dim: int, dim: int, sizes: tuple[int, ...], *, forced_level: bool) -> None:
         super().__init__()
         self.in_dim = in_dim
@@ -59,10 +61,10 @@ class ContrastiveQuantizer(storage.StoredModule):
             self.decoder.bias.copy_(mean)
         self.codebooks.fit(self.project(self.item, item_x), forced, seed=seed)
 
-    def encode_items(self, x: np.ndarray, category_code: np.ndarray | None) -> Quantized:
-        """Quantizes item embeddings (N, D); level 1 is forced where `category_code` (N,) is not -1."""
-        forced = torch.from_numpy(category_code) if self.forced_level and category_code is not None else None
-        return self._encode(self.item, x, forced)
+    def encode_items(self, x: np.ndarray, known: Known | None) -> Quantized:
+        """Quantizes item embeddings (N, D); level 1 is forced where `known.category_code` (N,) is not -1."""
+        code = known.category_code if self.forced_level and known is not None else None
+        return self._encode(self.item, x, None if code is None else torch.from_numpy(code))
 
     def encode_queries(self, x: np.ndarray) -> Quantized:
         """Quantizes query embeddings (N, D): nearest code at every level."""
@@ -73,13 +75,16 @@ class ContrastiveQuantizer(storage.StoredModule):
 
     def save(self, path: Path) -> None:
         """Writes weights and settings into the folder `path`."""
-        settings = {
+        storage.write(path, KIND, self.settings(), self.tensors())
+
+    def settings(self) -> dict[str, Any]:
+        """What its shape depends on, as JSON."""
+        return {
             "in_dim": self.in_dim,
             "dim": self.dim,
             "sizes": list(self.sizes),
             "forced_level": self.forced_level,
         }
-        storage.write(path, KIND, settings, self.tensors())
 
     @staticmethod
     def restore(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> ContrastiveQuantizer:

@@ -6,6 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.quantizers.protocol import Known
+
+
+class Graded(NamedTuple):
+    """Judged pairs (J,) that a tokenizer may learn from."""
+
+    query: np.ndarray  # int64.
+    item: np.ndarray  # int64.
+    relevant: np.ndarray  # bool.
+
 
 class TrainingSet(NamedTuple):
     """What a tokenizer learns from."""
@@ -15,8 +25,8 @@ class TrainingSet(NamedTuple):
     pair_query: np.ndarray  # (P,) int64 query of each interaction.
     pair_item: np.ndarray  # (P,) int64 its item.
     pair_weight: np.ndarray  # (P,) its strength; pairs of strength 0 are left out.
-    category_code: np.ndarray | None = None
-    """(N,) int64 level-1 code of each item's category, -1 where it has none; None without categories."""
+    known: Known = Known()  # Of the items, besides their embeddings.
+    graded: Graded | None = None  # Read where `repel_weight` is set; None where nothing may be.
 
 
 class PairSampler:
@@ -58,3 +68,37 @@ class PairSampler:
         known = np.zeros((len(query), len(unique)), dtype=bool)
         known[row[hit >= 0], hit[hit >= 0]] = True
         return known[:, column]
+
+
+class ApartSampler:
+    """Draws pairs of items that were graded apart: one relevant to a query, the other not."""
+
+    def __init__(self, graded: Graded | None) -> None:
+        empty = np.zeros(0, dtype=np.int64)
+        query, item, relevant = graded if graded is not None else (empty, empty, empty.astype(bool))
+        sides = [self._grouped(query[kept], item[kept]) for kept in (relevant, ~relevant)]
+        both = np.intersect1d(sides[0][0], sides[1][0])  # queries with a pair of each kind
+        self._sides = [
+            (items, np.searchsorted(queries, both, "left"), np.searchsorted(queries, both, "right"))
+            for queries, items in sides
+        ]
+        self._n = len(both)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What the draws depend on."""
+        return tuple(array for side in self._sides for array in side)
+
+    def draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
+        """(size, 2) items: of a query drawn evenly, a relevant one and another; (0, 2) where there are none."""
+        if not self._n:
+            return np.zeros((0, 2), dtype=np.int64)
+        query = rng.integers(self._n, size=size)
+        return np.stack([items[rng.integers(low[query], high[query])] for items, low, high in self._sides], axis=1)
+
+    @staticmethod
+    def _grouped(query: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        order = np.lexsort((item, query))
+        return query[order].astype(np.int64), item[order].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Every tokenizer by its setting: DSIRM's contrastive quantizer, TIGER, DSI, RK-means; training and loading.
+"""Every tokenizer by its setting: DSIRM's contrastive quantizer, TIGER, DSI, RK-means, controls; training and loading.
 
 All are trained with the same arguments and offer the same `Quantizer`, so that between methods only the SIDs differ.
 """
@@ -16,9 +16,11 @@ from engine.progress import Progress, silent
 from engine.quantizers import storage
 from engine.quantizers.clustering import KMeansQuantizer, fit_kmeans
 from engine.quantizers.contrastive import train_contrastive
+from engine.quantizers.controls import HashQuantizer, PathQuantizer, fit_hash, fit_paths
 from engine.quantizers.dynamic import STEP_COST, Texts, train_encoder
 from engine.quantizers.hierarchical import HierarchicalQuantizer, fit_hierarchical
 from engine.quantizers.history import Row, table, use_of_levels
+from engine.quantizers.local import LocalQuantizer
 from engine.quantizers.model import ContrastiveQuantizer
 from engine.quantizers.protocol import Quantizer
 from engine.quantizers.rqvae import RqVae, train_rqvae
@@ -49,13 +51,13 @@ def train_tokenizer(
 ) -> TokenizerFit:
     """Trains the tokenizer of `config.kind`.
 
-    Only `contrastive` looks at queries, pairs and categories: the others are what their papers made them,
-    unsupervised and without a category level. `texts` are what the embeddings are of; dynamic encoding
-    (`config.dynamic_steps`, contrastive only) needs them. `checkpoint` resumes the two that train by steps.
+    Only `contrastive` and `local` look at queries and pairs, and at categories beside `category-path`: the others are what
+    their papers made them, unsupervised and without a category level. `texts` are what the embeddings are of; dynamic
+    encoding (`config.dynamic_steps`, those two only) needs them. `checkpoint` resumes what trains by steps.
     """
     quantizer: Quantizer
     rows: list[Row] = []
-    if config.kind == "contrastive":
+    if taught_by_queries(config):
         first = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}-encoder")
         ahead = STEP_COST * config.dynamic_steps
         whole = ahead + config.steps
@@ -78,20 +80,33 @@ def train_tokenizer(
     if config.kind == "rqvae":
         quantizer, rows = train_rqvae(data.item_x, config, sizes, seed=seed, progress=progress, checkpoint=checkpoint)
     else:
-        fit_clusters = fit_hierarchical if config.kind == "hierarchical" else fit_kmeans
-        quantizer = fit_clusters(data.item_x, sizes, seed=seed, progress=progress)
-        rows = use_of_levels(0, quantizer.encode_items(data.item_x, None).codes, sizes)
+        if config.kind == "category-path":
+            quantizer = fit_paths(data.item_x, data.known, sizes)
+        elif config.kind == "hash":
+            quantizer = fit_hash(data.item_x, data.known, sizes)
+        else:
+            fit_clusters = fit_hierarchical if config.kind == "hierarchical" else fit_kmeans
+            quantizer = fit_clusters(data.item_x, sizes, seed=seed, progress=progress)
+        rows = use_of_levels(0, quantizer.encode_items(data.item_x, data.known).codes, quantizer.sizes)
     return TokenizerFit(quantizer, table(rows), data.item_x, data.query_x)
 
 
-_BUILDERS: dict[str, storage.Build[Quantizer]] = {
-    "contrastive": ContrastiveQuantizer.restore,
-    "rqvae": RqVae.restore,
-    "hierarchical": HierarchicalQuantizer.restore,
-    "kmeans": KMeansQuantizer.restore,
+_KINDS: dict[str, type[Quantizer]] = {
+    "contrastive": ContrastiveQuantizer,
+    "local": LocalQuantizer,
+    "rqvae": RqVae,
+    "hierarchical": HierarchicalQuantizer,
+    "kmeans": KMeansQuantizer,
+    "category-path": PathQuantizer,
+    "hash": HashQuantizer,
 }
+
+
+def taught_by_queries(config: QuantizerConfig) -> bool:
+    """Whether the tokenizer of `config.kind` learns from queries: if so, each fold needs its own."""
+    return _KINDS[config.kind].taught_by_queries
 
 
 def load_quantizer(path: Path) -> Quantizer:
     """The quantizer, of whatever kind, in the folder `path`. Raises ModelError when it is missing, damaged or unknown."""
-    return storage.read(path, _BUILDERS)
+    return storage.read(path, {kind: made.restore for kind, made in _KINDS.items()})

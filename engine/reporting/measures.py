@@ -21,10 +21,12 @@ from engine.audit.shelf import Shelf
 from engine.config import Config
 from engine.datasets.contract import Catalogue
 from engine.problem.division import interactions
+from engine.problem.keywords import new_views
 from engine.problem.vectors import encode_texts
+from engine.quantizers.controls import Control
 from engine.quantizers.margins import margins
-from engine.quantizers.protocol import Quantizer
-from engine.quantizers.tokenizer import load_quantizer
+from engine.quantizers.protocol import Known, Quantizer
+from engine.quantizers.tokenizer import load_quantizer, taught_by_queries
 from engine.reporting.learned import Learned
 from engine.runs import Run
 from engine.threads import one_thread
@@ -48,7 +50,9 @@ def probe_of(run: Run, catalogue: Catalogue, learned: Learned) -> Probe:
     folder = run.stage_folder("tokenize") / "stack0" / "quantizer"
     if not folder.is_dir():
         return Probe(lambda texts: encode_texts(run, texts), why_not="this method's SIDs do not read titles")
-    if run.config.quantizer.kind == "contrastive" and run.config.quantizer.dynamic_steps:
+    if isinstance(load_quantizer(folder), Control):
+        return Probe(lambda texts: encode_texts(run, texts), why_not="this method's SIDs do not read titles")
+    if run.config.quantizer.dynamic_steps and taught_by_queries(run.config.quantizer):
         return Probe(
             lambda texts: encode_texts(run, texts),
             why_not="the encoder's last layer was trained along (quantizer.dynamic_steps) and is not kept",
@@ -58,7 +62,9 @@ def probe_of(run: Run, catalogue: Catalogue, learned: Learned) -> Probe:
     def quantize(x: np.ndarray, item: np.ndarray) -> Placed:
         quantizer: Quantizer = load_quantizer(folder)
         code = np.where(learned.forced[item], learned.codes[item, 0], -1) if quantizer.forced_level else None
-        made = quantizer.encode_items(x, code)
+        items = catalogue.items.iloc[item]
+        views = new_views(run, items, x)
+        made = quantizer.encode_items(views, Known.of(items, code, catalogue.settings.category_separator))
         return Placed(made.codes, margins(quantizer, made))
 
     return Probe(lambda texts: encode_texts(run, texts), quantize)

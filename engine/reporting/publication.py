@@ -24,6 +24,11 @@ from engine.reporting.catalogue import items_table, queries_table
 from engine.reporting.learned import Learned
 from engine.runs import Run, peak_memory_mb, write_table
 
+CONTROL_NOTES = {
+    "category-path": "SIDs are the items' category paths, then runs by popularity: a control that learns nothing.",
+    "hash": "SIDs are hashes of the items' ids: a control that knows nothing of the items.",
+}
+
 
 def finish(run: Run, catalogue: Catalogue, division: Division, learned: Learned | None) -> None:
     """Write the run's own tables, the catalogue's as this run divides it, and last the manifest."""
@@ -109,7 +114,13 @@ def _write_run(run: Run, manifest: dict[str, Any], division: Division, learned: 
         "versions": json.dumps(manifest["versions"]),
         "levels": levels,
         "sizes": list(learned.sizes) if learned else None,
-        "level1": None if learned is None else "category" if forced else "kmeans",
+        "level1": None
+        if learned is None
+        else "category"
+        if forced
+        else "hash"
+        if config.quantizer.kind == "hash"
+        else "kmeans",
         "ranker": config.served_ranker,
         "baseline": config.baseline_ranker,
         "signal_columns": json.dumps(_signal_columns(config, levels)),
@@ -179,7 +190,9 @@ def _notes(run: Run, catalogue: Catalogue, division: Division, learned: Learned 
         )
     if learned is not None:
         merged = int(learned.category_codes["merged"].sum()) if not learned.category_codes.empty else 0
-        if learned.category_codes.empty:
+        if run.config.quantizer.kind in CONTROL_NOTES:
+            notes.append(CONTROL_NOTES[run.config.quantizer.kind])
+        elif learned.category_codes.empty:
             notes.append("Level 1 is k-means cells, not categories.")
         elif merged:
             notes.append(f"{merged:,} categories share a level-1 code with others (rolled up, smallest first).")

@@ -40,7 +40,7 @@ CREATE TABLE runs (
     versions JSON,                         -- {library: version}
     levels INTEGER,                        -- L; NULL for method 'none'
     sizes INTEGER[],                       -- K per level
-    level1 VARCHAR,                        -- 'category' (forced) | 'kmeans' (no categories) | NULL
+    level1 VARCHAR,                        -- 'category' (forced) | 'kmeans' (no categories) | 'hash' (a control) | NULL
     ranker VARCHAR,                        -- whose score `scores.score` is: 'rich' (boosted) | 'sid' (the paper's MLP) | 'strong_gbm' | 'strong'
     baseline VARCHAR,                      -- whose `score_without_sid` is: 'strong_gbm' | 'strong', the same learner without SIDs
     signal_columns JSON,                   -- [{"name","signal","level"}]: what scores.signals holds; signal null: no SID is read

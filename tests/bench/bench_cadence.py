@@ -29,6 +29,7 @@ from engine.generator.examples import Lessons
 from engine.generator.training import train_generator
 from engine.generator.trie import SidTrie
 from engine.problem.division import PURCHASE_WEIGHT
+from engine.quantizers import protocol
 from engine.quantizers.protocol import Quantizer
 from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
@@ -111,7 +112,7 @@ def train_codebook(market: Market, week: int, config: Config, seed: int) -> Quan
     known = known_at(market, week)
     lessons = TrainingSet(
         market.item_x[known.items], market.query_x, known.query, known.item, known.weight,
-        market.category_code[known.items],
+        protocol.Known(market.category_code[known.items]),
     )  # fmt: skip
     return train_tokenizer(lessons, config.quantizer, market.sizes, seed=seed).quantizer
 
@@ -129,7 +130,7 @@ class Model(NamedTuple):
 
 def train_model(market: Market, codebook: Quantizer, weeks: tuple[int, int], config: Config, seed: int) -> Model:
     """A generator of what is known at `weeks[1]` on the SIDs of the codebook of `weeks[0]`."""
-    codes = codebook.encode_items(market.item_x, market.category_code).codes
+    codes = codebook.encode_items(market.item_x, protocol.Known(market.category_code)).codes
     known = known_at(market, weeks[1])
     lessons = Lessons(
         market.item_x[known.items], codes[known.items], market.query_x, known.query, known.item, known.weight,

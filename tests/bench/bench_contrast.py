@@ -25,6 +25,7 @@ from engine.learning.judged import Judged
 from engine.problem.division import Division, divide
 from engine.problem.vectors import Vectors, load_vectors
 from engine.quantizers.contrastive import train_contrastive
+from engine.quantizers.protocol import Known
 from engine.quantizers.sampling import TrainingSet
 from engine.quantizers.taxonomy import roll_up
 from engine.relevance.features import DENSE
@@ -76,9 +77,9 @@ def cosines(bench: Bench, config: QuantizerConfig, factor: float, seed: int) -> 
     forced = roll_up(categories, max_codes=sizes[0], separator=bench.separator).code if config.category_level else None
     made = []
     for stack in range(len(bench.division.seen)):
-        lessons = TrainingSet(bench.vectors.items, bench.vectors.queries, *bench.division.pairs(stack), forced)
+        lessons = TrainingSet(bench.vectors.items, bench.vectors.queries, *bench.division.pairs(stack), Known(forced))
         quantizer = train_contrastive(lessons, config, sizes, seed=100 * seed + stack).quantizer
-        items = quantizer.encode_items(bench.vectors.items, forced)
+        items = quantizer.encode_items(bench.vectors.items, Known(forced))
         query = _unit(quantizer.encode_queries(bench.vectors.queries).latent)[bench.query]
         known = np.zeros_like(items.latent)
         columns = [_unit(items.latent)]

@@ -66,7 +66,7 @@ def test_settings_reach_every_run_and_its_worker(tmp_path: Path) -> None:
 
 
 def test_methods_are_checked_before_anything_is_spent() -> None:
-    assert methods_of(None, "core") == ("none", "dsirm", "tiger", "dsi", "rkmeans")
+    assert methods_of(None, "core") == ("none", "dsirm", "tiger", "dsi", "rkmeans", "category-path", "hash")
     assert set(LADDERS["all"]) == set(METHODS)
     assert methods_of("dsirm, none", "core") == ("dsirm", "none")
     with pytest.raises(ConfigError, match=r"Method 'dsrim' is unknown; allowed: .*dsirm"):

@@ -17,6 +17,7 @@ from engine.errors import ModelError
 from engine.quantizers.contrastive import QuantizerFit, train_contrastive
 from engine.quantizers.kmeans import balance, kmeans
 from engine.quantizers.losses import commitment, info_nce, reconstruction, rotate, straight_through
+from engine.quantizers.protocol import Known
 from engine.quantizers.residual import ResidualCodebooks, Residuals
 from engine.quantizers.sampling import PairSampler, TrainingSet
 from engine.quantizers.tokenizer import load_quantizer
@@ -69,7 +70,7 @@ def train(w: World, config: QuantizerConfig = CONFIG, *, categories: bool = True
 
 def lessons(w: World, *, categories: bool = True) -> TrainingSet:
     return TrainingSet(
-        w.item_x, w.query_x, w.pair_query, w.pair_item, w.pair_weight, w.category if categories else None
+        w.item_x, w.query_x, w.pair_query, w.pair_item, w.pair_weight, Known(w.category if categories else None)
     )
 
 
@@ -259,7 +260,7 @@ def test_balancing_evens_out_cells_at_no_cost_in_distortion() -> None:
 
 
 def test_shapes_and_residuals_fit_together(data: World, fit: QuantizerFit) -> None:
-    result = fit.quantizer.encode_items(data.item_x, data.category)
+    result = fit.quantizer.encode_items(data.item_x, Known(data.category))
     assert result.codes.shape == (900, 3)
     assert result.codes.dtype == np.int64
     assert result.residual_norms.shape == (900, 4)
@@ -274,17 +275,17 @@ def test_shapes_and_residuals_fit_together(data: World, fit: QuantizerFit) -> No
 def test_level_1_belongs_to_categories(data: World, fit: QuantizerFit) -> None:
     assert fit.quantizer.forced_level
     wrong = (data.category + 1) % 6
-    assert fit.quantizer.encode_items(data.item_x, wrong).codes[:, 0].tolist() == wrong.tolist()
+    assert fit.quantizer.encode_items(data.item_x, Known(wrong)).codes[:, 0].tolist() == wrong.tolist()
     free = fit.quantizer.encode_items(data.item_x, None).codes[:, 0]
     assert (free == data.category).mean() > 0.9
     mixed = np.where(np.arange(900) % 2, data.category, -1)
-    codes = fit.quantizer.encode_items(data.item_x, mixed).codes[:, 0]
+    codes = fit.quantizer.encode_items(data.item_x, Known(mixed)).codes[:, 0]
     assert codes[1::2].tolist() == data.category[1::2].tolist()
     assert codes[::2].tolist() == free[::2].tolist()
 
 
 def test_every_code_is_used_and_history_says_so(data: World, fit: QuantizerFit) -> None:
-    codes = fit.quantizer.encode_items(data.item_x, data.category).codes
+    codes = fit.quantizer.encode_items(data.item_x, Known(data.category)).codes
     final = fit.history[fit.history.step == CONFIG.steps].set_index("name").value
     for level, size in enumerate(SIZES):
         share = np.bincount(codes[:, level], minlength=size) / len(codes)
@@ -310,7 +311,7 @@ def held_out_agreement(config: QuantizerConfig) -> np.ndarray:
     fit = train(
         w._replace(**{f"pair_{k}": getattr(w, f"pair_{k}")[trained] for k in ("query", "item", "weight")}), config
     )
-    items = fit.quantizer.encode_items(w.item_x, w.category).codes[w.pair_item[~trained]]
+    items = fit.quantizer.encode_items(w.item_x, Known(w.category)).codes[w.pair_item[~trained]]
     queries = fit.quantizer.encode_queries(w.query_x).codes[w.pair_query[~trained]]
     agreement: np.ndarray = (items == queries).cumprod(axis=1).mean(axis=0)
     return agreement
@@ -330,7 +331,7 @@ def test_without_categories_level_1_is_kmeans_cells(data: World) -> None:
         train(data._replace(category=np.full(900, -1)), SHORT),
     ):
         assert not chosen.quantizer.forced_level
-        codes = chosen.quantizer.encode_items(data.item_x, data.category).codes
+        codes = chosen.quantizer.encode_items(data.item_x, Known(data.category)).codes
         assert len(set(codes[:, 0].tolist())) == 6
         assert "restarts_1" in set(chosen.history.name)
 
@@ -407,7 +408,10 @@ def test_saved_quantizer_gives_the_same_codes(data: World, fit: QuantizerFit, tm
     assert loaded.sizes == SIZES
     assert loaded.forced_level
     for ours, theirs in (
-        (fit.quantizer.encode_items(data.item_x, data.category), loaded.encode_items(data.item_x, data.category)),
+        (
+            fit.quantizer.encode_items(data.item_x, Known(data.category)),
+            loaded.encode_items(data.item_x, Known(data.category)),
+        ),
         (fit.quantizer.encode_queries(data.query_x), loaded.encode_queries(data.query_x)),
     ):
         for a, b in zip(ours, theirs, strict=True):

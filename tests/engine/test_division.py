@@ -110,6 +110,7 @@ def test_until_leaves_out_what_came_later(logged: Catalogue, tmp_path: Path) -> 
         past,
         FirstStage(VectorIndex(x[:1]), LexicalIndex(["a title"]), top=1),
         groups,
+        x[:0],
     )
     feedback = collect_feedback(problem, config.split.until)
     ungraded = ~feedback.graded
@@ -150,3 +151,22 @@ def test_every_run_seed_meets_the_same_test_queries(without_log: Catalogue, tmp_
         assert (first.split.split == "test").sum() > 20
         drew_again = (other.split.split != first.split.split).any(), (other.split.cv_fold != first.split.cv_fold).any()
         assert drew_again == (few == 10 and catalogue is drawn, few == 10_000), "split.seed alone draws anew"
+
+
+def test_a_stack_is_taught_by_judgments_of_training_queries_that_it_sees_alone(
+    without_log: Catalogue, logged: Catalogue
+) -> None:
+    for catalogue in (without_log, logged):
+        division = divided(catalogue, preset("tiny"))
+        split, fold = division.split.split, division.split.fold
+        assert len(division.seen) > 1
+        for stack in range(len(division.seen)):
+            taught = division.judged(stack)
+            assert taught.any()
+            assert set(split[taught]) == {"train"}
+            assert not (taught & ~division.seen[stack]).any()
+            assert not (fold[taught] == stack).any()
+    unsplit = dataclasses.replace(logged, judgments=logged.judgments.assign(split=None))
+    crossed = divided(unsplit, override(preset("tiny"), ["split.cross_validate_below=1000000"]))
+    assert crossed.split.mode == "cross_validation"  # every judged query is a test query
+    assert not any(crossed.judged(stack).any() for stack in range(len(crossed.seen)))

@@ -19,6 +19,7 @@ from engine.datasets.ingest import ingest
 from engine.datasets.marketplace import write_marketplace
 from engine.errors import RunError
 from engine.learning import rankers
+from engine.quantizers.controls import hash_codes
 from engine.quantizers.tokenizer import load_quantizer
 from engine.relevance.features import DENSE
 from engine.relevance.scorer import Scorer
@@ -26,9 +27,15 @@ from engine.runs import Run, load_arrays
 from engine.store.snapshot import open_snapshot
 from tests.engine.tiny_language_model import write_language_model
 
-TRAINED = ("tiger", "dsi", "rkmeans", "dsirm-2-levels", "dsirm-4-levels", "dsirm-dynamic")
+TRAINED = (
+    "tiger", "dsi", "rkmeans", "category-path", "hash", "dsirm-local", "dsirm-repel", "dsirm-2-levels", "dsirm-4-levels",
+    "dsirm-dynamic", "dsirm-keywords",
+)  # fmt: skip
 TOKENIZERS = {
     "contrastive": "ContrastiveQuantizer",
+    "local": "LocalQuantizer",
+    "category-path": "PathQuantizer",
+    "hash": "HashQuantizer",
     "rqvae": "RqVae",
     "hierarchical": "HierarchicalQuantizer",
     "kmeans": "KMeansQuantizer",
@@ -107,9 +114,10 @@ def test_a_method_trains_and_serves(shop: Shop, asked: int, method: str) -> None
     run = train(shop, config)
     about, sids, codes, beams, contributions = tables(run, "runs", "sids", "codes", "beams", "contributions")
     levels = 2 if "2" in method else 4 if "4" in method else 3
-    by_category = method.startswith("dsirm")
+    taught = method.startswith("dsirm")
+    first = "category" if taught else {"category-path": "category", "hash": "hash"}.get(method, "kmeans")
     assert about.loc[0, ["method", "levels", "level1"]].tolist() == [
-        method, levels, "category" if by_category else "kmeans",
+        method, levels, first,
     ]  # fmt: skip
     assert len(about["sizes"][0]) == levels
 
@@ -123,19 +131,23 @@ def test_a_method_trains_and_serves(shop: Shop, asked: int, method: str) -> None
     distinct = [len(np.unique(own[:, :level], axis=0)) for level in range(1, levels + 1)]
     assert distinct[0] > 1
     assert (np.diff(distinct) > 0).all(), "every level tells items apart"
-    if by_category:
-        named = shop.catalogue.items["category"].to_numpy()
+    if first == "category":
+        named = (
+            shop.catalogue.items["category"].str.split(" > ").str[: None if taught else 1].map(" > ".join).to_numpy()
+        )
         for code in np.unique(own[:, 0]):
             assert len(set(named[own[:, 0] == code])) == 1
     assert set(codes["level"]) == set(range(1, levels + 1))
     assert set(beams["sid"]) <= set(sids["sid"])
 
     stacks = [load_arrays(run.stage_folder("tokenize") / f"stack{s}" / "codes.safetensors")["codes"] for s in (0, 1)]
-    assert np.array_equal(*stacks) == (not by_category), "what queries supervise is learnt anew for every fold"
+    assert np.array_equal(*stacks) == (not taught), "what queries supervise is learnt anew for every fold"
     deepest = {int(name[4]) for name in contributions["feature"] if name.startswith("sid_")}
     assert deepest == set(range(1, levels + 1))
     for stage in SHARED:
-        assert len([p for p in (shop.workspace / "cache").glob(f"{stage}-*") if p.is_dir()]) == 1, f"{stage} made twice"
+        made = len([p for p in (shop.workspace / "cache").glob(f"{stage}-*") if p.is_dir()])
+        # Key terms come last: title stacks are made of other vectors then.
+        assert made == 1 + (stage == "stacks" and method == "dsirm-keywords"), f"{stage} made {made} times"
     live_answer_is_the_stored_one(shop, run, asked)
 
 
@@ -146,21 +158,25 @@ def test_new_items_get_the_sids_that_the_run_would_give_them(shop: Shop, tmp_pat
     if config.quantizer.dynamic_steps:
         config = override(config, ["quantizer.dynamic_steps=8"])
     run = train(shop, config)
-    items = shop.catalogue.items.drop(columns=["attributes"])
-    items.assign(item_id="again-" + items["item_id"]).to_csv(tmp_path / "items.csv", index=False)
+    items = shop.catalogue.items
+    items.assign(item_id="+" + items["item_id"]).to_csv(tmp_path / "items.csv", index=False)
     if config.quantizer.dynamic_steps:
         with pytest.raises(RunError, match="trained its encoder's last layer along"):
             assign(tmp_path, shop.workspace, run.run_id)
         return
     done = assign(tmp_path, shop.workspace, run.run_id)
     assert done.generation is not None
-    assert (done.generation["n_items"], done.generation["n_new_sids"]) == (len(items), 0)
-    assert (done.generation["n_unknown_category"] == 0) == method.startswith("dsirm"), (
-        "none where level 1 is not forced"
-    )
     made = pd.read_parquet(run.folder / "generations" / "1" / "assigned.parquet")
     (sids,) = tables(run, "sids")
-    assert made["sid"].tolist() == sids["sid"].tolist()
+    if method == "hash":
+        sizes = tuple(tables(run, "runs")[0]["sizes"][0].tolist())
+        assert np.stack(made["codes"].to_numpy()).tolist() == hash_codes(made["item_id"].tolist(), sizes).tolist()
+        return
+    assert (done.generation["n_items"], done.generation["n_new_sids"]) == (len(items), 0)
+    by_category = method.startswith("dsirm") or method == "category-path"
+    assert (done.generation["n_unknown_category"] == 0) == by_category, "none where level 1 is not forced"
+    tied = items["popularity"].duplicated(keep=False).to_numpy() & (method == "category-path")  # then ids decide
+    assert made["sid"][~tied].tolist() == sids["sid"][~tied].tolist()
 
 
 def test_methods_are_published_together(shop: Shop) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 from vector_quantize_pytorch import ResidualVQ
 
-from engine.config import METHODS, QUANTIZERS, Config, QuantizerConfig
+from engine.config import CONTROLS, METHODS, QUANTIZERS, Config, QuantizerConfig
 from engine.encoders.loading import load_encoder, trainable_top
 from engine.errors import ModelError
 from engine.progress import Progress, silent
@@ -22,7 +22,7 @@ from engine.quantizers.clustering import fit_kmeans, stack_sizes, title_stacks
 from engine.quantizers.dynamic import STEP_COST, Texts, train_encoder
 from engine.quantizers.hierarchical import fit_hierarchical
 from engine.quantizers.nearest import CHUNK
-from engine.quantizers.protocol import Quantizer
+from engine.quantizers.protocol import Known, Quantizer
 from engine.quantizers.residual import ResidualCodebooks
 from engine.quantizers.rqvae import STEPS, train_rqvae
 from engine.quantizers.sampling import TrainingSet
@@ -31,7 +31,8 @@ from engine.quantizers.tokenizer import TokenizerFit, load_quantizer, train_toke
 WIDTH = 24
 CONFIG = QuantizerConfig(dim=16, steps=120, batch=64, restart_every=20)
 SIZES = (6, 5)
-OTHERS = tuple(kind for kind in QUANTIZERS if kind != "contrastive")
+TAUGHT = ("contrastive", "local")
+OTHERS = tuple(kind for kind in QUANTIZERS if kind not in TAUGHT)
 
 
 class Planted(NamedTuple):
@@ -71,7 +72,7 @@ def train(
     """A query is an item said in another language, and leads to it."""
     pair = np.arange(300)
     queries = data.x[:300] @ orthogonal(np.random.default_rng(8), WIDTH).astype(np.float32)
-    lessons = TrainingSet(data.x, queries, pair, pair, np.ones(300, dtype=np.float32), category)
+    lessons = TrainingSet(data.x, queries, pair, pair, np.ones(300, dtype=np.float32), Known(category))
     return train_tokenizer(lessons, dataclasses.replace(config, kind=kind), sizes, seed=seed, **arguments)  # type: ignore[arg-type]
 
 
@@ -160,10 +161,10 @@ def test_only_dsirm_looks_at_categories(kind: str) -> None:
     wrong = np.random.default_rng(0).integers(6, size=900)
     plain, told = train(data, kind), train(data, kind, category=wrong)
     assert not told.quantizer.forced_level
-    ours, theirs = plain.quantizer.encode_items(data.x, None), told.quantizer.encode_items(data.x, wrong)
+    ours, theirs = plain.quantizer.encode_items(data.x, None), told.quantizer.encode_items(data.x, Known(wrong))
     np.testing.assert_array_equal(ours.codes, theirs.codes)
     forced = train(data, "contrastive", config=dataclasses.replace(CONFIG, steps=3), category=wrong).quantizer
-    assert forced.encode_items(data.x, wrong).codes[:, 0].tolist() == wrong.tolist()
+    assert forced.encode_items(data.x, Known(wrong)).codes[:, 0].tolist() == wrong.tolist()
 
 
 # -------------------------------------------------------------------------------------------------- hierarchy
@@ -173,12 +174,12 @@ def test_hierarchical_codes_mean_something_under_their_parent_alone() -> None:
     data = planted(shared=False)
     quantizer = fit_hierarchical(data.x, (6, 5, 3), seed=0)
     result = quantizer.encode_items(data.x, None)
-    first, second, third = quantizer.tree
+    first, second, third = quantizer.tree.levels
     assert len(first.centroids) == 6
     # Each row descends to the nearest child of the cluster it is in, by distances worked out one at a time.
     for x, (a, b, c) in zip(data.x[:200], result.codes[:200].tolist(), strict=True):
         at = 0
-        for level, code in zip(quantizer.tree, (a, b, c), strict=True):
+        for level, code in zip(quantizer.tree.levels, (a, b, c), strict=True):
             children = level.centroids[level.first[at] : level.first[at + 1]]
             assert np.linalg.norm(children - x, axis=1).argmin() == code
             at = level.first[at] + code
@@ -408,7 +409,7 @@ def test_any_number_of_levels_and_codes(kind: str, sizes: tuple[int, ...], tmp_p
 
 def test_every_method_names_a_tokenizer_that_exists() -> None:
     kinds = {METHODS[method](Config()).quantizer.kind for method in METHODS}
-    assert kinds == set(QUANTIZERS)
+    assert kinds == {*QUANTIZERS, *CONTROLS}
 
 
 # ------------------------------------------------------------------------------------------------ title stacks

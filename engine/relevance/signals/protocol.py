@@ -47,7 +47,7 @@ class Columns(NamedTuple):
 class Shelf(NamedTuple):
     """What is known of the items and of past queries."""
 
-    item_x: np.ndarray  # (N, D) float32 unit embeddings of titles.
+    item_x: np.ndarray  # (N, D) float32 unit embeddings of titles, or of what else SIDs see.
     words: sparse.csr_matrix  # (N, V) float32 counts of the titles' tokens.
     lexicon: Lexicon  # Names the columns of `words`.
     stacks: Sequence[np.ndarray]
