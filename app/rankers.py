@@ -30,8 +30,6 @@ SIGNAL_NAMES = {
     "memory": "Memory of past queries",
     "cluster": "Words under the code",
     "list": "Share of the result list",
-    "tower": "Learned code embeddings",
-    "mean_logp": "Mean probability over the stacks",
 }
 SIGNAL_MEANINGS = {
     "match": "whether a beam agrees with the item down to this level (the paper's scalar)",
@@ -39,8 +37,6 @@ SIGNAL_MEANINGS = {
     "memory": "what became known of items under the same code for similar past queries",
     "cluster": "how well the query's words fit the titles under the code",
     "list": "how much of the query's candidate list stands under the code",
-    "tower": "how near the query is to a learned embedding of the code",
-    "mean_logp": "how probable the item's codes are in every stack, also against how common they are",
 }
 
 METHOD_NAMES = {

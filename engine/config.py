@@ -302,18 +302,9 @@ class SignalsConfig:
     """Training queries whose feedback a query's memory reads."""
     list_depth: int = 50
     """Retrieved candidates of the query that list signals read."""
-    extra: tuple[str, ...] = ()
-    """Signals to measure beside the usual ones, with their dense twins: those of `EXTRA_SIGNALS`, which train models of
-    their own and gained nothing beside the others (docs/LOG.md)."""
 
     def __post_init__(self) -> None:
         _check(set(self.served) <= set(SIGNALS), f"signals.served={self.served}; allowed: {', '.join(SIGNALS)}")
-        _check(
-            set(self.extra) <= set(EXTRA_SIGNALS),
-            f"signals.extra={','.join(self.extra)}; allowed: {', '.join(EXTRA_SIGNALS)}",
-        )
-        missing = [name for name in self.served if name in EXTRA_SIGNALS and name not in self.extra]
-        _check(not missing, f"signals.served has {', '.join(missing)}: name it in signals.extra too")
         _check_least(self, "signals", 0, "stacks")
         _check_least(self, "signals", 1, "neighbours", "list_depth")
 
@@ -409,8 +400,7 @@ QUANTIZERS = ("contrastive", "local", "rqvae", "hierarchical", "kmeans")
 CONTROLS = ("category-path", "hash")
 """Kinds of tokenizer that follow a rule and learn nothing."""
 ITEM_TEXTS = ("title", "keywords")
-SIGNALS = ("match", "logp", "memory", "cluster", "list", "tower", "mean_logp")
-EXTRA_SIGNALS = ("tower", "mean_logp")
+SIGNALS = ("match", "logp", "memory", "cluster", "list")
 
 
 def _quantizer(config: Config, **changes: Any) -> Config:

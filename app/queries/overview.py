@@ -13,7 +13,7 @@ from app.rankers import MLP, STRONGEST, learner
 LADDER = (
     "cosine", "weak", "strong", "control", "placebo", "naive", "sid",
     "plain_gbm", "strong_gbm", "match_gbm", "match_twin", "logp_gbm", "logp_twin", "memory_gbm", "memory_twin", "cluster_gbm",
-    "cluster_twin", "list_gbm", "list_twin", "tower_gbm", "tower_twin", "mean_logp_gbm", "mean_logp_twin",
+    "cluster_twin", "list_gbm", "list_twin",
     "rich_placebo", "rich_naive", "rich", "twins", "rich_twins", "given_without", "given",
 )  # fmt: skip
 """The order of the rungs: the paper's MLP, then gradient boosting, then imported scores."""

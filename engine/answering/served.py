@@ -64,7 +64,7 @@ def load_served(run: Run, problem: Problem | None = None) -> Served:
     feedback = collect_feedback(problem, run.config.split.until) if boosted else None
     if feedback is not None:
         past = Past(feedback, run.config.signals.neighbours)
-        own = OwnItem().fit(shelf_of(problem, feedback), seed=0)
+        own = OwnItem().fit(shelf_of(problem, feedback))
     if run.config.method != "none":
         tokens = run.stage_folder("tokenize")
         codes = load_arrays(tokens / "stack0" / "codes.safetensors")["codes"]
@@ -74,7 +74,7 @@ def load_served(run: Run, problem: Problem | None = None) -> Served:
         if feedback is not None:
             shelf = shelf_of(problem, feedback, [codes, *_title_stacks(run)])
             fitted = {
-                name: made.fit(shelf, seed=100 * run.config.seed, arrays=_weights(run, name))
+                name: made.fit(shelf)
                 for name, made in signals(run.config.signals).items()
                 if name in run.config.signals.served
             }
@@ -111,10 +111,6 @@ def weights_table(rankers: Mapping[str, Scorer | TreeScorer]) -> pd.DataFrame:
         for name, values in scorer.arrays().items()
     ]
     return pd.DataFrame(made)
-
-
-def _weights(run: Run, name: str) -> dict[str, np.ndarray]:
-    return load_arrays(run.stage_folder("signals") / f"{name}.weights.safetensors")
 
 
 def _title_stacks(run: Run) -> list[np.ndarray]:

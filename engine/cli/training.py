@@ -129,7 +129,7 @@ def demo(
 @app.command(
     epilog="Examples: python -m engine ablate · python -m engine ablate --methods none,dsirm,tiger --seeds 5 · "
     "python -m engine ablate --ladder all --preset demo --yes · "
-    "python -m engine ablate --methods none,dsirm --set signals.extra=mean_logp"
+    "python -m engine ablate --methods none,dsirm --set signals.stacks=0"
 )
 def ablate(
     workspace: Workspace,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.answering.shelf import ask, shelf_of
-from engine.config import EXTRA_SIGNALS, Config
+from engine.config import Config
 from engine.generator.beam import Beams, sequence_log_probs
 from engine.generator.loading import load_decoder, prompts
 from engine.learning.judged import Judged
@@ -27,7 +27,7 @@ from engine.quantizers.clustering import title_stacks
 from engine.relevance.signals.catalogue import columns_of, signals, twins
 from engine.relevance.signals.feedback import Feedback, Past
 from engine.relevance.signals.own import OwnItem
-from engine.relevance.signals.protocol import Asked, Columns, Fitted, Shelf, Signal
+from engine.relevance.signals.protocol import Asked, Columns, Shelf, Signal
 from engine.runs import Run, load_arrays, save_arrays
 from engine.threads import one_thread
 
@@ -61,10 +61,8 @@ class SignalTables(NamedTuple):
 def measured_signals(config: Config) -> dict[str, Signal]:
     """The signals that a run measures, by name: the served ones; for the whole ladder, the others too."""
     settings = config.signals
-    wanted = set(settings.served) | set(settings.extra)
-    if config.ranker.ladder == "full":
-        wanted |= set(signals(settings)) - set(EXTRA_SIGNALS)
-    return {name: made for name, made in signals(settings).items() if name in wanted}
+    every = config.ranker.ladder == "full"
+    return {name: made for name, made in signals(settings).items() if every or name in settings.served}
 
 
 def measured_twins(config: Config) -> dict[str, Signal]:
@@ -99,7 +97,7 @@ def own_item(run: Run, problem: Problem, judged: Judged) -> Own:
         queries = queries_at(problem, judged.position)
         near = Past(feedback, settings.neighbours).near(queries.x, queries.group)
         asked = ask(queries, judged.listed[:, : settings.list_depth], near)
-        measured = OwnItem().fit(shelf, seed=0).measure(asked, judged.query, judged.item)
+        measured = OwnItem().fit(shelf).measure(asked, judged.query, judged.item)
         assert measured.read is not None
         save_arrays(folder / "own.safetensors", values=measured.values, read=_rows(judged, measured.read, problem))
 
@@ -158,9 +156,7 @@ def signal(run: Run, problem: Problem, judged: Judged, sids: Sids, beams: list[B
             fold = only(feedback, seen[view.stack])
             for step, job in enumerate(jobs):
                 progress(view.stack * len(jobs) + step, len(beams) * len(jobs))
-                fitted = _measure(run, view, job, fold, judged, found)
-                if fitted is not None and view.stack == 0 and job.kind == "sid":
-                    save_arrays(folder / f"{job.name}.weights.safetensors", **fitted.arrays())
+                _measure(view, job, fold, judged, found)
         reads = {name: _rows(judged, read, problem) for name, read in found.reads.items()}
         save_arrays(folder / "signals.safetensors", **_blocks(found, known, dense))
         save_arrays(folder / "reads.safetensors", **reads)
@@ -205,24 +201,23 @@ def _views(
         yield _View(number, shelf, placebo, asked, producer == number)
 
 
-def _measure(run: Run, view: _View, job: _Job, fold: Feedback, judged: Judged, found: _Measured) -> Fitted | None:
+def _measure(view: _View, job: _Job, fold: Feedback, judged: Judged, found: _Measured) -> None:
     """Measure one signal under one stack, into `found`; `fold`: the feedback that this stack may learn from by fold."""
     if view.stack > 0 and (not view.mine.any() or (job.kind == "twin" and job.made.learns != "fold")):
-        return None  # neither stacks nor folds matter to such a twin: what is served is fit to train on
+        return  # neither stacks nor folds matter to such a twin: what is served is fit to train on
     source = view.placebo if job.kind == "placebo" else view.shelf
     if job.made.learns == "fold":
         source = source._replace(feedback=fold)
-    fitted = job.made.fit(source, seed=100 * run.config.seed + view.stack)
+    fitted = job.made.fit(source)
     key = f"{job.kind}.{job.name}"
     if view.stack > 0:
         found.fit[key][view.mine] = fitted.measure(view.asked, judged.query[view.mine], judged.item[view.mine]).values
-        return fitted
+        return
     measured = fitted.measure(view.asked, judged.query, judged.item)
     found.served[key] = measured.values
     found.fit[key] = measured.values.copy()
     if measured.read is not None:  # of neighbours by frozen embeddings: the same under every stack
         found.reads[key] = measured.read
-    return fitted
 
 
 def _blocks(found: _Measured, known: Mapping[str, Signal], dense: Mapping[str, Signal]) -> dict[str, np.ndarray]:

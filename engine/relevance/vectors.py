@@ -39,14 +39,6 @@ def products(a: np.ndarray, b: np.ndarray, pair_a: np.ndarray, pair_b: np.ndarra
     return out
 
 
-def mapped(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(R, E): `x` (R, D) @ `weight` (D, E), a row at a time."""
-    out = np.empty((len(x), weight.shape[1]), dtype=np.result_type(x, weight))
-    for row, vector in enumerate(x):
-        out[row] = vector @ weight
-    return out
-
-
 class Nearest(NamedTuple):
     """The vectors nearest to each query, best first, ties by position."""
 

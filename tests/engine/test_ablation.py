@@ -54,15 +54,15 @@ def test_the_plan_names_the_runs_that_train_would_make(tmp_path: Path) -> None:
 
 
 def test_settings_reach_every_run_and_its_worker(tmp_path: Path) -> None:
-    settings = ["signals.extra=mean_logp", "split.folds=4"]
+    settings = ["signals.stacks=0", "split.folds=4"]
     plan = make_plan(tmp_path, "f" * 16, "tiny", ("none", "dsirm"), 1, lambda config: VERSIONS, settings)
     config = override(preset("tiny", method="dsirm"), [WHOLE, *settings])
     assert plan.jobs[1].run_id == Run.create(tmp_path, plan.fingerprint, config, VERSIONS).run_id
     assert plan.folder != plan_of(tmp_path, seeds=1).folder
     words = train_command(plan, plan.jobs[1])
     assert [words[i + 1] for i, word in enumerate(words) if word == "--set"] == settings
-    with pytest.raises(ConfigError, match=r"signals\.extra=match"):
-        make_plan(tmp_path, "f", "tiny", ("none",), 1, lambda config: VERSIONS, ["signals.extra=match"])
+    with pytest.raises(ConfigError, match=r"signals\.served=\('tower',\)"):
+        make_plan(tmp_path, "f", "tiny", ("none",), 1, lambda config: VERSIONS, ["signals.served=tower"])
 
 
 def test_methods_are_checked_before_anything_is_spent() -> None:

@@ -39,12 +39,11 @@ def test_what_is_not_allowed_says_what_is() -> None:
 def test_settings_override_a_preset() -> None:
     changed = override(
         preset("tiny"),
-        ["quantizer.sizes=216,512,512", "generator.lora_rank=16", "signals.extra=tower,mean_logp", "split.until=2025-05-01",
+        ["quantizer.sizes=216,512,512", "generator.lora_rank=16", "split.until=2025-05-01",
          "signals.served=match,memory", "ranker.lr=1e-3", "quantizer.sizes = 8, 4"],
     )  # fmt: skip
     assert changed.quantizer.sizes == (8, 4)
     assert changed.generator.lora_rank == 16
-    assert changed.signals.extra == ("tower", "mean_logp")
     assert changed.signals.served == ("match", "memory")
     assert changed.split.until == "2025-05-01"
     assert changed.ranker.lr == 1e-3
@@ -61,8 +60,7 @@ def test_settings_override_a_preset() -> None:
         ("generator.kind=huge", "allowed: compact, full"),
         ("generator.lora_rank=many", "a whole number"),
         ("quantizer.category_level=perhaps", "true or false"),
-        ("signals.extra=match", "allowed: tower, mean_logp"),
-        ("signals.served=tower", "signals.extra"),
+        ("signals.served=tower", "allowed: match, logp, memory, cluster, list"),
         ("split.until=yesterday", "a date like"),
         ("split.seed=-1", "at least 0"),
         ("split.valid_share=-1", "at least 0"),

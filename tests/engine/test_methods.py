@@ -222,23 +222,6 @@ def test_the_papers_configuration_serves_its_own_ranker(shop: Shop, asked: int) 
     live_answer_is_the_stored_one(shop, run, asked)
 
 
-# ---------------------------------------------------------------- signals that are measured on request
-
-
-def test_extra_signals_are_served_and_explained(shop: Shop, asked: int) -> None:
-    settings = ["signals.extra=tower,mean_logp", "signals.served=match,mean_logp,tower"]
-    run = train(shop, override(preset("tiny"), settings))
-    about, contributions = tables(run, "runs", "contributions")
-    named = {
-        (column["signal"], column["level"]) for column in json.loads(about["signal_columns"][0]) if column["level"]
-    }
-    assert named == {(signal, level) for signal in ("match", "tower", "mean_logp") for level in (1, 2, 3)}
-    of_signal = contributions[contributions["feature"].str.endswith(".mean_logp")]
-    assert set(of_signal["feature"]) == {f"sid_{level}.mean_logp" for level in (1, 2, 3)}
-    assert of_signal["value"].abs().max() > 0.01
-    live_answer_is_the_stored_one(shop, run, asked)
-
-
 # ---------------------------------------------------------------- a language model
 
 

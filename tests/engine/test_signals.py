@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,9 +10,7 @@ from hypothesis import strategies as st
 from engine.config import SIGNALS as NAMES
 from engine.config import SignalsConfig
 from engine.relevance.lexical import LexicalIndex
-from engine.relevance.signals import averaged
 from engine.relevance.signals import prefixes as prefixes_module
-from engine.relevance.signals.averaged import AveragedLogProbability
 from engine.relevance.signals.catalogue import SIGNALS, TWINS, signals, twins
 from engine.relevance.signals.cluster import SMOOTHING, ClusterLanguageModel, TitlesLanguageModel
 from engine.relevance.signals.contrastive import ContrastiveCosine
@@ -27,12 +23,10 @@ from engine.relevance.signals.nearest import nearest_titles
 from engine.relevance.signals.own import OwnItem
 from engine.relevance.signals.prefixes import by_query, prefixes, summed
 from engine.relevance.signals.protocol import Asked, Shelf, Signal
-from engine.relevance.signals.tower import DenseTower, Tower
 
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
 TITLES = ["red mug", "red red cup", "blue sofa", "blue sofa bed"]
 ALL = sorted({signal.name: signal for signal in (*SIGNALS.values(), *TWINS.values())}.items())
-UNTRAINED = [(name, signal) for name, signal in ALL if not name.startswith(("tower", "mean_logp"))]
 READERS = [Memory(), KernelMemory()]
 
 
@@ -142,7 +136,7 @@ def test_values_are_finite_float32_columns_whatever_feedback_there_is(
     name: str, signal: Signal, graded: bool, clicks: bool
 ):
     shelf, asked, pair_query, pair_item = world(graded=graded, clicks=clicks)
-    measured = signal.fit(shelf, seed=0).measure(asked, pair_query, pair_item)
+    measured = signal.fit(shelf).measure(asked, pair_query, pair_item)
     assert measured.values.dtype == np.float32
     assert measured.values.shape == (len(pair_query), len(signal.columns(3)))
     assert np.isfinite(measured.values).all()
@@ -153,13 +147,13 @@ def test_values_are_finite_float32_columns_whatever_feedback_there_is(
 def test_no_pairs_give_no_rows(name: str, signal: Signal):
     shelf, asked, _, _ = world()
     none = np.zeros(0, dtype=np.int64)
-    assert signal.fit(shelf, seed=0).measure(asked, none, none).values.shape == (0, len(signal.columns(3)))
+    assert signal.fit(shelf).measure(asked, none, none).values.shape == (0, len(signal.columns(3)))
 
 
-@pytest.mark.parametrize(("name", "signal"), UNTRAINED)
+@pytest.mark.parametrize(("name", "signal"), ALL)
 def test_renamed_codes_and_permuted_items_change_nothing(name: str, signal: Signal):
     shelf, asked, pair_query, pair_item = world()
-    before = signal.fit(shelf, seed=0).measure(asked, pair_query, pair_item).values
+    before = signal.fit(shelf).measure(asked, pair_query, pair_item).values
     rng = np.random.default_rng(3)
     order = rng.permutation(len(shelf.item_x))
     new = np.argsort(order)
@@ -181,7 +175,7 @@ def test_renamed_codes_and_permuted_items_change_nothing(name: str, signal: Sign
         log_prob=lambda rows, codes: log_prob(rows, np.stack([back[i][codes[:, i]] for i in range(3)], axis=1)),
     )
     same = hear(same, renamed.feedback)
-    after = signal.fit(renamed, seed=0).measure(same, pair_query, new[pair_item]).values
+    after = signal.fit(renamed).measure(same, pair_query, new[pair_item]).values
     np.testing.assert_allclose(after, before, atol=2e-5)
 
 
@@ -203,7 +197,7 @@ def company(asked: Asked, feedback: Feedback, rows: np.ndarray) -> Asked:
 @pytest.mark.parametrize(("name", "signal"), SERVED)
 def test_a_query_has_the_same_values_alone_and_among_any_others(name: str, signal: Signal, dim: int):
     shelf, asked, pair_query, pair_item = world(n_items=150, n_queries=70, dim=dim)
-    fitted = signal.fit(shelf, seed=0)
+    fitted = signal.fit(shelf)
     whole = fitted.measure(asked, pair_query, pair_item)
     for step in (7, 1):
         for start in range(0, 70, step):
@@ -219,9 +213,9 @@ def test_a_query_has_the_same_values_alone_and_among_any_others(name: str, signa
 @pytest.mark.parametrize("signal", [Memory(), ClusterLanguageModel(), ListShare(50)])
 def test_stacks_are_averaged_over_those_that_have_the_level(signal: Signal):
     shelf, asked, pair_query, pair_item = world()
-    both = signal.fit(shelf, seed=0).measure(asked, pair_query, pair_item).values
+    both = signal.fit(shelf).measure(asked, pair_query, pair_item).values
     one, other = (
-        signal.fit(shelf._replace(stacks=[stack]), seed=0).measure(asked, pair_query, pair_item).values
+        signal.fit(shelf._replace(stacks=[stack])).measure(asked, pair_query, pair_item).values
         for stack in shelf.stacks
     )
     for at, column in enumerate(signal.columns(3)):
@@ -243,13 +237,13 @@ def test_stacks_are_averaged_over_those_that_have_the_level(signal: Signal):
 @pytest.mark.parametrize("signal", READERS)
 def test_no_query_reads_its_own_group(signal: Signal, seed: int, group: int):
     shelf, asked, pair_query, pair_item = world(seed)
-    before = signal.fit(shelf, seed=0).measure(asked, pair_query, pair_item)
+    before = signal.fit(shelf).measure(asked, pair_query, pair_item)
     own = shelf.feedback.group[shelf.feedback.query] == group
     value = np.where(own & shelf.feedback.graded, 1 - shelf.feedback.value, shelf.feedback.value)
     value = np.where(own & ~shelf.feedback.graded, shelf.feedback.value + 5, value).astype(np.float32)
     item = np.where(own, (shelf.feedback.item + 1) % len(shelf.item_x), shelf.feedback.item)
     altered = shelf._replace(feedback=shelf.feedback._replace(value=value, item=item))
-    after = signal.fit(altered, seed=0).measure(hear(asked, altered.feedback), pair_query, pair_item)
+    after = signal.fit(altered).measure(hear(asked, altered.feedback), pair_query, pair_item)
     mine = asked.group[pair_query] == group
     np.testing.assert_array_equal(after.values[mine], before.values[mine])
     assert not np.array_equal(after.values[~mine], before.values[~mine])
@@ -263,7 +257,7 @@ def test_no_query_reads_its_own_group(signal: Signal, seed: int, group: int):
 def test_a_query_never_seen_reads_everyone(signal: Signal):
     shelf, asked, pair_query, pair_item = world()
     new = asked._replace(group=np.full(len(asked.group), -1))
-    read = signal.fit(shelf, seed=0).measure(hear(new, shelf.feedback, 100), pair_query, pair_item).read
+    read = signal.fit(shelf).measure(hear(new, shelf.feedback, 100), pair_query, pair_item).read
     assert read is not None
     assert all(set(row[row >= 0]) == set(range(12)) for row in read)
 
@@ -305,7 +299,7 @@ def test_words_are_counted_with_the_lexical_tokenizer():
 
 def test_match_marks_every_level_that_a_beam_reaches():
     asked = ask(["x"], beams=np.array([[[0, 7], [1, 0]]]))
-    values = Match().fit(small_shelf(), seed=0).measure(asked, *PAIRS).values
+    values = Match().fit(small_shelf()).measure(asked, *PAIRS).values
     assert values.tolist() == [[1, 0], [1, 0], [1, 1], [1, 1]]
 
 
@@ -317,7 +311,7 @@ def test_log_probability_is_cumulative_and_pmi_compares_it_with_the_prior():
     with np.errstate(divide="ignore"):
         steps = np.log(np.array([[0.5, 0.25], [0.5, 0.0], [0.0, 0.0], [0.1, 1.0]]))
     asked = ask(["x"], log_prob=lambda rows, codes: steps)
-    values = LogProbability().fit(small_shelf(feedback), seed=0).measure(asked, *PAIRS).values
+    values = LogProbability().fit(small_shelf(feedback)).measure(asked, *PAIRS).values
     logs = np.array([[np.log(0.5), np.log(0.125)], [np.log(0.5), FLOOR], [FLOOR, FLOOR], [np.log(0.1), np.log(0.1)]])
     np.testing.assert_allclose(values[:, :2], logs, rtol=1e-6)
     # Level 1: 2 prefixes, 3 of feedback on the first, 2 spread as the items (half each): 4/5 and 1/5.
@@ -328,7 +322,7 @@ def test_log_probability_is_cumulative_and_pmi_compares_it_with_the_prior():
 
 def test_contrastive_cosine_is_the_product_of_latents():
     asked = ask(["x"], np.array([[1, 0]]))
-    values = ContrastiveCosine().fit(small_shelf(), seed=0).measure(asked, *PAIRS).values
+    values = ContrastiveCosine().fit(small_shelf()).measure(asked, *PAIRS).values
     np.testing.assert_allclose(values[:, 0], [1, 0.5**0.5, 0, -(0.5**0.5)], atol=1e-6)
 
 
@@ -346,7 +340,7 @@ def test_memory_pools_grades_by_prefix_and_shrinks_to_the_prefix_above():
     # Neighbour A (weight 1) graded item 0 with 1 and item 2 with 0; B, one sharpness less similar, item 3 with 1.
     feedback = past([0, 2, 3], [1.0, 0.0, 1.0], True, (1.0, 1.0 - SHARPNESS))
     asked = ask(["x"], np.array([[1, 0]]), feedback)
-    measured = Memory().fit(small_shelf(), seed=0).measure(asked, *PAIRS)
+    measured = Memory().fit(small_shelf()).measure(asked, *PAIRS)
     b, m = np.exp(-1.0), PSEUDO_COUNT
     mean = (1 + b) / (2 + b)
     first, second = (1 + m * mean) / (1 + m), (b + m * mean) / (1 + b + m)
@@ -367,7 +361,7 @@ def test_memory_pools_grades_by_prefix_and_shrinks_to_the_prefix_above():
 def test_memory_shares_interactions_out_and_every_neighbour_counts_as_a_whole():
     feedback = past([0, 2, 3], [3.0, 1.0, 50.0], False)
     asked = ask(["x"], np.array([[1, 0]]), feedback)
-    measured = Memory().fit(small_shelf(), seed=0).measure(asked, *PAIRS)
+    measured = Memory().fit(small_shelf()).measure(asked, *PAIRS)
     clicks = [[0.375, 0.375], [0.375, 0], [0.625, 0.625], [0.625, 0.625]]
     np.testing.assert_allclose(measured.values[:, 4:], clicks, rtol=1e-5)
     np.testing.assert_allclose(measured.values[:, :2], 0.5)  # nobody graded: one half, no evidence
@@ -376,7 +370,7 @@ def test_memory_shares_interactions_out_and_every_neighbour_counts_as_a_whole():
 
 def test_grades_and_interactions_have_neighbours_of_their_own():
     feedback = past([0, 3], [1.0, 4.0], True)._replace(graded=np.array([True, False]))
-    read = Memory().fit(small_shelf(), seed=0).measure(ask(["x"], None, feedback, 1), *PAIRS).read
+    read = Memory().fit(small_shelf()).measure(ask(["x"], None, feedback, 1), *PAIRS).read
     assert read is not None
     assert read.tolist() == [[100, 200]]
 
@@ -384,7 +378,7 @@ def test_grades_and_interactions_have_neighbours_of_their_own():
 def test_kernel_memory_weighs_feedback_by_the_cosine_of_titles():
     feedback = past([0, 2], [1.0, 0.0], True)
     asked = ask(["x"], np.array([[1, 0]]), feedback)
-    values = KernelMemory().fit(small_shelf(), seed=0).measure(asked, *PAIRS).values
+    values = KernelMemory().fit(small_shelf()).measure(asked, *PAIRS).values
     x = small_shelf().item_x.astype(float)
     for at, bandwidth in enumerate(BANDWIDTHS):
         k = np.exp((x @ x[[0, 2]].T - 1) / bandwidth)
@@ -400,7 +394,7 @@ def test_cluster_language_model_by_hand():
     red_0, red_1 = (3 + mu * p_red) / (5 + mu), mu * p_red / (5 + mu)
     red_00, red_01 = (1 + mu * red_0) / (2 + mu), (2 + mu * red_0) / (3 + mu)
     bed_1, bed_0 = (1 + mu * p_bed) / (5 + mu), mu * p_bed / (5 + mu)
-    fitted = ClusterLanguageModel().fit(small_shelf(), seed=0)
+    fitted = ClusterLanguageModel().fit(small_shelf())
     values = fitted.measure(ask(["red zebra", "red bed"]), np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 2])).values
     red_10 = mu * red_1 / (5 + mu)  # both blue titles again: the level above counts once more
     red = np.log([[red_0, red_00], [red_0, red_01], [red_1, red_10]]) - np.log(p_red)
@@ -412,7 +406,7 @@ def test_cluster_language_model_by_hand():
 
 def test_cluster_takes_the_best_stack_too():
     values = [
-        ClusterLanguageModel().fit(small_shelf(stacks=stacks), seed=0).measure(ask(["red cup"]), *PAIRS).values
+        ClusterLanguageModel().fit(small_shelf(stacks=stacks)).measure(ask(["red cup"]), *PAIRS).values
         for stacks in ([CODES, CODES[::-1]], [CODES], [CODES[::-1]])
     ]
     np.testing.assert_allclose(values[0][:, 2:], np.maximum(values[1], values[2])[:, :2], rtol=1e-5)
@@ -420,11 +414,11 @@ def test_cluster_takes_the_best_stack_too():
 
 def test_a_query_of_unknown_words_says_nothing():
     for signal in (ClusterLanguageModel(), TitlesLanguageModel()):
-        assert (signal.fit(small_shelf(), seed=0).measure(ask(["zebra", ""]), *PAIRS).values == 0).all()
+        assert (signal.fit(small_shelf()).measure(ask(["zebra", ""]), *PAIRS).values == 0).all()
 
 
 def test_own_columns_tell_the_rarity_of_the_querys_words():
-    fitted = OwnItem().fit(small_shelf(), seed=0)
+    fitted = OwnItem().fit(small_shelf())
     texts = ["red red bed zebra", "", "zebra", "sofa"]
     measured = fitted.measure(ask(texts), np.repeat(np.arange(4), 2), np.tile([0, 3], 4)).values
     assert type(measured) is np.ndarray
@@ -435,16 +429,13 @@ def test_own_columns_tell_the_rarity_of_the_querys_words():
 
 
 def test_titles_language_model_counts_the_nearest_titles():
-    fitted = TitlesLanguageModel().fit(small_shelf(), seed=0)
+    fitted = TitlesLanguageModel().fit(small_shelf())
     values = fitted.measure(ask(["red"]), *PAIRS).values
     everything = np.log((3 + SMOOTHING * 0.3) / (10 + SMOOTHING) / 0.3)  # only four titles: all are near
     np.testing.assert_allclose(values, everything, rtol=1e-5)
     near = nearest_titles(small_shelf().item_x, np.array([0, 3]), 2)
     assert near[:, 0].tolist() == [0, 3]
     assert near[1].tolist() == [3, 2]
-    stored = {"near": nearest_titles(small_shelf().item_x, np.arange(4), 80)}
-    again = TitlesLanguageModel().fit(small_shelf(), seed=0, arrays=stored).measure(ask(["red"]), *PAIRS).values
-    np.testing.assert_array_equal(again, values)
 
 
 def test_nearest_titles_are_the_nearest_and_each_title_is_its_own_first():
@@ -462,18 +453,18 @@ def test_nearest_titles_are_the_nearest_and_each_title_is_its_own_first():
 def test_list_share_leaves_the_item_itself_out():
     # Candidates by rank: item 0 (weight 1), item 2 (1 / log2 3), item 3 (1 / 2).
     asked = ask(["x"], listed=np.array([[0, 2, 3, -1]]))
-    values = ListShare(depth=4).fit(small_shelf(), seed=0).measure(asked, *PAIRS).values
+    values = ListShare(depth=4).fit(small_shelf()).measure(asked, *PAIRS).values
     w = 1 / np.log2(3)
     total = 1 + w + 0.5
     expected = [[0, 0], [1 / total, 0], [0.5 / (1.5), 0.5 / 1.5], [w / (1 + w), w / (1 + w)]]
     np.testing.assert_allclose(values, expected, atol=1e-6)
-    shallow = ListShare(depth=1).fit(small_shelf(), seed=0).measure(asked, *PAIRS).values
+    shallow = ListShare(depth=1).fit(small_shelf()).measure(asked, *PAIRS).values
     np.testing.assert_allclose(shallow, [[0, 0], [1, 0], [0, 0], [0, 0]], atol=1e-6)
 
 
 def test_list_cosine_leaves_the_item_itself_out():
     asked = ask(["x"], listed=np.array([[0, 2]]))
-    values = ListCosine(depth=2).fit(small_shelf(), seed=0).measure(asked, *PAIRS).values
+    values = ListCosine(depth=2).fit(small_shelf()).measure(asked, *PAIRS).values
     w, root = 1 / np.log2(3), 0.5**0.5
     mean = [0, root, 0, (-root + w * root) / (1 + w)]
     np.testing.assert_allclose(values[:, 0], mean, atol=1e-6)
@@ -484,127 +475,11 @@ def test_list_cosine_leaves_the_item_itself_out():
 
 def test_no_list_and_no_generator_are_neutral():
     asked = ask(["x"])
-    assert (ListShare(5).fit(small_shelf(), seed=0).measure(asked, *PAIRS).values == 0).all()
-    assert (ListCosine(5).fit(small_shelf(), seed=0).measure(asked, *PAIRS).values == 0).all()
-    values = LogProbability().fit(small_shelf(), seed=0).measure(asked, *PAIRS).values
+    assert (ListShare(5).fit(small_shelf()).measure(asked, *PAIRS).values == 0).all()
+    assert (ListCosine(5).fit(small_shelf()).measure(asked, *PAIRS).values == 0).all()
+    values = LogProbability().fit(small_shelf()).measure(asked, *PAIRS).values
     np.testing.assert_allclose(values[:, 2:], 0, atol=1e-6)  # all that is known is the prior
-    assert (Match().fit(small_shelf(), seed=0).measure(asked, *PAIRS).values == 0).all()
-
-
-# Signals that train a model of their own
-
-TRAINED = [Tower(), DenseTower(), AveragedLogProbability()]
-
-
-@pytest.mark.parametrize("graded", [True, False])
-@pytest.mark.parametrize("signal", [Tower(), DenseTower()])
-def test_towers_learn_what_feedback_says_against_the_titles(signal: Signal, graded: bool):
-    shelf, asked, pair_query, pair_item = planted(graded=graded)
-    noise = 0.3 * np.random.default_rng(1).normal(size=(len(shelf.item_x), 6))
-    said = shelf.feedback
-    shelf = shelf._replace(
-        item_x=unit(3 * np.eye(6)[(shelf.stacks[0][:, 0] + 1) % 4] + noise),  # titles alone point to another kind
-        feedback=said._replace(
-            **{name: np.tile(getattr(said, name), 10) for name in ("query", "item", "value", "graded")}
-        ),
-    )
-    before = signal.fit(shelf._replace(feedback=no_feedback(6)), seed=0).measure(asked, pair_query, pair_item).values
-    fitted = signal.fit(shelf, seed=0)
-    after = fitted.measure(asked, pair_query, pair_item).values
-    relevant = wanted(asked, pair_query) == shelf.stacks[0][pair_item, 0]
-    gap = [v[relevant, -1].mean() - v[~relevant, -1].mean() for v in (before, after)]
-    assert gap[0] < 0
-    assert gap[1] > 0.4
-
-
-@pytest.mark.parametrize("graded", [True, False])
-def test_averaged_log_probability_learns_what_feedback_says(graded: bool):
-    shelf, asked, pair_query, pair_item = planted(graded=graded)
-    shelf = shelf._replace(item_x=unit(np.random.default_rng(2).normal(size=shelf.item_x.shape)))
-    relevant = wanted(asked, pair_query) == shelf.stacks[0][pair_item, 0]
-    auc = []
-    for feedback in (no_feedback(6), shelf.feedback):
-        fitted = AveragedLogProbability().fit(shelf._replace(feedback=feedback), seed=0)
-        value = fitted.measure(asked, pair_query, pair_item).values[:, 0]
-        auc.append((value[relevant][:, None] > value[~relevant]).mean())
-    assert auc[0] < 0.9, "meaningless titles tell something by chance only"
-    assert auc[1] > 0.99
-
-
-@pytest.mark.parametrize("signal", TRAINED)
-def test_trained_signals_are_deterministic_and_restored_from_their_arrays(signal: Signal):
-    shelf, asked, pair_query, pair_item = world()
-    fitted = signal.fit(shelf, seed=1)
-    values = fitted.measure(asked, pair_query, pair_item).values
-    again = signal.fit(shelf, seed=1).measure(asked, pair_query, pair_item).values
-    restored = signal.fit(shelf, seed=9, arrays=fitted.arrays()).measure(asked, pair_query, pair_item).values
-    np.testing.assert_array_equal(values, again)
-    np.testing.assert_array_equal(values, restored)
-    assert not np.array_equal(values, signal.fit(shelf, seed=2).measure(asked, pair_query, pair_item).values)
-
-
-@pytest.mark.parametrize("pieces", [1, 513])
-@pytest.mark.parametrize("signal", TRAINED)
-def test_trained_signals_pass_over_a_batch_of_one_interaction(signal: Signal, pieces: int):
-    shelf, asked, pair_query, pair_item = world(graded=False)
-    feedback = shelf.feedback
-    rows = np.arange(pieces) % len(feedback.query)
-    few = feedback._replace(
-        query=feedback.query[rows], item=feedback.item[rows], value=feedback.value[rows], graded=feedback.graded[rows]
-    )
-    measured = signal.fit(shelf._replace(feedback=few), seed=0).measure(asked, pair_query, pair_item)
-    assert np.isfinite(measured.values).all()
-
-
-def test_untrained_tower_is_the_scaled_cosine_of_titles():
-    shelf = small_shelf()
-    asked = ask(["x"], np.array([[1, 0]]))
-    values = DenseTower().fit(shelf, seed=0).measure(asked, *PAIRS).values
-    np.testing.assert_allclose(values[:, 0], 4 * (asked.x @ shelf.item_x.T)[0], atol=1e-5)
-    unique = shelf._replace(stacks=[np.arange(4)[:, None]])
-    np.testing.assert_allclose(Tower().fit(unique, seed=0).measure(asked, *PAIRS).values, values, atol=1e-5)
-
-
-def test_averaged_log_probability_starts_as_a_softmax_over_cosines_among_siblings(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(averaged, "TITLE_EPOCHS", 0.0)
-    shelf, asked = small_shelf(), ask(["x"], np.array([[1, 0]]))
-    values = AveragedLogProbability().fit(shelf, seed=0).measure(asked, *PAIRS).values
-    centre = np.array([shelf.item_x[:2].mean(axis=0), shelf.item_x[2:].mean(axis=0)])
-    first = 20 * centre @ asked.x[0] + 0.5 * np.log(2)
-    first = first - np.log(np.exp(first).sum())
-    pair = 20 * shelf.item_x[:2] @ asked.x[0]
-    second = pair - np.log(np.exp(pair).sum())  # items 2 and 3 share an only child
-    expected = np.array([first[0], first[0], first[1], first[1]])
-    np.testing.assert_allclose(values[:, 0], expected, atol=1e-4)
-    np.testing.assert_allclose(values[:, 1], expected + np.array([*second, 0, 0]), atol=1e-4)
-    np.testing.assert_allclose(values[:, 2] - values[:, 0], -np.log([0.5] * 4), atol=1e-4)  # no feedback: items' shares
-    np.testing.assert_allclose(values[:, 3] - values[:, 1], -np.log([0.25, 0.25, 0.5, 0.5]), atol=1e-4)
-
-
-def test_averaged_log_probabilities_of_siblings_sum_to_one_and_stacks_are_averaged():
-    shelf, asked, _, _ = world()
-    n = len(shelf.item_x)
-    pairs = np.repeat(np.arange(len(asked.x)), n), np.tile(np.arange(n), len(asked.x))
-    signal = AveragedLogProbability()
-    both = signal.fit(shelf, seed=0)
-    weights, ends = both.arrays(), [0]
-    for stack in shelf.stacks:
-        ends.append(ends[-1] + sum(prefixes(stack).size))
-    alone = []
-    for stack, (start, end) in zip(shelf.stacks, itertools.pairwise(ends), strict=True):
-        own = weights | {name: weights[name][start:end] for name in ("vector", "bias")}
-        fitted = signal.fit(shelf._replace(stacks=[stack]), seed=0, arrays=own)
-        alone.append(fitted.measure(asked, *pairs).values)
-        for level in range(stack.shape[1]):
-            _, one_each = np.unique(stack[:, : level + 1], axis=0, return_index=True)
-            total = np.exp(alone[-1][:, level].reshape(-1, n)[:, one_each]).sum(axis=1)
-            np.testing.assert_allclose(total, 1, atol=1e-4)
-    found = both.measure(asked, *pairs).values
-    for kind in range(2):  # log p, then pmi; the second stack has two levels
-        for level in range(2):
-            mean = (alone[0][:, 3 * kind + level] + alone[1][:, 2 * kind + level]) / 2
-            np.testing.assert_allclose(found[:, 3 * kind + level], mean, atol=1e-4)
-        np.testing.assert_allclose(found[:, 3 * kind + 2], alone[0][:, 3 * kind + 2], atol=1e-4)
+    assert (Match().fit(small_shelf()).measure(asked, *PAIRS).values == 0).all()
 
 
 # SIDs that mean something, and SIDs shuffled among the items
@@ -650,7 +525,7 @@ def test_shuffled_sids_lose_the_signal(signal: Signal):
     auc = [
         np.mean(values[relevant, 0][:, None] > values[~relevant, 0])
         + np.mean(values[relevant, 0][:, None] == values[~relevant, 0]) / 2
-        for values in (signal.fit(s, seed=0).measure(asked, pair_query, pair_item).values for s in (shelf, shuffled))
+        for values in (signal.fit(s).measure(asked, pair_query, pair_item).values for s in (shelf, shuffled))
     ]
     assert auc[0] > 0.99
     assert abs(auc[1] - 0.5) < 0.06

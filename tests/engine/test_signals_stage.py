@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config import EXTRA_SIGNALS, SIGNALS
+from engine.config import SIGNALS
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import load
 from engine.learning.rankers import ladder
@@ -144,7 +144,7 @@ def stored_columns(stored: Stored) -> np.ndarray:
 def test_every_block_is_as_wide_as_its_columns(stored: Stored) -> None:
     sid, twin, config = stored.columns["sid"], stored.columns["twin"], stored.run.config.signals
     measured = list(measured_signals(stored.run.config))
-    assert set(measured) == set(SIGNALS) - set(EXTRA_SIGNALS)
+    assert set(measured) == set(SIGNALS)
     assert list(dict.fromkeys(sid.signal)) == measured
     levels = stored.codes.shape[1]
     for name in measured:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from engine.config import SIGNALS as NAMES
 from engine.config import SignalsConfig
-from engine.relevance.signals.averaged import AveragedLogProbability
 from engine.relevance.signals.cluster import ClusterLanguageModel, TitlesLanguageModel
 from engine.relevance.signals.contrastive import ContrastiveCosine
 from engine.relevance.signals.listed import ListCosine, ListShare
@@ -14,7 +13,6 @@ from engine.relevance.signals.logp import LogProbability
 from engine.relevance.signals.match import Match
 from engine.relevance.signals.memory import KernelMemory, Memory
 from engine.relevance.signals.protocol import Columns, Signal
-from engine.relevance.signals.tower import DenseTower, Tower
 
 
 def signals(config: SignalsConfig) -> dict[str, Signal]:
@@ -25,21 +23,17 @@ def signals(config: SignalsConfig) -> dict[str, Signal]:
         Memory(),
         ClusterLanguageModel(),
         ListShare(config.list_depth),
-        Tower(),
-        AveragedLogProbability(),
     )
     return {signal.name: signal for signal in made}
 
 
 def twins(config: SignalsConfig) -> dict[str, Signal]:
-    """The dense twin of every SID signal, by the SID signal's name; `match` and `logp` share theirs, `tower` and
-    `mean_logp` too."""
+    """The dense twin of every SID signal, by the SID signal's name; `match` and `logp` share theirs."""
     made: tuple[Signal, ...] = (
         ContrastiveCosine(),
         KernelMemory(),
         TitlesLanguageModel(),
         ListCosine(config.list_depth),
-        DenseTower(),
     )
     by_name = {twin.name: twin for twin in made}
     return {name: by_name[signal.twin] for name, signal in signals(config).items() if signal.twin is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,9 +117,6 @@ class _FittedTrees:
                     best[part.pair, level] = np.maximum(best[part.pair, level], so_far)
         return Measured(values, None)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
 
 @dataclass(frozen=True)
 class ClusterLanguageModel:
@@ -138,7 +134,7 @@ class ClusterLanguageModel:
     def columns(self, levels: int) -> tuple[Column, ...]:
         return tuple(Column(f"{kind}_{level}", level) for kind in ("cluster", "best") for level in range(1, levels + 1))
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTrees:
+    def fit(self, shelf: Shelf) -> _FittedTrees:
         background = collection_model(shelf.words)
         trees = [_tree(prefixes(codes), shelf.words, background) for codes in shelf.stacks]
         return _FittedTrees(trees, shelf.lexicon)
@@ -148,20 +144,14 @@ class ClusterLanguageModel:
 class _FittedTitles:
     words: sparse.csr_matrix
     background: np.ndarray
-    item_x: np.ndarray | None  # None where the nearest titles are stored.
-    near: np.ndarray | None
-    """(N, k) nearest titles, the item's own first; None: those of the measured items are found when they are."""
+    item_x: np.ndarray
     lexicon: Lexicon
 
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         values = np.zeros((len(pair_query), len(NEIGHBOURHOODS)), dtype=np.float32)
         length = np.asarray(self.words.sum(axis=1), dtype=np.float64).ravel()
         item, at_item = np.unique(pair_item, return_inverse=True)
-        if self.near is not None:
-            near = self.near[item]
-        else:
-            assert self.item_x is not None
-            near = nearest_titles(self.item_x, item, max(NEIGHBOURHOODS))
+        near = nearest_titles(self.item_x, item, max(NEIGHBOURHOODS))
         for part in by_query(pair_query):
             share = word_shares(self.lexicon.counts([asked.texts[q] for q in part.query]))
             for r in range(len(part.query)):
@@ -180,9 +170,6 @@ class _FittedTitles:
                     values[pair, c] = np.log(p / self.background[word]) @ share[r].data
         return Measured(values, None)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {} if self.near is None else {"near": self.near}
-
 
 @dataclass(frozen=True)
 class TitlesLanguageModel:
@@ -196,6 +183,5 @@ class TitlesLanguageModel:
     def columns(self, levels: int) -> tuple[Column, ...]:
         return tuple(Column(f"cluster_titles_{size}", 0) for size in NEIGHBOURHOODS)
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedTitles:
-        x, near = (shelf.item_x, None) if arrays is None else (None, arrays["near"])
-        return _FittedTitles(shelf.words, collection_model(shelf.words), x, near, shelf.lexicon)
+    def fit(self, shelf: Shelf) -> _FittedTitles:
+        return _FittedTitles(shelf.words, collection_model(shelf.words), shelf.item_x, shelf.lexicon)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +22,6 @@ class _Fitted:
             values[part, 0] = np.einsum("md,md->m", asked.latent[pair_query[part]], self.latent[pair_item[part]])
         return Measured(values, None)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
 
 @dataclass(frozen=True)
 class ContrastiveCosine:
@@ -39,5 +35,5 @@ class ContrastiveCosine:
     def columns(self, levels: int) -> tuple[Column, ...]:
         return (Column("contrastive_cosine", 0),)
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _Fitted:
+    def fit(self, shelf: Shelf) -> _Fitted:
         return _Fitted(shelf.item_latent)

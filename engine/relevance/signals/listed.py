@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,9 +67,6 @@ class _FittedShare:
                     values[part.pair, level] += np.maximum(share, 0.0) / len(having)
         return Measured(values, None)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
 
 @dataclass(frozen=True)
 class ListShare:
@@ -86,7 +82,7 @@ class ListShare:
     def columns(self, levels: int) -> tuple[Column, ...]:
         return tuple(Column(f"list_{level}", level) for level in range(1, levels + 1))
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedShare:
+    def fit(self, shelf: Shelf) -> _FittedShare:
         return _FittedShare([prefixes(codes) for codes in shelf.stacks], len(shelf.item_x), self.depth)
 
 
@@ -118,9 +114,6 @@ class _FittedCosine:
                 values[pair, 2] = np.where(found, top, 0.0).sum(axis=1) / np.maximum(found.sum(axis=1), 1)
         return Measured(values, None)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
 
 @dataclass(frozen=True)
 class ListCosine:
@@ -136,5 +129,5 @@ class ListCosine:
     def columns(self, levels: int) -> tuple[Column, ...]:
         return tuple(Column(f"list_cosine_{kind}", 0) for kind in ("mean", "kernel", "nearest"))
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedCosine:
+    def fit(self, shelf: Shelf) -> _FittedCosine:
         return _FittedCosine(shelf.item_x, self.depth)

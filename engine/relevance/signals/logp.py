@@ -3,7 +3,6 @@ information)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +37,6 @@ class _Fitted:
                 values[part, levels + level] = log_prob[:, level] - prior[number[item]]
         return Measured(values, None)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
 
 @dataclass(frozen=True)
 class LogProbability:
@@ -58,12 +54,12 @@ class LogProbability:
         kinds = ("logp", "pmi")
         return tuple(Column(f"{kind}_{level}", level) for kind in kinds for level in range(1, levels + 1))
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _Fitted:
+    def fit(self, shelf: Shelf) -> _Fitted:
         own = prefixes(shelf.stacks[0])
-        return _Fitted(shelf.stacks[0], own, log_prior(own, shelf.feedback))
+        return _Fitted(shelf.stacks[0], own, _log_prior(own, shelf.feedback))
 
 
-def log_prior(stack: Prefixes, feedback: Feedback) -> list[np.ndarray]:
+def _log_prior(stack: Prefixes, feedback: Feedback) -> list[np.ndarray]:
     """By level, (size,): log share of the feedback under each prefix, smoothed by one piece a prefix spread like items."""
     priors = []
     for number, size in zip(stack.of_item, stack.size, strict=True):

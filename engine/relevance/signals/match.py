@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +19,6 @@ class _Fitted:
         levels = np.arange(1, self.codes.shape[1] + 1)
         return Measured((depth[:, None] >= levels).astype(np.float32), None)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
 
 @dataclass(frozen=True)
 class Match:
@@ -36,5 +32,5 @@ class Match:
     def columns(self, levels: int) -> tuple[Column, ...]:
         return tuple(Column(f"match_{level}", level) for level in range(1, levels + 1))
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _Fitted:
+    def fit(self, shelf: Shelf) -> _Fitted:
         return _Fitted(shelf.stacks[0])

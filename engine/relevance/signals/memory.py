@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,9 +52,6 @@ class _FittedMemory:
                     values[part.pair, 2 * levels + level] += share * clicks / total
         return Measured(values, asked.near.read())
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
 
 def _names(kinds: tuple[str, ...], suffixes: tuple[str, ...], levels: tuple[int, ...]) -> tuple[Column, ...]:
     return tuple(Column(f"{kind}_{s}", level) for kind in kinds for s, level in zip(suffixes, levels, strict=True))
@@ -80,7 +77,7 @@ class Memory:
         by_level = tuple(range(1, levels + 1))
         return _names(("memory", "evidence", "clicks"), tuple(map(str, by_level)), by_level)
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedMemory:
+    def fit(self, shelf: Shelf) -> _FittedMemory:
         return _FittedMemory([prefixes(codes) for codes in shelf.stacks])
 
 
@@ -104,9 +101,6 @@ class _FittedKernel:
                 for near, (clicks,) in self._kernels(x, clicked, r, (clicked.value,)):
                     values[pair, 2 * n + near] = clicks / total[r]
         return Measured(values, asked.near.read())
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
 
     def _kernels(
         self, x: np.ndarray, pieces: Pieces, row: int, values: tuple[np.ndarray, ...]
@@ -140,5 +134,5 @@ class KernelMemory:
         suffixes = tuple(str(b + 1) for b in range(len(BANDWIDTHS)))
         return _names(("memory_kernel", "evidence_kernel", "clicks_kernel"), suffixes, (0,) * len(BANDWIDTHS))
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedKernel:
+    def fit(self, shelf: Shelf) -> _FittedKernel:
         return _FittedKernel(shelf.item_x)

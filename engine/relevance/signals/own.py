@@ -8,7 +8,7 @@ flatters SIDs: shuffled ones "gain" as much (docs/LOG.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +60,6 @@ class _FittedOwn:
         mean = word_shares(counts) @ self.rarity
         return np.column_stack([known, mean, rarest, commonest]).astype(np.float32)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
 
 @dataclass(frozen=True)
 class OwnItem:
@@ -79,11 +76,11 @@ class OwnItem:
     def columns(self, levels: int) -> tuple[Column, ...]:
         return tuple(Column(name, 0) for name in OWN)
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> _FittedOwn:
+    def fit(self, shelf: Shelf) -> _FittedOwn:
         alone = shelf._replace(stacks=[np.arange(len(shelf.item_x))[:, None]])
         return _FittedOwn(
-            Memory().fit(alone, seed=seed),
-            ClusterLanguageModel().fit(alone, seed=seed),
+            Memory().fit(alone),
+            ClusterLanguageModel().fit(alone),
             -np.log(collection_model(shelf.words)).astype(np.float32),
             shelf.lexicon,
         )

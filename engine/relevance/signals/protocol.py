@@ -8,7 +8,7 @@ learns from queries never reads the feedback of the query that it measures: `Mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -85,9 +85,6 @@ class Fitted(Protocol):
     def measure(self, asked: Asked, pair_query: np.ndarray, pair_item: np.ndarray) -> Measured:
         """Columns of pairs (M,): rows of `asked` and positions of items."""
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Trained weights that `Signal.fit` would be too slow to make again; empty where it is fast."""
-
 
 class Signal(Protocol):
     """One idea."""
@@ -111,5 +108,5 @@ class Signal(Protocol):
     def columns(self, levels: int) -> tuple[Column, ...]:
         """The columns of a run with `levels` prefix levels."""
 
-    def fit(self, shelf: Shelf, *, seed: int, arrays: Mapping[str, np.ndarray] | None = None) -> Fitted:
-        """Prepare from a shelf; with `arrays` (of `Fitted.arrays`) the trained part is taken from there."""
+    def fit(self, shelf: Shelf) -> Fitted:
+        """Prepare from a shelf."""
