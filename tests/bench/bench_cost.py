@@ -113,7 +113,7 @@ def cost_of(bench: Asking, signal: Signal, stacks: list[np.ndarray]) -> Cost:
     fitted: Any = signal.fit(bench.shelf)
     if signal.name == "cluster_titles":  # timed as it would be served: the nearest titles stored, not searched
         fitted = dataclasses.replace(fitted, item_x=nearest_titles(x, np.arange(len(x)), max(NEIGHBOURHOODS)))
-        cluster.nearest_titles = lambda near, item, k: near[item]
+        cluster.nearest_titles = lambda item_x, item, k: item_x[item]
     n_items = len(x)
     asked = [one_query(bench.asked, query) for query in range(len(bench.queries.id))]
     listed = [bench.found.item[bench.found.query == query] for query in range(len(asked))]
