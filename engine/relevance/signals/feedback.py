@@ -6,7 +6,6 @@ queries are measured alike.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -51,12 +50,12 @@ class Pieces(NamedTuple):
 class Bank:
     """Feedback of one kind (grades, or interactions), by past query."""
 
-    def __init__(self, feedback: Feedback, *, graded: bool, saved: Path | None) -> None:
+    def __init__(self, feedback: Feedback, *, graded: bool) -> None:
         rows = np.flatnonzero(feedback.graded == graded)
         past, query = np.unique(feedback.query[rows], return_inverse=True)
         order = np.argsort(query, kind="stable")
         query, rows = query[order], rows[order]
-        self.index = VectorIndex(feedback.query_x[past], saved=saved)
+        self.index = VectorIndex(feedback.query_x[past])
         self.group, self.position = feedback.group[past], feedback.position[past]
         self.largest_group = int(np.unique(self.group, return_counts=True)[1].max(initial=0))
         self.ends = np.searchsorted(query, np.arange(len(past) + 1))
@@ -113,22 +112,11 @@ class Neighbours(NamedTuple):
 class Past:
     """All feedback, ready to find the neighbours of any query."""
 
-    def __init__(self, feedback: Feedback, neighbours: int, *, saved: Path | None = None) -> None:
-        """`neighbours` of each kind are read for a query; `saved` is a folder that `save` wrote to."""
+    def __init__(self, feedback: Feedback, neighbours: int) -> None:
+        """`neighbours` of each kind are read for a query."""
         self.neighbours = neighbours
-        self.grades, self.clicks = (
-            Bank(feedback, graded=graded, saved=saved and saved / name) for graded, name in _FILES.items()
-        )
+        self.grades, self.clicks = (Bank(feedback, graded=graded) for graded in (True, False))
 
     def near(self, x: np.ndarray, group: np.ndarray) -> Neighbours:
         """The neighbours of queries (Q, D) of groups (Q,), -1 for a query never seen."""
         return Neighbours(*(bank.near(x, group, self.neighbours) for bank in (self.grades, self.clicks)))
-
-    def save(self, folder: Path) -> None:
-        """Write what is slow to make, if there is any, for `saved`."""
-        for bank, name in zip((self.grades, self.clicks), _FILES.values(), strict=True):
-            bank.index.save(folder / name)
-
-
-_FILES = {True: "graders.faiss", False: "clickers.faiss"}
-"""Inverted lists, by whether the feedback is graded."""
