@@ -2,7 +2,7 @@
 
 The prompt is a few soft tokens projected from the frozen text embedding of a query (or of a title); the vocabulary
 is one token per (level, code), so position P + l of [soft_1 .. soft_P, c_1 .. c_{L-1}] (1-based) predicts c_{l+1},
-over the codes of that level alone. The decoder itself is in `qwen3.py`; `as_transformers` gives its twin there.
+over the codes of that level alone. The decoder itself is in `qwen3.py`.
 
 Weights learn and are kept in float32. Decoding runs in float64: how queries are batched then moves a log-probability by
 less than 1e-12, so that a stored answer and a live one are the same. Where the framework's overhead costs more than
@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +27,8 @@ from torch.nn import functional as F
 
 from engine.config import GeneratorConfig
 from engine.errors import ModelError
-from engine.generator.qwen3 import EPSILON, ROPE_THETA, Architecture, Folded, Qwen3Decoder, States, extend, read
+from engine.generator.qwen3 import Architecture, Folded, Qwen3Decoder, States, extend, read
 from engine.generator.trie import SidTrie
-
-if TYPE_CHECKING:
-    from transformers import Qwen3ForCausalLM
 
 INIT_STD = 0.02
 """Standard deviation of random weights, as in Qwen3."""
@@ -131,11 +128,6 @@ class CompactGenerator(nn.Module):
         states = extend(self.architecture, folded, hidden, cache, torch.as_tensor(parents, device=self.device))
         return F.linear(states.hidden, folded.heads[level + 1]).cpu().numpy(), states
 
-    @torch.inference_mode()
-    def soft_prompt(self, query_x: np.ndarray) -> Tensor:
-        """(Q, P, hidden) float32: the soft tokens of query embeddings (Q, D)."""
-        return self._soft_tokens(self.prefix, torch.as_tensor(query_x, dtype=torch.float32, device=self.device))
-
     def save(self, path: Path, trie_fingerprint: str) -> None:
         """Write the weights as safetensors, with the architecture and the trie they belong to as metadata."""
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
@@ -143,29 +135,6 @@ class CompactGenerator(nn.Module):
         temporary = path.with_name(path.name + ".tmp")
         save_file(state, temporary, metadata=metadata)
         temporary.replace(path)
-
-    def as_transformers(self) -> Qwen3ForCausalLM:
-        """The same decoder as a `transformers` model on the CPU; feed it `soft_prompt` as `inputs_embeds`."""
-        from transformers import Qwen3Config, Qwen3ForCausalLM
-
-        a = self.architecture
-        config = Qwen3Config(
-            vocab_size=a.offsets[-1],
-            hidden_size=a.hidden,
-            intermediate_size=a.intermediate,
-            num_hidden_layers=a.layers,
-            num_attention_heads=a.heads,
-            num_key_value_heads=a.kv_heads,
-            head_dim=a.head_dim,
-            max_position_embeddings=a.prefix_tokens + a.levels,
-            rms_norm_eps=EPSILON,
-            tie_word_embeddings=True,
-            rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
-        )
-        twin = Qwen3ForCausalLM(config)
-        state = {f"model.{name}": tensor.cpu() for name, tensor in self.model.state_dict().items()}
-        twin.load_state_dict(state | {"lm_head.weight": state["model.embed_tokens.weight"]})
-        return twin.eval()
 
     def _soft_tokens(self, prefix: nn.Linear, query_x: Tensor) -> Tensor:
         return prefix(query_x).view(len(query_x), self.architecture.prefix_tokens, self.architecture.hidden)

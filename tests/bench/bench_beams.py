@@ -22,6 +22,7 @@ from engine.generator.beam import beam_search
 from engine.generator.model import CompactGenerator
 from engine.generator.trie import SidTrie
 from tests.bench.rivals import alternate
+from tests.engine.qwen3_twin import as_transformers, soft_prompt
 
 QUERY_DIM = 384
 N_ITEMS = 6_000
@@ -67,7 +68,7 @@ def setting(sizes: tuple[int, ...], config: GeneratorConfig, *, seed: int = 0) -
     query_x = rng.normal(size=(64, QUERY_DIM)).astype(np.float32)
     query_x /= np.linalg.norm(query_x, axis=1, keepdims=True)
     model.eval()
-    return Setting(model, model.as_transformers(), SidTrie.build(codes, sizes), query_x, config.beam_width)
+    return Setting(model, as_transformers(model), SidTrie.build(codes, sizes), query_x, config.beam_width)
 
 
 class Constraint:
@@ -89,7 +90,7 @@ class Constraint:
 
 def generate(s: Setting, constraint: Constraint, query_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes (Q, K, L) and log-probabilities (Q, K) by `transformers.generate` under the same constraint."""
-    prompt = s.model.soft_prompt(query_x)
+    prompt = soft_prompt(s.model, query_x)
     out = s.twin.generate(
         inputs_embeds=prompt,
         attention_mask=torch.ones(prompt.shape[:2], dtype=torch.int64),
@@ -120,7 +121,7 @@ def bare(s: Setting, query_x: np.ndarray) -> None:
 @torch.inference_mode()
 def bare_transformers(s: Setting, query_x: np.ndarray) -> None:
     """The forward passes of a search in `transformers`, with nothing searched."""
-    cache = s.twin(inputs_embeds=s.model.soft_prompt(query_x), use_cache=True, logits_to_keep=1).past_key_values
+    cache = s.twin(inputs_embeds=soft_prompt(s.model, query_x), use_cache=True, logits_to_keep=1).past_key_values
     cache.batch_repeat_interleave(s.width)
     tokens = torch.zeros(len(query_x) * s.width, 1, dtype=torch.int64)
     for _ in range(s.trie.levels - 1):

@@ -18,6 +18,7 @@ from engine.generator.examples import FINAL_LR_SHARE, Lessons, draw, schedule, s
 from engine.generator.model import CompactGenerator, load_generator
 from engine.generator.training import GeneratorFit, train_generator
 from engine.generator.trie import SidTrie
+from tests.engine.qwen3_twin import as_transformers, soft_prompt
 
 SIZES = (5, 4, 3)
 CONFIG = GeneratorConfig(
@@ -89,7 +90,7 @@ def test_equals_the_transformers_model(sizes: tuple[int, ...], heads: int, layer
     for parameter in model.parameters():  # norm weights off one, matrices large enough to matter
         torch.nn.init.normal_(parameter, float(parameter.ndim == 1), 0.15, generator=generator)
     model.eval()
-    twin = model.as_transformers()
+    twin = as_transformers(model)
     assert twin.config.num_key_value_heads == (heads // 2 if heads % 2 == 0 else heads)
 
     a = model.architecture
@@ -98,7 +99,7 @@ def test_equals_the_transformers_model(sizes: tuple[int, ...], heads: int, layer
     tokens = torch.from_numpy(codes[:, :-1] + np.array(a.offsets[: a.levels - 1], dtype=np.int64))
     with torch.no_grad():
         spelled = twin.get_input_embeddings()(tokens)
-        expected = twin(inputs_embeds=torch.cat([model.soft_prompt(query_x), spelled], dim=1)).logits
+        expected = twin(inputs_embeds=torch.cat([soft_prompt(model, query_x), spelled], dim=1)).logits
         forced = model(torch.from_numpy(query_x), torch.from_numpy(codes))
     logits, cache = model.prefill(query_x)
     no_parents = np.zeros((6, 1), dtype=np.int64)
