@@ -9,14 +9,13 @@ to the SID's own Shapley value. Pure numpy float64: float32 would miss the 1e-6 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import factorial
 from typing import NamedTuple
 
 import numpy as np
 
 from engine.errors import ModelError
-from engine.progress import Progress, silent
 from engine.relevance.scorer import Scorer
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -80,22 +79,17 @@ def shapley(
     dense: np.ndarray,
     match_level: np.ndarray | None,
     reference: np.ndarray,
-    *,
-    levels: int | None = None,
-    groups: Mapping[str, Sequence[str]] = GROUPS,
-    progress: Progress = silent,
 ) -> Attribution:
     """Exact contributions of pairs: `dense` (M, F), `match_level` (M,) in 0..L, `reference` (M, F) of each pair's query.
 
-    A ranker without SIDs takes `match_level=None`; its `sid_*` columns (`levels` of them, default none) are 0. Groups
-    of which the ranker has no column contribute 0. Raises ModelError where a column of the ranker is in no group.
+    A ranker without SIDs takes `match_level=None` and has no `sid_*` columns. Groups of which the ranker has no column
+    contribute 0. Raises ModelError where a column of the ranker is in no group.
     """
-    used = {name: [c for c in columns if c in scorer.columns] for name, columns in groups.items()}
+    used = {name: [c for c in columns if c in scorer.columns] for name, columns in GROUPS.items()}
     stray = set(scorer.columns) - {column for columns in used.values() for column in columns}
     if stray:
         raise ModelError(f"no player of the attribution holds the ranker's columns {', '.join(sorted(stray))}")
-    depth = scorer.levels if scorer.levels is not None else (levels or 0)
-    names = (*groups, *(f"sid_{level}" for level in range(1, depth + 1)))
+    names = (*GROUPS, *(f"sid_{level}" for level in range(1, (scorer.levels or 0) + 1)))
     players = [name for name, columns in used.items() if columns]
     level = np.zeros(len(dense), dtype=np.int64) if match_level is None else np.asarray(match_level, dtype=np.int64)
     if (match_level is None) != (scorer.levels is None):
@@ -104,7 +98,6 @@ def shapley(
     reference_score, score = np.empty(len(dense)), np.empty(len(dense))
     # Prefix levels deeper than the match add nothing: pairs of one depth share a shape and skip those evaluations.
     player_columns = np.array([names.index(p) for p in players], dtype=np.int64)
-    done = 0
     for deepest in np.unique(level):
         rows = np.flatnonzero(level == deepest)
         for start in range(0, len(rows), _CHUNK):
@@ -112,10 +105,8 @@ def shapley(
             v = _coalition_values(scorer, dense[part], reference[part], int(deepest), [used[p] for p in players])
             dense_part, sid_part = _shapley_values(v)
             values[np.ix_(part, player_columns)] = dense_part
-            values[np.ix_(part, len(groups) + np.arange(int(deepest)))] = sid_part
+            values[np.ix_(part, len(GROUPS) + np.arange(int(deepest)))] = sid_part
             reference_score[part], score[part] = v[0, 0], v[-1, -1]
-            done += len(part)
-            progress(done, len(dense))
     return Attribution(names, values, reference_score, score)
 
 

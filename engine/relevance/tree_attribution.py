@@ -27,7 +27,6 @@ import numpy as np
 import pandas as pd
 
 from engine.errors import ModelError
-from engine.progress import Progress, silent
 from engine.relevance.attribution import Attribution
 from engine.relevance.trees import TreeScorer
 
@@ -53,8 +52,6 @@ def tree_shapley(
     dense: np.ndarray,
     reference: np.ndarray,
     groups: Mapping[str, Sequence[str]],
-    *,
-    progress: Progress = silent,
 ) -> Attribution:
     """Exact contributions of pairs: `dense` (M, F) against `reference` (M, F), e.g. each pair's query's mean candidate.
 
@@ -86,10 +83,8 @@ def tree_shapley(
         part = slice(start, start + _CHUNK)
         own, other = scorer.cells(dense[part]), scorer.cells(reference[part])
         for first, last in _blocks(trees, own.shape[1]):
-            progress(start * len(trees) + first * own.shape[1], len(dense) * len(trees))
             paths = _paths(scorer, int(trees[first]), int(trees[last]))
             _add(values[:, part], scorer, paths, player, own, other)
-    progress(len(dense) * len(trees), len(dense) * len(trees))
     values[:, np.isnan(score) | np.isnan(reference_score)] = np.nan
     return Attribution(names, np.ascontiguousarray(values.T), reference_score, score)
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from engine.errors import ModelError
 from engine.relevance import tree_attribution
-from engine.relevance.attribution import Attribution
 from engine.relevance.boosted import forest
 from engine.relevance.tree_attribution import tree_shapley
 from engine.relevance.trees import TreeScorer
@@ -330,13 +329,3 @@ def test_up_to_64_players() -> None:
     np.testing.assert_allclose(made.values, 2 * np.arange(n) * ((own > 0).astype(float) - (other > 0)), atol=1e-12)
     with pytest.raises(ModelError, match="at most 64"):
         tree_shapley(scorer, own, other, {**{c: (c,) for c in columns}, "one more": ()})
-
-
-def test_progress_reaches_its_end() -> None:
-    rng = np.random.default_rng(16)
-    scorer, dense = _forest(rng), _rows(rng, 20)
-    seen: list[tuple[int, int]] = []
-    made = tree_shapley(scorer, dense, dense[::-1], GROUPS, progress=lambda done, total: seen.append((done, total)))
-    assert isinstance(made, Attribution)
-    assert seen == sorted(seen)
-    assert seen[-1][0] == seen[-1][1]
