@@ -52,6 +52,4 @@ def served_columns(config: SignalsConfig, levels: int) -> Columns:
 
 SIGNALS = signals(SignalsConfig())
 """With the default settings."""
-TWINS = twins(SignalsConfig())
-"""With the default settings."""
 assert set(SIGNALS) == set(NAMES)
