@@ -50,14 +50,11 @@ class Control:
         """The SIDs of items (N, D) by the rule; it needs to know them."""
         assert known is not None, f"'{self.kind}' reads what is known of the items"
         x = np.ascontiguousarray(x, dtype=np.float32)
-        way = self.tree.follow(x, self.rule(x, known))
-        return Quantized(way.codes, np.column_stack([np.linalg.norm(x, axis=1), way.distances]), x, way.last)
+        return self.tree.follow(x, self.rule(x, known)).of(x)
 
     def encode_queries(self, x: np.ndarray) -> Quantized:
         """Query embeddings (N, D) down the tree of means: nearest child at every level."""
-        x = np.ascontiguousarray(x, dtype=np.float32)
-        way = self.tree.descend(x)
-        return Quantized(way.codes, np.column_stack([np.linalg.norm(x, axis=1), way.distances]), x, way.last)
+        return self.tree.encode(x)
 
     def save(self, path: Path) -> None:
         """Writes the means and the rule into the folder `path`."""

@@ -24,13 +24,8 @@ class HierarchicalQuantizer(Unsupervised):
         self.tree = tree
 
     def encode_queries(self, x: np.ndarray) -> Quantized:
-        """Quantizes query embeddings (N, D): nearest child at every level.
-
-        `quantized` is the centroid of the deepest cluster, `residual_norms` the distances to the centroids on the way.
-        """
-        x = np.ascontiguousarray(x, dtype=np.float32)
-        way = self.tree.descend(x)
-        return Quantized(way.codes, np.column_stack([np.linalg.norm(x, axis=1), way.distances]), x, way.last)
+        """Quantizes query embeddings (N, D): nearest child at every level."""
+        return self.tree.encode(x)
 
     def save(self, path: Path) -> None:
         """Writes the tree and settings into the folder `path`."""

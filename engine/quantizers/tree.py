@@ -13,6 +13,7 @@ import torch
 
 from engine.progress import Progress, silent
 from engine.quantizers.kmeans import balance, kmeans
+from engine.quantizers.protocol import Quantized
 
 
 class Level(NamedTuple):
@@ -51,6 +52,10 @@ class Way(NamedTuple):
     distances: np.ndarray  # (N, L) float32 to the centroids on the way.
     last: np.ndarray  # (N, D) float32 centroid at its end.
 
+    def of(self, x: np.ndarray) -> Quantized:
+        """The rows `x` (N, D) that took it, quantized."""
+        return Quantized(self.codes, np.column_stack([np.linalg.norm(x, axis=1), self.distances]), x, self.last)
+
 
 class ClusterTree:
     """Levels of clusters; rows start in the cluster 0 above them, or in clusters that the caller names."""
@@ -79,6 +84,14 @@ class ClusterTree:
             last[found] = level.centroids[cluster[found]]
             distances.append(np.linalg.norm(x - last, axis=1))
         return Way(codes, _columns(distances, len(x), np.float32), last)
+
+    def encode(self, x: np.ndarray) -> Quantized:
+        """Embeddings (N, D) to the nearest child at every level.
+
+        `quantized` is the centroid of the deepest cluster, `residual_norms` the distances to the centroids on the way.
+        """
+        x = np.ascontiguousarray(x, dtype=np.float32)
+        return self.descend(x).of(x)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Its arrays by name."""
