@@ -48,9 +48,7 @@ def probe_of(run: Run, catalogue: Catalogue, learned: Learned) -> Probe:
     if catalogue.given_text:
         return Probe(why_not="vectors came with the data, and their encoder is not here")
     folder = run.stage_folder("tokenize") / "stack0" / "quantizer"
-    if not folder.is_dir():
-        return Probe(lambda texts: encode_texts(run, texts), why_not="this method's SIDs do not read titles")
-    if isinstance(load_quantizer(folder), Control):
+    if not folder.is_dir() or isinstance(load_quantizer(folder), Control):
         return Probe(lambda texts: encode_texts(run, texts), why_not="this method's SIDs do not read titles")
     if run.config.quantizer.dynamic_steps and taught_by_queries(run.config.quantizer):
         return Probe(
