@@ -35,8 +35,8 @@ from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
 from engine.reporting.item_map import map_tables
 from engine.reporting.measures import Probe
-from engine.reporting.publication import write_catalogue
-from engine.runs import Run, Watcher, peak_memory_mb, write_table
+from engine.reporting.publication import write_catalogue, write_run
+from engine.runs import Run, Watcher, write_table
 
 METHOD, PRESET = "imported", "files"
 VERSION = 3
@@ -233,38 +233,21 @@ def _finish(run: Run, case: Case, notes: list[str], files: AuditFiles) -> None:
         **run.describe(), "sizes": known, "evaluation": "given", "n_stacks": 0, "notes": notes,
         "files": files.fingerprint(),
     }  # fmt: skip
-    stages = pd.DataFrame(manifest["stages"])
-    stages["position"] = np.arange(len(stages))
-    write_table(run.folder / "tables", "stages", stages)
-    write_table(run.folder / "tables", "runs", pd.DataFrame([_row(run, manifest, case, stages)]))
-    run.finish(manifest)
+    write_run(run, manifest, _told(case), int((case.queries["split"] == "test").sum()))
 
 
-def _row(run: Run, manifest: dict[str, Any], case: Case, stages: pd.DataFrame) -> dict[str, Any]:
-    """The row of table `runs`. Of the config only what an import reads."""
-    config, given = run.config, case.given
+def _told(case: Case) -> dict[str, Any]:
+    """What the row of table `runs` says of an import. Of the config only what an import reads."""
+    config, given = case.config, case.given
     parts = ("split", "evaluation", "projection", "encoder")
     used = {"method": METHOD, "seed": config.seed} | {p: dataclasses.asdict(getattr(config, p)) for p in parts}
     return {
-        "name": run.run_id.rsplit("-", 1)[0],
-        "method": METHOD,
-        "preset": PRESET,
-        "seed": config.seed,
         "config": json.dumps(used, sort_keys=True),
-        "created_at": pd.Timestamp(manifest["created_at"]),
-        "seconds": float(stages["seconds"].sum()),
-        "peak_mb": peak_memory_mb(),
-        "git_commit": manifest["git_commit"],
-        "versions": json.dumps(manifest["versions"]),
         "levels": given.levels,
-        "sizes": manifest["sizes"],
         "level1": None if given.codes is None else "category" if len(case.owners) else None,
         "ranker": tables.GIVEN if len(given.scores) else None,
         "baseline": tables.WITHOUT if given.compared else None,
         "signal_columns": "[]",
         "beam_width": None if given.beams is None else int(given.beams.shape[1]),
         "trie_fingerprint": None if given.codes is None else trie_fingerprint(given.codes),
-        "evaluation": manifest["evaluation"],
-        "n_test_queries": int((case.queries["split"] == "test").sum()),
-        "notes": json.dumps(manifest["notes"]),
     }

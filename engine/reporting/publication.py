@@ -42,8 +42,7 @@ def finish(run: Run, catalogue: Catalogue, division: Division, learned: Learned 
         "given_text": catalogue.given_text and catalogue.given_text._asdict(),
         "notes": _notes(run, catalogue, division, learned),
     }
-    _write_run(run, manifest, division, learned)
-    run.finish(manifest)
+    write_run(run, manifest, _told(run, learned), int((division.split.split == "test").sum()))
 
 
 def write_catalogue(run: Run, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame) -> None:
@@ -95,43 +94,47 @@ def snapshot_row(catalogue: Catalogue, shown: Run) -> dict[str, Any]:
     }
 
 
-def _write_run(run: Run, manifest: dict[str, Any], division: Division, learned: Learned | None) -> None:
-    config, levels = run.config, len(learned.sizes) if learned else None
+def write_run(run: Run, manifest: dict[str, Any], told: dict[str, Any], n_test_queries: int) -> None:
+    """Tables stages and runs, the row with what is `told` of this kind of run, and last the manifest."""
     stages = pd.DataFrame(manifest["stages"])
     stages["position"] = np.arange(len(stages))
     write_table(run.folder / "tables", "stages", stages)
-    forced = learned is not None and not learned.category_codes.empty
     row = {
         "name": run.run_id.rsplit("-", 1)[0],
-        "method": config.method,
-        "preset": config.preset,
-        "seed": config.seed,
-        "config": config.to_json(),
+        "method": run.config.method,
+        "preset": run.config.preset,
+        "seed": run.config.seed,
         "created_at": pd.Timestamp(manifest["created_at"]),
         "seconds": float(stages["seconds"].sum()),
         "peak_mb": peak_memory_mb(),
         "git_commit": manifest["git_commit"],
         "versions": json.dumps(manifest["versions"]),
+        "sizes": manifest["sizes"],
+        "evaluation": manifest["evaluation"],
+        "n_test_queries": n_test_queries,
+        "notes": json.dumps(manifest["notes"]),
+        **told,
+    }
+    write_table(run.folder / "tables", "runs", pd.DataFrame([row]))
+    run.finish(manifest)
+
+
+def _told(run: Run, learned: Learned | None) -> dict[str, Any]:
+    """What the row of table `runs` says of a run that was trained here."""
+    config, levels = run.config, len(learned.sizes) if learned else None
+    forced = learned is not None and not learned.category_codes.empty
+    level1 = "category" if forced else "hash" if config.quantizer.kind == "hash" else "kmeans"
+    return {
+        "config": config.to_json(),
         "levels": levels,
-        "sizes": list(learned.sizes) if learned else None,
-        "level1": None
-        if learned is None
-        else "category"
-        if forced
-        else "hash"
-        if config.quantizer.kind == "hash"
-        else "kmeans",
+        "level1": level1 if learned else None,
         "ranker": config.served_ranker,
         "baseline": config.baseline_ranker,
         "signal_columns": json.dumps(_signal_columns(config, levels)),
         "generator": config.generator.kind if learned else None,
         "beam_width": config.generator.beam_width if learned else None,
         "trie_fingerprint": SidTrie.build(learned.codes, learned.sizes).fingerprint if learned else None,
-        "evaluation": division.split.mode,
-        "n_test_queries": int((division.split.split == "test").sum()),
-        "notes": json.dumps(manifest["notes"]),
     }
-    write_table(run.folder / "tables", "runs", pd.DataFrame([row]))
 
 
 def _signal_columns(config: Config, levels: int | None) -> list[dict[str, Any]]:
