@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from engine.audit.prefixes import sid_texts
 from engine.datasets.audit_files import AuditFiles
 from engine.datasets.contract import Catalogue
 from engine.generator.trie import SidTrie
@@ -54,7 +55,7 @@ def read_given(catalogue: Catalogue, files: AuditFiles) -> Given:
         place = rows.groupby("query_id", sort=False).cumcount().to_numpy()
         beams = np.full((len(queries), int(place.max()) + 1, found.shape[1]), -1, dtype=np.int64)
         beams[queries.get_indexer(rows["query_id"]), place] = found
-        table = rows.assign(sid=_texts(found), codes=list(found.astype(np.int32)))
+        table = rows.assign(sid=sid_texts(found), codes=list(found.astype(np.int32)))
         if codes is not None:
             table["n_items"] = _trie(codes).n_items(found)
     return Given(codes, beams, table, _scores(catalogue, files, codes, beams))
@@ -74,10 +75,6 @@ def _stacked(column: pa.ChunkedArray) -> np.ndarray:
     """(R, L) int64 of lists of equal length."""
     flat = np.asarray(pa.chunked_array(column).combine_chunks().flatten(), dtype=np.int64)
     return flat.reshape(len(column), -1)
-
-
-def _texts(codes: np.ndarray) -> list[str]:
-    return ["-".join(map(str, row)) for row in codes.tolist()]
 
 
 def _scores(
