@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine import console
-from engine.cli.options import (
-    Json,
-    RunOption,
-    Workspace,
-    app,
-)
+from engine.cli.options import Json, RunOption, Workspace, app
 from engine.console import machine_line, say, table
 
 if TYPE_CHECKING:
@@ -31,7 +27,7 @@ def beams(
     """The SIDs predicted for a query, generated live; among those of items assigned later, too."""
     live = _live(workspace, run)
     found, timings = live.beams(query, width=width)
-    rows = found.assign(probability=found["log_prob"].map(_exp)).to_dict("records")
+    rows = found.assign(probability=found["log_prob"].map(math.exp)).to_dict("records")
     later = ["generation", "trained on", "assigned"] if found["n_later"].any() else []
     held = [(b["generation"], b["n_items"] - b["n_later"], b["n_later"]) if later else () for b in rows]
     table(
@@ -94,12 +90,6 @@ def _live(workspace: Path, run: str | None) -> LiveRun:
 
     with console.ConsoleWatcher() as watcher, watcher.step("Loading the model"):
         return LiveRun.load(workspace, run or newest_run(workspace))
-
-
-def _exp(value: float) -> float:
-    import math
-
-    return math.exp(value)
 
 
 def _timings(timings: dict[str, float]) -> None:

@@ -24,7 +24,7 @@ from engine.cli.options import (
     chosen_catalogue,
     resumable,
 )
-from engine.config import METHODS, override, preset
+from engine.config import METHODS, Config, override, preset
 from engine.console import machine_line, say, table
 from engine.store.workspace import VARIABLE
 
@@ -110,7 +110,9 @@ def demo(
         snapshot_id = _publish(workspace, runs)
         server = _serve(workspace, port) if serve else None
         try:
-            _project(workspace, runs[-1], watcher)
+            from engine import pipeline
+
+            pipeline.project(workspace, runs[-1], watcher)
             snapshot_id = _publish(workspace, runs)
             if server:
                 say(f"The map is published too (snapshot {snapshot_id}). Ctrl-C stops the dashboard.")
@@ -255,25 +257,16 @@ def runs(workspace: Workspace, as_json: Json = False) -> None:
     machine_line(as_json, runs=[r._asdict() for r in found])
 
 
-def _train(workspace: Path, fingerprint: str, config: object, watcher: console.ConsoleWatcher, *, project: bool) -> str:
+def _train(workspace: Path, fingerprint: str, config: Config, watcher: console.ConsoleWatcher, *, project: bool) -> str:
     with watcher.step("Loading the libraries (10 s the first time)"):
         from engine import pipeline
 
-    from engine.config import Config
-
-    assert isinstance(config, Config)
     say(f"[bold]{config.method}[/] · preset {config.preset} · seed {config.seed}")
     run = pipeline.train(workspace, fingerprint, config, watcher)
     say(f"  Run [bold]{run.run_id}[/] is finished.")
     if project and config.method != "none":
         pipeline.project(workspace, run.run_id, watcher)
     return run.run_id
-
-
-def _project(workspace: Path, run_id: str, watcher: console.ConsoleWatcher) -> None:
-    from engine import pipeline
-
-    pipeline.project(workspace, run_id, watcher)
 
 
 def _publish(workspace: Path, run_ids: list[str]) -> str:
