@@ -14,21 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
-from engine.relevance.attribution import CENTRED_SUFFIX, GROUPS
+from engine.relevance.attribution import CENTRED_SUFFIX
 from engine.relevance.lexical import LexicalIndex
 from engine.relevance.overlap import LEXICAL
-
-__all__ = [
-    "CENTRED",
-    "DENSE",
-    "GROUPS",
-    "LEXICAL",
-    "CategoryClassifier",
-    "LexicalIndex",
-    "centre",
-    "cosine",
-    "multimodal",
-]
 
 DENSE = ("dm", "mm_dm", "mm_missing", "ct", *LEXICAL)
 """Column order of the dense block."""

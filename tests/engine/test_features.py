@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.relevance.features import DENSE, GROUPS, CategoryClassifier, cosine, multimodal
+from engine.relevance.attribution import GROUPS
+from engine.relevance.features import DENSE, CategoryClassifier, cosine, multimodal
 
 
 def test_groups_cover_the_dense_block() -> None:
