@@ -54,9 +54,10 @@ class Shares(NamedTuple):
     part: np.ndarray  # (E,) a part or 3 + feature; or the number of a prefix + 3.
     share: np.ndarray  # (E,) float64 > 0.
 
-    def plus(self, other: Shares) -> Shares:
-        """Both."""
-        return Shares(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+    @staticmethod
+    def all(*parts: Shares) -> Shares:
+        """Those of all parts."""
+        return Shares(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class Split(NamedTuple):
@@ -83,7 +84,7 @@ def split_changes(moved: Moved, told: Told) -> Split:
     by_signal, by_prefix = _by_feature(moved, told, deep, other)
     rest = np.setdiff1d(movers, deep)
     shallow = _by_switch(moved, rest)
-    return Split(by_signal.plus(shallow), by_prefix.plus(shallow))
+    return Split(Shares.all(by_signal, shallow), Shares.all(by_prefix, shallow))
 
 
 def _crossings(moved: Moved, movers: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,10 +134,8 @@ def _by_feature(moved: Moved, told: Told, mover: np.ndarray, other: np.ndarray) 
     for level in np.unique(depth):
         share, prefix = through[:, depth == level].sum(axis=1), told.prefix[moved.item[winner], level - 1]
         pieces.append(Shares(mover, np.where(prefix >= 0, prefix + 3, BELOW), share))
-    prefixes = pieces[0] if pieces else plain._replace(**{name: column[:0] for name, column in plain._asdict().items()})
-    for piece in pieces[1:]:
-        prefixes = prefixes.plus(piece)
-    return Split(parts.plus(plain), _joined(prefixes).plus(plain))
+    prefixes = [_joined(Shares.all(*pieces))] if pieces else []
+    return Split(Shares.all(parts, plain), Shares.all(*prefixes, plain))
 
 
 def _joined(shares: Shares) -> Shares:
@@ -161,8 +160,5 @@ def _by_switch(moved: Moved, movers: np.ndarray) -> Shares:
     mean = np.where(met > 0, np.bincount(place, share, len(movers)) / np.maximum(met, 1), np.nan)
     unknown = np.isnan(mean)
     columns = (np.where(unknown, 0.0, mean), np.where(unknown, 0.0, 1.0 - mean), unknown.astype(np.float64))
-    made = Shares(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
-    for part, column in zip((BELOW, NOT_SIDS, UNEXPLAINED), columns, strict=True):
-        kept = column > 0
-        made = made.plus(Shares(movers[kept], np.full(kept.sum(), part), column[kept]))
-    return made
+    parts = zip((BELOW, NOT_SIDS, UNEXPLAINED), columns, strict=True)
+    return Shares.all(*(Shares(movers[c > 0], np.full((c > 0).sum(), part), c[c > 0]) for part, c in parts))
