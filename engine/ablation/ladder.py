@@ -125,7 +125,8 @@ def read_exam(run: Run, relevant_grade: float) -> Exam:
         "seen": seen,
         "category_tier=tail": (test["category"].map(tier) == "tail").to_numpy(),
     }
-    query, grade = _judged(run)
+    judged = load_arrays(run.shared_folder("judged") / "judged.safetensors")
+    query, grade = judged["position"][judged["query"]], judged["grade"]
     rows = tested[query]
     settings = run.config.evaluation
     return Exam(
@@ -137,12 +138,6 @@ def read_exam(run: Run, relevant_grade: float) -> Exam:
         grade[rows] >= relevant_grade,
         resample_queries(len(test), settings.resamples, seed=0),
     )
-
-
-def _judged(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """(J,) query position and grade of the judged pairs, in the order of the rankers' scores."""
-    judged = load_arrays(run.shared_folder("judged") / "judged.safetensors")
-    return judged["position"][judged["query"]], judged["grade"]
 
 
 # ---------------------------------------------------------------- one run

@@ -126,7 +126,6 @@ def retrieved_pairs(
     *,
     top: int,
     sources: tuple[str, ...] = QUERY_SOURCES,
-    encoder: EncoderConfig | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """query_id, item_id: the first-stage candidates of every query whose source is among `sources`, best first."""
@@ -137,7 +136,7 @@ def retrieved_pairs(
     from engine.relevance.vectors import VectorIndex
 
     queries = catalogue.queries[catalogue.queries["source"].isin(sources)]
-    settings, titles = encoder or EncoderConfig(), catalogue.items["title"].tolist()
+    settings, titles = EncoderConfig(), catalogue.items["title"].tolist()
     encode = partial(
         encode_cached, model=settings.model, max_tokens=settings.max_tokens, batch=settings.batch,
         cache=workspace / "cache" / "embeddings", progress=progress,

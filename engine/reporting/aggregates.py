@@ -104,7 +104,8 @@ class Aggregates:
         self.scored = answers.has("scores")
         self.compared = False
         """Whether any pair was ranked with and without SIDs."""
-        self._groups: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.groups: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        """Names (G,) of the groups of every dimension, and which one each item (N,) is of."""
         self._by_query = pd.DataFrame({name: [] for name in ("query", *DISCOUNTS)}, dtype=np.int64)
         self._weight = traffic_weights(queries["frequency"].to_numpy(dtype=np.float64))
         answers.lookup("items", pd.DataFrame({"item_id": items["item_id"], "item": np.arange(len(items))}))
@@ -131,9 +132,9 @@ class Aggregates:
     def _lookup_groups(self) -> None:
         """Names (G,) and members (N,) of the groups of every dimension."""
         labels = item_groups(self._items)
-        self._groups = {name: np.unique(label.astype(str), return_inverse=True) for name, label in labels.items()}
+        self.groups = {name: np.unique(label.astype(str), return_inverse=True) for name, label in labels.items()}
         item = np.arange(len(self._items))
-        members = {name: pd.DataFrame({"item": item, "member": member}) for name, (_, member) in self._groups.items()}
+        members = {name: pd.DataFrame({"item": item, "member": member}) for name, (_, member) in self.groups.items()}
         if members:
             self.answers.lookup("members", pd.concat(members, names=["dimension"]).reset_index("dimension"))
 
@@ -162,15 +163,11 @@ class Aggregates:
 
     def dimensions(self) -> Iterator[Dimension]:
         """Exposure of every dimension that the catalogue knows, one after the other; none where nothing was ranked."""
-        for name, (values, member) in self._groups.items():
+        for name, (values, member) in self.groups.items():
             found = self.answers.query(_CELLS, dimension=name)
             sums = found.iloc[:, 2:].to_numpy(dtype=np.float64).T.reshape(len(DISCOUNTS), 2, len(found)) * _STEP
             query = np.searchsorted(self._by_query["query"], found["query"].to_numpy())
             yield Dimension(name, values, member, query, found["member"].to_numpy(), sums)
-
-    def groups(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Names (G,) of the groups of every dimension, and which one each item (N,) is of."""
-        return self._groups
 
     @cached_property
     def features(self) -> list[str]:

@@ -60,7 +60,7 @@ def causes_table(sums: Aggregates, codes: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame(columns=list(CAUSE_COLUMNS))
     level = np.array([0 if each is None else int(each[1]) for each in found], dtype=np.int64)
     number, texts = numbered_prefixes(codes)
-    groups = sums.groups()
+    groups = sums.groups
     for block, (moved, value, delta) in enumerate(sums.moves(QUERIES)):
         split = split_changes(moved, Told(value, level, number))
         parts = [

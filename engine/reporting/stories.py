@@ -36,20 +36,9 @@ FROM relevant r JOIN told t USING (query_id, item_id) JOIN passed p USING (query
 ORDER BY r.query_id, r.item_id
 """
 _COLUMNS = (
-    *(
-        "query_id",
-        "item_id",
-        "title",
-        "rank",
-        "rank_without_sid",
-        "match_level",
-        "matched_prefix",
-        "match",
-        "sid",
-        "other",
-    ),
+    "query_id", "item_id", "title", "rank", "rank_without_sid", "match_level", "matched_prefix", "match", "sid", "other",
     "beam_fits",
-)
+)  # fmt: skip
 
 
 def relevant_moves(sums: Aggregates, items: pd.DataFrame, codes: np.ndarray | None, relevant: float) -> pd.DataFrame:
