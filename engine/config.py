@@ -33,7 +33,8 @@ def _check_least(part: object, section: str, least: float, *names: str, most: fl
         _check(ok, f"{section}.{name}={value}; {allowed}")
 
 
-def _is_date(text: str | None) -> bool:
+def is_date(text: str | None) -> bool:
+    """Whether `text` is None, or a day like 2025-05-01."""
     try:
         return text is None or bool(datetime.date.fromisoformat(text))
     except ValueError:
@@ -78,7 +79,7 @@ class SplitConfig:
     """A date (YYYY-MM-DD): interactions after it supervise nothing, as if training had happened on that day."""
 
     def __post_init__(self) -> None:
-        _check(_is_date(self.until), f"split.until='{self.until}'; a date like 2025-05-01")
+        _check(is_date(self.until), f"split.until='{self.until}'; a date like 2025-05-01")
         _check_least(self, "split", 2, "folds", "cv_folds")
         _check_least(self, "split", 1, "cv_repeats")
         _check_least(self, "split", 0, "cross_validate_below", "seed", "valid_share")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import difflib
 import re
 import tomllib
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 from pandas import DataFrame
 
+from engine.config import is_date
 from engine.datasets.vectors import GivenVectors, read_vectors
 from engine.errors import DataError
 
@@ -207,14 +207,7 @@ class DatasetSettings:
             f"language = '{self.language}'; allowed: none (words are compared as they are written), {', '.join(LANGUAGES)}",
         )
         check(self.oracle_auc is None or 0 <= self.oracle_auc <= 1, f"oracle_auc = {self.oracle_auc}; allowed: 0 to 1")
-        check(_is_date(self.grades_after), f'grades_after = {self.grades_after!r}; a date like "2025-05-01"')
-
-
-def _is_date(text: str | None) -> bool:
-    try:
-        return text is None or bool(datetime.date.fromisoformat(text))
-    except ValueError:
-        return False
+        check(is_date(self.grades_after), f'grades_after = {self.grades_after!r}; a date like "2025-05-01"')
 
 
 class SettingsFile(NamedTuple):
