@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,7 +12,6 @@ import pandas as pd
 from engine.ablation.ladder import LIFTS, Tables
 from engine.ablation.plan import Costs, Plan, time_left
 from engine.ablation.workers import Outcome, Standing
-from engine.errors import RunError
 from engine.runs import write_table, write_text
 
 DAGGER = "†"
@@ -143,14 +141,6 @@ def save(
     write_table(plan.folder, "comparisons", tables.comparisons)
     write_text(plan.folder / "ladder.md", markdown(manifest, tables.ladder, tables.comparisons))
     write_text(plan.folder / "ablation.json", json.dumps(manifest, indent=1))
-
-
-def read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """Manifest, ladder and comparisons of a finished ablation. Raises RunError where it is none."""
-    if not (folder / "ablation.json").is_file():
-        raise RunError(f"{folder} holds no finished ablation; make one with 'python -m engine ablate'.")
-    manifest = json.loads((folder / "ablation.json").read_text(encoding="utf-8"))
-    return manifest, pd.read_parquet(folder / "ladder.parquet"), pd.read_parquet(folder / "comparisons.parquet")
 
 
 def heading(manifest: Mapping[str, Any]) -> str:

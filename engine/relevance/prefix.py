@@ -17,16 +17,11 @@ class MatchResult(NamedTuple):
     beam_rank: np.ndarray
 
 
-def match_level(item_codes: np.ndarray, beam_codes: np.ndarray) -> MatchResult:
-    """Deepest common prefix of `item_codes` (M, L) with `beam_codes` (M, K, L); -1 pads and never matches."""
-    row = np.arange(len(item_codes))
-    return match_pairs(item_codes, beam_codes, row, row)
-
-
 def match_pairs(
     item_codes: np.ndarray, beam_codes: np.ndarray, pair_query: np.ndarray, pair_item: np.ndarray
 ) -> MatchResult:
-    """`match_level` of pairs (M,): `item_codes` (N, L) of the catalogue, `beam_codes` (Q, K, L) of the queries."""
+    """Deepest common prefix of pairs (M,): `item_codes` (N, L) of the catalogue, `beam_codes` (Q, K, L) of the queries; -1
+    pads and never matches."""
     assert item_codes.ndim == 2
     assert beam_codes.ndim == 3
     assert item_codes.shape[1] == beam_codes.shape[2]

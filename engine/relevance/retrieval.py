@@ -53,10 +53,6 @@ class FirstStage:
         query, place = np.nonzero(items >= 0)
         return Candidates(query, items[query, place], place + 1)
 
-    def recall(self, query_x: np.ndarray) -> float:
-        """Share of the true dense list of `query_x` (Q, D) that is found: 1 up to `vectors.EXACT` items."""
-        return self.vectors.recall(query_x, self.top)
-
 
 def joined(found: Candidates, query: np.ndarray, item: np.ndarray, n_items: int) -> Candidates:
     """The retrieved pairs and the pairs (query, item) (E,), each once, by query, then item; rank 0 where not retrieved."""

@@ -135,8 +135,9 @@ def asked(folder: Path) -> dict[str, Any]:
             for name, share in (("P50", 0.5), ("P99", 0.99)):
                 seconds = float(np.quantile(taken[WARM_UP:], share))
                 stages.append({"stage": f"live {kind} {name}", "seconds": seconds, "peak_mb": peak_memory_mb()})
-    recall = served.problem.first.recall(np.concatenate([block.queries.x for block in known]))
-    return {"stages": stages, "recall": recall, "index": served.problem.first.vectors.settings}
+    first = served.problem.first
+    recall = first.vectors.recall(np.concatenate([block.queries.x for block in known]), first.top)
+    return {"stages": stages, "recall": recall, "index": first.vectors.settings}
 
 
 @contextlib.contextmanager

@@ -115,7 +115,7 @@ def row(n_items: int, n_queries: int, width: int) -> None:
         same = f"{np.mean(found == dense_tables(w, lexical)):.4%}"
     print(
         f"| {n_items:,} | {before} | {ours:.2f} | {1000 * np.median(alone):.1f} | {same} | "
-        f"{stage.recall(w.query_x):.3f} | {read:.1f} | {loaded:.2f} | {made:.1f} | {_read_again(vectors):.2f} | {vectors.settings} |",
+        f"{vectors.recall(w.query_x, TOP):.3f} | {read:.1f} | {loaded:.2f} | {made:.1f} | {_read_again(vectors):.2f} | {vectors.settings} |",
         flush=True,
     )
 

@@ -6,9 +6,9 @@ python -m tests.bench.report_ladder --workspace data/workspace
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from engine.ablation.report import markdown, read
 from engine.runs import list_runs, newest_ablation
 
 
@@ -22,9 +22,9 @@ def main() -> None:
     else:
         runs = [info.run_id for info in list_runs(arguments.workspace)]
         folder = newest_ablation(arguments.workspace, runs) or arguments.workspace / "ablations"
-    manifest, ladder, comparisons = read(folder)
+    manifest = json.loads((folder / "ablation.json").read_text(encoding="utf-8"))
     methods, seeds = ",".join(manifest["methods"]), len(manifest["seeds"])
-    print(markdown(manifest, ladder, comparisons))
+    print((folder / "ladder.md").read_text(encoding="utf-8"))
     print("```bash")
     print(
         f"python -m engine ablate --preset {manifest['preset']} --catalogue {manifest['fingerprint']} "

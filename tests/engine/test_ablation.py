@@ -511,7 +511,8 @@ def test_a_saved_ablation_reads_back_and_is_found_by_its_runs(made: Made, tables
     ids = [job.run_id for job in plan.jobs]
     about = {"dataset": "Made up", "relevant_grade": 2.0, "evaluation": "holdout", "resamples": 200}
     report.save(plan, tables, ids, [], about)
-    manifest, ladder, comparisons = report.read(plan.folder)
+    manifest = json.loads((plan.folder / "ablation.json").read_text())
+    ladder, comparisons = (pd.read_parquet(plan.folder / f"{name}.parquet") for name in ("ladder", "comparisons"))
     pd.testing.assert_frame_equal(comparisons, tables.comparisons)
     text = (plan.folder / "ladder.md").read_text()
     assert text == report.markdown(manifest, ladder, comparisons)
@@ -519,8 +520,6 @@ def test_a_saved_ablation_reads_back_and_is_found_by_its_runs(made: Made, tables
     assert "| dsirm − tiger | sid | all |" in text
     assert newest_ablation(tmp_path, [*ids, "another"]) == plan.folder
     assert newest_ablation(tmp_path, ids[1:]) is None
-    with pytest.raises(RunError, match="no finished ablation"):
-        report.read(tmp_path)
 
 
 # ---------------------------------------------------------------- the command, on real runs

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from engine.relevance.prefix import match_level, match_pairs, prefix_text
+from engine.relevance.prefix import MatchResult, match_pairs, prefix_text
+
+
+def match_level(item_codes: np.ndarray, beam_codes: np.ndarray) -> MatchResult:
+    """Of items (M, L), each with beams of its own (M, K, L)."""
+    row = np.arange(len(item_codes))
+    return match_pairs(item_codes, beam_codes, row, row)
 
 
 def _naive(item: list[int], beams: list[list[int]]) -> tuple[int, int]:

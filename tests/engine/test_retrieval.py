@@ -161,7 +161,7 @@ def test_lists_that_hold_too_few_give_fewer_candidates(clusters: tuple[np.ndarra
     found = stage.candidates(query_x[:2], ["", ""])
     assert (found.item >= 0).all()
     assert 0 < np.bincount(found.query).min() < 5_000
-    assert 0 < stage.recall(query_x[:2]) < 1
+    assert 0 < stage.vectors.recall(query_x[:2], stage.top) < 1
 
 
 def test_a_small_index_is_exact_and_saves_nothing(tmp_path: Path) -> None:

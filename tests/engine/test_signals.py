@@ -11,7 +11,7 @@ from engine.config import SIGNALS as NAMES
 from engine.config import SignalsConfig
 from engine.relevance.lexical import LexicalIndex
 from engine.relevance.signals import prefixes as prefixes_module
-from engine.relevance.signals.catalogue import SIGNALS, signals, twins
+from engine.relevance.signals.catalogue import signals, twins
 from engine.relevance.signals.cluster import SMOOTHING, ClusterLanguageModel, TitlesLanguageModel
 from engine.relevance.signals.contrastive import ContrastiveCosine
 from engine.relevance.signals.feedback import SHARPNESS, Feedback, Past
@@ -26,7 +26,7 @@ from engine.relevance.signals.protocol import Asked, Shelf, Signal
 
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
 TITLES = ["red mug", "red red cup", "blue sofa", "blue sofa bed"]
-TWINS = twins(SignalsConfig())
+SIGNALS, TWINS = signals(SignalsConfig()), twins(SignalsConfig())
 ALL = sorted({signal.name: signal for signal in (*SIGNALS.values(), *TWINS.values())}.items())
 READERS = [Memory(), KernelMemory()]
 

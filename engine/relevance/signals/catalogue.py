@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.config import SIGNALS as NAMES
 from engine.config import SignalsConfig
 from engine.relevance.signals.cluster import ClusterLanguageModel, TitlesLanguageModel
 from engine.relevance.signals.contrastive import ContrastiveCosine
@@ -48,8 +47,3 @@ def columns_of(made: Mapping[str, Signal], levels: int) -> Columns:
 def served_columns(config: SignalsConfig, levels: int) -> Columns:
     """Those of the SID signals that the served boosted ranker reads."""
     return columns_of({name: made for name, made in signals(config).items() if name in config.served}, levels)
-
-
-SIGNALS = signals(SignalsConfig())
-"""With the default settings."""
-assert set(SIGNALS) == set(NAMES)
