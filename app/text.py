@@ -105,6 +105,11 @@ DEFINITIONS = {
     "oracle": "Ceiling: the AUC of the hidden truth itself, given the noise in the judgments.",
 }
 
+WHAT_IS_A_SID = (
+    "A semantic identifier (SID) is an item's address in a few codes, from broad to narrow, learnt so that alike items share "
+    "their first codes. From the words of a search a model guesses the addresses of what is wanted; the items that live there may rise."
+)
+
 CLICKS = "Grades were read from clicks: this measures agreement with clicks, not relevance."
 FROM_GRADES = frozenset(
     ("auc", "ndcg@10", "within_query_auc", "lift", "ladder", "train_gap", "harmful_aliasing", "generation", "protection",

@@ -170,11 +170,14 @@ def findings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
 
 
 def stories(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
-    """An example, a query won, one lost, one ambiguous, each in one sentence; with the query's text and the item's title."""
+    """An example, a query won, one lost, one ambiguous, each in one sentence; with the query's text and searches, the item's
+    title and SID, its ranks, and how far a beam agrees with it."""
     return cursor.execute(
         """
-        SELECT s.kind, s.query_id, s.item_id, s.sentence, q.text, i.title
+        SELECT s.kind, s.query_id, s.item_id, s.sentence, s.rank, s.rank_without_sid, s.matched_prefix,
+               q.text, q.frequency, i.title, d.sid
         FROM stories s LEFT JOIN queries q USING (query_id) LEFT JOIN items i USING (item_id)
+        LEFT JOIN sids d USING (run_id, item_id)
         WHERE s.run_id = ? ORDER BY list_position(['example', 'won', 'lost', 'ambiguous'], s.kind)
         """,
         [run_id],

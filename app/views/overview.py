@@ -13,6 +13,7 @@ from app.components import drivers
 from app.components.figure import figure, table
 from app.components.links import link
 from app.components.metric import health_light, metric_card, verdict_badge
+from app.components.opening import opening
 from app.components.states import has_run, header, nothing, panel, unfilled
 from app.fetch import current, fetch
 from app.queries import overview as queries
@@ -384,7 +385,6 @@ def first() -> None:
 # where the evidence of a finding without parameters of its own is found
 EVIDENCE = {"health": {"health": "true"}}
 STORY_NAMES = {
-    "example": ("How it works", ":material/auto_stories:"),
     "won": ("A query won", ":material/trending_up:"),
     "lost": ("A query lost", ":material/trending_down:"),
     "ambiguous": ("An ambiguous query", ":material/call_split:"),
@@ -392,8 +392,8 @@ STORY_NAMES = {
 
 
 def stories() -> None:
-    """Queries that show what codes do, each told from the ranker's own contributions."""
-    rows = fetch(queries.stories, current().run_id)
+    """Queries that show what codes do, each told from the ranker's own contributions; the example opens the page."""
+    rows = fetch(queries.stories, current().run_id).query("kind != 'example'")
     if rows.empty:
         unfilled(
             "No query of this run tells a story: in none with traffic are SIDs the reason why a relevant item moved.",
@@ -412,6 +412,8 @@ def stories() -> None:
 
 
 header("Overview", "What semantic identifiers change in this catalogue's search, and where to look first.")
+with panel("How it works", height=260):
+    opening()
 with panel("What this snapshot is"):
     identity()
 if has_run():

@@ -200,7 +200,7 @@ def _run_tables(catalogue: dict[str, pd.DataFrame], *, boosted: bool, seed: int)
         "stages": pd.DataFrame([{"stage": "encode", "position": 0, "seconds": 1.5, "peak_mb": 300.0, "cached": False}]),
         "training": pd.DataFrame([{"stage": "quantizer", "step": s, "name": "loss", "value": 1 / (s + 1)} for s in range(5)]),
         **_evaluation(queries, rng, boosted=boosted),
-        **_words(queries, coverage),
+        **_words(queries, coverage, scores),
     }  # fmt: skip
 
 
@@ -386,7 +386,7 @@ def _evaluation(queries: pd.DataFrame, rng: Any, *, boosted: bool) -> dict[str, 
     }  # fmt: skip
 
 
-def _words(queries: pd.DataFrame, coverage: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _words(queries: pd.DataFrame, coverage: pd.DataFrame, scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
     worst = coverage["category"].iloc[-1]
     findings = [
         {"position": 1, "severity": "bad", "kind": "coverage", "title": f"{worst} is not protected", "detail": "Few queries.",
@@ -394,7 +394,17 @@ def _words(queries: pd.DataFrame, coverage: pd.DataFrame) -> dict[str, pd.DataFr
         {"position": 2, "severity": "warn", "kind": "health", "title": "Level 1 has dead codes", "detail": None,
          "page": "codebook", "params": "{}"},
     ]  # fmt: skip
+    matched = scores[scores["match_level"] == 2].sort_values(["query_id", "item_id"]).iloc[0]
     stories = [
+        {
+            "kind": "example",
+            "query_id": matched["query_id"],
+            "item_id": matched["item_id"],
+            "rank": 3,
+            "rank_without_sid": 14,
+            "matched_prefix": matched["matched_prefix"],
+            "sentence": "“A lamp” rises.",
+        },  # fmt: skip
         {
             "kind": "lost",
             "query_id": "q01",

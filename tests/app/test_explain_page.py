@@ -16,6 +16,8 @@ from exact_ranker import only_snapshot
 from streamlit.testing.v1 import AppTest
 
 Open = Callable[..., AppTest]
+NOT_STORED = "s.retrieved AND NOT EXISTS (FROM contributions c WHERE c.query_id = s.query_id AND c.item_id = s.item_id)"
+"""A pair whose contributions are computed on demand."""
 
 
 def one_pair(workspace: Path, condition: str) -> dict[str, object]:
@@ -45,7 +47,7 @@ def test_stored_contributions_sum_to_the_score(open_page: Open, ranked_workspace
 
 
 def test_contributions_that_were_not_stored_are_computed_and_sum_too(open_page: Open, ranked_workspace: Path) -> None:
-    pair = one_pair(ranked_workspace, "s.rank = 12")
+    pair = one_pair(ranked_workspace, NOT_STORED)
     page = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"])
     assert not page.exception
     assert not page.error
@@ -226,7 +228,7 @@ def test_scores_are_counted_in_the_unit_of_their_ranker(
 
 
 def test_cross_validated_weights_explain_the_queries_that_they_scored(open_page: Open, own_workspace: Path) -> None:
-    pair = one_pair(own_workspace, "s.rank = 12")
+    pair = one_pair(own_workspace, NOT_STORED)
     with duckdb.connect(str(only_snapshot(own_workspace))) as connection:
         connection.execute("UPDATE reference_points SET ranker = 'sid.cv3'")
         connection.execute("UPDATE ranker_weights SET ranker = 'sid.cv3' WHERE ranker = 'sid'")

@@ -207,6 +207,34 @@ class TestOverview:
         assert said.index("is not protected") < said.index("Level 1 has dead codes")
         assert said.index("A query won") < said.index("A query lost")
 
+    def test_opens_with_a_query_its_beams_and_a_named_item(
+        self, open_page: Open, workspace: Path, cursor: duckdb.DuckDBPyConnection
+    ) -> None:
+        story = cursor.execute(
+            """SELECT s.* EXCLUDE (sid), i.title, d.sid, q.text FROM stories s JOIN items i USING (item_id) JOIN queries q USING (query_id)
+               JOIN sids d USING (run_id, item_id) WHERE s.kind = 'example'"""
+        ).df().iloc[0]  # fmt: skip
+        said = unescaped(healthy(open_page("overview", workspace)))
+        strip = said[said.index("A semantic identifier (SID) is") : said.index("**Test marketplace**")]
+        assert f"**{story['text']}**" in strip
+        assert f"**{story['title']}**" in strip
+        codes = story["sid"].split("-")
+        for level, code in enumerate(codes, 1):
+            label, n = cursor.execute(
+                "SELECT label, n_items FROM codes WHERE prefix = ?", ["-".join(codes[:level])]
+            ).fetchone()  # type: ignore[misc]
+            mark = "✓" if level <= len(story["matched_prefix"].split("-")) else "✗"
+            assert f"- {mark} **{code}** {label or 'no name'} · {n} item" in strip
+        assert "### 14 → 3" in strip
+        assert "▲ 11 up" in said
+        beams = [sid for (sid,) in cursor.execute(
+            "SELECT sid FROM beams WHERE query_id = ? ORDER BY rank", [story["query_id"]]
+        ).fetchall()]  # fmt: skip
+        shown = [line for line in strip.splitlines() if "% likely" in line]
+        assert len(shown) == 3
+        assert all(any(f"**{sid}**" in line for sid in beams) for line in shown)
+        assert any(line.startswith("- ✓") for line in shown)
+
     def test_six_lights_with_words(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(open_page("overview", workspace))
         for title in (

@@ -209,6 +209,19 @@ def test_unseen_query_to_explanation(browser: Browser, published: Path, snapshot
         visit.close()
 
 
+def test_misspelt_word(visit: Visit, snapshot: Snapshot) -> None:
+    """Explain says which word of the title a misspelt one is near to, which are there, and which are missing."""
+    rows = snapshot.rows("SELECT item_id, title FROM stories JOIN items USING (item_id) WHERE stories.kind = 'won'")
+    [(item, title)] = rows
+    words = sorted({w for w in str(title).lower().split() if w.isalpha()}, key=lambda w: (-len(w), w))
+    meant, there = words[:2]
+    typo = meant[:4] + meant[3:]
+    visit.open("explain", q=f"{typo} {there} qqzzx", item=str(item))
+    visit.text("The word match, word by word")
+    visit.text(re.compile(f"“{typo}” is near “{meant}” .*“{there}” is there.*“qqzzx” is missing"))
+    visit.see("words")
+
+
 def test_links_keep_their_query(visit: Visit, snapshot: Snapshot) -> None:
     """Between pages that both have a query, a link's own query arrives, and the address says what is shown."""
     [(query, item, text)] = snapshot.rows(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import pandas as pd
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
 from tests.browser.dashboard import SLOWEST, settle
@@ -62,6 +65,13 @@ class Table:
                 return opened.value
             x += 6
         raise AssertionError(f"row {row} holds no link on screen")
+
+
+class Export(NamedTuple):
+    """An exported table: the lines above it by name, and its rows."""
+
+    head: dict[str, str]
+    rows: pd.DataFrame
 
 
 class Visit:
@@ -166,6 +176,20 @@ class Visit:
     def table(self, name: str) -> Table:
         """A table by the start of its name."""
         return Table(self.page, name)
+
+    def export(self, key: str) -> Export:
+        """Press the CSV button of the figure or table of that key, and read what it gives."""
+        button = self.page.locator(f".st-key-csv-{key} button").first
+        button.scroll_into_view_if_needed()
+        with self.page.expect_download() as waited:
+            button.click()
+        told = Path(waited.value.path()).read_text(encoding="utf-8")
+        lines = [line[2:] for line in told.splitlines() if line.startswith("# ")]
+        head = dict(line.split(": ", 1) for line in lines)
+        rows = pd.read_csv(io.StringIO(told.split("\n", len(lines))[-1]), dtype={"code": str, "prefix": str})
+        assert int(head["rows"]) == len(rows), f"{waited.value.suggested_filename} is cut short"
+        assert head["snapshot"] in waited.value.suggested_filename
+        return Export(head, rows)
 
     def tab(self, name: str) -> None:
         """Open a tab of the page."""

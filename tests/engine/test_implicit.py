@@ -196,7 +196,7 @@ def feedback_of(catalogue: Catalogue) -> Feedback:
     division = divide(catalogue, SplitConfig())
     x = np.zeros((len(catalogue.items), 4), dtype=np.float32)
     q = np.zeros((len(catalogue.queries), 4), dtype=np.float32)
-    problem = Problem(catalogue, Vectors(x, q, None, None), division, None, query_groups(catalogue))  # type: ignore[arg-type]
+    problem = Problem(catalogue, Vectors(x, q, None, None), division, None, query_groups(catalogue), x)  # type: ignore[arg-type]
     return collect_feedback(problem, None)
 
 
