@@ -17,7 +17,6 @@ from engine.datasets.marketplace.queries import KINDS, write_queries
 from engine.datasets.marketplace.taxonomy import build_taxonomy
 from engine.datasets.marketplace.truth import grade, utility
 from engine.datasets.marketplace.vocabulary import load_vocabulary
-from engine.datasets.marketplace.write import _auc
 
 N = 500
 
@@ -203,9 +202,3 @@ def test_simulated_clicks_follow_the_stated_model() -> None:
             assert log.clicks[rows].sum() / shown == pytest.approx(expected, abs=error)
     kept = (legacy[log.query, np.minimum(log.position - 1, 19)] == log.item) * log.impressions
     assert kept.sum() / log.impressions.sum() == pytest.approx(1 - clicks.EXPLORATION, abs=0.03)
-
-
-def test_auc_by_hand() -> None:
-    relevant = np.array([True, False, True, False])
-    assert _auc(np.array([0.9, 0.8, 0.7, 0.1]), relevant) == pytest.approx(0.75)
-    assert _auc(np.array([1.0, 1.0, 1.0, 1.0]), relevant) == pytest.approx(0.5)

@@ -140,6 +140,8 @@ def write_marketplace(folder: Path, *, n_items: int = 6000, seed: int = 0, progr
 
     The same n_items and seed give the same content (`content_hash`). Progress counts hundredths of the whole.
     """
+    from sklearn.metrics import roc_auc_score
+
     if n_items < 120:
         raise ValueError(f"n_items={n_items}; the marketplace needs at least 120")
 
@@ -182,7 +184,9 @@ def write_marketplace(folder: Path, *, n_items: int = 6000, seed: int = 0, progr
     )
     pooled = "" if by_leaf else " Judged queries are too few for every leaf: they are balanced over departments."
     test = split == "test"
-    settings = _settings(_auc(pairs.utility[test], pairs.grade[test] >= 2), n_items, seed, pooled)
+    relevant = pairs.grade[test] >= 2
+    oracle = roc_auc_score(relevant, pairs.utility[test]) if 0 < relevant.sum() < len(relevant) else 0.5
+    settings = _settings(oracle, n_items, seed, pooled)
     (folder / "dataset.toml").write_text(settings, encoding="utf-8")
     progress(100, 100)
 
@@ -216,15 +220,6 @@ def _write_log(folder: Path, log: clicks.Log) -> None:
 
 def _ids(form: str, positions: np.ndarray | range) -> list[str]:
     return [form % position for position in positions]
-
-
-def _auc(score: np.ndarray, relevant: np.ndarray) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties shared; 0.5 where only one class is present."""
-    rank = pd.Series(score).rank().to_numpy()
-    positive, negative = int(relevant.sum()), int((~relevant).sum())
-    if positive == 0 or negative == 0:
-        return 0.5
-    return float((rank[relevant].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
 def content_hash(folder: Path) -> str:
