@@ -19,7 +19,7 @@ SIDS, BELOW, NOT_SIDS, UNKNOWN = (
 )
 NAMES = {
     BELOW: "Through SIDs, below the explained places",
-    NOT_SIDS: "Not through SIDs (text, image, category, words, the item itself)",
+    NOT_SIDS: "Not through SIDs: all else",
     UNKNOWN: "Not explained",
 }
 
@@ -122,7 +122,7 @@ def _parts(rows: pd.DataFrame, filters: dict[str, str]) -> None:
 def _tables(made: queries.Change, codes: pd.DataFrame | None, filters: dict[str, str]) -> None:
     """The same change as tables with links: codes, queries, and the places of its own items."""
     percent = {
-        name: st.column_config.NumberColumn(title, format="%+.4f")
+        name: st.column_config.NumberColumn(title, width=66, format="%+.4f")
         for name, title in (("gain", "Gain, pp"), ("loss", "Loss, pp"), ("net", "Net, pp"), ("change", "Change, pp"))
     }
     link_column = st.column_config.LinkColumn
@@ -136,7 +136,11 @@ def _tables(made: queries.Change, codes: pd.DataFrame | None, filters: dict[str,
             table(
                 codes, title="By code", key="cause-codes", define="cause", filters=filters, height=300,
                 show=["name", "net", "gain", "loss", "n_queries", "open"],
-                columns=percent | {"name": "Code", "n_queries": st.column_config.NumberColumn("Queries", format="localized"), "open": link_column("Code card", display_text="open")},
+                columns=percent | {
+                    "name": st.column_config.TextColumn("Code", width=150),
+                    "n_queries": st.column_config.NumberColumn("Queries", width=62, format="localized"),
+                    "open": link_column("Card", width=48, display_text="open"),
+                },
             )  # fmt: skip
     with right:
         table(
@@ -145,8 +149,8 @@ def _tables(made: queries.Change, codes: pd.DataFrame | None, filters: dict[str,
             columns=percent
             | {
                 "text": st.column_config.TextColumn("Query", width=150),
-                "frequency": st.column_config.NumberColumn("Searches", format="localized"),
-                "open": link_column("Ranking", display_text="open"),
+                "frequency": st.column_config.NumberColumn("Searches", width=66, format="localized"),
+                "open": link_column("Ranking", width=62, display_text="open"),
             },
         )  # fmt: skip
     moved = _points(made.items)

@@ -405,10 +405,10 @@ def stories() -> None:
         with place, st.container(border=True, height="stretch"):
             st.markdown(f"{icon} **{escape(name)}**")
             st.markdown(escape(row["sentence"]))
-            params = {"q": row["query_id"], "item": row["item_id"]}
-            link("query", "Follow the query", params)
-            if row["item_id"]:
-                link("explain", "Why this item", params)
+            item = {"item": row["item_id"]} if isinstance(row["item_id"], str) else {}
+            link("query", "Follow the query", {"q": row["query_id"]} | item)
+            if item:
+                link("explain", "Why this item", {"q": row["query_id"]} | item)
 
 
 header("Overview", "What semantic identifiers change in this catalogue's search, and where to look first.")
