@@ -225,8 +225,7 @@ class TestOverview:
             ).fetchone()  # type: ignore[misc]
             mark = "✓" if level <= len(story["matched_prefix"].split("-")) else "✗"
             assert f"{mark} **{code}** {label or 'no name'} · {n} item" in strip
-        assert "### 14 → 3" in strip
-        assert "▲ 11 up" in said
+        assert "**14** without SIDs → **3** with SIDs: ▲ 11 up" in strip
         beams = [sid for (sid,) in cursor.execute(
             "SELECT sid FROM beams WHERE query_id = ? ORDER BY rank", [story["query_id"]]
         ).fetchall()]  # fmt: skip
