@@ -48,11 +48,18 @@ def fetch(query: Callable[..., Result], *args: Plain) -> Result:
     return cast(Result, _cached(str(where.workspace), where.snapshot_id, name, args, query))
 
 
-def uncached(query: Callable[..., Result], *args: Plain) -> Result:
-    """The same without the cache: for exports, which are large and asked for once."""
-    where = current()
-    with handles().cursor(where.workspace, where.snapshot_id) as cursor:
-        return query(cursor, *args)
+def deferred(query: Callable[..., Result], *args: Plain) -> Callable[[], Result]:
+    """The same when it is called, without the cache: for exports, which are large and asked for once.
+
+    What the session looks at is found now: a download is made outside of the page's run, where no session is known.
+    """
+    where, opened = current(), handles()
+
+    def made() -> Result:
+        with opened.cursor(where.workspace, where.snapshot_id) as cursor:
+            return query(cursor, *args)
+
+    return made
 
 
 @st.cache_data(max_entries=400, max_size="600MB", show_spinner=False)

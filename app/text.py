@@ -152,7 +152,7 @@ def generation_name(metric: str) -> str:
     kind, _, k = name.partition("@")
     where = f", level {level}" if level else ", whole SID"
     if kind == "item_hit":
-        return f"The same counted by item (item hits@{k}){where}"
+        return f"Hits by item: 1 / the items that share the prefix (item hits@{k}){where}"
     if kind == "hit":
         return f"Queries with a relevant item among the {k} beams{where}"
     if kind == "prefix_survival":

@@ -19,7 +19,7 @@ SIDS, BELOW, NOT_SIDS, UNKNOWN = (
 )
 NAMES = {
     BELOW: "Through SIDs, below the explained places",
-    NOT_SIDS: "Not through SIDs (text, image, category, words, the item itself)",
+    NOT_SIDS: "Not through SIDs: all else",
     UNKNOWN: "Not explained",
 }
 
@@ -122,33 +122,35 @@ def _parts(rows: pd.DataFrame, filters: dict[str, str]) -> None:
 def _tables(made: queries.Change, codes: pd.DataFrame | None, filters: dict[str, str]) -> None:
     """The same change as tables with links: codes, queries, and the places of its own items."""
     percent = {
-        name: st.column_config.NumberColumn(title, format="%+.4f")
+        name: st.column_config.NumberColumn(title, width=64, format="%+.4f")
         for name, title in (("gain", "Gain, pp"), ("loss", "Loss, pp"), ("net", "Net, pp"), ("change", "Change, pp"))
     }
     link_column = st.column_config.LinkColumn
     by_query = _points(made.by_query)
     by_query["open"] = [address("query", {"q": q, "view": "Ranking"}) for q in by_query["query_id"]]
-    left, right = st.columns(2)
     if codes is not None:
         codes = _points(codes.drop(columns=["told", "signal"]))
         codes["open"] = [address("codebook", {"code": p}) if isinstance(p, str) else None for p in codes["prefix"]]
-        with left:
-            table(
-                codes, title="By code", key="cause-codes", define="cause", filters=filters, height=300,
-                show=["name", "net", "gain", "loss", "n_queries", "open"],
-                columns=percent | {"name": "Code", "n_queries": st.column_config.NumberColumn("Queries", format="localized"), "open": link_column("Code card", display_text="open")},
-            )  # fmt: skip
-    with right:
         table(
-            by_query, title="By query", key="cause-queries", define="cause", filters=filters, height=300,
-            show=["text", "net", "gain", "loss", "frequency", "open"],
+            codes, title="By code", key="cause-codes", define="cause", filters=filters, height=300,
+            show=["name", "net", "gain", "loss", "n_queries", "open"],
             columns=percent
             | {
-                "text": st.column_config.TextColumn("Query", width=150),
-                "frequency": st.column_config.NumberColumn("Searches", format="localized"),
-                "open": link_column("Ranking", display_text="open"),
+                "name": st.column_config.TextColumn("Code", width=250),
+                "n_queries": st.column_config.NumberColumn("Queries", format="localized"),
+                "open": link_column("Code card", display_text="open"),
             },
         )  # fmt: skip
+    table(
+        by_query, title="By query", key="cause-queries", define="cause", filters=filters, height=300,
+        show=["text", "net", "gain", "loss", "frequency", "open"],
+        columns=percent
+        | {
+            "text": st.column_config.TextColumn("Query", width=250),
+            "frequency": st.column_config.NumberColumn("Searches", format="localized"),
+            "open": link_column("Ranking", display_text="open"),
+        },
+    )  # fmt: skip
     moved = _points(made.items)
     moved["move"] = [text.move(a, b) for a, b in zip(moved["rank"], moved["rank_without_sid"], strict=True)]
     moved["open"] = [

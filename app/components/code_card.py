@@ -12,7 +12,7 @@ from app.charts import codebook as charts
 from app.components.figure import choose_from, figure, paged_table, table
 from app.components.links import button, link
 from app.components.states import nothing, panel
-from app.fetch import current, fetch
+from app.fetch import current, deferred, fetch
 from app.queries import codebook as queries
 from app.queries import snapshot
 from app.text import escape
@@ -286,7 +286,7 @@ def shared_table(run: str, prefix: str, key: str) -> None:
         n=f"{len(rows):,} of {n:,} shared SIDs, harmful first", on_select=lambda: choose_from(key, rows, "sid", "code"), show=[
             "sid", "reason", "n_items", "n_categories", "n_conflicts", "label"
         ],
-        full=lambda: fetch(queries.shared, run, prefix, n, 0),
+        full=deferred(queries.shared, run, prefix, n, 0),
         columns={
             "sid": "SID", "reason": st.column_config.TextColumn("Benign or harmful", width="large"),
             "n_items": st.column_config.NumberColumn("Items"), "n_categories": st.column_config.NumberColumn("Categories"),

@@ -13,7 +13,7 @@ from app import text
 from app.components.export import Filters, download, slug
 from app.components.links import choose
 from app.components.states import defined
-from app.fetch import current, fetch, uncached
+from app.fetch import current, deferred, fetch
 
 Selection = Literal["points", "box", "lasso"]
 LARGEST_TABLE = 150_000
@@ -140,7 +140,7 @@ def paged_table(
     n = f"{rows:,} rows, all" if rows <= LARGEST_TABLE else f"rows {offset + 1:,}-{offset + len(data):,} of {rows:,}"
     if chooses:
         options["on_select"] = lambda: choose_from(key, data, *chooses)
-    table(data, title=title, n=n, key=key, full=lambda: uncached(page, *args, rows, 0), **options)
+    table(data, title=title, n=n, key=key, full=deferred(page, *args, rows, 0), **options)
     return data
 
 

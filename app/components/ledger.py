@@ -41,12 +41,12 @@ def ledger() -> None:
         n=f"{total:,} judged relevant items, all",
         show=["name", "value", "n_pairs", "share", "n_queries"],
         columns={
-            "name": st.column_config.TextColumn("What became of it", width=330),
-            "value": st.column_config.TextColumn(text.sentence(by), width=220),
-            "n_pairs": st.column_config.NumberColumn("Items", format="localized"),
+            "name": st.column_config.TextColumn("What became of it", width=250),
+            "value": st.column_config.TextColumn(text.sentence(by), width=200 if by == "category" else 90),
+            "n_pairs": st.column_config.NumberColumn("Items", width=56, format="localized"),
             "n_queries": st.column_config.NumberColumn("Queries", format="localized"),
         },
-        percent={"share": f"Share of the {by}"},
+        percent={"share": "Share"},
         height=420,
         heading=False,
         on_select=lambda: None,  # read below

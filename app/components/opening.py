@@ -25,45 +25,45 @@ def opening() -> None:
         return
     example = rows.iloc[0]
     matched = str(example["matched_prefix"])
-    asked, guessed, found, placed = st.columns([3, 5, 5, 3], gap="medium")
+    before, after = example["rank_without_sid"], example["rank"]
+    asked, found = st.columns(2, gap="medium")
     with asked, st.container(border=True, height="stretch", gap="xsmall"):
         st.caption("1 · Somebody searches")
-        st.markdown(f"**{escape(example['text'])}**")
-        st.caption(text.plural(example["frequency"], "search", "searches"))
-        link("query", "Follow the query", {"q": example["query_id"], "item": example["item_id"]})
-    with guessed, st.container(border=True, height="stretch", gap="xsmall"):
+        searches = text.plural(example["frequency"], "search", "searches")
+        st.markdown(f"**{escape(example['text'])}** ({searches})")
         st.caption("2 · The generator's best guesses (beams)", help=text.DEFINITIONS["beam"])
-        st.markdown(_beams(fetch(query.beams, run, str(example["query_id"])), matched))
+        st.markdown(_beams(run, str(example["query_id"]), matched))
+        link("query", "Follow the query", {"q": example["query_id"], "item": example["item_id"]})
     with found, st.container(border=True, height="stretch", gap="xsmall"):
-        st.caption("3 · An item under the same codes", help=text.DEFINITIONS["match"])
+        st.caption("3 · An item, its codes named (✓ guessed)", help=text.DEFINITIONS["match"])
         st.markdown(f"**{escape(example['title'])}**")
         st.markdown(_codes(fetch(explain.prefix_labels, run, str(example["sid"])), matched))
-    before, after = example["rank_without_sid"], example["rank"]
-    with placed, st.container(border=True, height="stretch", gap="xsmall"):
-        st.caption("4 · Its rank without → with SIDs", help=text.DEFINITIONS["without"])
-        st.markdown(f"### {before:.0f} → {after:.0f}")
-        st.caption(text.move(after, before))
+        st.caption("4 · Its rank", help=text.DEFINITIONS["without"])
+        st.markdown(f"**{before:.0f}** without SIDs → **{after:.0f}** with SIDs: {text.move(after, before)}")
         link("explain", "Why this item", {"q": example["query_id"], "item": example["item_id"]})
     st.caption(escape(example["sentence"]))
 
 
-def _beams(beams: pd.DataFrame, matched: str) -> str:
-    """The best beams as lines of Markdown, the one that agrees with the item among them and marked."""
+def _beams(run: str, query_id: str, matched: str) -> str:
+    """The best beams as paragraphs of Markdown, the one that agrees with the item among them and marked."""
+    beams = fetch(query.beams, run, query_id)
     beams = beams.assign(agrees=[_under(sid, matched) for sid in beams["sid"]])
     best = beams.head(BEAMS)
     if not best["agrees"].any():
         best = pd.concat([best.head(BEAMS - 1), beams[beams["agrees"]].head(1)])
-    return "\n".join(
-        f"- {'✓' if row['agrees'] else '✗'} **{escape(row['sid'])}** "
-        + escape(f"{row['label'] or 'no name'} · {100 * math.exp(row['log_prob']):.1f} % likely")
-        for row in best.to_dict("records")
-    )
+    lines = []
+    for row in best.to_dict("records"):
+        named = fetch(explain.prefix_labels, run, row["sid"])["label"]
+        chain = " › ".join(named.fillna("no name").str.split(" · ").str[0])
+        likely = f"{100 * math.exp(row['log_prob']):.1f} % likely"
+        lines.append(f"{'✓ ' if row['agrees'] else ''}**{escape(row['sid'])}** {escape(chain)}, {escape(likely)}")
+    return "\n\n".join(lines)
 
 
 def _codes(labels: pd.DataFrame, matched: str) -> str:
-    """The item's codes as a Markdown list, each with its name and whether a beam agrees down to it."""
-    return "\n".join(
-        f"- {'✓' if _under(matched, str(row['prefix'])) else '✗'} **{escape(row['prefix'].split('-')[-1])}** "
+    """The item's codes as paragraphs of Markdown, each with its name and whether a beam agrees down to it."""
+    return "\n\n".join(
+        f"{'✓' if _under(matched, str(row['prefix'])) else '✗'} **{escape(row['prefix'].split('-')[-1])}** "
         f"{escape(row['label'] or 'no name')} · {text.plural(row['n_items'], 'item', 'items')}"
         for row in labels.to_dict("records")
     )

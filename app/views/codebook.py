@@ -12,7 +12,7 @@ from app.components import code_card, generations
 from app.components.figure import chosen_point, figure, paged_table, table
 from app.components.links import choose
 from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
-from app.fetch import current, fetch, uncached
+from app.fetch import current, deferred, fetch
 from app.queries import codebook as queries
 from app.queries import map as maps
 from app.text import escape
@@ -84,7 +84,8 @@ def strip(rows: pd.DataFrame, levels: int) -> pd.DataFrame:
             said += f" {text.interval(row['low'], row['high'], form)}"
         made.setdefault(name, {})[place] = f"{said}  {mark}".strip()
     wide = pd.DataFrame([{"Measure": name} | cells for name, cells in made.items()])
-    return wide.reindex(columns=["Measure", *columns.values(), "Whole SID"]).fillna("")
+    held = [name for name in (*columns.values(), "Whole SID") if name in wide]
+    return wide.reindex(columns=["Measure", *held]).fillna("")
 
 
 def chosen_rows(rows: pd.DataFrame, measures: Collection[str]) -> pd.DataFrame:
@@ -139,7 +140,7 @@ def health_strip(levels: int) -> None:
             st.caption(escape(text.DEFINITIONS["knowledge"]))
             table(
                 strip(known, levels), title="What codes know", key="knowledge", heading=False, full=lambda: known,
-                height="content", n="items and queries as the export says, row by row",
+                height="content", columns={"Measure": st.column_config.TextColumn("Measure", width=350)}, n="items and queries as the export says, row by row",
                 define="Every measure is defined under Definitions below; numbers of items, queries and notes are in the export.",
             )  # fmt: skip
             for note in known.loc[known["value"].isna(), "note"].dropna().unique():
@@ -234,7 +235,7 @@ def show_map() -> None:
         subtitle="A click chooses an item and its code of the level above"
         if drag == "pan"
         else "Draw a box to zoom in",
-        data=lambda: uncached(maps.points, run, level, box, inside),
+        data=deferred(maps.points, run, level, box, inside),
         n=n + where,
         define="map",
         filters={"level": level, "box": st.query_params.get("box", "")},

@@ -21,6 +21,7 @@ from app.rankers import BOOSTED, SIGNAL_MEANINGS, SIGNAL_NAMES, learner, unit
 from engine.errors import EngineError
 from engine.relevance.attribution import minimal_swap
 
+NAMED = 2  # terms of a code's name on a link: it does not wrap
 TOLERANCE = 1e-6  # what contributions may miss the score by
 
 
@@ -50,19 +51,22 @@ def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
         for level in labels.to_dict("records"):
             link(
                 "codebook",
-                f"{_agrees(row['match_level'], level['level'])}level {level['level']}: {text.escape(level['prefix'])} · "
-                f"{text.escape(level['label'] or 'no label')} · {text.plural(level['n_items'], 'item', 'items')}",
+                f"{_agrees(row['match_level'], level['level'])}{text.escape(level['prefix'])} · "
+                f"{text.escape(' · '.join(str(level['label'] or 'no name').split(' · ')[:NAMED]))} · "
+                f"{text.plural(level['n_items'], 'item', 'items')}",
                 {"code": level["prefix"]},
             )
         if row["match_level"] > 0:
-            st.caption(f"The beam of rank {int(row['beam_rank'])} agrees this deep.")
+            st.caption(f"✓: the beam of rank {int(row['beam_rank'])} agrees so far down; ✗: no beam does.")
+        elif not labels.empty and pd.notna(row["match_level"]):
+            st.caption("✗: no beam of the query agrees with its first code.")
 
 
 def _agrees(match_level: float | None, level: int) -> str:
     """Whether a beam agrees with the item down to a level; nothing where that is unknown."""
     if match_level is None or pd.isna(match_level):
         return ""
-    return "✓ matched · " if match_level >= level else "✗ no beam · "
+    return "✓ " if match_level >= level else "✗ "
 
 
 def scores(row: pd.Series, n: int) -> None:
@@ -186,14 +190,15 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
     found = minimal_swap(upper.values, lower.values, upper.features)
     this_above = upper is made
     sign = 1 if this_above else -1  # as the chart: for this item against the other
-    reasons = ", ".join(f"{text.feature_name(f)} {sign * value:+.2f}" for f, value in found.reasons)
-    rest = f", the others together {sign * found.rest:+.2f}" if len(found.reasons) < len(upper.features) else ""
+    digits = 2 if found.gap >= 0.05 else 4  # of neighbours in a long list
+    reasons = ", ".join(f"{text.feature_name(f)} {sign * value:+.{digits}f}" for f, value in found.reasons)
+    rest = f", the others together {sign * found.rest:+.{digits}f}" if len(found.reasons) < len(upper.features) else ""
     if found.gap < TOLERANCE:
         st.markdown("Both have the same score; the first-stage order decides.")
     else:
         st.markdown(
             f"This item is **{'above' if this_above else 'below'}** “{text.escape(text_short(other['title']))}” by "
-            f"**{found.gap:.2f}**{_counted()}: {text.escape(reasons + rest)}."
+            f"**{found.gap:.{digits}f}**{_counted()}: {text.escape(reasons + rest)}."
         )
     parts = pd.DataFrame({"name": [text.feature_name(f) for f in made.features], "value": made.values - theirs.values})
     figure(
@@ -202,7 +207,7 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
         key="swap",
         data=parts,
         n="2 items",
-        alt=f"This item is {'above' if this_above else 'below'} the other by {found.gap:.2f}: {reasons}",
+        alt=f"This item is {'above' if this_above else 'below'} the other by {found.gap:.{digits}f}: {reasons}",
         define="swap",
         filters={"query": given.text, "item": str(row["item_id"]), "other": str(other_id)},
     )

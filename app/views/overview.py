@@ -135,24 +135,20 @@ def headline() -> None:
         )
         alone()
         return
-    for metric, place in zip(shown, st.columns(len(shown), gap="medium"), strict=True):
+    for metric in shown:
         row, name = whole[metric], text.METRIC_NAMES[metric]
-        with place:
-            st.markdown(f"**{escape(name)}**", help=text.DEFINITIONS[metric])
-            cards = st.columns(3, gap="small")
-            for card, label, side, form in zip(
-                cards, ("with SIDs", "without SIDs", "difference"), ("with_", "without_", ""), ("number", "number", "points"),
-                strict=True,
-            ):  # fmt: skip
-                with card:
-                    metric_card(
-                        label, row["difference" if not side else f"{side}value"], low=row[f"{side}low"],
-                        high=row[f"{side}high"], n=row["n"], form=form, define="lift" if side != "with_" else metric,
-                    )  # fmt: skip
-            said = (
-                f"{name}: {text.evidence(row['low'], row['high'])} (paired by query, {text.p_value(row['p_value'])})."
-            )
-            st.markdown(f"**{escape(said)}**" if row["n"] >= text.LEAST_QUERIES else f"**{name}: {text.TOO_SMALL}.**")
+        said = f"{name}: {text.evidence(row['low'], row['high'])} (paired by query, {text.p_value(row['p_value'])})."
+        small = row["n"] < text.LEAST_QUERIES
+        st.markdown(f"**{escape(f'{name}: {text.TOO_SMALL}.' if small else said)}**", help=text.DEFINITIONS[metric])
+        for card, label, side, form in zip(
+            st.columns(3, gap="small"), ("with SIDs", "without SIDs", "difference"), ("with_", "without_", ""),
+            ("number", "number", "points"), strict=True,
+        ):  # fmt: skip
+            with card:
+                metric_card(
+                    label, row["difference" if not side else f"{side}value"], low=row[f"{side}low"],
+                    high=row[f"{side}high"], n=row["n"], form=form, define="lift" if side != "with_" else metric,
+                )  # fmt: skip
 
 
 def simplest() -> None:
@@ -405,21 +401,23 @@ def stories() -> None:
         with place, st.container(border=True, height="stretch"):
             st.markdown(f"{icon} **{escape(name)}**")
             st.markdown(escape(row["sentence"]))
-            params = {"q": row["query_id"], "item": row["item_id"]}
-            link("query", "Follow the query", params)
-            if row["item_id"]:
-                link("explain", "Why this item", params)
+            item = {"item": row["item_id"]} if isinstance(row["item_id"], str) else {}
+            link("query", "Follow the query", {"q": row["query_id"]} | item)
+            if item:
+                link("explain", "Why this item", {"q": row["query_id"]} | item)
 
 
 header("Overview", "What semantic identifiers change in this catalogue's search, and where to look first.")
 with panel("How it works", height=260):
     opening()
-with panel("What this snapshot is"):
-    identity()
-if has_run():
+ran = has_run()
+if ran:
     with panel("Headline"):
         headline()
         simplest()
+with panel("What this snapshot is"):
+    identity()
+if ran:
     st.header("What should I look at first?", anchor=False)
     with panel("Findings"):
         first()

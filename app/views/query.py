@@ -14,7 +14,7 @@ from app.components.ledger import ledger
 from app.components.links import address, button, choose, link
 from app.components.lost import lost
 from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
-from app.fetch import current, fetch, uncached
+from app.fetch import current, deferred, fetch
 from app.queries import query as queries
 from app.queries import snapshot as snapshot_queries
 from app.rankers import method_name
@@ -41,7 +41,7 @@ def choose_from_log() -> None:
         )  # fmt: skip
         words = st.text_input("Containing", key="words", bind="query-params", placeholder="words of the query")
     wanted = (run, ORDERS[order or "most frequent"], None if tier == "all" else tier, words or "")
-    rows = _in_words(fetch(queries.log, *wanted, LOG_ROWS))
+    rows, every = _in_words(fetch(queries.log, *wanted, LOG_ROWS)), deferred(queries.log, *wanted, None)
     if rows.empty:
         plain = not words and tier in (None, "all")
         unfilled(
@@ -72,7 +72,7 @@ def choose_from_log() -> None:
             "direction": st.column_config.TextColumn("In words", width=105),
         },
         height=420,
-        full=lambda: _in_words(uncached(queries.log, *wanted, None)),
+        full=lambda: _in_words(every()),
         heading=False,
         on_select=lambda: _take_row(rows),
     )

@@ -197,7 +197,7 @@ def chosen_value(rows: pd.DataFrame, dimension: str, discount: str, value: str) 
         )  # fmt: skip
     with second:
         metric_card(
-            "Share of exposure with SIDs", row["share"], form="share", define="exposure",
+            "Share with SIDs", row["share"], form="share", define="exposure",
             note=f"{text.number(row['share_without'], 'share')} without; {text.plural(row['n_items'], 'item', 'items')}",
         )  # fmt: skip
     with third:

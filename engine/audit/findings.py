@@ -54,7 +54,8 @@ def _health(health: pd.DataFrame) -> list[_Finding]:
         distance = abs(row["value"] - threshold) / max(abs(threshold), abs(row["value"]), 1e-9)
         title = _HEALTH[row["metric"]].format(level=level, value=row["value"])
         side = "or more" if row["value"] < threshold else "or less"
-        detail = "" if pd.isna(threshold) else f"good at {threshold:.3g} {side}"
+        good = f"{100 * threshold:.3g}%" if "%" in _HEALTH[row["metric"]] else f"{threshold:.3g}"  # as the title counts
+        detail = "" if pd.isna(threshold) else f"good at {good} {side}"
         detail = "; ".join(part for part in (detail, row["note"]) if isinstance(part, str) and part)
         out.append(_Finding(row["verdict"], distance, "health", title, detail, "codebook", {}))
     return out

@@ -28,7 +28,8 @@ def stories_table(
     'example': a relevant item rises onto page one, matches a beam, the match adds to its score, SIDs add more to it than to
     the items it passed, and the best beam lies in its category; the deepest match, then the most frequent query. 'won': the
     same of a query whose `METRIC` rises, where SIDs are also more of the reason than all else; the largest rise. 'lost': a
-    relevant item falls on a query whose `METRIC` falls, and SIDs are more of the reason than all else; the largest fall.
+    relevant item falls on a query whose `METRIC` falls, and SIDs are more of the reason than all else; the largest fall. Of
+    both, one that ends, or began, on page one goes before any that nobody sees there.
     'ambiguous': the largest entropy of beams over level-1 codes, two of which hold `READING` or more. All of queries with
     traffic, each query once.
 
@@ -49,16 +50,17 @@ def stories_table(
     matched = (
         rose & (known["match_level"] > 0) & (known["match"] > 0) & (known["sid"] > 0) & known["beam_fits"].astype(bool)
     )
+    known["seen"] = known[["rank", "rank_without_sid"]].min(axis=1) <= PAGE
     mainly = known["sid"].abs() >= known["other"].abs()
     picked = {
         "example": known[matched & (known["rank"] <= PAGE)].sort_values(
             ["match_level", "weight", "query_id", "rank", "item_id"], ascending=[False, False, True, True, True]
         ),
         "won": known[matched & mainly & (known["change"] > 0)].sort_values(
-            ["change", "query_id", "rank", "item_id"], ascending=[False, True, True, True]
+            ["seen", "change", "query_id", "rank", "item_id"], ascending=[False, False, True, True, True]
         ),
         "lost": known[~rose & mainly & (known["sid"] < 0) & (known["change"] < 0)].sort_values(
-            ["change", "query_id", "rank_without_sid", "item_id"]
+            ["seen", "change", "query_id", "rank_without_sid", "item_id"], ascending=[False, True, True, True, True]
         ),
     }
     rows: list[dict[str, object]] = []

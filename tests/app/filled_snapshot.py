@@ -404,7 +404,7 @@ def _words(queries: pd.DataFrame, coverage: pd.DataFrame, scores: pd.DataFrame) 
             "rank_without_sid": 14,
             "matched_prefix": matched["matched_prefix"],
             "sentence": "“A lamp” rises.",
-        },  # fmt: skip
+        },
         {
             "kind": "lost",
             "query_id": "q01",

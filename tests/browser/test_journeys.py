@@ -211,7 +211,7 @@ def test_unseen_query_to_explanation(browser: Browser, published: Path, snapshot
 
 def test_misspelt_word(visit: Visit, snapshot: Snapshot) -> None:
     """Explain says which word of the title a misspelt one is near to, which are there, and which are missing."""
-    rows = snapshot.rows("SELECT item_id, title FROM stories JOIN items USING (item_id) WHERE stories.kind = 'won'")
+    rows = snapshot.rows("SELECT item_id, title FROM stories JOIN items USING (item_id) WHERE stories.kind = 'example'")
     [(item, title)] = rows
     words = sorted({w for w in str(title).lower().split() if w.isalpha()}, key=lambda w: (-len(w), w))
     meant, there = words[:2]
@@ -225,7 +225,7 @@ def test_misspelt_word(visit: Visit, snapshot: Snapshot) -> None:
 def test_links_keep_their_query(visit: Visit, snapshot: Snapshot) -> None:
     """Between pages that both have a query, a link's own query arrives, and the address says what is shown."""
     [(query, item, text)] = snapshot.rows(
-        "SELECT query_id, item_id, text FROM stories JOIN queries USING (query_id) WHERE stories.kind = 'won'"
+        "SELECT query_id, item_id, text FROM stories JOIN queries USING (query_id) WHERE stories.kind = 'example'"
     )
     visit.open("explain", q=str(query), item=str(item))
     visit.page.get_by_role("link", name="Beams and ranking of this query").click()
@@ -240,7 +240,7 @@ def test_links_keep_their_query(visit: Visit, snapshot: Snapshot) -> None:
 
 def test_the_other_item_is_in_the_address(visit: Visit, snapshot: Snapshot) -> None:
     """Going from one item's explanation to another's changes the address with it."""
-    [(query, item)] = snapshot.rows("SELECT query_id, item_id FROM stories WHERE kind = 'won'")
+    [(query, item)] = snapshot.rows("SELECT query_id, item_id FROM stories WHERE kind = 'example'")
     visit.open("explain", q=str(query), item=str(item))
     visit.page.get_by_text("Explain the other item").filter(visible=True).first.click()
     expect(visit.field("Item")).not_to_have_value(str(item), timeout=SLOWEST)

@@ -85,6 +85,19 @@ def test_no_story_rather_than_a_false_one(change: dict[str, object], gone: set[s
     assert {"example", "won", "lost", "ambiguous"} - set(told(moves).index) == gone
 
 
+def test_what_happens_on_page_one_is_told_first() -> None:
+    """A larger rise and a larger fall where nobody looks do not come before smaller ones on page one."""
+    deep = MOVES[MOVES["query_id"] != "q4"].assign(
+        query_id=lambda m: m["query_id"] + "-deep", rank=[164, 43], rank_without_sid=[157, 122]
+    )
+    more = {
+        "queries": pd.concat([QUERIES, QUERIES.assign(query_id=QUERIES["query_id"] + "-deep")]),
+        "query_metrics": pd.concat([METRICS, METRICS.assign(query_id=METRICS["query_id"] + "-deep", difference=[-0.9, 0.9, 0, 0])]),
+    }  # fmt: skip
+    assert told(pd.concat([deep, MOVES]), **more)["query_id"].to_dict() == told()["query_id"].to_dict()
+    assert told(deep, **more).loc[["won", "lost"], "query_id"].tolist() == ["q2-deep", "q1-deep"]
+
+
 def test_without_traffic_or_moves_nothing_is_told() -> None:
     assert set(told(queries=QUERIES.assign(frequency=[0.0, 5.0, 0.0, 0.0])).index) == {"example"}
     empty = stories_table(MOVES.iloc[:0], BEAMS.iloc[:3], METRICS, QUERIES, LABELS)
