@@ -83,7 +83,7 @@ DEFINITIONS = {
     "the first stage can be neither ranked nor exposed, whatever their code.",
     "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
     "by how often the query is asked; shown as a share.",
-    "concentration": "Concentration of exposure over sellers. HHI: sum of squared shares. Gini: unevenness.",
+    "concentration": "Concentration of exposure over sellers, categories or brands. HHI: sum of squared shares. Gini: unevenness.",
     "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams (SID unique or shared) "
     "less than half as often as the catalogue's, or it loses without a level-1 code of its own. Yes: the interval "
     "excludes a loss of more than 2 points. Otherwise n is too small to tell. The reason names all three: own level-1 code, "
@@ -152,7 +152,7 @@ def generation_name(metric: str) -> str:
     kind, _, k = name.partition("@")
     where = f", level {level}" if level else ", whole SID"
     if kind == "item_hit":
-        return f"Hits by item: 1 / the items that share the prefix (item hits@{k}){where}"
+        return f"Hits counted by item (item hits@{k}){where}"
     if kind == "hit":
         return f"Queries with a relevant item among the {k} beams{where}"
     if kind == "prefix_survival":
@@ -356,7 +356,7 @@ DEFINITIONS |= {
     "pruned at a level, and it is not on page one), or outranked (named: where it falls shortest of the mean of page one).",
 }  # fmt: skip
 
-METRIC_NAMES |= {"top10_share": "Share of the top 10"}
+METRIC_NAMES |= {"top10_share": "Share of top 10"}
 
 FEATURE_NAMES = {
     "dm": "Text similarity",

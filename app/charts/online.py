@@ -68,7 +68,7 @@ def effect(rows: pd.DataFrame) -> go.Figure:
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
-    style(figure, height=120 + 40 * len(names), x="Relative change with SIDs, % (simulation)", legend=True)
+    style(figure, height=120 + 40 * len(names), x="Relative change, % (simulation)", legend=True)
     figure.update_yaxes(tickvals=list(place.values()), ticktext=names, range=[-len(names) + 0.4, 0.6], showgrid=False)
     return simulation(figure)
 
@@ -87,7 +87,7 @@ def sources(row: pd.Series) -> go.Figure:
             text=[f"{s:.0f} %" if s >= 6 else "" for s in shares], textposition="inside", insidetextanchor="middle",
             hovertemplate=f"{label}<br>%{{y}}: %{{x:.1f}} %<extra></extra>",
         )  # fmt: skip
-    style(figure, height=240, x="Share of the replayed attention, % (simulation)", legend=True)
+    style(figure, height=240, x="Share of attention, % (simulation)", legend=True)
     figure.update_layout(barmode="stack", legend={"y": 1.05, "traceorder": "normal"})
     figure.update_xaxes(range=[0, 100])
     return simulation(figure)

@@ -71,7 +71,7 @@ def lift(rows: pd.DataFrame) -> go.Figure:
     for i in rows.index[~big]:
         figure.add_annotation(x=0, y=labels[i], text=text.TOO_SMALL, showarrow=False, xanchor="left", xshift=6)
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
-    style(figure, height=120 + 30 * len(rows), x="Difference, with minus without SIDs (points = 1/100)", legend=True)
+    style(figure, height=120 + 30 * len(rows), x="Difference, points (1/100)", legend=True)
     figure.update_yaxes(categoryorder="array", categoryarray=labels, showgrid=False)
     return figure
 

@@ -162,8 +162,8 @@ def _tables(made: queries.Change, codes: pd.DataFrame | None, filters: dict[str,
         show=["text", "title", "rank_without_sid", "rank", "move", "matched_prefix", "change", "open"],
         columns=percent
         | {
-            "text": st.column_config.TextColumn("Query", width=200), "title": st.column_config.TextColumn("Item", width=260),
-            "rank_without_sid": "Rank without", "rank": "with SIDs", "move": st.column_config.TextColumn("In words", width=85),
+            "text": st.column_config.TextColumn("Query", width=150), "title": st.column_config.TextColumn("Item", width=190),
+            "rank_without_sid": "Rank without", "rank": st.column_config.NumberColumn("with SIDs", width=66), "move": st.column_config.TextColumn("In words", width=85),
             "matched_prefix": st.column_config.TextColumn("Its match", width=75),
             "open": link_column("Why", display_text="explain"),
         },

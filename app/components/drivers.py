@@ -42,7 +42,7 @@ def sentence(rows: pd.DataFrame, cohort: str, value: str = "all") -> str:
     said = f"What decides the place of {where}, by size of what it adds or takes: {text.listed(named)}."
     if len(signals):
         largest = str(signals.groupby("kind")["share"].sum().idxmax()).removeprefix("SID: ")
-        said += f" Of SIDs the most comes by: {largest[:1].lower()}{largest[1:]}."
+        said += f" The largest signal of semantic identifiers: {largest[:1].lower()}{largest[1:]}."
     return said
 
 
@@ -103,11 +103,11 @@ def drivers() -> None:
         n=f"{int(rows['n_pairs'].iloc[0]):,} results of {n:,} queries, all in the explained places",
         show=["name", "share", "mean", "mean_absolute"],
         columns={
-            "name": st.column_config.TextColumn("Feature", width=330),
+            "name": st.column_config.TextColumn("Feature", width=240),
             "mean": st.column_config.NumberColumn(f"Mean, {in_units}", format="%+.4f"),
             "mean_absolute": st.column_config.NumberColumn(f"Mean size, {in_units}", format="%.4f"),
         },
-        percent={"share": "Share of what decides"},
+        percent={"share": "Share"},
         height=420,
     )
     if cohort == "category":

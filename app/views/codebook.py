@@ -78,9 +78,10 @@ def strip(rows: pd.DataFrame, levels: int) -> pd.DataFrame:
             continue
         name, form, _ = known
         place = columns.get(int(row["level"]), "") if pd.notna(row["level"]) else "Whole SID"
-        mark = "by construction" if row["by_construction"] is True else WORDS.get(str(row["verdict"]), "")
+        forced = row["by_construction"] is True
+        mark = "by construction" if forced else WORDS.get(str(row["verdict"]), "")
         said = text.number(row["value"], form) if pd.notna(row["value"]) else "not measured"
-        if pd.notna(row["low"]) and pd.notna(row["high"]):
+        if pd.notna(row["low"]) and pd.notna(row["high"]) and not forced:
             said += f" {text.interval(row['low'], row['high'], form)}"
         made.setdefault(name, {})[place] = f"{said}  {mark}".strip()
     wide = pd.DataFrame([{"Measure": name} | cells for name, cells in made.items()])
@@ -140,7 +141,7 @@ def health_strip(levels: int) -> None:
             st.caption(escape(text.DEFINITIONS["knowledge"]))
             table(
                 strip(known, levels), title="What codes know", key="knowledge", heading=False, full=lambda: known,
-                height="content", columns={"Measure": st.column_config.TextColumn("Measure", width=350)}, n="items and queries as the export says, row by row",
+                height="content", columns={"Measure": st.column_config.TextColumn("Measure", width=330)}, n="items and queries as the export says, row by row",
                 define="Every measure is defined under Definitions below; numbers of items, queries and notes are in the export.",
             )  # fmt: skip
             for note in known.loc[known["value"].isna(), "note"].dropna().unique():

@@ -330,10 +330,10 @@ def generator() -> None:
     named.loc[small, ["value", "low", "high"]] = float("nan")
     table(
         named, title="How well the generator aims", define="generation", n="test queries, all",
-        show=["measure", "on", "value", "low", "high", "n", "note"],
+        show=["measure", "on", "value", "low", "high", "n", *(["note"] if small.any() else [])],
         columns={
-            "measure": st.column_config.TextColumn("Measure", width="large"),
-            "on": "Measured on",
+            "measure": st.column_config.TextColumn("Measure", width=280),
+            "on": st.column_config.TextColumn("Measured on", width=110),
             "note": "Note",
             "n": st.column_config.NumberColumn("Queries", format="localized"),
         },

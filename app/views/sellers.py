@@ -247,6 +247,7 @@ if has_run():
             with panel("Causes", height=400):
                 chosen_value(rows, dimension, discount, value)
         with panel("Concentration"):
+            st.subheader("How unevenly exposure is spread", anchor=False, help=text.DEFINITIONS["concentration"])
             concentration(dimension, discount)
         with panel("Gains and losses", height=420):
             gains_and_losses(rows, dimension, discount)
