@@ -160,6 +160,8 @@ class Trigrams:
 
     LEAST = 0.34
     """Share of a word's pieces that a neighbour must hold."""
+    SHORTEST = 4
+    """Letters of a word that has neighbours."""
     MOST = 52
     """Pieces of a word that count: as many as a float64 holds exactly as bits."""
 
@@ -190,8 +192,9 @@ class Trigrams:
 
 
 def pieces(word: str) -> list[str]:
-    """The distinct three-letter pieces of a framed word, at most `Trigrams.MOST`; none where it holds a digit."""
-    if has_digit(word):
+    """The distinct three-letter pieces of a framed word, at most `Trigrams.MOST`; none where it holds a digit, or has
+    fewer than `Trigrams.SHORTEST` letters: "and" is not nearly "trailhand"."""
+    if has_digit(word) or len(word) < Trigrams.SHORTEST:
         return []
     framed = f"^{word}$"
     return list(dict.fromkeys(framed[i : i + 3] for i in range(len(framed) - 2)))[: Trigrams.MOST]
