@@ -46,11 +46,12 @@ SETTINGS: dict[str, Any] = {
 
 
 class _Start(NamedTuple):
-    """What trees start from, and how many there are a member."""
+    """What trees start from, how many there are a member, and whether as many members that start from nothing join."""
 
     slope: np.ndarray
     constant: float
     trees: int
+    joined: bool
 
 
 class _Node(NamedTuple):
@@ -77,7 +78,8 @@ def train_boosted(
     The score never falls where a column in `rising` rises. `members` boosters of different bagging and column draws
     are averaged. With validation rows (columns as `rows.dense`) each grows up to 1000 trees, until 30 bring nothing;
     without, 100. Of fewer than `FEW` queries the trees start from a line, and inner cross-validation over the training
-    queries, not the validation rows, says how many there are (`few.py`): 100 at most, none at least.
+    queries, not the validation rows, says how many there are (`few.py`): 100 at most, none at least; and whether as many
+    members of 100 trees without a line are averaged with them.
     """
     if not isinstance(rows, CrossFitted):
         raise TypeError(f"a ranker trains on CrossFitted rows only, not on {type(rows).__name__}")
@@ -85,16 +87,17 @@ def train_boosted(
     assert not unknown, f"no columns {', '.join(sorted(unknown))} to rise with"
     grades = np.asarray(grades, dtype=np.float64)
     growth = _Growth(rows.columns, tuple(rising), seed, members)
-    slope, constant = np.zeros(len(rows.columns)), None
+    low, high = float(grades.min()), float(grades.max())
     queries = len(np.unique(rows.query))
-    if queries < FEW and SIMPLEST in rows.columns:
-        slope, constant, trees = _start(rows, grades, growth) if queries > 1 else _cosine(rows, grades, growth)
-        left_over = grades - rows.dense @ slope - constant
-        boosters = growth.few(rows.dense, left_over, trees, members) if trees else []
-    else:
-        boosters = growth.many(rows.dense, grades, valid)
-    made = forest(boosters, rows.columns, low=float(grades.min()), high=float(grades.max()), constant=constant)
-    return replace(made, slope=slope)
+    if queries >= FEW or SIMPLEST not in rows.columns:
+        return forest(growth.many(rows.dense, grades, valid), rows.columns, low=low, high=high)
+    start = _start(rows, grades, growth) if queries > 1 else _cosine(rows, grades, growth)
+    left_over = grades - rows.dense @ start.slope - start.constant
+    boosters = growth.few(rows.dense, left_over, start.trees, members) if start.trees else []
+    boosters += growth.few(rows.dense, grades, ROUNDS, members) if start.joined else []
+    share = 0.5 if start.joined else 1.0
+    made = forest(boosters, rows.columns, low=low, high=high, constant=share * start.constant, share=share / members)
+    return replace(made, slope=share * start.slope)
 
 
 class _Growth(NamedTuple):
@@ -116,10 +119,10 @@ class _Growth(NamedTuple):
         ).construct()
         return self._grow(settings, data, MOST_ROUNDS, self.members, held)
 
-    def few(self, x: np.ndarray, left_over: np.ndarray, rounds: int, members: int) -> list[lgb.Booster]:
-        """Members of `rounds` trees each, fewer columns a tree, for what the line leaves over."""
-        settings = self._settings(len(left_over)) | {"feature_fraction": FEW_COLUMNS}
-        return self._grow(settings, _binned(x, left_over, settings), rounds, members)
+    def few(self, x: np.ndarray, target: np.ndarray, rounds: int, members: int) -> list[lgb.Booster]:
+        """Members of `rounds` trees each, fewer columns a tree, for the grades or what a line leaves of them."""
+        settings = self._settings(len(target)) | {"feature_fraction": FEW_COLUMNS}
+        return self._grow(settings, _binned(x, target, settings), rounds, members)
 
     def _settings(self, n: int) -> dict[str, Any]:
         fewest = max(1, min(SETTINGS["min_data_in_leaf"], n // LEAVES))
@@ -150,27 +153,31 @@ def _binned(x: np.ndarray, label: np.ndarray, settings: dict[str, Any]) -> lgb.D
 
 
 def _start(rows: CrossFitted, grades: np.ndarray, growth: _Growth) -> _Start:
-    """The line and the number of trees that two or more queries bear, by inner cross-validation."""
+    """What two or more queries bear, by inner cross-validation: the line, the number of trees, others beside them."""
     x, fold = rows.dense, inner_folds(rows.query, seed=growth.seed)
     inner = [fit_lines(x[fold != k], grades[fold != k], rows.columns, growth.rising) for k in range(fold.max() + 1)]
     by_line = np.empty((len(PENALTIES), len(grades)))
     for k, lines in enumerate(inner):
         by_line[:, fold == k] = lines.score(x[fold == k])
     chosen = simplest_good(by_line, grades, rows.query)
-    scores = np.repeat(by_line[chosen][None], len(TREES), axis=0)
+    scores, alone = np.repeat(by_line[chosen][None], len(TREES), axis=0), np.empty(len(grades))
     for k, lines in enumerate(inner):
         left_over = (grades - lines.score(x)[chosen])[fold != k]
         booster = growth.few(x[fold != k], left_over, TREES[-1], 1)[0]
         for more, trees in zip(scores[1:], TREES[1:], strict=True):
             more[fold == k] += booster.predict(x[fold == k], num_iteration=trees, num_threads=1)
+        booster = growth.few(x[fold != k], grades[fold != k], ROUNDS, 1)[0]
+        alone[fold == k] = booster.predict(x[fold == k], num_threads=1)
     lines = fit_lines(x, grades, rows.columns, growth.rising)
-    return _Start(lines.slope[chosen], float(lines.constant[chosen]), TREES[simplest_good(scores, grades, rows.query)])
+    trees = simplest_good(scores, grades, rows.query)
+    joined = simplest_good(np.stack([scores[trees], (scores[trees] + alone) / 2]), grades, rows.query) > 0
+    return _Start(lines.slope[chosen], float(lines.constant[chosen]), TREES[trees], joined)
 
 
 def _cosine(rows: CrossFitted, grades: np.ndarray, growth: _Growth) -> _Start:
     """The start of a single query, which nothing can be tested on."""
     lines = fit_lines(rows.dense, grades, rows.columns, growth.rising)
-    return _Start(lines.slope[0], float(lines.constant[0]), 0)
+    return _Start(lines.slope[0], float(lines.constant[0]), 0, False)
 
 
 def forest(
@@ -180,14 +187,17 @@ def forest(
     low: float,
     high: float,
     constant: float | None = None,
+    share: float | None = None,
 ) -> TreeScorer:
-    """The mean of LightGBM models of numeric `<=` splits, each up to its best iteration; a `constant` is one more leaf."""
+    """The mean of LightGBM models of numeric `<=` splits, each up to its best iteration (or their sum, each times
+    `share`); a `constant` is one more leaf."""
+    share = 1.0 / max(len(boosters), 1) if share is None else share
     nodes: list[_Node] = [] if constant is None else [_Node(-1, 0.0, -1, -1, constant)]
 
     def grow(node: dict) -> int:
         at = len(nodes)
         if "split_feature" not in node:
-            nodes.append(_Node(-1, 0.0, -1, -1, node["leaf_value"] / len(boosters)))
+            nodes.append(_Node(-1, 0.0, -1, -1, node["leaf_value"] * share))
             return at
         assert node["decision_type"] == "<="
         assert node["missing_type"] == "None"

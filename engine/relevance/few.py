@@ -2,8 +2,9 @@
 
 A boosted ranker of few queries starts from a line: grade = mean + b dm, the text cosine alone (b >= 0), plus a ridge
 regression of what that leaves on every column. Trees then learn what the line leaves. How strong the ridge is (up to
-infinitely, which is the cosine) and how many trees there are (none, maybe) is chosen on queries left out, and the simpler
-wins unless the other is better by more than half a standard error of the difference (after Breiman et al., 1984).
+infinitely, which is the cosine), how many trees there are (none, maybe) and whether trees that start from nothing are
+averaged with all that is chosen on queries left out, and the simpler wins unless the other is better by more than half a
+standard error of the difference (after Breiman et al., 1984).
 """
 
 from __future__ import annotations
