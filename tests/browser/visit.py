@@ -26,8 +26,8 @@ class Table:
         self._box = page.locator(f'[data-testid="stDataFrameResizable"][aria-label^="{name}" i]:visible').first
 
     def _ready(self) -> None:
-        # the grid is drawn only where it is on screen
-        self._box.scroll_into_view_if_needed()
+        # the grid is drawn only where it is on screen; at its upper edge the page's header would lie over it
+        self._box.evaluate("box => box.scrollIntoView({block: 'center'})")
         self._page.wait_for_timeout(150)
         expect(self._box.locator("tbody tr").first).to_be_attached()
 
