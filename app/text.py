@@ -309,7 +309,7 @@ DEFINITIONS |= {
     "and signal: each part apart. All three add up to the same score.",
     "reference": "Reference: this query's mean candidate, with no match of its SID with a beam.",
     "qs_words": "A word is there when the title holds it or another form of it (the same stem). A word that is not there is nearly there when words of the title hold three-letter pieces of it: nearness is the share of its pieces that they hold together. Words of three letters or fewer, and words with digits, must match exactly.",
-    "qs_columns": "All of these together are the feature 'Word match' of the waterfall; most also enter as their difference to the mean of the query's candidates. Definitions: docs/metrics.md.",
+    "qs_columns": "All of these together are the feature 'Word match' of the waterfall; most also enter as their difference to the mean of the query's candidates. Definitions: docs/method.md, section 3.2.",
     "own": "What past queries' clicks and grades, and the words of its own title, tell of this very item: it needs no SID.",
     "swap": "Both items start from the same reference, so the differences of their contributions add up to the difference of "
     "their scores. Named are the fewest features that explain four fifths of it.",

@@ -12,11 +12,10 @@ from app.components.links import address
 from app.components.states import imported, nothing
 from app.fetch import current, fetch
 from app.queries import sellers as queries
+from engine.audit.causes import PARTS, SIDS
 
 SIDE = 12  # parts drawn; the table has all
-SIDS, BELOW, NOT_SIDS, UNKNOWN = (
-    *("through SIDs", "through SIDs, part not stored", "not through SIDs", "not explained"),
-)
+BELOW, NOT_SIDS, UNKNOWN = PARTS
 NAMES = {
     BELOW: "Through SIDs, below the explained places",
     NOT_SIDS: "Not through SIDs: all else",

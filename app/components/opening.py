@@ -51,10 +51,12 @@ def _beams(run: str, query_id: str, matched: str) -> str:
     best = beams.head(BEAMS)
     if not best["agrees"].any():
         best = pd.concat([best.head(BEAMS - 1), beams[beams["agrees"]].head(1)])
+    ways = {sid: ["-".join(sid.split("-")[:level]) for level in range(1, sid.count("-") + 2)] for sid in best["sid"]}
+    named = fetch(explain.labels, run, tuple(prefix for way in ways.values() for prefix in way)).dropna()
+    first = dict(zip(named["prefix"], named["label"].str.split(" · ").str[0], strict=True))
     lines = []
     for row in best.to_dict("records"):
-        named = fetch(explain.prefix_labels, run, row["sid"])["label"]
-        chain = " › ".join(named.fillna("no name").str.split(" · ").str[0])
+        chain = " › ".join(first.get(prefix, "no name") for prefix in ways[row["sid"]])
         likely = f"{100 * math.exp(row['log_prob']):.1f} % likely"
         lines.append(f"{'✓ ' if row['agrees'] else ''}**{escape(row['sid'])}** {escape(chain)}, {escape(likely)}")
     return "\n\n".join(lines)

@@ -62,6 +62,14 @@ def prefix_labels(cursor: duckdb.DuckDBPyConnection, run_id: str, sid: str) -> p
     ).df()
 
 
+def labels(cursor: duckdb.DuckDBPyConnection, run_id: str, prefixes: tuple[str, ...]) -> pd.DataFrame:
+    """prefix, label of those prefixes that have items."""
+    return cursor.execute(
+        "SELECT prefix, label FROM codes WHERE run_id = $run AND prefix IN (SELECT unnest($prefixes)) ORDER BY prefix",
+        {"run": run_id, "prefixes": list(prefixes)},
+    ).df()
+
+
 def strongest(cursor: duckdb.DuckDBPyConnection, run_id: str, limit: int) -> pd.DataFrame:
     """Judged, retrieved pairs by the size of the SID's contribution, largest first."""
     return cursor.execute(

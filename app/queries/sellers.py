@@ -21,6 +21,8 @@ __all__ = [
     "change",
     "choices",
     "concentration",
+    "driver_cohorts",
+    "drivers",
     "exposure",
     "n_queries",
 ]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -176,22 +177,16 @@ def zoom_out() -> None:
     del st.query_params["box"]
 
 
-def show_map() -> None:
-    """The UMAP map of items, coloured, with the chosen code ringed."""
-    trust = fetch(maps.faithfulness, run)
-    box = parse_box(st.query_params.get("box")) or maps.EVERYWHERE
-    whole = fetch(maps.count, run, maps.EVERYWHERE)
-    if not whole and imported():
-        nothing("This run was imported without a map.", remedy="`python -m engine import FOLDER --map` draws one.")
-        return
-    if not whole:
-        nothing(
-            "The map is still being computed: it takes longest, so it is published after everything else.",
-            remedy="The sidebar says when a newer snapshot is ready. The tree and the table show the same codes now. "
-            "Started without it? `python -m engine publish` adds it.",
-        )
-        return
-    inside = fetch(maps.count, run, box)
+class MapChoice(NamedTuple):
+    """How the map is drawn."""
+
+    dense: bool  # As density, not as points.
+    colour: str
+    drag: str  # 'pan' | 'select'.
+
+
+def choose_map(inside: int, zoomed: bool) -> MapChoice:
+    """The controls above the map of `inside` items."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         dense = inside > maps.MOST_POINTS
         if dense:
@@ -209,33 +204,63 @@ def show_map() -> None:
             "Mouse", ["pan", "select"], default="pan", required=True, key="mouse", bind="query-params",
             format_func=lambda c: {"pan": "choose a point", "select": "draw a box to zoom in"}[c],
         ) or "pan"  # fmt: skip
-        if box != maps.EVERYWHERE:
+        if zoomed:
             st.button("Zoom out", icon=":material/zoom_out_map:", on_click=zoom_out)
+    return MapChoice(dense, by or charts.COLOURINGS[0], drag)
+
+
+def faithfulness() -> None:
+    """How far the map can be trusted."""
+    trust = fetch(maps.faithfulness, run)
+    if trust is None:
+        st.caption("How faithful the map is was not measured.")
+        return
+    st.caption(
+        escape(
+            f"Faithfulness: trustworthiness {text.number(trust['trustworthiness'])}, neighbours kept "
+            f"{text.number(trust['neighbour_preservation'], 'percent')} of {trust['neighbours']}, measured on "
+            f"{text.number(trust['n_sampled'], 'count')} items; {text.number(trust['landmarks'], 'count')} landmarks, "
+            f"seed {trust['seed']}; {text.settings(trust['parameters'])}."
+        ),
+        help=text.DEFINITIONS["map"],
+    )
+
+
+def show_map() -> None:
+    """The UMAP map of items, coloured, with the chosen code ringed."""
+    box = parse_box(st.query_params.get("box")) or maps.EVERYWHERE
+    whole = fetch(maps.count, run, maps.EVERYWHERE)
+    if not whole and imported():
+        nothing("This run was imported without a map.", remedy="`python -m engine import FOLDER --map` draws one.")
+        return
+    if not whole:
+        nothing(
+            "The map is still being computed: it takes longest, so it is published after everything else.",
+            remedy="The sidebar says when a newer snapshot is ready. The tree and the table show the same codes now. "
+            "Started without it? `python -m engine publish` adds it.",
+        )
+        return
+    inside = fetch(maps.count, run, box)
+    choice = choose_map(inside, box != maps.EVERYWHERE)
     if not inside:
         nothing("No item lies in this part of the map.")
         return
     rings = fetch(maps.highlighted, run, code, box, RINGS) if chosen else None
-    if dense:
+    if choice.dense:
         rows = fetch(maps.density, run, level, box, maps.BINS)
-        chart, n = (
-            charts.map_density(rows, rings, f"code {code}", drag),
-            f"{inside:,} items, all, in {len(rows):,} cells",
-        )
+        chart = charts.map_density(rows, rings, f"code {code}", choice.drag)
+        n = f"{inside:,} items, all, in {len(rows):,} cells"
     else:
         rows = fetch(maps.points, run, level, box, maps.MOST_POINTS)
-        chart = charts.map_points(rows, by or charts.COLOURINGS[0], rings, f"code {code}", drag)
-        n = (
-            f"{inside:,} items, all"
-            if len(rows) >= inside
-            else f"{len(rows):,} of {inside:,} items, stratified by level-1 code"
-        )
+        chart = charts.map_points(rows, choice.colour, rings, f"code {code}", choice.drag)
+        sampled = f"{len(rows):,} of {inside:,} items, stratified by level-1 code"
+        n = f"{inside:,} items, all" if len(rows) >= inside else sampled
     where = "" if box == maps.EVERYWHERE else f" in the chosen box (of {whole:,})"
+    zooms, chooses = "Draw a box to zoom in", "A click chooses an item and its code of the level above"
     figure(
         chart,
         title="Map of items",
-        subtitle="A click chooses an item and its code of the level above"
-        if drag == "pan"
-        else "Draw a box to zoom in",
+        subtitle=chooses if choice.drag == "pan" else zooms,
         data=deferred(maps.points, run, level, box, inside),
         n=n + where,
         define="map",
@@ -245,18 +270,7 @@ def show_map() -> None:
         selection_mode=("points", "box"),
         alt=f"UMAP map of {n}" + (f"; {len(rings)} items of code {code} are ringed." if rings is not None else "."),
     )
-    if trust is None:
-        st.caption("How faithful the map is was not measured.")
-    else:
-        st.caption(
-            escape(
-                f"Faithfulness: trustworthiness {text.number(trust['trustworthiness'])}, neighbours kept "
-                f"{text.number(trust['neighbour_preservation'], 'percent')} of {trust['neighbours']}, measured on "
-                f"{text.number(trust['n_sampled'], 'count')} items; {text.number(trust['landmarks'], 'count')} landmarks, "
-                f"seed {trust['seed']}; {text.settings(trust['parameters'])}."
-            ),
-            help=text.DEFINITIONS["map"],
-        )
+    faithfulness()
 
 
 def from_tree() -> None:

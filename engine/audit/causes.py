@@ -21,6 +21,9 @@ from engine.audit.prefixes import levels
 
 BELOW, NOT_SIDS, UNEXPLAINED = 0, 1, 2
 """Parts of a change: through SIDs, but which is not stored; not through SIDs; not known. Features of SIDs follow."""
+SIDS = "through SIDs"
+PARTS = ("through SIDs, part not stored", "not through SIDs", "not explained")
+"""What table `causes` calls the features of SIDs, and the parts before them."""
 _CELLS = 4_000_000
 """Pairs of a mover and another candidate looked at together."""
 
@@ -42,9 +45,8 @@ class Told(NamedTuple):
 
     value: np.ndarray  # (R, F) float64.
     level: np.ndarray  # (F,) int64 level of the SID that a feature speaks of; 0: of none.
-    prefix: (
-        np.ndarray
-    )  # (N, L) int64 number of every item's prefix at each level, distinct over levels; -1: it has none.
+    prefix: np.ndarray
+    """(N, L) int64 number of every item's prefix at each level, distinct over levels; -1: it has none."""
 
 
 class Shares(NamedTuple):

@@ -35,8 +35,7 @@ def wilson(successes: int, n: int) -> Interval:
     """A share with its score interval (Wilson 1927)."""
     if not n:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    z = 1.959963984540054
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(share, float(max(centre - half, 0.0)), float(min(centre + half, 1.0)), n)
+    from scipy.stats import binomtest  # the dashboard imports this package, and is not to wait for it
+
+    low, high = binomtest(successes, n).proportion_ci(method="wilson")
+    return Interval(successes / n, float(low), float(high), n)

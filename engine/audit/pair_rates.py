@@ -100,9 +100,7 @@ def _posterior(
     start, strength = prior
     weight = strength + own.examined
     near = np.minimum((strength * start + own.clicks) / weight, 1.0)
-    wide = (
-        8 * np.sqrt(near / weight) + 12 / weight
-    )  # beyond there is next to nothing, the chance of clicks at its largest
+    wide = 8 * np.sqrt(near / weight) + 12 / weight  # beyond is next to nothing, the chance of clicks at its largest
     ends = np.clip([near - wide, near + wide], 0.0, 1.0)
     edges = ends[0][:, None] + (ends[1] - ends[0])[:, None] * np.linspace(0.0, 1.0, _CELLS + 1) ** 3
     middle = (edges[:, 1:] + edges[:, :-1]) / 2

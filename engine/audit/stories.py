@@ -47,9 +47,7 @@ def stories_table(
     known = moves.assign(weight=moves["query_id"].map(weight), change=moves["query_id"].map(change))
     known = known[known["weight"] > 0]
     rose = known["rank"] < known["rank_without_sid"]
-    matched = (
-        rose & (known["match_level"] > 0) & (known["match"] > 0) & (known["sid"] > 0) & known["beam_fits"].astype(bool)
-    )
+    matched = rose & known["beam_fits"].astype(bool) & (known[["match_level", "match", "sid"]] > 0).all(axis=1)
     known["seen"] = known[["rank", "rank_without_sid"]].min(axis=1) <= PAGE
     mainly = known["sid"].abs() >= known["other"].abs()
     picked = {
@@ -65,9 +63,8 @@ def stories_table(
     }
     rows: list[dict[str, object]] = []
     for kind, candidates in picked.items():
-        for row in (
-            candidates[~candidates["query_id"].isin([told["query_id"] for told in rows])].head(1).to_dict("records")
-        ):
+        fresh = candidates[~candidates["query_id"].isin([told["query_id"] for told in rows])]
+        for row in fresh.head(1).to_dict("records"):
             sentence = _sentence(row, str(text[row["query_id"]]), labels)
             rows.append({**{str(name): value for name, value in row.items()}, "kind": kind, "sentence": sentence})
     ambiguous = _ambiguous(beams, weight, text, labels)

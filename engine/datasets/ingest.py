@@ -114,7 +114,8 @@ def ingest(
 ) -> Ingested:
     """Validates a dataset folder and stores it as `WORKSPACE/catalogues/<fingerprint>/`; equal content is stored once.
 
-    `read_log` adds judgments that it reads from the search log (`engine.labeling.implicit`). Raises DataError as `validate` does, where a file has a larger share of rejected rows than `max_reject_share`,
+    `read_log` adds judgments that it reads from the search log (`engine.labeling.implicit`). Raises DataError as
+    `validate` does, where a file has a larger share of rejected rows than `max_reject_share`,
     and where the disk refuses; then nothing is stored.
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
@@ -129,7 +130,8 @@ def ingest_audit(
     """The same for a folder that also holds SIDs, beams or scores made elsewhere: its catalogue is stored, they are given back.
 
     The catalogue is the one that `ingest` makes of the folder without judgments from its log, unless no file of it names
-    any query: then those of the beams and scores become its queries. Raises DataError as `ingest` does, and where there is nothing to audit.
+    any query: then those of the beams and scores become its queries. Raises DataError as `ingest` does, and where there
+    is nothing to audit.
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
         checked = _check(connection, folder, adapter, staged, max_reject_share, progress, audit=True)

@@ -2,10 +2,10 @@
 
 Loss = contrastive_weight * InfoNCE(quantized queries, quantized items) + commitment_weight * commitment (both sides)
 + reconstruction_weight * reconstruction (items) + repel_weight * repulsion (items that share a SID and must not);
-`engine.quantizers.losses` states each reduction. Every step sees
-`batch` query-item pairs, drawn by interaction strength, and `batch` items drawn evenly from the whole catalogue: the
-latter give commitment and reconstruction to items without queries, and alone move the codebooks, so that a code
-serves the catalogue and not its popular part.
+`engine.quantizers.losses` states each reduction. Every step sees `batch` query-item pairs, drawn by
+interaction strength, and `batch` items drawn evenly from the whole catalogue: the latter give commitment and
+reconstruction to items without queries, and alone move the codebooks, so that a code serves the catalogue and not its
+popular part.
 """
 
 from __future__ import annotations

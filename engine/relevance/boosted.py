@@ -1,13 +1,13 @@
 """The gradient-boosted ranker: LightGBM trains it on cross-fitted rows, `TreeScorer` serves it.
 
-Least squares on grades; of few judged queries from a line that starts at the cosine (`few.py`). Splits are plain `<=` (no missing-value branches), so that numpy evaluates the trees exactly.
+Least squares on grades; of few judged queries from a line that starts at the cosine (`few.py`). Splits are plain `<=` (no
+missing-value branches), so that numpy evaluates the trees exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import lightgbm as lgb
@@ -96,8 +96,8 @@ def train_boosted(
     boosters = growth.few(rows.dense, left_over, start.trees, members) if start.trees else []
     boosters += growth.few(rows.dense, grades, ROUNDS, members) if start.joined else []
     share = 0.5 if start.joined else 1.0
-    made = forest(boosters, rows.columns, low=low, high=high, constant=share * start.constant, share=share / members)
-    return replace(made, slope=share * start.slope)
+    line = (share * start.slope, share * start.constant)
+    return forest(boosters, rows.columns, low=low, high=high, share=share / members, line=line)
 
 
 class _Growth(NamedTuple):
@@ -186,12 +186,13 @@ def forest(
     *,
     low: float,
     high: float,
-    constant: float | None = None,
     share: float | None = None,
+    line: tuple[np.ndarray, float] | None = None,
 ) -> TreeScorer:
     """The mean of LightGBM models of numeric `<=` splits, each up to its best iteration (or their sum, each times
-    `share`); a `constant` is one more leaf."""
-    share = 1.0 / max(len(boosters), 1) if share is None else share
+    `share`), and of a `line` slope (F,) and constant, which is one more leaf."""
+    share = 1.0 / len(boosters) if share is None else share
+    slope, constant = (np.zeros(len(columns)), None) if line is None else line
     nodes: list[_Node] = [] if constant is None else [_Node(-1, 0.0, -1, -1, constant)]
 
     def grow(node: dict) -> int:
@@ -211,5 +212,4 @@ def forest(
     kinds = _Node(np.int64, np.float64, np.int64, np.int64, np.float64)
     arrays = [np.array(column, dtype=kind) for column, kind in zip(zip(*nodes, strict=True), kinds, strict=True)]
     whole = dict(zip(_Node._fields, arrays, strict=True))
-    start = np.array(root, dtype=np.int64)
-    return TreeScorer(tuple(columns), root=start, slope=np.zeros(len(columns)), low=low, high=high, **whole)
+    return TreeScorer(tuple(columns), root=np.array(root, dtype=np.int64), slope=slope, low=low, high=high, **whole)

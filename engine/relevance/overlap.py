@@ -7,14 +7,14 @@ pair's query and their neighbours by trigrams.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from engine.relevance.attribution import GROUPS
-from engine.relevance.words import Lexicon, Trigrams, has_digit, pieces, tokens
+from engine.relevance.words import Lexicon, Trigrams, pieces, tokens
 
 LEXICAL = GROUPS["qs"]
 """Columns of `Overlap.measure`, in order: the walk writes them by number."""
@@ -31,9 +31,8 @@ class Titles(NamedTuple):
     """N titles as they are read, T tokens in all."""
 
     token: np.ndarray  # (T,) int32 column of the lexicon.
-    place: (
-        np.ndarray
-    )  # (T,) uint16 number of the part in its title; of a joined word: plus `WHOLE`; `BESIDE` the title.
+    place: np.ndarray
+    """(T,) uint16 number of the part in its title; of a joined word: plus `WHOLE`; `BESIDE` the title."""
     weight: np.ndarray  # (2, T) float32 BM25's over titles, and over all text; 0 where a token is repeated.
     ends: np.ndarray  # (N + 1,) int64.
     length: np.ndarray  # (N,) int64 parts.
@@ -48,12 +47,10 @@ class _Asked(NamedTuple):
     rarity: np.ndarray  # (U,) float64 inverse document frequency ...
     pieces: np.ndarray  # (U,) int64 trigrams; 0 for a word with digits ...
     near_ends: np.ndarray  # (U + 1,) int64 ... and its neighbours:
-    near: np.ndarray  # (E,) int64 columns of the lexicon ...
+    near: np.ndarray  # (E,) columns of the lexicon ...
     held: np.ndarray  # (E,) uint64 ... and the word's trigrams that they hold, as bits.
-    more_ends: (
-        np.ndarray
-    )  # (Q + 1,) int64: what BM25 alone reads of a query, joined words and words beyond `WORDS`, ...
-    more: np.ndarray  # (X,) int64 columns.
+    more_ends: np.ndarray  # (Q + 1,) int64: what BM25 alone reads of a query is more_ends[q]:more_ends[q + 1] of ...
+    more: np.ndarray  # (X,) int64 columns: joined words, and words beyond `WORDS`.
 
 
 class Overlap:
@@ -61,40 +58,35 @@ class Overlap:
 
     With a query's distinct words w (stems, at most `WORDS`), rarity(w) = log(1 + (N - n + .5) / (n + .5)) for a word in
     n titles, near(w) = share of the trigrams of w that tokens of the title hold together (each token at least
-    `Trigrams.LEAST` of them), 1 for a word that is there: `qs` BM25 over titles, `qs_fields` over all
-    text of the items; `qs_coverage` share of words that are there;
-    `qs_near` mean near; `qs_rare_coverage`, `qs_rare_near` the same weighted by rarity; `qs_missing_near` mean near of
-    the words that are not there (1 if all are); `qs_rarest_hit`, `qs_rarest_miss` highest rarity among those there,
-    highest rarity (1 - near) among those not; `qs_order` share of neighbouring words that are neighbours in the title
-    too; `qs_first_place`, `qs_place` first and mean place of words in the title, 0 its beginning, 1 its end (1 if none
-    is there); `qs_jaccard` words in both / words in either; `qs_title_share` share of the title's words;
-    `qs_title_words`, `qs_words` log(1 + number of words); `qs_first_word`, `qs_last_word` near of the query's first and
-    last; `qs_last_place` the last word's place. A query without words covers everything.
+    `Trigrams.LEAST` of them), 1 for a word that is there: `qs` BM25 over titles, `qs_fields` over all text of the items;
+    `qs_coverage` share of words that are there; `qs_near` mean near; `qs_rare_coverage`, `qs_rare_near` the same weighted
+    by rarity; `qs_missing_near` mean near of the words that are not there (1 if all are); `qs_rarest_hit`,
+    `qs_rarest_miss` highest rarity among those there, highest rarity (1 - near) among those not; `qs_order` share of
+    neighbouring words that are neighbours in the title too; `qs_first_place`, `qs_place` first and mean place of words in
+    the title, 0 its beginning, 1 its end (1 if none is there); `qs_jaccard` words in both / words in either;
+    `qs_title_share` share of the title's words; `qs_title_words`, `qs_words` log(1 + number of words); `qs_first_word`,
+    `qs_last_word` near of the query's first and last; `qs_last_place` the last word's place. A query without words covers
+    everything.
     """
 
     def __init__(self, lexicon: Lexicon, titles: Titles, holding: np.ndarray) -> None:
-        """`holding` (V,): titles that hold each token."""
-        self._lexicon, self._titles = lexicon, titles
-        n = len(titles.length)
-        self._rarity = np.log1p((n - holding + 0.5) / (holding + 0.5))
-        self._unknown = float(np.log1p((n + 0.5) / 0.5))
-        words = list(lexicon.column)
-        used = [i for i, word in enumerate(words) if holding[i] and not has_digit(word)]
-        self._trigrams = Trigrams([words[i] for i in used])
-        self._lettered = np.array(used, dtype=np.int64)
+        """`lexicon` (V): tokens of titles, then those beside them alone; `holding` (V,): titles that hold each token."""
+        self._column, self._titles = lexicon.column, titles
+        # The last one is of a word that the lexicon lacks, whose column is -1.
+        self._rarity = np.log1p((len(titles.length) - np.append(holding, 0) + 0.5) / (np.append(holding, 0) + 0.5))
+        self._trigrams = Trigrams(islice(lexicon.column, int((holding > 0).sum())))
 
     def measure(self, queries: Sequence[list[list[str]]], pair_query: np.ndarray, pair_item: np.ndarray) -> np.ndarray:
         """(M, len(LEXICAL)) float32 of pairs of `queries`, each read by `Reader.words`, and items; `qs_numbers` is 1."""
         out = np.ones((len(pair_query), len(LEXICAL)), dtype=np.float32)
-        heads = np.full(max(len(self._lexicon.column), 1), -1, dtype=np.int32)
         asked = self._asked(queries)
-        _walk(self._titles, asked, heads, (pair_query, pair_item), out)
+        _walk(self._titles, asked, len(self._column), (pair_query, pair_item), out)
         out[:, LEXICAL.index("qs_title_words")] = np.log1p(self._titles.length[pair_item])
         out[:, LEXICAL.index("qs_words")] = np.log1p(np.diff(asked.ends)[pair_query])
         return out
 
     def _asked(self, queries: Sequence[list[list[str]]]) -> _Asked:
-        column = self._lexicon.column
+        column = self._column
         rows = [list(dict.fromkeys(chain.from_iterable(query)))[:WORDS] for query in queries]
         more = [
             [column[t] for t in dict.fromkeys(tokens(query)) if t in column and t not in set(row)]
@@ -104,15 +96,14 @@ class Overlap:
         word = [[number.setdefault(w, len(number)) for w in row] for row in rows]
         at = np.array([column.get(w, -1) for w in number], dtype=np.int64)
         near = self._trigrams.near(list(number))
-        known = np.append(self._rarity, self._unknown)  # column -1 is the last
         return _Asked(
             _ends(rows),
             np.array(list(chain.from_iterable(word)), dtype=np.int64),
             at,
-            known[at],
+            self._rarity[at],
             np.array([len(pieces(w)) for w in number], dtype=np.int64),
             near.indptr.astype(np.int64),
-            self._lettered[near.indices],
+            near.indices,
             near.data,
             _ends(more),
             np.array(list(chain.from_iterable(more)), dtype=np.int64),
@@ -124,10 +115,11 @@ def _ends(rows: Sequence[Sequence[object]]) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True)
-def _walk(titles, asked, heads, pairs, out):  # type: ignore[no-untyped-def]
-    """Write the columns of `pairs` (query, item) into `out` (M, C). `heads` (V,) -1, and so again at the end: for each
-    token the first of its entries, which are chained: what the query asks that is like it."""
+def _walk(titles, asked, n_tokens, pairs, out):  # type: ignore[no-untyped-def]
+    """Write the columns of `pairs` (query, item) into `out` (M, C)."""
     last = -1
+    # For each token the first of its entries, which are chained: what the query asks that is like it; -1: nothing.
+    heads = np.full(max(n_tokens, 1), -1, dtype=np.int32)
     token = word = after = np.empty(0, dtype=np.int32)
     bits = np.empty(0, dtype=np.uint64)
     state = np.zeros(WORDS, dtype=np.uint64), np.zeros(WORDS, dtype=np.int64), np.zeros(WORDS, dtype=np.bool_)
@@ -138,9 +130,9 @@ def _walk(titles, asked, heads, pairs, out):  # type: ignore[no-untyped-def]
                 heads[token[e]] = -1
             token, word, after, bits = _entries(asked, query, heads)
             last = query
-        _measure(titles, asked, (query, item), (heads, word, after, bits), state, out, m)
-    for e in range(len(token)):
-        heads[token[e]] = -1
+        words = asked.word[asked.ends[query] : asked.ends[query + 1]]
+        out[m, 0], out[m, 19] = _read(titles, item, (heads, word, after, bits), state, len(words))
+        _sum_up(asked, words, state, titles.length[item], out, m)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -172,12 +164,10 @@ def _entries(asked, query, heads):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _measure(titles, asked, pair, entries, state, out, m):  # type: ignore[no-untyped-def]
-    """Write all columns but `qs_numbers` of one pair; `state`: (WORDS,) arrays to work in."""
-    query, item = pair
+def _read(titles, item, entries, state, n):  # type: ignore[no-untyped-def]
+    """Walk through a title for a query of `n` words: BM25 over titles and over all text. `state`, (WORDS,) each: the
+    trigrams of each word that were held, where it first stands (-1: nowhere), whether it follows the word before."""
     heads, word, after, bits = entries
-    first = asked.ends[query]
-    n, length = asked.ends[query + 1] - first, titles.length[item]
     held, place, follows = state
     held[:n], place[:n], follows[:n] = 0, -1, False
     score = everywhere = 0.0
@@ -202,12 +192,21 @@ def _measure(titles, asked, pair, entries, state, out, m):  # type: ignore[no-un
                             follows[w] = True
                         before, part_before = w, part
             e = after[e]
+    return score, everywhere
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_up(asked, words, state, length, out, m):  # type: ignore[no-untyped-def]
+    """Write what was read of a title of `length` words for a query of these `words` into row `m`, by the numbers of
+    `LEXICAL`; the lengths are written by `Overlap.measure`, `qs_numbers` by the index."""
+    held, place, follows = state
+    n = len(words)
     hits = missing = ordered = 0
     rare = rare_hit = rare_near = near_sum = missing_near = rarest_hit = rarest_miss = places = 0.0
     first_place = near = near_first = last_place = 1.0
     span = max(length - 1, 1)
     for w in range(n):
-        u = asked.word[first + w]
+        u = words[w]
         rarity = asked.rarity[u]
         rare += rarity
         near = 1.0
@@ -229,7 +228,6 @@ def _measure(titles, asked, pair, entries, state, out, m):  # type: ignore[no-un
             near_first = near
         near_sum += near
         rare_near += rarity * near
-    out[m, 0], out[m, 19] = score, everywhere
     out[m, 2] = hits / n if n else 1.0
     out[m, 3] = rare_hit / rare if n else 1.0
     out[m, 4] = near_sum / n if n else 1.0

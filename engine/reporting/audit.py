@@ -36,7 +36,7 @@ from engine.reporting.causes import causes_table
 from engine.reporting.drivers import drivers_table
 from engine.reporting.learned import Learned
 from engine.reporting.ledger import loss_ledger
-from engine.reporting.measures import Probe, later_log, measured_rows, probe_of
+from engine.reporting.measures import Probe, clicked_pairs, later_log, measured_rows, probe_of
 from engine.reporting.stories import relevant_moves
 from engine.runs import Run, write_table
 
@@ -84,8 +84,11 @@ def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division
             learned.category_codes, catalogue.settings.category_separator,
         )  # fmt: skip
         measured = pd.read_parquet(tables / "query_metrics.parquet")
-        subject = Subject(catalogue, items, queries, measured, run.config, shelf, shelf, item_x,
-                          probe_of(run, catalogue, learned), learnt_until(catalogue, division.split, run.config.split.until))  # fmt: skip
+        probe, until = (
+            probe_of(run, catalogue, learned),
+            learnt_until(catalogue, division.split, run.config.split.until),
+        )
+        subject = Subject(catalogue, items, queries, measured, run.config, shelf, shelf, item_x, probe, until)
         with Answers(tables) as answers:
             sums = Aggregates(answers, items, queries, catalogue.judgments)
             made = audit_tables(subject, sums, progress) | _online(subject, sums)
@@ -144,7 +147,8 @@ def _codebook(subject: Subject, shelf: Shelf, sums: Aggregates, seen: Seen, judg
     sharing = sid_sharing_table(shelf, subject.catalogue.judgments, relevant_grade=settings.relevant_grade)
     near = _neighbourhood(shelf, subject.item_x, config.seed)
     codes = codes_table(shelf, exposure=seen.by_item[0], reach=reach)
-    more = measured_rows(shelf, codes, (subject.catalogue, subject.until), config, subject.item_x, subject.probe)
+    clicked = clicked_pairs(subject.catalogue, subject.until)
+    more = measured_rows(shelf, codes, clicked, config, subject.item_x, subject.probe)
     return {
         "sids": sids_table(shelf),
         "codes": codes,

@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from engine.audit.causes import BELOW, NOT_SIDS, UNEXPLAINED, Moved, Shares, Told, numbered_prefixes, split_changes
+from engine.audit.causes import PARTS, SIDS, UNEXPLAINED, Moved, Shares, Told, numbered_prefixes, split_changes
 from engine.audit.traffic import DISCOUNTS
 from engine.reporting.aggregates import Aggregates
 
@@ -20,12 +20,6 @@ QUERIES = 128
 PREFIXES = 12
 """Prefixes named per group and discount, the largest; the others are one row."""
 _STEP = 2.0**-60
-NAMES = {
-    BELOW: "through SIDs, part not stored",
-    NOT_SIDS: "not through SIDs",
-    UNEXPLAINED: "not explained",
-}
-SIDS = "through SIDs"
 CAUSE_COLUMNS = (
     *("discount", "dimension", "value", "told", "part", "level", "signal", "prefix"),
     *("gain", "loss", "net", "n_queries", "n_pairs"),
@@ -81,7 +75,7 @@ def causes_table(sums: Aggregates, codes: np.ndarray) -> pd.DataFrame:
             "dimension": [names[d] for d in made["dimension"]],
             "value": [values[d][m] for d, m in zip(made["dimension"], made["member"], strict=True)],
             "told": np.where(by_signal, "signal", "prefix").astype(object),
-            "part": [NAMES.get(c, SIDS) for c in code],
+            "part": [PARTS[c] if 0 <= c < len(PARTS) else SIDS for c in code],
             "level": _known(np.array([*level, 0])[feature] + depth),
             "signal": np.array([*(each and each[2] for each in found), None], dtype=object)[feature],
             "prefix": np.array([*texts, None], dtype=object)[prefix],

@@ -37,8 +37,8 @@ ORDER BY c.cohort, c."value", mean_absolute DESC, feature
 def drivers_table(sums: Aggregates, items: pd.DataFrame, categories: pd.DataFrame, depth: int) -> pd.DataFrame:
     """The `drivers` table over the pairs that the served ranking puts among the first `depth` of a query with traffic.
 
-    `items`, `categories`: the tables. `share`: a feature's part
-    of all mean absolute contributions of the cohort. Empty where nothing was ranked both ways and explained.
+    `items`, `categories`: the tables. `share`: a feature's part of all mean absolute contributions of the cohort. Empty where
+    nothing was ranked both ways and explained.
     """
     if not sums.features:
         return pd.DataFrame(columns=list(DRIVER_COLUMNS))

@@ -35,9 +35,8 @@ from engine.threads import one_thread
 class Probe(NamedTuple):
     """How texts that the catalogue does not hold are encoded and quantized as the run's were."""
 
-    encode: Callable[[Sequence[str]], np.ndarray] | None = (
-        None  # Texts to unit vectors (M, D); None: no encoder is known.
-    )
+    encode: Callable[[Sequence[str]], np.ndarray] | None = None
+    """Texts to unit vectors (M, D); None: no encoder is known."""
     quantize: Callable[[np.ndarray, np.ndarray], Placed] | None = None
     """(vectors (M, D), positions of their items (M,)) to codes; None where that cannot be done ..."""
     why_not: str = ""  # ... for this reason.
@@ -71,20 +70,19 @@ def probe_of(run: Run, catalogue: Catalogue, learned: Learned) -> Probe:
 def measured_rows(
     shelf: Shelf,
     codes: pd.DataFrame,
-    told: tuple[Catalogue, str | None],
+    clicked: Clicked,
     config: Config,
     item_x: np.ndarray | None,
     probe: Probe,
 ) -> list[Row]:
     """Rows of table `health`: attributes, co-clicks, labels, rewritten titles.
 
-    `codes`: that table; `told`: the catalogue, and the last day whose interactions the run learnt from; `item_x` (N, D):
-    unit vectors of the titles, or None.
+    `codes`: that table; `item_x` (N, D): unit vectors of the titles, or None.
     """
     resamples, seed = config.evaluation.resamples, config.seed
     rows = attribute_rows(shelf, resamples=resamples, seed=seed)
     rows = rows or [_absent("attribute_gain", "no attribute is known of enough items and repeats often enough")]
-    aligned = coclick_rows(shelf, _clicked(*told), resamples=resamples, seed=seed)
+    aligned = coclick_rows(shelf, clicked, resamples=resamples, seed=seed)
     rows += aligned or [_absent("coclick_alignment", "no query of the log has clicks on two items with a SID")]
     return rows + _labels(shelf, codes, item_x, probe, resamples) + _flips(shelf, item_x, probe, resamples)
 
@@ -97,7 +95,8 @@ def later_log(catalogue: Catalogue, until: str | None) -> pd.DataFrame:
     return log
 
 
-def _clicked(catalogue: Catalogue, until: str | None) -> Clicked:
+def clicked_pairs(catalogue: Catalogue, until: str | None) -> Clicked:
+    """The clicks of `later_log`."""
     log = later_log(catalogue, until)
     log = log[log["source"] != "synthetic"]
     pairs = interactions(dataclasses.replace(catalogue, interactions=log), None)

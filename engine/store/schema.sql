@@ -186,7 +186,7 @@ CREATE TABLE scores (
     qs DOUBLE, qs_numbers DOUBLE, qs_coverage DOUBLE, qs_rare_coverage DOUBLE, qs_near DOUBLE, qs_rare_near DOUBLE,
     qs_missing_near DOUBLE, qs_rarest_hit DOUBLE, qs_rarest_miss DOUBLE, qs_order DOUBLE, qs_first_place DOUBLE,
     qs_place DOUBLE, qs_jaccard DOUBLE, qs_title_share DOUBLE, qs_title_words DOUBLE, qs_words DOUBLE,
-    qs_first_word DOUBLE, qs_last_word DOUBLE, qs_last_place DOUBLE, qs_fields DOUBLE, -- lexical columns: docs/metrics.md
+    qs_first_word DOUBLE, qs_last_word DOUBLE, qs_last_place DOUBLE, qs_fields DOUBLE, -- lexical columns: docs/method.md, 3.2
     signals FLOAT[]                           -- values of runs.signal_columns; NULL for an MLP
 );
 -- exact Shapley, of the first retrieval.explained (20) pairs of either ranking and of judged ones; feature: dm, mm_dm, ct, qs, own (boosted: feedback on the very item, its own words), and sid_1 ... sid_L (MLP) or sid_<level>.<signal> (boosted), e.g. sid_2.memory
