@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from engine.datasets import storage
 from engine.datasets.contract import AUDIT_FILES, MAX_ID_CHARACTERS, ROUNDING, DatasetSettings
-from engine.datasets.raw import RawTable, quoted
+from engine.datasets.reading.raw import Cell, RawTable
 from engine.datasets.validation import Validator
 from engine.errors import DataError
 
@@ -128,13 +128,13 @@ class AuditValidator(Validator):
                 f"{raw.file} has the columns {', '.join(names)}; levels must follow each other: code_1, code_2, ... "
                 "or sid_0, sid_1, ..."
             )
-        parts = ", '-', ".join(f"coalesce(CAST({quoted(name)} AS VARCHAR), '')" for name in names)
+        parts = ", '-', ".join(f"coalesce(CAST({raw.columns[name].place} AS VARCHAR), '')" for name in names)
         empty = "-" * (len(names) - 1)
-        self.connection.execute(f"ALTER TABLE {raw.name} ADD COLUMN sid VARCHAR")
-        self.connection.execute(f"UPDATE {raw.name} SET sid = nullif(concat({parts}), '{empty}')")
+        self.connection.execute(f"ALTER TABLE {raw.name} ADD COLUMN joined VARCHAR")
+        self.connection.execute(f"UPDATE {raw.name} SET joined = nullif(concat({parts}), '{empty}')")
         for name in names:
             del raw.columns[name]
-        raw.columns["sid"] = "VARCHAR"
+        raw.columns["sid"] = Cell("joined", "VARCHAR")
 
     def _check_sids(self, raw: RawTable) -> None:
         self._check_item("sids")

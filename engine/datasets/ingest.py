@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas import DataFrame
 
-from engine.datasets import esci, icecat, rejects, sid_json, storage, wands
+from engine.datasets import rejects, storage
+from engine.datasets.adapters import esci, icecat, sid_json, wands
 from engine.datasets.assembly import assemble
 from engine.datasets.audit_files import AuditFiles, AuditValidator, audit_files
 from engine.datasets.contract import (
@@ -30,7 +31,7 @@ from engine.datasets.contract import (
     plain_columns,
     read_settings,
 )
-from engine.datasets.files import find_files, read_file
+from engine.datasets.reading.files import find_files, read_file
 from engine.datasets.report import Report
 from engine.datasets.storage import list_catalogues as list_catalogues
 from engine.datasets.storage import load as load

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from engine.datasets.contract import COLUMNS, REJECTS, shown
-from engine.datasets.raw import RawTable
+from engine.datasets.reading.raw import RawTable
 from engine.datasets.report import EXAMPLES, FileCount, Issue, Report
 from engine.datasets.validation import Validator, row_json
 

@@ -25,7 +25,7 @@ from engine.datasets.contract import (
     close_matches,
     normalise_query,
 )
-from engine.datasets.raw import RawTable, quoted
+from engine.datasets.reading.raw import Cell, RawTable, quoted
 from engine.errors import DataError
 
 _BLANK = r"regexp_full_match({0}, '[\s\pZ]*')"
@@ -102,7 +102,7 @@ class Validator:
             else:
                 value = f"CAST(NULL AS {_SQL_TYPE.get(column.kind, 'VARCHAR')})"
             if column.kind == "object":
-                extras = [c for c in raw.columns if c not in known]
+                extras = {name: cell.place for name, cell in raw.columns.items() if name not in known}
                 value = _with_extras(value, extras)
             select.append(f"{value} AS {quoted(column.name)}")
         self.connection.execute(
@@ -123,7 +123,7 @@ class Validator:
         """Rejects the rows of `typed_<table>` t (beside raw row r) where `condition` holds; `why` is SQL text."""
         raw = self.raw[table]
         if value is None:
-            value = f"r.{quoted(column)}" if column in raw.columns else "NULL"
+            value = f"r.{raw.columns[column].place}" if column in raw.columns else "NULL"
         self.connection.execute(
             f"""INSERT INTO broken SELECT '{table}', t._row, '{column}', {_literal(rule)},
             left(CAST({value} AS VARCHAR), 200), {why}, {other}
@@ -143,7 +143,7 @@ class Validator:
 
     def _rules(self, raw: RawTable, column: Column) -> tuple[tuple[str, str, str, str], ...]:
         """What a single value can break: kinds of columns, the rule, the SQL condition, what to write instead."""
-        t, text = f"t.{quoted(column.name)}", f"CAST(r.{quoted(column.name)} AS VARCHAR)"
+        t, text = f"t.{quoted(column.name)}", f"CAST(r.{raw.columns[column.name].place} AS VARCHAR)"
         given, top = given_values(column.name, raw), self.settings.max_grade
         separator = _literal(self.settings.category_separator)
         levels, finite = f"string_split({t}, {separator})", f"isfinite({t})"
@@ -305,9 +305,9 @@ class Validator:
 
 def given_values(name: str, raw: RawTable) -> str:
     """SQL: whether the raw row r says anything in a column."""
-    value = f"r.{quoted(name)}"
+    value = f"r.{raw.columns[name].place}"
     # A list is never blank, and long ones are slow to spell out.
-    blank = f"{value} IS NULL" if raw.columns[name].endswith("]") else _BLANK.format(f"CAST({value} AS VARCHAR)")
+    blank = f"{value} IS NULL" if raw.columns[name].kind.endswith("]") else _BLANK.format(f"CAST({value} AS VARCHAR)")
     return f"(NOT coalesce({blank}, true))"
 
 
@@ -317,9 +317,9 @@ _REALS = ("number", "grade", "rank", "score", "log_prob")
 _SQL_TYPE = dict.fromkeys(_REALS, "DOUBLE") | {"time": "TIMESTAMP", "embedding": "FLOAT[]", "vector": "FLOAT[]"}
 
 
-def _typed(column: Column, source: str, settings: DatasetSettings) -> str:
+def _typed(column: Column, cell: Cell, settings: DatasetSettings) -> str:
     """SQL for a raw column in its contract type; NULL where it is absent, blank or wrong."""
-    name = quoted(column.name)
+    name, source = cell
     text = name if source == "VARCHAR" else f"CAST({name} AS VARCHAR)"
     convert: dict[str, Callable[[], str]] = {
         **dict.fromkeys(_REALS, lambda: f"TRY_CAST({text if source == 'BOOLEAN' else name} AS DOUBLE)"),
@@ -344,14 +344,14 @@ def _category(text: str, separator: str) -> str:
 
 
 def _as_json(name: str, raw: RawTable) -> str:
-    source = raw.columns[name]
-    return f"json(CAST(r.{quoted(name)} AS VARCHAR))" if source in ("VARCHAR", "JSON") else f"to_json(r.{quoted(name)})"
+    place, source = raw.columns[name]
+    return f"json(CAST(r.{place} AS VARCHAR))" if source in ("VARCHAR", "JSON") else f"to_json(r.{place})"
 
 
-def _with_extras(attributes: str, extras: list[str]) -> str:
+def _with_extras(attributes: str, extras: dict[str, str]) -> str:
     """Unknown columns join the attributes; where both name one, the attributes' own value stands."""
     if extras:
-        pairs = ", ".join(f"{_literal(c)}, {quoted(c)}" for c in extras)
+        pairs = ", ".join(f"{_literal(name)}, {place}" for name, place in extras.items())
         # The inner merge drops the NULLs of absent values.
         present = f"json_merge_patch('{{}}', json_object({pairs}))"
         attributes = f"json_merge_patch({present}, coalesce({attributes}, '{{}}'))"
@@ -365,4 +365,8 @@ def _listed(names: list[str]) -> str:
 
 def row_json(raw: RawTable) -> str:
     """SQL for a raw row, whole, as JSON."""
-    return "CAST(json_object(" + ", ".join(f"{_literal(c)}, r.{quoted(c)}" for c in raw.columns) + ") AS VARCHAR)"
+    return (
+        "CAST(json_object("
+        + ", ".join(f"{_literal(name)}, r.{cell.place}" for name, cell in raw.columns.items())
+        + ") AS VARCHAR)"
+    )

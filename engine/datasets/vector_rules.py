@@ -6,7 +6,7 @@ A broken one is an error, not a rejected row: a row is whole without its vector,
 from __future__ import annotations
 
 from engine.datasets.contract import LENGTHS, MAX_EMBEDDING, shown
-from engine.datasets.raw import RawTable, quoted
+from engine.datasets.reading.raw import RawTable
 from engine.datasets.validation import Validator, given_values
 from engine.errors import DataError
 
@@ -62,7 +62,7 @@ def check_width(validator: Validator, table: str, raw: RawTable, wanted: int | N
         END"""
     first = validator.connection.execute(
         f"""SELECT _row, value, why, count(*) OVER () FROM (SELECT t._row, {why} AS why,
-        left(CAST(r.{quoted(NAME)} AS VARCHAR), 200) AS value FROM {rows}) WHERE why IS NOT NULL ORDER BY _row LIMIT 1"""
+        left(CAST(r.{raw.columns[NAME].place} AS VARCHAR), 200) AS value FROM {rows}) WHERE why IS NOT NULL ORDER BY _row LIMIT 1"""
     ).fetchone()
     if first is not None:
         row, value, reason, n = first

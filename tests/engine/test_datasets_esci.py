@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pandas import DataFrame
 
-from engine.datasets import esci
+from engine.datasets.adapters import esci
 from engine.datasets.ingest import ADAPTERS, ingest, validate
 from engine.errors import DataError
 
@@ -199,7 +199,7 @@ def test_many_products_pass_in_little_memory(tmp_path: Path) -> None:
                 FROM range(400000) t(i)) TO '{source / esci.EXAMPLES}' (FORMAT parquet)"""
         )
     code = (
-        "import resource, sys\nfrom pathlib import Path\nimport duckdb\nfrom engine.datasets import esci\n"
+        "import resource, sys\nfrom pathlib import Path\nimport duckdb\nfrom engine.datasets.adapters import esci\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"esci.adapt(Path({str(source)!r}), Path({str(contract)!r}))\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"

@@ -56,7 +56,7 @@ def refusal(folder: Path) -> str:
         ({"items_parquet": b"PAR1 this is no parquet"}, ["items.parquet cannot be read as Parquet", "cut short"]),
         ({"items_csv_gz": gzip.compress(ITEMS.encode())[:-12]}, ["items.csv.gz", "not a whole gzip"]),
         ({"items_csv_gz": b"plain text"}, ["items.csv.gz", "not a whole gzip"]),
-        ({"items_jsonl": "hello\n[1]\n"}, ["holds no JSON objects", "line 1"]),
+        ({"items_jsonl": "hello\n[1]\n"}, ["holds no records", "line 1"]),
         ({"items_csv": ITEMS, "items_tsv": "item_id\ttitle\na\tb\n"}, ["items.csv and items.tsv", "keep one"]),
         ({"item_csv": ITEMS}, ["is not a dataset", "no items file", "item.csv"]),
         ({"items_csv": ITEMS, "judgments_csv": "query,item_id\nkettle,a\n"}, ["judgments.csv has no column 'grade'"]),

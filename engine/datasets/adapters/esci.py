@@ -12,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from engine.datasets.files import source_folder
-from engine.datasets.raw import first_line
+from engine.datasets.reading.files import source_folder
+from engine.datasets.reading.raw import first_line
 from engine.errors import DataError
 
 EXAMPLES = "shopping_queries_dataset_examples.parquet"

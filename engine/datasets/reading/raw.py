@@ -25,13 +25,23 @@ class BadRow(NamedTuple):
     rows: int  # Rows it stands for: an unclosed quotation mark swallows the lines after it.
 
 
+class Cell(NamedTuple):
+    """Where the values of a column lie."""
+
+    place: str  # Column of the raw table: 'c1', 'c2' ...
+    kind: str  # Its DuckDB type.
+
+
 @dataclass
 class RawTable:
-    """A file as read: the DuckDB table `name`, whose rowid r is the r-th row that could be read."""
+    """A file as read: the DuckDB table `name`, whose rowid r is the r-th row that could be read.
+
+    Its columns are c1, c2 ... in the order of the file: what a file calls its columns never becomes an identifier.
+    """
 
     name: str
     file: str
-    columns: dict[str, str]  # Column name -> DuckDB type.
+    columns: dict[str, Cell]  # By the name in messages; those of the contract in the contract's spelling.
     n_rows: int
     bad_rows: list[BadRow] = field(default_factory=list)
     find_lines: Callable[[], np.ndarray] | None = None
@@ -60,6 +70,11 @@ def clean_columns(names: list[str], table: str, label: str) -> list[str]:
     if twice is not None:
         raise DataError(f"{label} names column '{twice}' more than once; rename or remove one")
     return clean
+
+
+def places(n: int) -> list[str]:
+    """Names of n columns of a raw table."""
+    return [f"c{place}" for place in range(1, n + 1)]
 
 
 def needs(table: str) -> str:

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 
 from engine.datasets.contract import COLUMNS
-from engine.datasets.raw import BadRow, RawTable, clean_columns, count, first_line, needs
+from engine.datasets.reading.raw import BadRow, Cell, RawTable, clean_columns, count, first_line, needs, places
 from engine.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -75,13 +75,14 @@ def read_csv(connection: duckdb.DuckDBPyConnection, table: str, label: str, path
     """
     name = f"raw_{table}"
     delimiter = DELIMITERS[path.suffix]
-    columns = {c: "VARCHAR" for c in _read_header(path, label, table)}
+    names = _read_header(path, label, table)
+    columns = {name: Cell(place, "VARCHAR") for name, place in zip(names, places(len(names)), strict=True)}
     try:
         connection.execute(
             f"""CREATE TABLE {name} AS SELECT * FROM read_csv(?, columns = ?, delim = ?, auto_detect = false,
             header = true, quote = '"', escape = '"', max_line_size = {MAX_LINE_BYTES}, store_rejects = true,
             rejects_table = 'errors_{name}', rejects_scan = 'scans_{name}', rejects_limit = 0)""",
-            [str(path), columns, delimiter],
+            [str(path), {cell.place: cell.kind for cell in columns.values()}, delimiter],
         )
     except duckdb.InvalidInputException as error:
         if "state machine" in str(error):
@@ -91,7 +92,7 @@ def read_csv(connection: duckdb.DuckDBPyConnection, table: str, label: str, path
         f"""SELECT line_byte_position, min(error_type::VARCHAR), arg_min(coalesce(column_name, ''), error_type::VARCHAR)
         FROM errors_{name} GROUP BY line_byte_position ORDER BY 1"""
     ).fetchall()
-    bad = _bad_rows(path, errors, len(columns), _DELIMITER_NAMES[delimiter]) if errors else []
+    bad = _bad_rows(path, errors, list(columns), _DELIMITER_NAMES[delimiter]) if errors else []
     n_rows = count(connection, name)
     return RawTable(name, label, columns, n_rows, bad, lambda: _lines(path, n_rows, {b.line for b in bad}))
 
@@ -105,7 +106,7 @@ def _lines(path: Path, n_rows: int, bad: set[int]) -> np.ndarray:
     return np.array(starts, np.int64)
 
 
-def _bad_rows(path: Path, errors: list[tuple[int, str, str]], n_columns: int, delimiter: str) -> list[BadRow]:
+def _bad_rows(path: Path, errors: list[tuple[int, str, str]], names: list[str], delimiter: str) -> list[BadRow]:
     """Places and whole text of the rows that DuckDB's reader rejected, by their first byte."""
     starts: dict[int, tuple[str, str]] = {}
     with path.open("rb") as file:
@@ -127,11 +128,12 @@ def _bad_rows(path: Path, errors: list[tuple[int, str, str]], n_columns: int, de
     wanted = sorted(starts)
     texts = _physical_lines(path, [(first, ends.get(first, first + 1)) for first in wanted])
     bad = []
+    called = dict(zip(places(len(names)), names, strict=True))
     for first, text in zip(wanted, texts, strict=True):
         kind, column = starts[first]
-        why = _WHY.get(kind, kind.lower()).format(n=n_columns, delimiter=delimiter)
+        why = _WHY.get(kind, kind.lower()).format(n=len(names), delimiter=delimiter)
         rows = sum(1 for part in text.splitlines() if part.strip()) if kind == "UNQUOTED VALUE" else 1
-        bad.append(BadRow(first, "row cannot be read", column, why, text, max(rows, 1)))
+        bad.append(BadRow(first, "row cannot be read", called.get(column, ""), why, text, max(rows, 1)))
     return bad
 
 

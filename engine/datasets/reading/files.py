@@ -12,9 +12,9 @@ from typing import NamedTuple
 import duckdb
 
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, FILES, close_matches
-from engine.datasets.csv_file import read_csv
-from engine.datasets.json_file import read_jsonl
-from engine.datasets.raw import RawTable, clean_columns, count, first_line, needs, quoted
+from engine.datasets.reading.csv_file import read_csv
+from engine.datasets.reading.json_file import read_jsonl
+from engine.datasets.reading.raw import Cell, RawTable, clean_columns, count, first_line, needs, places, quoted
 from engine.errors import DataError
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
@@ -127,11 +127,12 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, table: str, label: str,
     try:
         described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
         names = clean_columns([row[0] for row in described], table, label)
-        kinds = [row[1] for row in described]
+        kinds = ["VARCHAR" if row[1] == "BLOB" else row[1] for row in described]
+        columns = {name: Cell(*at) for name, *at in zip(names, places(len(names)), kinds, strict=True)}
         select = ", ".join(
             # Text written without its UTF-8 mark arrives as bytes.
-            (f"decode({quoted(row[0])})" if kind == "BLOB" else quoted(row[0])) + f" AS {quoted(clean)}"
-            for row, clean, kind in zip(described, names, kinds, strict=True)
+            (f"decode({quoted(row[0])})" if row[1] == "BLOB" else quoted(row[0])) + f" AS {cell.place}"
+            for row, cell in zip(described, columns.values(), strict=True)
         )
         connection.execute(f"CREATE TABLE {name} AS SELECT {select} FROM read_parquet(?)", [str(path)])
     except duckdb.OutOfMemoryException:
@@ -142,5 +143,4 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, table: str, label: str,
         raise DataError(
             f"{label} cannot be read as Parquet ({first_line(error)}); it may be cut short: copy or write it again"
         ) from None
-    columns = dict(zip(names, ["VARCHAR" if k == "BLOB" else k for k in kinds], strict=True))
     return RawTable(name, label, columns, count(connection, name))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from engine.datasets.carry import Carried, carry_rows
-from engine.datasets.files import source_folder
+from engine.datasets.adapters.carry import Carried, carry_rows
+from engine.datasets.reading.files import source_folder
 
 FILES = ("product.csv", "query.csv", "label.csv")
 GRADES = {"exact": "2", "partial": "1", "irrelevant": "0"}

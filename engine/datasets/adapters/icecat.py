@@ -15,9 +15,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.datasets.carry import Carried, carry_rows
-from engine.datasets.files import source_folder
-from engine.datasets.raw import first_line
+from engine.datasets.adapters.carry import Carried, carry_rows
+from engine.datasets.reading.files import source_folder
+from engine.datasets.reading.raw import first_line
 from engine.errors import DataError
 
 FILES = ("products.parquet", "ratings.csv")

@@ -1,0 +1,1 @@
+"""Public layouts as contract files: each module writes the folder of one layout as files of the contract."""
