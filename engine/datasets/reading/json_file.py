@@ -11,6 +11,7 @@ import duckdb
 from engine.datasets.reading.raw import BadRow, RawTable
 from engine.datasets.reading.records import Record, as_text, load_records
 
+
 def read_jsonl(
     connection: duckdb.DuckDBPyConnection, table: str, label: str, path: Path, staging: Path
 ) -> RawTable:  # fmt: skip
@@ -51,4 +52,3 @@ def _json_row(line: bytes) -> dict[str, str | None]:
         except UnicodeEncodeError:
             raise ValueError("it holds half of a surrogate pair, which is not text") from None
     return values
-

@@ -42,7 +42,9 @@ def load_records(
 
     def flush() -> None:
         part = staging / f"{name}-{len(parts)}.parquet"
-        columns = {f"c{place}": pa.array([row.get(place) for row in rows], pa.string()) for place in range(1, len(keys) + 1)}
+        columns = {
+            f"c{place}": pa.array([row.get(place) for row in rows], pa.string()) for place in range(1, len(keys) + 1)
+        }
         pq.write_table(pa.table(columns), part)
         parts.append(str(part))
         rows.clear()
@@ -52,7 +54,9 @@ def load_records(
             bad.append(record)
             continue
         # An empty name is none: nothing could speak of its values.
-        rows.append({keys.setdefault(key, len(keys) + 1): as_text(v) for key, v in record.values.items() if key.strip()})
+        rows.append(
+            {keys.setdefault(key, len(keys) + 1): as_text(v) for key, v in record.values.items() if key.strip()}
+        )
         lines.append(record.line)
         if len(rows) == BATCH:
             flush()
