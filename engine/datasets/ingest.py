@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +26,15 @@ from engine.datasets.contract import (
     Catalogue,
     DatasetSettings,
     LogReader,
-    SettingsFile,
     normalise_query,
     plain_columns,
-    read_settings,
 )
-from engine.datasets.reading.files import find_files, read_file
+from engine.datasets.reading.decisions import Decision
+from engine.datasets.reading.files import find_files
+from engine.datasets.reading.interpretation import Interpretation
+from engine.datasets.reading.names import stem_of
 from engine.datasets.report import Report
+from engine.datasets.settings import SettingsFile, read_settings
 from engine.datasets.storage import list_catalogues as list_catalogues
 from engine.datasets.storage import load as load
 from engine.datasets.synthetic_queries import synthetic_queries
@@ -83,14 +85,19 @@ class NewItems(NamedTuple):
     report: Report
 
 
+Sources = Path | Sequence[Path]
+"""A folder, a file, or several of either that are one dataset."""
+
+
 class _Checked(NamedTuple):
     validator: Validator
-    settings: SettingsFile
+    file: SettingsFile
+    settings: DatasetSettings  # The file's, and what the data says where it is silent.
     warnings: list[str]
     report: Report
 
 
-def validate(folder: Path, *, adapter: str | None = None, max_reject_share: float = 0.05) -> Report:
+def validate(folder: Sources, *, adapter: str | None = None, max_reject_share: float = 0.05) -> Report:
     """Checks a dataset folder against the contract and stores nothing.
 
     Raises DataError for what no row can be blamed for: no items file, a missing column, a damaged file.
@@ -105,7 +112,7 @@ def validate(folder: Path, *, adapter: str | None = None, max_reject_share: floa
 
 
 def ingest(
-    folder: Path,
+    folder: Sources,
     workspace: Path,
     *,
     adapter: str | None = None,
@@ -126,7 +133,7 @@ def ingest(
 
 
 def ingest_audit(
-    folder: Path, workspace: Path, *, adapter: str | None = None, max_reject_share: float = 0.05, progress: Progress = silent
+    folder: Sources, workspace: Path, *, adapter: str | None = None, max_reject_share: float = 0.05, progress: Progress = silent
 ) -> IngestedAudit:  # fmt: skip
     """The same for a folder that also holds SIDs, beams or scores made elsewhere: its catalogue is stored, they are given back.
 
@@ -151,26 +158,30 @@ def read_items(
     """Validates the items file of a dataset folder under the `settings` of a catalogue and stores nothing; other files are
     noted and not read. Raises DataError as `ingest` does."""
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
-        (first, *others), warnings = find_files(folder)
-        ignored = [file.path.name for file in others] + ["dataset.toml"] * (folder / "dataset.toml").exists()
-        if ignored:
-            warnings.append(f"items alone are read; ignored: {', '.join(ignored)}")
+        file = read_settings(folder)
+        found = find_files([folder], file, staged)
+        others = [opened.label for table, opened in found.files.items() if table != "items"]
+        ignored = others + ["dataset.toml"] * (folder / "dataset.toml").exists()
+        warnings = [*found.warnings, *([f"items alone are read; ignored: {', '.join(ignored)}"] if ignored else [])]
+        raw = found.files["items"].load(connection, "items")
+        reading = Interpretation(connection, file._replace(settings=settings, stated=frozenset({"category_separator"})))
+        reading.read({"items": raw})
         validator = Validator(connection, settings)
-        validator.check(first.table, read_file(connection, first, staged))
+        validator.check("items", raw)
         check_width(validator, "items", validator.raw["items"], None)
         progress(4, 8)
-        report = rejects.report(validator, warnings, max_reject_share=max_reject_share)
+        report = rejects.report(validator, [*reading.warnings, *warnings], max_reject_share=max_reject_share)
         report.require_ok()
         tables = assemble(validator)
         pq.write_table(tables["items"], staged / "items.parquet", row_group_size=BLOCK)
-        found = NewItems(
+        new = NewItems(
             tables["items"].select(plain_columns("items")).to_pandas(),
             read_vectors(staged / "items.parquet", "text_embedding"),
             storage.fingerprint(tables, settings, named=False),
             report,
         )
         progress(8, 8)
-        return found
+        return new
 
 
 def _store(
@@ -178,12 +189,12 @@ def _store(
 ) -> Ingested:  # fmt: skip
     tables = assemble(checked.validator)
     progress(5, 8)
-    settings = _with_currency(checked.settings.settings, tables["items"])
+    settings = _with_currency(checked.settings, tables["items"])
     if read_log is not None:
         report, tables, settings = _with_log_read(read_log, report, tables, settings)
     report, tables = _with_synthetic(report, tables, settings)
     progress(6, 8)
-    name = storage.fingerprint(tables, settings, named=checked.settings.named)
+    name = storage.fingerprint(tables, settings, named=checked.file.named)
     rejected = rejects.rejected_rows(checked.validator, FILES)
     storage.store(workspace, staged, name, tables, settings, rejected, report)
     progress(7, 8)
@@ -200,7 +211,7 @@ def _connect(staged: Path) -> contextlib.closing[duckdb.DuckDBPyConnection]:
 
 def _check(
     connection: duckdb.DuckDBPyConnection,
-    folder: Path,
+    sources: Sources,
     adapter: str | None,
     staged: Path,
     max_reject_share: float,
@@ -208,34 +219,57 @@ def _check(
     *,
     audit: bool = False,
 ) -> _Checked:
-    source = _contract_folder(folder, adapter, staged)
-    settings = read_settings(source)
-    files, warnings = find_files(source, audit=audit)
-    warnings = [*settings.warnings, *warnings]
-    validator = (AuditValidator if audit else Validator)(connection, settings.settings)
-    for done, file in enumerate(files):
-        progress(4 * done // len(files), 8)
-        validator.check(file.table, read_file(connection, file, staged))
+    paths, decisions = _contract_paths([sources] if isinstance(sources, Path) else list(sources), adapter, staged)
+    file = _settings_of(paths)
+    found = find_files(paths, file, staged, audit=audit)
+    raws = {}
+    for done, (table, opened) in enumerate(found.files.items()):
+        progress(2 * done // len(found.files), 8)
+        raws[table] = opened.load(connection, table)
+        decisions += opened.decisions()
+    progress(2, 8)
+    reading = Interpretation(connection, file)
+    reading.read(raws)
+    progress(3, 8)
+    validator = (AuditValidator if audit else Validator)(connection, reading.settings)
+    for table, raw in raws.items():
+        validator.check(table, raw)
     check_vectors(validator)
     progress(4, 8)
-    found = rejects.report(validator, warnings, max_reject_share=max_reject_share)
-    return _Checked(validator, settings, warnings, found)
+    validator.decisions = [*found.decisions, *decisions, *reading.decisions, *validator.decisions]
+    warnings = [*file.warnings, *found.warnings, *reading.warnings]
+    report = rejects.report(validator, warnings, max_reject_share=max_reject_share)
+    return _Checked(validator, file, reading.settings, warnings, report)
 
 
-def _contract_folder(folder: Path, adapter: str | None, staged: Path) -> Path:
+def _settings_of(paths: Sequence[Path]) -> SettingsFile:
+    """`dataset.toml` of the first folder that is given, or beside the first file; a file lends its own name."""
+    first = paths[0]
+    folder = next((p for p in paths if p.is_dir()), None)
+    if folder is not None:
+        return read_settings(folder)
+    file = read_settings(first.parent)
+    name = file.settings.name if file.named else stem_of(first.name)
+    return file._replace(settings=dataclasses.replace(file.settings, name=name or "dataset"))
+
+
+def _contract_paths(paths: list[Path], adapter: str | None, staged: Path) -> tuple[list[Path], list[Decision]]:
+    """The sources, or the folder of contract files that an adapter makes of one: the one named, else one whose layout it is."""
+    folder, why = paths[0], "--adapter says so"
     if adapter is None:
-        for name, files in _SIGNS.items():
-            if folder.is_dir() and all(any(folder.glob(f)) for f in files):
-                raise DataError(f"{folder} has the layout of '{name}', not of the contract; add --adapter {name}")
-        return folder
+        whole = len(paths) == 1 and folder.is_dir()
+        signs = (name for name, files in _SIGNS.items() if whole and all(any(folder.glob(f)) for f in files))
+        adapter, why = next(signs, None), "its files are those of that layout"
+    if adapter is None:
+        return paths, []
     if adapter not in ADAPTERS:
         raise DataError(f"adapter '{adapter}' is unknown; allowed: {', '.join(ADAPTERS)}")
-    if not folder.is_dir():
+    if len(paths) > 1 or not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the folder that holds the files of '{adapter}'")
     contract = staged / "contract"
     contract.mkdir()
     ADAPTERS[adapter](folder, contract)
-    return contract
+    return [contract], [Decision(folder.name, "layout", adapter, why, "--adapter")]
 
 
 def _with_currency(settings: DatasetSettings, items: pa.Table) -> DatasetSettings:
