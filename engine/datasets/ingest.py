@@ -226,6 +226,8 @@ def _check(
     for done, (table, opened) in enumerate(found.files.items()):
         progress(2 * done // len(found.files), 8)
         raws[table] = opened.load(connection, table)
+        if not raws[table].n_read:
+            raise DataError(f"{opened.label} has no rows; it needs at least one, or leave the file out")
         decisions += opened.decisions()
     progress(2, 8)
     reading = Interpretation(connection, file)

@@ -62,7 +62,7 @@ def check_width(validator: Validator, table: str, raw: RawTable, wanted: int | N
         END"""
     first = validator.connection.execute(
         f"""SELECT _row, value, why, count(*) OVER () FROM (SELECT t._row, {why} AS why,
-        left(CAST(r.{raw.columns[NAME].given} AS VARCHAR), 200) AS value FROM {rows}) WHERE why IS NOT NULL ORDER BY _row LIMIT 1"""
+        left(CAST({raw.columns[NAME].given} AS VARCHAR), 200) AS value FROM {rows}) WHERE why IS NOT NULL ORDER BY _row LIMIT 1"""
     ).fetchone()
     if first is not None:
         row, value, reason, n = first

@@ -54,4 +54,4 @@ def scale_of(lowest: float, highest: float, *, whole: bool) -> Scale | None:
         return None
     top = next((t for t in _TOPS if highest <= t), float(math.ceil(highest)))
     middle = ((1.0 if top > 4 and lowest >= 1 else 0.0) + top) / 2
-    return Scale(top, min(math.floor(middle) + 1.0 if whole else middle, highest))
+    return Scale(top, min(math.floor(middle) + 1.0 if whole or top > 1 else middle, highest))

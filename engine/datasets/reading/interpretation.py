@@ -320,6 +320,7 @@ class Interpretation:
             values = [v for v, kind in kinds.items() if counts.get(kind) == count]
             raw.columns[count] = Cell(f"CAST({_among(text, values)} AS DOUBLE)", "DOUBLE")
         counted = [v for v, kind in kinds.items() if kind in counts]
+        self._count_shown(raw, counts)
         raw.skipped["events that are no impression, click or purchase"] = (
             f"NOT coalesce({_among(text, counted)}, false)"
         )
@@ -335,6 +336,23 @@ class Interpretation:
             )
         self.decide(raw, raw.called("event"), said, "known names of events", '[read] events = {view_item = "click"}')
 
+    def _count_shown(self, raw: RawTable, counts: Mapping[str, str]) -> None:
+        """A click is on something shown: where most clicked pairs have no impression of their own, each click is one too."""
+        if not {"impressions", "clicks"} <= set(counts.values()):
+            return
+        asked = raw.columns.get("query") or raw.columns["query_id"]
+        pairs = f"SELECT DISTINCT {asked.place} AS q, {raw.columns['item_id'].place} AS i FROM {raw.name} WHERE "
+        clicked, shown = (f"({pairs} {raw.columns[c].place} = 1)" for c in ("clicks", "impressions"))
+        n, alone = self._row(
+            f"SELECT count(*), count(*) FILTER (s.i IS NULL) FROM {clicked} c LEFT JOIN {shown} s ON s.q = c.q AND s.i = c.i"
+        )
+        if n and alone > 0.5 * n:
+            both = f"greatest({raw.columns['impressions'].place}, {raw.columns['clicks'].place})"
+            raw.columns["impressions"] = Cell(both, "DOUBLE")
+            self.decide(raw, raw.called("event"), "a click counts as an impression too",
+                        f"{alone:,} of {n:,} clicked pairs of query and item have no impression of their own",
+                        "a row for each impression")  # fmt: skip
+
     def _read_grades(self, raw: RawTable, column: Column, cell: Cell, decimal: str | None) -> None:
         text = f"CAST({cell.place} AS VARCHAR)"
         raw.skipped["without a grade: not judged"] = (
@@ -343,7 +361,9 @@ class Interpretation:
         words = [v for (v,) in self.connection.execute(
             f"""SELECT DISTINCT {text} FROM {raw.name} WHERE {text} IS NOT NULL AND trim({text}) <> ''
             AND TRY_CAST(replace({text}, ',', '.') AS DOUBLE) IS NULL LIMIT 50""").fetchall()]  # fmt: skip
-        if words and (numbers := grades.words_of(words)):
+        graded = f"SELECT 1 FROM {raw.name} WHERE TRY_CAST({text} AS DOUBLE) IS NOT NULL LIMIT 1"
+        numbers = grades.words_of(words) if words and not self.connection.execute(graded).fetchone() else None
+        if numbers:
             cases = " ".join(f"WHEN {_literal(word)} THEN {n}" for word, n in numbers.items())
             sql = f"(CASE {text} {cases} ELSE TRY_CAST({text} AS DOUBLE) END)"
             raw.columns["grade"] = Cell(sql, "DOUBLE", said=cell.given)
