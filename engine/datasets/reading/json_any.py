@@ -165,12 +165,14 @@ def _is_lines(path: Path) -> bool:
     lines: list[str] = []
     with path.open("rb") as file:
         while len(lines) < 12 and (raw := file.readline(_LONGEST_LINE)):
+            if len(raw) == _LONGEST_LINE:
+                return bool(lines) and not _why_not(lines[0])
             if raw.strip(b" \t\r\n\xef\xbb\xbf"):
                 lines.append(raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff").strip())
     if not lines or lines[0][0] != "{":
         return bool(lines) and lines[0][0] != "["
     whole = [_why_not(line) for line in lines]
-    if not whole[0]:
+    if not whole[0] or (len(lines) == 1 and whole[0] == "Extra data"):
         return len(lines) > 1
     # A first line that is damaged, not only unfinished, or one unfinished before lines that are whole.
     return (
@@ -265,7 +267,7 @@ class _Text:
                 raise self.fault("is nested too deeply") from None
             except ValueError:
                 raise self.fault("holds a number of thousands of digits, in the value") from None
-            if end == len(self._window) and self._fill():
+            if end > len(self._window) - 4 and self._fill():  # '10.' and '10e+' would be read as 10.
                 continue
             text, self._at = self._window[self._at : end], end
             return value, text

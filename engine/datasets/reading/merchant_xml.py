@@ -32,7 +32,7 @@ def recognise(head: str) -> bool:
     head = head.removeprefix("\ufeff")
     while before := _PROLOG.match(head):
         head = head[before.end() :]
-    return re.match(r"\s*<(\w+:)?(rss|feed|RDF)[\s>]", head) is not None
+    return re.match(r"\s*<(\w+:)?(rss|feed|RDF)[\s/>]", head) is not None
 
 
 @dataclass
