@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,6 +80,14 @@ def test_other_files_are_claimed_by_none(head: str) -> None:
 
 
 # Judgments.
+
+
+def test_a_catalogue_with_ratings_is_no_list_of_judgments() -> None:
+    content = json.dumps({"products": [{"id": "a", "topics": ["tea"], "ratings": {"5": 2}, "queries": []}]})
+    assert not rated_json.recognise(content)
+    assert rated_json.recognise(
+        '{"scorer": {"code": "\\"[{", "scale": [0]}, "queries": [{"query_text": "a", "ratings": {'
+    )
 
 
 def test_qrels() -> None:
@@ -256,6 +265,7 @@ def test_algolia_and_shopify() -> None:
         '{"items": [\n' + "\n".join(map(json.dumps, ITEMS)).replace("\n", ",\n") + "\n]\n}", '{"shop": {"things": ' + ARRAY + "}}",
         '{"meta": {"n": 2}, "facets": [], "results": ' + ARRAY + "}", json.dumps(ITEMS, indent=2), "".join(map(json.dumps, ITEMS)),
         "\n".join(json.dumps(item, indent=1) for item in ITEMS), "\r\n\r\n".join(map(json.dumps, ITEMS)),
+        '{"item_id": {"0": "a", "1": "b"}, "title": {"0": "Kettle", "1": "Lamp"}}', '{"item_id": ["a", "b"], "title": ["Kettle", "Lamp"]}',
         '{"hits": {"hits": ' + ARRAY + ', "total": 2}, "hits2": {"hits": 1}}',
     ],
 )  # fmt: skip
@@ -453,10 +463,10 @@ ENTITIES = '<!DOCTYPE rss [\n<!ENTITY a "ha"><!ENTITY b "&a;&a;">]>'
             ["given:2", "declares entities", "remove"],
         ),
         (ENTITIES.replace('"ha"', 'SYSTEM "file:///etc/passwd"') + "<rss/>", ["given:2", "declares entities"]),
-        ("<rss><channel><item><id>a</id>", ["given:1", "no element found", "cut short"]),
+        ("<rss><channel><item><id>a</id>", ["given:1", "no element found", "copy or write it again"]),
         ("<rss><channel>\n<item><id>a</item></channel></rss>", ["given:2", "mismatched tag", "character 14"]),
         (b"<rss><channel><item><id>\xff</id></item></channel></rss>", ["given:1", "not well-formed"]),
-        ("<rss><channel><item><id>a & b</id></item></channel></rss>", ["given:1", "not well-formed"]),
+        ("<rss><channel><item><id>a & b</id></item></channel></rss>", ["given:1", "not well-formed", "'&amp;'"]),
     ],
 )
 def test_feeds_that_cannot_be_read(tmp_path: Path, content: str | bytes, parts: list[str]) -> None:
@@ -538,6 +548,11 @@ def test_workbook(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert rows.places == [4, 6]
     assert workbook.recognise(path.read_bytes()[: 1 << 16])
+
+
+def test_a_workbook_of_another_name_is_one(tmp_path: Path) -> None:
+    path = book(tmp_path / "items.xlsx", S=[["item_id", "title"], ["a", "Kettle"]]).rename(tmp_path / "items.csv")
+    assert gather(workbook.records(path)).values == [{"item_id": "a", "title": "Kettle"}]
 
 
 def test_the_sheet_named_like_the_file_is_read(tmp_path: Path) -> None:
@@ -643,6 +658,12 @@ def test_ubi_events_flattened_in_any_way(where: dict[str, object]) -> None:
 def test_ubi_hits_written_in_any_way(ids: object) -> None:
     rows = ubi.rows({"query_id": "s", "user_query": "kettle", "query_response_id": "r", "query_response_hit_ids": ids})
     assert [(r["item_id"], r["position"]) for r in rows] == [("a", 1), ("b", 2)]
+
+
+def test_ubi_hits_of_parquet() -> None:
+    ids = np.array(["a", "b"], object)
+    rows = ubi.rows({"query_id": "s", "user_query": "kettle", "query_response_id": "r", "query_response_hit_ids": ids})
+    assert [r["item_id"] for r in rows] == ["a", "b"]
 
 
 def test_ubi_columns() -> None:

@@ -7,6 +7,7 @@
   (elasticdump), bulk requests (an action line, {"index": {"_id": ...}}, before each document); `_source` is unwrapped and
   `_id` becomes `item_id` unless the document has its own, or tells of a query and not of an item;
 - Algolia's browse export: `objectID`, and of `hierarchicalCategories` ({"lvl0": "A", "lvl1": "A > B"}) the deepest path;
+- columns by name, as pandas writes them ({"item_id": {"0": "a"}} or {"item_id": ["a"]}): read whole, unlike the others;
 - Shopify's products.json: a record a product, with its first variant's price and SKU and the number of its variants.
 
 NaN and Infinity, which JSON does not know, mean missing. Of equal names in an object the last counts. Files are read as a
@@ -22,7 +23,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from engine.datasets.reading.lines import NOT_UTF8, bad_row, is_text, numbered_lines
 from engine.datasets.reading.raw import BadRow
@@ -210,25 +211,29 @@ class _Text:
     def __init__(self, name: str, file: TextIO) -> None:
         self.name, self._file = name, file
         self._window, self._at = "", 0
-        self._line, self._begun = 1, 0  # Of the window's first character: its line, and where in it it stands.
+        # The last place whose line is known: in the window, its line, the characters before it there.
+        self._known, self._line, self._begun = 0, 1, 0
 
     def _fill(self) -> bool:
         """Reads on; a record longer than the window doubles it. False at the end of the file."""
         more = self._file.read(max(_WINDOW, len(self._window) - self._at))
         if more:
             self._line, self._begun = self._where(self._at)
-            self._window, self._at = self._window[self._at :] + more, 0
+            self._window, self._at, self._known = self._window[self._at :] + more, 0, 0
         return bool(more)
 
     def _where(self, at: int) -> tuple[int, int]:
         """(line, characters before it in its line) of a place in the window."""
-        breaks = self._window.count("\n", 0, at)
-        return self._line + breaks, at - self._window.rfind("\n", 0, at) - 1 if breaks else self._begun + at
+        breaks = self._window.count("\n", self._known, at)
+        begun = at - self._window.rfind("\n", 0, at) - 1 if breaks else self._begun + at - self._known
+        return self._line + breaks, begun
 
     @property
     def line(self) -> int:
         """The line of the cursor."""
-        return self._where(self._at)[0]
+        self._line, self._begun = self._where(self._at)
+        self._known = self._at
+        return self._line
 
     def fault(self, why: str, at: int | None = None) -> DataError:
         """The error of a file that cannot be read on from here."""
@@ -300,7 +305,8 @@ class _Outline:
     lists: dict[tuple[str, ...], int] = field(default_factory=dict)  # Path -> objects in it.
     objects: int = 0  # Members that are objects.
     others: int = 0  # Members that are neither objects nor lists.
-    is_record: bool = False
+    is_record: bool = False  # A member is named like a value of a record.
+    is_columns: bool = False  # The same, of a member that is a list or an object.
 
 
 def _outline(text: _Text, depth: int = 0) -> _Outline:
@@ -308,6 +314,7 @@ def _outline(text: _Text, depth: int = 0) -> _Outline:
     nested: dict[str, dict[tuple[str, ...], int]] = {}
     for name in text.parts("}"):
         mark = text.peek()
+        found.is_columns |= mark in ("[", "{") and name in _RECORD_NAMES
         if mark == "[":
             count = 0
             for _ in text.parts("]"):
@@ -351,6 +358,9 @@ def _parts(text: _Text, path: Path) -> Iterator[_Value]:
             walker.peek()
             found = _outline(walker)
             alone = not walker.peek()
+        if alone and found.is_columns and not found.others:
+            yield from _columns(*text.value())
+            return
         where = _chosen(found, path) if alone else None
         if where is not None:
             for number, (value, raw) in enumerate(_listed(text, where), start=1):
@@ -369,6 +379,17 @@ def _parts(text: _Text, path: Path) -> Iterator[_Value]:
                 yield _Value(number, *text.value())
         else:
             yield _Value(text.line, *text.value())
+
+
+def _columns(value: object, text: str) -> Iterator[_Value]:
+    """Rows of columns, each a list or an object by the row's name."""
+    columns: dict[str, Any] = value if isinstance(value, dict) else {}
+    by_name = {name: col if isinstance(col, dict) else dict(zip(map(str, range(len(col))), col, strict=True))
+               for name, col in columns.items()}  # fmt: skip
+    rows = dict.fromkeys(row for column in by_name.values() for row in column)
+    for number, row in enumerate(rows, start=1):
+        values = {name: column.get(row) for name, column in by_name.items()}
+        yield _Value(number, values, json.dumps(values, ensure_ascii=False))
 
 
 def _listed(text: _Text, path: tuple[str, ...]) -> Iterator[tuple[object, str]]:

@@ -126,9 +126,10 @@ def records(path: Path) -> Iterator[Record | BadRow]:
             try:
                 feed.parser.Parse(chunk, ended)
             except expat.ExpatError as error:
+                remedy = "copy or write it again" if ended else "mend that place ('&' in a text is written '&amp;')"
                 problem = (
                     f"{path.name}:{error.lineno} is not well-formed XML ({expat.ErrorString(error.code)}) at character "
-                    f"{error.offset + 1} of the line; it may be cut short: copy or write it again"
+                    f"{error.offset + 1} of the line{'; it ends too early' if ended else ''}; {remedy}"
                 )
             except DataError as error:
                 problem = f"{path.name}:{feed.parser.CurrentLineNumber} {error}"

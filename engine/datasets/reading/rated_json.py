@@ -32,10 +32,12 @@ _NAMES = {"query": ("query_text", "query", "queryText"), "params": ("query_strin
 def recognise(head: str) -> bool:
     """Whether a JSON object opens with one of the lists of these tools, and ratings in it."""
     head = head.removeprefix("\ufeff").lstrip()
-    if not head.startswith("{"):
-        return False
-    found = {name for name in (*_LISTS, "ratings", "relevant_documents") if re.search(rf'"{name}"\s*:\s*[\[{{]', head)}
-    return bool(found & set(_LISTS)) and bool(found & {"ratings", "relevant_documents"})
+    depth, names = 0, set()
+    for token in re.finditer(r'[{\[]|[}\]]|"((?:[^"\\]|\\.)*)"(\s*:)?', head if head.startswith("{") else ""):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if token[2] and (depth == 1 or token[1] in ("ratings", "relevant_documents")):
+            names.add(token[1])
+    return bool(names & set(_LISTS)) and bool(names & {"ratings", "relevant_documents"})
 
 
 def records(path: Path) -> Iterator[Record | BadRow]:

@@ -80,7 +80,7 @@ def _at(record: Mapping[str, object], *path: str) -> object:
     for n in range(len(path), 0, -1):
         for joint in (".", "_", "__"):
             value = record.get(joint.join(path[:n]))
-            if value is None or (isinstance(value, float) and value != value) or value == "":
+            if value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value):
                 continue
             if n == len(path):
                 return value
@@ -97,7 +97,7 @@ def _ids(value: object) -> list[object]:
         if not isinstance(read, list):
             read = [part.strip().strip("'\"") for part in value.strip().strip("[]{}").split(",")]
         value = read
-    return [each for each in value if each not in (None, "")] if isinstance(value, Iterable) else []
+    return [each for each in value if each is not None and each != ""] if isinstance(value, Iterable) else []
 
 
 def _json(text: str) -> object:

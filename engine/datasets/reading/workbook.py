@@ -48,11 +48,8 @@ def records(path: Path) -> Iterator[Record | BadRow]:
     if b"opendocument.spreadsheet" in start[:200]:
         raise DataError(f"{path.name} is an OpenDocument spreadsheet; save it as .xlsx or CSV")
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        try:
-            yield from _rows(book, path)
-        finally:
-            book.close()
+        with path.open("rb") as file:  # By its name openpyxl would refuse a workbook that is called otherwise.
+            yield from _rows(openpyxl.load_workbook(file, read_only=True, data_only=True), path)
     except _DAMAGE as error:
         said = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise DataError(
@@ -137,14 +134,10 @@ def _header(sheet: Any, path: Path) -> tuple[int, list[str]]:
 
 def _formulas(path: Path, title: str, header: int, places: list[int]) -> list[int]:
     """Those of `places` (0-based columns) that hold a formula below the header."""
-    book = openpyxl.load_workbook(path, read_only=True)
-    try:
-        sheet: Any = book[title]
+    with path.open("rb") as file:
+        sheet: Any = openpyxl.load_workbook(file, read_only=True)[title]
         sheet.reset_dimensions()
         for row in sheet.iter_rows(min_row=header + 1):
-            found = [at for at in places if at < len(row) and row[at].data_type == "f"]
-            if found:
+            if found := [at for at in places if at < len(row) and row[at].data_type == "f"]:
                 return found
-    finally:
-        book.close()
     return []
