@@ -669,6 +669,9 @@ def test_ubi_hits_of_parquet() -> None:
 def test_ubi_columns() -> None:
     assert ubi.recognise_columns(["Query_ID", "user_query", "query_response_hit_ids"]) == "queries"
     assert ubi.recognise_columns(["query_id", "action_name", "user_query", "query_response_id"]) == "events"
+    assert ubi.recognise_columns(["query", "client_id", "event_attributes.object.object_id"]) == "events"
     assert ubi.recognise_columns(["query_id", "query", "item_id"]) is None
+    assert ubi.flatten({"query": '{"match": {}}'})["query"] is None
+    assert ubi.flatten({"query": "kettle"})["query"] == "kettle"
     for nothing in (None, "", "[]", float("nan"), 3, "{}"):
         assert ubi.rows({"query_id": "s", "user_query": "k", "query_response_hit_ids": nothing}) == [], nothing

@@ -26,7 +26,7 @@ Kind = Literal["queries", "events"]
 def recognise_columns(names: Collection[str]) -> Kind | None:
     """Which of the two a table with such columns is; None for neither."""
     folded = {name.strip().casefold() for name in names}
-    if "action_name" in folded and ("query_id" in folded or any(n.startswith("event_attributes") for n in folded)):
+    if {"action_name", "query_id"} <= folded or any(name.startswith("event_attributes") for name in folded):
         return "events"
     if "query_response_hit_ids" in folded or {"user_query", "query_response_id"} <= folded:
         return "queries"
@@ -63,10 +63,12 @@ def flatten(record: Mapping[str, object]) -> dict[str, object]:
 
     A session is the record's own, or else its client. Positions are as they stand: who wrote them chose the base.
     """
-    session = _at(record, "session_id")
+    session, query, other = _at(record, "session_id"), _at(record, "user_query"), record.get("query")
+    if query is None and isinstance(other, str) and not other.lstrip().startswith("{"):
+        query = other  # Where it is no request to the engine, which the specification keeps there.
     return {
         "query_id": _at(record, "query_id"),
-        "query": _at(record, "user_query"),
+        "query": query,
         "session": _at(record, "client_id") if session is None else session,
         "item_id": _at(record, "event_attributes", "object", "object_id"),
         "event": _at(record, "action_name"),
