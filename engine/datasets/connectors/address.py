@@ -110,7 +110,7 @@ def address(given: str) -> Address:
     whole = _VARIABLE.fullmatch(given)
     if whole:
         return address(_value(whole).strip())
-    if _URL.fullmatch(given) is None or "::" in given:
+    if _URL.fullmatch(given) is None or re.search(r"::[\w+.-]*://", given):  # fsspec's chains
         raise DataError(
             f"--from is not a URL; expected is one like postgresql://user@host/database, sqlite:///shop.db, "
             f"duckdb:///shop.duckdb or s3://bucket/folder/ (databases: {', '.join(DATABASES)}; else any URL of fsspec)"

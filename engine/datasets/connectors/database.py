@@ -115,9 +115,7 @@ def _without_first_row(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch
 class _DuckDb:
     """Another DuckDB file. The statement reaches nothing outside it."""
 
-    _AS_TEXT = re.compile(
-        r"(UUID|JSON|ENUM|INTERVAL|BIT|UNION|TIME|HUGEINT|UHUGEINT|VARINT|BIGNUM|GEOMETRY|VARIANT)\b(?!STAMP)"
-    )
+    _AS_TEXT = re.compile(r"(UUID|JSON|ENUM|INTERVAL|BIT|UNION|TIME|HUGEINT|UHUGEINT|VARINT|BIGNUM|GEOMETRY|VARIANT)\b")
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection

@@ -11,23 +11,22 @@ from engine.errors import DataError, EngineError, shown
 
 _PREFIX = re.compile(r"^(?:[A-Z_]+: )?(?:\[\w+\] ?)?(?:.*?\bERROR:\s+)?")
 _LONGEST = 300
+_INTERRUPTED = ("Query interrupted", "canceling statement due to user request")
+"""So DuckDB and PostgreSQL tell of Ctrl-C."""
 
 
 @contextlib.contextmanager
 def told(place: Address, what: str) -> Iterator[None]:
-    """Whatever a driver raises becomes DataError, '<what>: <its first line>', from which nobody can reach the original,
-    since that may repeat the URL. Ctrl-C passes."""
+    """Whatever a driver raises becomes DataError, '<what>: <its first line>'; no traceback shows the original, since that
+    may repeat the URL. Ctrl-C passes."""
     try:
         yield
     except EngineError:
         raise
     except Exception as error:
-        if str(error) == "Query interrupted":  # so DuckDB tells of Ctrl-C
-            raise
-        message = f"{what}: {first_line(place, error)}"
-    else:
-        return
-    raise DataError(message)
+        if any(sign in str(error) for sign in _INTERRUPTED):
+            raise KeyboardInterrupt from None
+        raise DataError(f"{what}: {first_line(place, error)}") from None
 
 
 def first_line(place: Address, error: Exception) -> str:

@@ -43,7 +43,7 @@ def join_parts(parts: Path, target: Path) -> None:
     paths = _paths(parts)
     given = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(parts)}
     try:
-        schemas = [pq.read_schema(path) for path in paths]
+        schemas = [_schema(path, f"{label}{path.relative_to(parts)}") for path in paths]
         directories = ds.dataset([str(path) for path in paths], **given).schema  # with the columns in their names
         whole = pa.unify_schemas([*schemas, directories], promote_options="permissive")
         dataset = ds.dataset([str(path) for path in paths], schema=whole, **given)
@@ -61,6 +61,15 @@ def join_parts(parts: Path, target: Path) -> None:
             writer.write(batch)
         if not writer.rows:
             raise DataError(f"{label} has no rows; its {len(paths)} parts are empty")
+
+
+def _schema(path: Path, label: str) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{label} cannot be read as Parquet ({str(error).splitlines()[0][:200]}); it may be cut short: copy or write it again"
+        ) from None
 
 
 def _unreadable(label: str, error: Exception) -> DataError:
