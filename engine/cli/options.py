@@ -52,7 +52,7 @@ Adapter = Annotated[
         help="Layout of the folder, where it is not the contract's: icecat, wands, esci[:us|es|jp[:large]], sid-json."
     ),
 ]
-Place = Annotated[str | None, typer.Argument(metavar="[FOLDER]", help="A folder, or a URL like s3://bucket/folder/.")]
+Place = Annotated[str | None, typer.Argument(metavar="FOLDER", help="A folder, or a URL like s3://bucket/folder/.")]
 From = Annotated[
     str | None,
     typer.Option(
