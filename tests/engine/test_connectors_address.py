@@ -60,6 +60,8 @@ def test_what_is_shown() -> None:
         "postgresql://ann:${PW}@db/shop?sslmode=require&k=***"
     )
     assert masked("--items=SELECT * FROM products") == "--items=SELECT * FROM products"
+    assert address("https://files.shop/2026/items.csv.gz").name == "2026"
+    assert address("https://files.shop/items.parquet").name == "files.shop"
     names = {
         url: address(url).name
         for url in ("postgresql://db/shop", "sqlite:///x/shop.db", "s3://bucket/", "s3://b/shop/1/")

@@ -26,6 +26,7 @@ _SECRET_NAMES = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|API_?KEY|AC
 _HARMLESS = {"sslmode", "host", "port", "dbname", "schema", "database", "warehouse", "role", "connect_timeout",
              "application_name", "options", "versionid"}  # fmt: skip
 """Parameters of a URL that are no secrets; of any other the value is hidden."""
+_DATA_FILE = re.compile(r"\.(parquet|csv|tsv|txt|xml|xlsx|jsonl?|ndjson)(\.gz)?$", re.IGNORECASE)
 _SHORTEST = 4
 """A shorter variable of the environment is not looked for in messages: it would blot out every other word."""
 
@@ -67,9 +68,14 @@ class Address:
 
     @property
     def name(self) -> str:
-        """What a dataset from there is called: its database, folder or bucket; of a database file its stem."""
+        """What a dataset from there is called: its database, folder or bucket; of a
+        database file its stem, of another file its folder."""
         path = PurePosixPath(unquote(self.place).rstrip("/"))
-        name = path.stem if self.scheme in ("sqlite", "duckdb") else path.name
+        name = path.name
+        if self.scheme in ("sqlite", "duckdb"):
+            name = path.stem
+        elif not self.is_database and _DATA_FILE.search(name):
+            name = path.parent.name or path.stem
         return re.sub(r"[^\w .-]+", "_", name).strip(" .") or self.scheme
 
     def hide(self, text: str) -> str:

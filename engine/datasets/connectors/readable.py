@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from engine.datasets.contract import COLUMNS
+from engine.errors import DataError, shown
 
 _IDS = {
     name
@@ -34,11 +35,13 @@ def readable_schema(schema: pa.Schema) -> tuple[pa.Schema, list[Reading]]:
 
 
 def readable(batch: pa.RecordBatch, schema: pa.Schema, readings: list[Reading]) -> pa.RecordBatch:
-    """A batch in the written schema."""
-    columns = [
-        column if reading.convert is None else reading.convert(column)
-        for column, reading in zip(batch.columns, readings, strict=True)
-    ]
+    """A batch in the written schema. Raises DataError for a value that its column's type cannot say."""
+    columns = []
+    for name, column, reading in zip(schema.names, batch.columns, readings, strict=True):
+        try:
+            columns.append(column if reading.convert is None else reading.convert(column))
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise DataError(f"column '{name}' ({column.type}) cannot be read: {shown(str(error))}") from None
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
