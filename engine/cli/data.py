@@ -11,13 +11,22 @@ from rich.markup import escape
 from engine import console
 from engine.cli.options import (
     Adapter,
+    From,
+    Interactions,
+    Items,
     Json,
+    Judgments,
+    Place,
     PresetName,
+    Queries,
     Seed,
     Workspace,
     app,
     chosen_catalogue,
+    dataset_at,
+    given_source,
     resumable,
+    temporary_folder,
 )
 from engine.config import click_grades, preset
 from engine.console import machine_line, say, table
@@ -30,22 +39,43 @@ if TYPE_CHECKING:
 
 
 @app.command(epilog="Example: python -m engine validate data/sample")
-def validate(folder: Path, adapter: Adapter = None, as_json: Json = False) -> None:
+def validate(
+    folder: Place = None,
+    adapter: Adapter = None,
+    url: From = None,
+    items: Items = None,
+    judgments: Judgments = None,
+    interactions: Interactions = None,
+    queries: Queries = None,
+    as_json: Json = False,
+) -> None:
     """Check a dataset against the contract of data/README.md; changes nothing."""
     from engine.datasets.ingest import validate as check
 
-    with resumable():
-        report = check(folder, adapter=adapter)
+    source = given_source(
+        folder, url, adapter, items=items, judgments=judgments, interactions=interactions, queries=queries
+    )
+    scratch = temporary_folder()
+    with resumable(), console.ConsoleWatcher() as watcher, dataset_at(source, scratch, watcher) as at:
+        report = check(at, adapter=adapter)
     show_report(report)
     machine_line(as_json, **report.to_dict())
     if not report.ok:
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: python -m engine ingest data/sample")
+@app.command(
+    epilog="Examples: python -m engine ingest data/sample · python -m engine ingest --from postgresql://user@host/shop "
+    "--items products --judgments 'SELECT ...' · python -m engine ingest s3://bucket/folder/"
+)
 def ingest(
-    folder: Path,
     workspace: Workspace,
+    folder: Place = None,
+    url: From = None,
+    items: Items = None,
+    judgments: Judgments = None,
+    interactions: Interactions = None,
+    queries: Queries = None,
     adapter: Adapter = None,
     max_rejects: Annotated[float, typer.Option(help="Largest share of rows that may be rejected.")] = 0.05,
     judgments_from_log: Annotated[
@@ -59,14 +89,21 @@ def ingest(
 ) -> None:
     """Validate a dataset and store it in the workspace; rejected rows are kept with their reasons."""
     from engine.datasets.ingest import ingest as take
+    from engine.datasets.storage import staging
     from engine.labeling.implicit import log_reader
 
     check_share(max_rejects)
     read_log = log_reader(judgments_from_log, click_grades(settings or ()))
-    with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Reading and validating") as progress:
-        done = take(
-            folder, workspace, adapter=adapter, max_reject_share=max_rejects, read_log=read_log, progress=progress
-        )
+    source = given_source(
+        folder, url, adapter, items=items, judgments=judgments, interactions=interactions, queries=queries
+    )
+    with (
+        resumable(),
+        console.ConsoleWatcher() as watcher,
+        dataset_at(source, staging(workspace), watcher) as at,
+        watcher.step("Reading and validating") as progress,
+    ):
+        done = take(at, workspace, adapter=adapter, max_reject_share=max_rejects, read_log=read_log, progress=progress)
     show_report(done.report)
     c = done.catalogue
     say(

@@ -6,17 +6,22 @@ import contextlib
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from engine.config import PRESETS
-from engine.console import out
+from engine.console import ConsoleWatcher, out
 from engine.errors import ConfigError, shown
 from engine.store.workspace import VARIABLE, from_environment
+
+if TYPE_CHECKING:
+    from engine.datasets.connectors.source import Source
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +52,19 @@ Adapter = Annotated[
         help="Layout of the folder, where it is not the contract's: icecat, wands, esci[:us|es|jp[:large]], sid-json."
     ),
 ]
+Place = Annotated[str | None, typer.Argument(metavar="FOLDER", help="A folder, or a URL like s3://bucket/folder/.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="Instead of a folder: a database (postgresql://, sqlite:///, duckdb:///, snowflake://, bigquery://) or any "
+        "URL of fsspec. ${VARIABLE}s in it come from the environment.",
+    ),
+]
+Items = Annotated[str | None, typer.Option(help="Of a database: SQL, @FILE with SQL, or the name of a table.")]
+Judgments = Annotated[str | None, typer.Option(help="The same for judgments.")]
+Interactions = Annotated[str | None, typer.Option(help="The same for the search log.")]
+Queries = Annotated[str | None, typer.Option(help="The same for queries.")]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the newest one with SIDs by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Settings = Annotated[
@@ -65,9 +83,49 @@ def resumable() -> Iterator[None]:
     except (KeyboardInterrupt, RuntimeError) as error:
         if isinstance(error, RuntimeError) and str(error) != "Query interrupted":  # so DuckDB tells of Ctrl-C
             raise
-        command = escape(f"python -m engine {shlex.join(sys.argv[1:])}")
+        from engine.datasets.connectors.address import masked
+
+        command = escape(f"python -m engine {shlex.join(map(masked, sys.argv[1:]))}")
         out.print(f"\nStopped. Finished stages are kept; go on with: [bold]{command}[/]", soft_wrap=True)
         raise typer.Exit(130) from None
+
+
+def given_source(folder: str | None, url: str | None, adapter: str | None, **statements: str | None) -> Path | Source:
+    """Where the data lies: a local folder, or elsewhere. Raises ConfigError where neither or both are given."""
+    from engine.datasets.connectors.address import is_url
+    from engine.datasets.connectors.source import Source
+
+    given = {table: sql for table, sql in statements.items() if sql is not None}
+    if (folder is None) == (url is None):
+        raise ConfigError("give a FOLDER, or --from URL instead of it" + " (not both)" * (url is not None))
+    if url is None and folder is not None:
+        url = folder if is_url(folder) else None
+    if url is not None:
+        return Source(url, given, everything=adapter is not None)
+    if given:
+        raise ConfigError(f"{', '.join(f'--{table}' for table in given)}: statements need a database: --from URL")
+    return Path(str(folder))
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="fetch-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def dataset_at(source: Path | Source, scratch: AbstractContextManager[Path], watcher: ConsoleWatcher) -> Iterator[Path]:
+    """The folder to read: the given one, or a temporary copy of what lies elsewhere, with a bar while it is fetched."""
+    from engine.datasets.connectors.source import dataset_folder
+
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, Path):
+            folder = stack.enter_context(dataset_folder(source, scratch))
+        else:
+            with watcher.step("Fetching") as progress:
+                folder = stack.enter_context(dataset_folder(source, scratch, progress))
+        yield folder
 
 
 def chosen_catalogue(workspace: Path, wanted: str | None) -> str:

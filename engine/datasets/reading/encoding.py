@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import re
 import shutil
 import zipfile
 import zlib
@@ -25,6 +26,8 @@ _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
+MARKS = tuple(_MARKS)
+"""Byte-order marks."""
 
 
 class Text(NamedTuple):
@@ -58,8 +61,9 @@ def unpack(path: Path, label: str, staging: Path) -> Path:
 
 
 def copy_of(path: Path, what: str, staging: Path) -> Path:
-    """Where a copy of a file goes; without its ending, by which a reader would take it for packed."""
-    return staging / f"{what}-{path.name.replace('.', '-')}.data"
+    """Where a copy of a file goes: under its own name, less the ending of a packed one, for messages."""
+    (staging / what).mkdir(exist_ok=True)
+    return staging / what / re.sub(r"\.(?:gz|zip)$", "", path.name, flags=re.IGNORECASE)
 
 
 def _is_workbook(path: Path) -> bool:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import duckdb
 
-from engine.datasets.reading import json_file
+from engine.datasets.reading import json_any, ltr, merchant_xml, qrels, rated_json, ubi, workbook
 from engine.datasets.reading.decisions import Decision
-from engine.datasets.reading.encoding import as_utf8
+from engine.datasets.reading.encoding import MARKS as _MARKS
+from engine.datasets.reading.encoding import Text, as_utf8
 from engine.datasets.reading.raw import BadRow, RawTable
 from engine.datasets.reading.records import Record, load_records
 from engine.datasets.settings import ReadOptions
@@ -30,7 +31,14 @@ class Format(NamedTuple):
     records: Callable[[Path], Iterator[Record | BadRow]]
 
 
-FORMATS = (Format("JSON Lines", "each line is an object", json_file.recognise, json_file.records),)
+FORMATS = (
+    Format("XML feed", "it holds items or entries", merchant_xml.recognise, merchant_xml.records),
+    Format("LTR", "lines like '3 qid:1 1:0.5 # id'", ltr.recognise, ltr.records),
+    Format("qrels", "lines of query, 0, item and grade", qrels.recognise, qrels.records),
+    Format("rated queries (JSON)", "queries with their ratings", rated_json.recognise, rated_json.records),
+    Format("UBI (JSON)", "queries and events of user behavior insights", ubi.recognise, ubi.records),
+    Format("JSON", "objects, one a line or in a list", json_any.recognise, json_any.records),
+)
 """In the order in which they are asked."""
 
 
@@ -64,13 +72,19 @@ class RecordFile:
 def open_format(
     label: str, path: Path, options: ReadOptions, staging: Path, *, whatever: bool = False
 ) -> RecordFile | None:  # fmt: skip
-    """The file in the format that its beginning shows; None where it shows none of these, unless it is said to be JSON."""
+    """The file in the format that its beginning shows; None where it shows none of these, unless its name says JSON.
+
+    Raises DataError where it is damaged.
+    """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[") and not whatever:
-        return None
-    text = as_utf8(path, label, staging, options.encoding or "utf-8")
-    for form in FORMATS:
-        if form.recognise(head.decode("utf-8", "replace")):
-            return RecordFile(label, text.path, form, staging)
-    return RecordFile(label, text.path, FORMATS[-1], staging) if whatever else None
+    if workbook.recognise(head):
+        return RecordFile(label, path, Format("workbook", "it begins like one", bool, workbook.records), staging)
+    if whatever or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<") or head.startswith(_MARKS):
+        text = as_utf8(path, label, staging, options.encoding)
+    else:
+        text = Text(path, "utf-8", "")
+    with text.path.open("rb") as file:
+        start = file.read(HEAD_BYTES).decode("utf-8-sig", "replace")
+    form = next((form for form in FORMATS if form.recognise(start)), FORMATS[-1] if whatever else None)
+    return None if form is None else RecordFile(label, text.path, form, staging)
