@@ -87,9 +87,7 @@ class Interpretation:
             raise DataError(f"{raw.file} names column '{twice[0].casefold()}' more than once; rename or remove one")
         if table not in ("items", *AUDIT_FILES):
             cells |= shapes.nested_cells(self, raw)
-        empty = self._empty(raw) if len(cells) < 400 else set()
-        mapped = map_names(table, list(cells), stated, empty)
-        self.mapped = mapped
+        mapped = map_names(table, list(cells), stated, self._empty(raw))
         by_file = {theirs: ours for ours, theirs in mapped.names.items()}
         raw.columns = {ours: cells[theirs] for ours, theirs in mapped.names.items()}
         raw.spoken = {ours: theirs for ours, theirs in mapped.names.items() if ours != theirs}
@@ -97,6 +95,7 @@ class Interpretation:
         for name, cell in raw.given.items():
             if name not in by_file:
                 raw.columns[name if name not in known else f"{name} (as given)"] = cell
+        self._leave_empty(table, raw)
         self._require(table, raw)
         foreign = {ours: theirs for ours, theirs in raw.spoken.items() if folded(ours) != folded(theirs)}
         if foreign:
@@ -109,6 +108,17 @@ class Interpretation:
         if unknown:
             fate = "kept as attributes" if table == "items" else "ignored"
             self.warnings.append(f"{raw.file}: unknown columns {fate}: {listed(unknown, most=12)}")
+
+    def _leave_empty(self, table: str, raw: RawTable) -> None:
+        """An optional column without any value says nothing: it is as if it were not there."""
+        optional = [c.name for c in COLUMNS[table] if not c.required and c.name in raw.columns]
+        if not optional:
+            return
+        row = self._row(f"SELECT {', '.join(f'count({raw.columns[c].place})' for c in optional)} FROM {raw.name}")
+        for name, n in zip(optional, row, strict=True):
+            if not n:
+                del raw.columns[name]
+                raw.spoken.pop(name, None)
 
     def _require(self, table: str, raw: RawTable) -> None:
         named = list(raw.columns)
