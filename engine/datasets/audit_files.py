@@ -13,9 +13,9 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from engine.datasets import storage
 from engine.datasets.contract import AUDIT_FILES, MAX_ID_CHARACTERS, ROUNDING, DatasetSettings
 from engine.datasets.reading.raw import Cell, RawTable
+from engine.datasets.table_file import ContentDigest
 from engine.datasets.validation import Validator
 from engine.errors import DataError
 
@@ -49,10 +49,10 @@ class AuditFiles(NamedTuple):
         """16 hex digits of a sha256 over the content."""
         digest = hashlib.sha256()
         for name, table in self._asdict().items():
-            digest.update(f"\0{name}:{-1 if table is None else table.num_rows}".encode())
-            for column in () if table is None else table.columns:
-                for part in storage.content(column):
-                    digest.update(part)
+            content = ContentDigest()
+            if table is not None:
+                content.update(table)
+            digest.update(f"\0{name}:{-1 if table is None else table.num_rows}:{content.hexdigest()}".encode())
         return digest.hexdigest()[:16]
 
 
