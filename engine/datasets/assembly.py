@@ -32,9 +32,11 @@ def assemble(validator: Validator, table: str) -> Iterator[pa.RecordBatch]:
         return
     # Sums and means of floats must not depend on who adds first.
     alone = table == "judgments" or (table == "queries" and not _whole_counts(validator))
-    validator.connection.execute("SET threads = 1" if alone else "RESET threads")
+    threads = validator.one("SELECT current_setting('threads')")
+    validator.connection.execute(f"SET threads = {1 if alone else threads}")
     for batch in validator.connection.execute(sql).to_arrow_reader(BLOCK):
         yield batch.cast(TABLES[table])
+    validator.connection.execute(f"SET threads = {threads}")
 
 
 def _columns(table: str, **made: str) -> str:

@@ -178,7 +178,8 @@ class DelimitedFile:
 
     def _lines(self, dialect: Dialect, header: Header, n_rows: int, bad: set[int]) -> np.ndarray:
         """(n_rows,) int64: the first line of each row that DuckDB kept, given the lines of those it did not."""
-        if _a_record_a_line(self.path, dialect):
+        if _n_lines(self.path) == header.after + n_rows + len(bad):
+            # As many lines as records, none of which is shorter than a line: each is one, and none is blank.
             lines = np.arange(header.after + 1, header.after + n_rows + len(bad) + 1)
             return lines[~np.isin(lines, list(bad))]
         starts = [line for line, _ in each_record(self.path, dialect) if line > header.after and line not in bad]
@@ -221,15 +222,15 @@ class DelimitedFile:
         return bad
 
 
-def _a_record_a_line(path: Path, dialect: Dialect) -> bool:
-    """Whether a file has no quoted values and no blank lines: then nothing in it needs a look."""
-    before, quote = b"\n", dialect.quote.encode()
+def _n_lines(path: Path) -> int | None:
+    """Lines of a file; None where some end in '\\r' alone."""
+    before, lines, lone = b"\n", 0, 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            if b"\n\n" in before + block or b"\r" in block or (quote and quote in block):
-                return False
+            lines += block.count(b"\n")
+            lone += block.count(b"\r") - (before + block).count(b"\r\n")
             before = block[-1:]
-    return True
+    return None if lone else lines + (before != b"\n")
 
 
 def _lost(raw: RawTable) -> int:
