@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.datasets.connectors import optional, source
-from engine.datasets.connectors.source import Source, dataset_folder, fetch
+from engine.datasets.connectors.source import Source, fetch, fetched
 from engine.datasets.ingest import ingest
 from engine.errors import DataError
 from tests.conftest import ROOT
@@ -319,7 +319,7 @@ def test_another_duckdb_file(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=said):
             read(f"duckdb:///{path}", tmp_path / "got", items=sql)
     folder = tmp_path / "workspace"
-    with dataset_folder(Source(f"duckdb:///{path}", {"items": "SELECT item_id, title FROM products LIMIT 50"}),
+    with fetched(Source(f"duckdb:///{path}", {"items": "SELECT item_id, title FROM products LIMIT 50"}),
                         contextlib.nullcontext(tmp_path)) as at:  # fmt: skip
         assert ingest(at, folder).catalogue.settings.name == "shop"
 

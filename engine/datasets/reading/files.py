@@ -14,9 +14,9 @@ from engine.datasets.reading.csv_file import DelimitedFile
 from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.encoding import unpack
 from engine.datasets.reading.names import ENDINGS, file_like, file_named, stem_of
-from engine.datasets.reading.parquet_file import ParquetFile, is_parquet
+from engine.datasets.reading.parquet_file import ParquetFile, is_parquet, parts_of
 from engine.datasets.reading.raw import RawTable, needs
-from engine.datasets.settings import SettingsFile
+from engine.datasets.settings import SettingsFile, default_settings
 from engine.errors import DataError
 
 IGNORED = ("dataset.toml",)
@@ -40,6 +40,33 @@ class OpenFile(Protocol):
 
     def load(self, connection: duckdb.DuckDBPyConnection, table: str) -> RawTable:
         """Loads table `raw_<table>`."""
+
+
+class Seen(NamedTuple):
+    """A file at a glance."""
+
+    label: str
+    table: str | None  # The file of the contract that it is, by its name or its columns.
+    format: str
+    names: list[str]  # Of its columns; what is wrong with it, where it cannot be opened.
+
+
+def look_at(sources: Sequence[Path], staging: Path) -> list[Seen]:
+    """What each file of the sources is, damaged ones too. Raises DataError where a source is missing."""
+    seen = []
+    for path in _paths(sources):
+        table = file_named(stem_of(path.name))
+        try:
+            opened = open_file(path, table, default_settings(""), staging)
+        except DataError as error:
+            seen.append(Seen(path.name, table, "cannot be read", [str(error)]))
+            continue
+        form = next((d.found for d in opened.decisions() if d.what == "format"), "")
+        if opened.is_table:
+            seen.append(Seen(path.name, table or file_like(opened.names), form, opened.names))
+        else:
+            seen.append(Seen(path.name, None, "no table", []))
+    return seen
 
 
 class Found(NamedTuple):
@@ -124,7 +151,7 @@ def _paths(sources: Sequence[Path]) -> list[Path]:
 def _is_parts(path: Path) -> bool:
     """A folder of Parquet parts, which are one table."""
     named = file_named(stem_of(path.name)) is not None
-    return path.is_dir() and (named or path.suffix == ".parquet") and any(path.glob("*.parquet"))
+    return path.is_dir() and (named or path.suffix == ".parquet") and bool(parts_of(path))
 
 
 def _no_items(
