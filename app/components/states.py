@@ -60,14 +60,27 @@ def imported() -> bool:
     return fetch(snapshot.missing_files, current().run_id) is not None
 
 
+RESTS_ON = {"scores with SIDs": "judgments", "scores without SIDs": "judgments", "beams": "queries"}
+"""What a catalogue must have for what pages need, where the names differ."""
+
+
 def unfilled(message: str, *, needs: tuple[str, ...], remedy: str | None = None) -> None:
-    """`nothing`, unless the current run was imported without what the page `needs`: then that is the reason."""
+    """`nothing`, unless the current run was made without what the page `needs`: then that is the reason."""
     missing = fetch(snapshot.missing_files, current().run_id) or ()
+    lacks = fetch(snapshot.lacks, current().run_id)
     lacking = [name for name in needs if name in missing]
+    absent = dict.fromkeys(lacks[kind] for name in needs if (kind := RESTS_ON.get(name, name)) in lacks)
     if lacking:
         nothing(f"This run was imported, and {listed(lacking)} were not among its files.")
+    elif absent:
+        nothing(escape(" ".join(absent)))
     else:
         nothing(message, remedy=remedy)
+
+
+def lacks(kind: str) -> bool:
+    """Whether the catalogue of the current run had no 'judgments' (so nothing is ranked), 'queries' or 'categories'."""
+    return kind in fetch(snapshot.lacks, current().run_id)
 
 
 def bad_parameter(name: str, value: str, allowed: str) -> None:
@@ -90,6 +103,10 @@ def has_run() -> bool:
                 else ""
             )
             st.caption(f":material/move_to_inbox: This run was imported, nothing was trained here.{lacks}")
+        absent = fetch(snapshot.lacks, current().run_id)
+        for kind in ("judgments", "queries"):
+            if kind in absent:
+                st.caption(f":material/inbox: {escape(absent[kind])}")
         if said := clicked(*fetch(snapshot.grades_from_clicks)):
             st.caption(f":material/ads_click: {said}")
         return True

@@ -64,6 +64,19 @@ def headline(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
+def inventory(cursor: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, int]:
+    """How many items hold a SID, how many distinct SIDs there are, and how many queries have beams."""
+    row = cursor.execute(
+        """
+        SELECT (SELECT count(*) FROM sids WHERE run_id = $run), (SELECT count(DISTINCT sid) FROM sids WHERE run_id = $run),
+               (SELECT count(DISTINCT query_id) FROM beams WHERE run_id = $run)
+        """,
+        {"run": run_id},
+    ).fetchone()
+    assert row is not None
+    return dict(zip(("items", "sids", "asked"), map(int, row), strict=True))
+
+
 def ladder(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str, segment: str) -> pd.DataFrame:
     """Every ranker's value of one metric on one segment, with its paired difference from the baseline of its learner.
 

@@ -37,7 +37,7 @@ from engine.reporting.publication import write_catalogue, write_run
 from engine.runs import Run, Watcher, write_table
 
 METHOD, PRESET = "imported", "files"
-VERSION = 3
+VERSION = 4
 """Raised when the code changes what an imported run holds."""
 
 
