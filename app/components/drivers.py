@@ -8,7 +8,7 @@ import streamlit as st
 from app import text
 from app.components.figure import table
 from app.components.links import address
-from app.components.states import bad_parameter, imported, nothing, unfilled
+from app.components.states import bad_parameter, imported, nothing
 from app.fetch import current, fetch
 from app.queries import sellers as queries
 from app.queries import snapshot
@@ -66,10 +66,9 @@ def drivers() -> None:
     """A group, its sentence and its table."""
     known = fetch(queries.driver_cohorts, current().run_id)
     if known.empty:
-        unfilled(
+        nothing(
             "What decides a ranking is told by the contributions of the ranker, which "
-            + ("an imported run does not have." if imported() else "this run does not hold."),
-            needs=("judgments",),
+            + ("an imported run does not have." if imported() else "this run does not hold.")
         )
         return
     cohorts = [name for name in COHORTS if name in set(known["cohort"])]

@@ -67,15 +67,20 @@ RESTS_ON = {"scores with SIDs": "judgments", "scores without SIDs": "judgments",
 def unfilled(message: str, *, needs: tuple[str, ...], remedy: str | None = None) -> None:
     """`nothing`, unless the current run was made without what the page `needs`: then that is the reason."""
     missing = fetch(snapshot.missing_files, current().run_id) or ()
-    lacks = fetch(snapshot.lacks, current().run_id)
     lacking = [name for name in needs if name in missing]
-    absent = dict.fromkeys(lacks[kind] for name in needs if (kind := RESTS_ON.get(name, name)) in lacks)
     if lacking:
         nothing(f"This run was imported, and {listed(lacking)} were not among its files.")
-    elif absent:
-        nothing(escape(" ".join(absent)))
+    elif absent := why_empty(needs):
+        nothing(escape(absent))
     else:
         nothing(message, remedy=remedy)
+
+
+def why_empty(needs: tuple[str, ...]) -> str:
+    """What the catalogue lacks for what a page `needs`, and what would fill it; blank where it lacks nothing."""
+    absent = fetch(snapshot.lacks, current().run_id)
+    kinds = dict.fromkeys(RESTS_ON.get(name, name) for name in needs)
+    return " ".join(absent[kind] for kind in kinds if kind in absent)
 
 
 def lacks(kind: str) -> bool:
@@ -103,10 +108,9 @@ def has_run() -> bool:
                 else ""
             )
             st.caption(f":material/move_to_inbox: This run was imported, nothing was trained here.{lacks}")
-        absent = fetch(snapshot.lacks, current().run_id)
         for kind in ("judgments", "queries"):
-            if kind in absent:
-                st.caption(f":material/inbox: {escape(absent[kind])}")
+            if absent := why_empty((kind,)):
+                st.caption(f":material/inbox: {escape(absent)}")
         if said := clicked(*fetch(snapshot.grades_from_clicks)):
             st.caption(f":material/ads_click: {said}")
         return True

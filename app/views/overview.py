@@ -14,7 +14,7 @@ from app.components.figure import figure, table
 from app.components.links import link
 from app.components.metric import health_light, metric_card, verdict_badge
 from app.components.opening import opening
-from app.components.states import has_run, header, lacks, nothing, panel, unfilled
+from app.components.states import has_run, header, lacks, nothing, panel, unfilled, why_empty
 from app.fetch import current, fetch
 from app.queries import overview as queries
 from app.queries import snapshot
@@ -64,8 +64,9 @@ def identity() -> None:
     said_above = tuple(
         kind for kind, names in (("Derived", info["derived"]), ("Simulated", info["simulated"])) if names
     )
+    head = {why_empty((kind,)) for kind in ("judgments", "queries")}
     for note in json.loads(run["notes"] or "[]"):
-        if note.startswith(said_above):  # by their field names; above in words
+        if note.startswith(said_above) or note in head:  # by their field names, above in words; at the head of the page
             continue
         st.caption(":material/info: " + escape(note))
     with st.expander(
@@ -364,8 +365,8 @@ def health() -> None:
         for light, place in zip(found[start : start + 3], st.columns(3), strict=True):
             with place:
                 health_light(
-                    light.title, light.verdict, value=light.value, threshold=light.threshold, page=light.page,
-                    params=light.params, define=light.define,
+                    light.title, light.verdict, value=light.value, threshold=light.threshold or why_empty(light.needs),
+                    page=light.page, params=light.params, define=light.define,
                 )  # fmt: skip
 
 

@@ -44,8 +44,9 @@ def possible(catalogue: Catalogue) -> Possible:
         lacks["clicks"] = f"Grades can also be read from clicks: {amiss}."
     if not generate:
         lacks["queries"] = (
-            "No query leads to an item: nothing teaches a generator, so there are no beams. Add interactions (query, item_id, "
-            "clicks), or item fields to make queries of (category, brand, attributes), and ingest again."
+            "No query leads to an item: SIDs are learnt from the items alone, and nothing teaches a generator, so there are no "
+            "beams. Add interactions (query, item_id, clicks), or item fields to make queries of (category, brand, "
+            "attributes), and ingest again."
         )
     if catalogue.items["category"].isna().all():
         lacks["categories"] = (

@@ -13,7 +13,7 @@ from tests.unjudged import KINDS, write_unjudged
 
 Open = Callable[..., AppTest]
 JUDGMENTS = "No judgments: relevance is not ranked. Add judgments (query, item_id, grade) and ingest again."
-QUERIES = "No query leads to an item: nothing teaches a generator, so there are no beams."
+QUERIES = "No query leads to an item: SIDs are learnt from the items alone"
 
 
 @pytest.fixture(scope="module", params=KINDS)
