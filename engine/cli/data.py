@@ -117,6 +117,7 @@ def ingest(
     from engine.datasets.ingest import ingest as take
     from engine.datasets.storage import staging
     from engine.labeling.implicit import log_reader
+    from engine.problem.possible import possible
 
     check_share(max_rejects)
     read_log = log_reader(judgments_from_log, click_grades(settings or ()))
@@ -139,8 +140,13 @@ def ingest(
     if given := c.given_text:
         say(f"Text vectors of {given.width} numbers came with all items and {given.queries:,} queries; nothing is encoded "
             f"but the other {len(c.queries) - given.queries:,} queries.")  # fmt: skip
+    can = possible(c)
+    say(can.sentence())
+    for absent, why in can.lacks.items():
+        if absent != "clicks":  # the report says it
+            say(f"[dim]{escape(why)}[/]")
     say(f"Next: [bold]python -m engine train --catalogue {c.fingerprint[:12]}[/]")
-    machine_line(as_json, fingerprint=c.fingerprint, **done.report.to_dict())
+    machine_line(as_json, fingerprint=c.fingerprint, lacks=can.lacks, **done.report.to_dict())
 
 
 @app.command(

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from engine.audit.wording import counted
@@ -27,10 +26,9 @@ from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.given import Given, read_given, trie_fingerprint
 from engine.importing.tables import Case
-from engine.problem.division import Division, divide, interactions
+from engine.problem.division import Division, divide
 from engine.problem.vectors import encode, encode_texts
 from engine.progress import Progress
-from engine.relevance.folds import Split
 from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
 from engine.reporting.item_map import map_tables
@@ -39,7 +37,7 @@ from engine.reporting.publication import write_catalogue, write_run
 from engine.runs import Run, Watcher, write_table
 
 METHOD, PRESET = "imported", "files"
-VERSION = 3
+VERSION = 4
 """Raised when the code changes what an imported run holds."""
 
 
@@ -95,7 +93,7 @@ def import_run(
 
 def _audit(run: Run, read: IngestedAudit, given: Given, *, embed: bool) -> None:
     catalogue = read.catalogue
-    items, queries = items_table(catalogue), _queries(catalogue, _divide(run, catalogue))
+    items, queries = items_table(catalogue), _queries(catalogue, divide(catalogue, run.config.split))
     owners = tables.category_codes(given.codes, items, catalogue.settings.category_separator)
     case = Case(given, catalogue, items, queries, owners, run.config)
 
@@ -144,19 +142,6 @@ def _check_sizes(given: Given, sizes: tuple[int, ...] | None) -> None:
                 raise DataError(
                     f"level {level} of the {name} has code {code}, but its size is {size}: codes count from 0 to {size - 1}"
                 )
-
-
-def _divide(run: Run, catalogue: Catalogue) -> Division:
-    """The division that a run trained on this catalogue would have: the same test queries, so that runs can be compared."""
-    if len(catalogue.judgments):
-        return divide(catalogue, run.config.split)
-    n = len(catalogue.queries)
-    log = interactions(catalogue, None)
-    position = pd.Index(catalogue.queries["query_id"]).get_indexer(log["query_id"])
-    item = pd.Index(catalogue.items["item_id"]).get_indexer(log["item_id"])
-    split = Split("holdout", np.full(n, "log", dtype=object), np.ones(n, np.int64), np.full((0, n), -1, np.int64))
-    weight = log["weight"].to_numpy(dtype=np.float32)
-    return Division(split, position, item, weight, np.zeros((1, n), dtype=bool))
 
 
 def _queries(catalogue: Catalogue, division: Division) -> pd.DataFrame:

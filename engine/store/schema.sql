@@ -47,9 +47,11 @@ CREATE TABLE runs (
     generator VARCHAR,                     -- 'compact' | 'full'
     beam_width INTEGER,
     trie_fingerprint VARCHAR,
-    evaluation VARCHAR,                    -- 'holdout' | 'cross_validation' | 'given' (imported scores)
+    evaluation VARCHAR,                    -- 'holdout' | 'cross_validation' | 'given' (imported scores) | 'none' (nobody judged)
     n_test_queries BIGINT,
-    notes JSON                             -- [sentence, ...]: pooled leaves, synthetic queries, low power ...
+    notes JSON,                            -- [sentence, ...]: pooled leaves, synthetic queries, low power ...
+    lacks JSON                             -- {'judgments' | 'clicks' | 'queries' | 'categories': sentence}: what the catalogue
+                                           -- has not, what is empty for it and what would fill it; NULL: imported
 );
 CREATE TABLE stages (run_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, position INTEGER, seconds DOUBLE, peak_mb DOUBLE, cached BOOLEAN);
 CREATE TABLE training (run_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, step BIGINT NOT NULL, name VARCHAR NOT NULL, value DOUBLE);

@@ -277,7 +277,7 @@ def test_what_no_file_tells_is_null_and_not_zero(tmp_path: Path) -> None:
     assert coverage["has_sid"].tolist() == [2, 2]
     for column in ("generated", "in_top_k", "auc_lift", "protected"):
         assert coverage[column].isna().all(), column
-    assert coverage["reason"][0] == "not judged: beams and scores were not among the imported files"
+    assert coverage["reason"][0] == "not judged: there are no beams and no scores"
     codes = table(made, "codes")
     for column in ("exposure", "exposure_without", "n_queries", "mean_distance", "centroid"):
         assert codes.loc[codes["n_items"] > 0, column].isna().all(), column
