@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pandas import DataFrame
 
 from engine.datasets import rejects, storage
-from engine.datasets.adapters import esci, icecat, sid_json, wands
+from engine.datasets.adapters import esci, icecat, sid_index, wands
 from engine.datasets.assembly import assemble
 from engine.datasets.audit_files import AuditFiles, AuditValidator, audit_files
 from engine.datasets.contract import (
@@ -42,11 +42,11 @@ from engine.datasets.vectors import BLOCK, read_vectors
 from engine.errors import DataError
 from engine.progress import Progress, silent
 
-ADAPTERS: dict[str, Callable[[Path, Path], None]] = {
+ADAPTERS: dict[str, Callable[[Path, Path], object]] = {
     "icecat": icecat.adapt,
     "wands": wands.adapt,
     **esci.ADAPTERS,
-    "sid-json": sid_json.adapt,
+    "sid-json": sid_index.adapt,
 }
 """Name -> function(source folder, empty contract folder) that writes a public layout as contract files."""
 
@@ -54,7 +54,7 @@ FEW_LOGGED_QUERIES = 200
 """With fewer distinct logged queries, synthetic ones are made from the items."""
 SYNTHETIC_SEED = 0
 
-_SIGNS = {"icecat": icecat.FILES, "wands": wands.FILES, "esci": esci.FILES, "sid-json": (sid_json.INDEX,)}
+_SIGNS = {"icecat": icecat.FILES, "wands": wands.FILES, "esci": esci.FILES, "sid-json": (sid_index.INDEX,)}
 """Patterns of the files that give a layout away."""
 
 
@@ -81,6 +81,21 @@ class NewItems(NamedTuple):
     text_vectors: np.ndarray | None  # (M, D) float32 `text_embedding`, L2-normalised; None where the file gives none.
     content: str  # Fingerprint of the accepted rows, whatever the file's format.
     report: Report
+
+
+class _AuditOptions(NamedTuple):
+    """How the files of an audit are read: the arguments of `ingest_audit`."""
+
+    dataset: str | None = None
+    sid_suffix: str | None = None
+
+
+class _Source(NamedTuple):
+    """A folder of contract files, and what an adapter says of them."""
+
+    folder: Path
+    notes: list[str]
+    files: dict[str, str]  # Contract file -> the user's file that its rows are of, where that is another one.
 
 
 class _Checked(NamedTuple):
@@ -126,16 +141,27 @@ def ingest(
 
 
 def ingest_audit(
-    folder: Path, workspace: Path, *, adapter: str | None = None, max_reject_share: float = 0.05, progress: Progress = silent
-) -> IngestedAudit:  # fmt: skip
+    folder: Path,
+    workspace: Path,
+    *,
+    adapter: str | None = None,
+    dataset: str | None = None,
+    sid_suffix: str | None = None,
+    max_reject_share: float = 0.05,
+    progress: Progress = silent,
+) -> IngestedAudit:
     """The same for a folder that also holds SIDs, beams or scores made elsewhere: its catalogue is stored, they are given back.
+
+    SIDs in another system's file (`adapters.sid_index`) are found without an adapter; `folder` may be that file, and
+    `dataset` chooses among several. `sid_suffix` says what becomes of a suffix of some SIDs (`sid_levels.SUFFIXES`).
 
     The catalogue is the one that `ingest` makes of the folder without judgments from its log, unless no file of it names
     any query: then those of the beams and scores become its queries. Raises DataError as `ingest` does, and where there
     is nothing to audit.
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
-        checked = _check(connection, folder, adapter, staged, max_reject_share, progress, audit=True)
+        audit = _AuditOptions(dataset, sid_suffix)
+        checked = _check(connection, folder, adapter, staged, max_reject_share, progress, audit=audit)
         checked.report.require_ok()
         found = audit_files(checked.validator)
         own = rejects.report(checked.validator, checked.warnings, max_reject_share=max_reject_share, tables=FILES)
@@ -206,36 +232,51 @@ def _check(
     max_reject_share: float,
     progress: Progress,
     *,
-    audit: bool = False,
+    audit: _AuditOptions | None = None,
 ) -> _Checked:
-    source = _contract_folder(folder, adapter, staged)
-    settings = read_settings(source)
-    files, warnings = find_files(source, audit=audit)
-    warnings = [*settings.warnings, *warnings]
-    validator = (AuditValidator if audit else Validator)(connection, settings.settings)
+    source = _contract_folder(folder, adapter, staged, audit)
+    settings = read_settings(source.folder)
+    files, warnings = find_files(source.folder, audit=audit is not None)
+    warnings = [*settings.warnings, *source.notes, *warnings]
+    if audit is not None:
+        validator: Validator = AuditValidator(connection, settings.settings, sid_suffix=audit.sid_suffix)
+    else:
+        validator = Validator(connection, settings.settings)
     for done, file in enumerate(files):
         progress(4 * done // len(files), 8)
-        validator.check(file.table, read_file(connection, file, staged))
+        raw = read_file(connection, file, staged)
+        raw.file = source.files.get(file.table, raw.file)
+        validator.check(file.table, raw)
     check_vectors(validator)
     progress(4, 8)
     found = rejects.report(validator, warnings, max_reject_share=max_reject_share)
     return _Checked(validator, settings, warnings, found)
 
 
-def _contract_folder(folder: Path, adapter: str | None, staged: Path) -> Path:
+def _contract_folder(folder: Path, adapter: str | None, staged: Path, audit: _AuditOptions | None) -> _Source:
+    if adapter is None and audit is not None and sid_index.is_index(folder):
+        adapter = "sid-json"
     if adapter is None:
         for name, files in _SIGNS.items():
-            if folder.is_dir() and all(any(folder.glob(f)) for f in files):
+            if folder.is_dir() and all(any(folder.glob(f)) for f in files) and not (audit and name == "sid-json"):
                 raise DataError(f"{folder} has the layout of '{name}', not of the contract; add --adapter {name}")
-        return folder
-    if adapter not in ADAPTERS:
+    elif adapter not in ADAPTERS:
         raise DataError(f"adapter '{adapter}' is unknown; allowed: {', '.join(ADAPTERS)}")
-    if not folder.is_dir():
+    elif not folder.exists() or (folder.is_file() and adapter != "sid-json"):
         raise DataError(f"{folder} is not a folder; give the folder that holds the files of '{adapter}'")
-    contract = staged / "contract"
-    contract.mkdir()
+    dataset = audit.dataset if audit else None
+    if adapter != "sid-json" and dataset is not None:
+        raise DataError(
+            f"{folder} holds no index of SIDs, so there is nothing to choose with --dataset {dataset}; leave it out"
+        )
+    if adapter is None:
+        return _Source(folder, [], {})
+    contract = staged / "contract" / (folder.resolve().name or "dataset")  # a dataset without a name is called after it
+    contract.mkdir(parents=True)
+    if adapter == "sid-json":
+        return _Source(contract, *sid_index.adapt(folder, contract, dataset))
     ADAPTERS[adapter](folder, contract)
-    return contract
+    return _Source(contract, [], {})
 
 
 def _with_currency(settings: DatasetSettings, items: pa.Table) -> DatasetSettings:

@@ -16,8 +16,8 @@ from pandas import DataFrame
 
 from engine import pipeline
 from engine.config import Config, preset
-from engine.datasets.audit_files import BadSid, parse_sid
 from engine.datasets.ingest import ingest, ingest_audit
+from engine.datasets.sid_text import BadSid, parse_sid
 from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.run import Imported, ImportSettings, import_run
@@ -178,7 +178,7 @@ def test_every_bad_row_is_rejected_with_place_and_reason(tmp_path: Path) -> None
     ("files", "said"),
     [
         ({"sids": None, "beams": None, "scores": None}, "nothing to audit"),
-        ({"sids": "item_id,semantic_id\na,0\n"}, "did you mean 'semantic_id'? Rename it to 'sid'"),
+        ({"sids": "item_id,colour\na,0\n"}, "sids.csv has no column 'sid'"),
         ({"beams": "query,sid\nkettle,0-1\n"}, "beams.csv has no column 'rank'"),
         ({"scores": "item_id,score\na,1\n"}, "scores.csv has neither 'query_id' nor 'query'"),
         ({"scores": "query,item_id,logit\nkettle,a,1\n"}, "Rename it to 'score'"),
