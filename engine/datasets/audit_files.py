@@ -113,6 +113,8 @@ class AuditValidator(Validator):
             self.warnings.append(f"{raw.file}: '{codes[0]}' is read as sid")
         elif codes:
             self._join_codes(raw, codes)
+            if not codes[0].casefold().startswith(("code_", "sid_")):
+                self.warnings.append(f"{raw.file}: '{codes[0]}' ... '{codes[-1]}' are read as the levels of the SID")
 
     def _n_items_named(self, raw: RawTable, column: str) -> int:
         """Rows of a file whose value in `column` is the id of an item."""
@@ -239,8 +241,10 @@ class AuditValidator(Validator):
             f"SELECT len(codes) FROM {self.accepted(of)} WHERE codes IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
         )
         if usual is not None:
+            remedy = "'; if the last code of some is a suffix, add --sid-suffix drop or --sid-suffix level'"
+            suffix = f"CASE WHEN {table == of} AND abs(len(t.codes) - {usual}) = 1 THEN {remedy} ELSE '' END"
             self._break(table, "sid", "SIDs of unequal length", f"len(t.codes) <> {usual}",
-                        f"'it has ' || len(t.codes) || ' levels where {most} {usual}'")  # fmt: skip
+                        f"'it has ' || len(t.codes) || ' levels where {most} {usual}' || {suffix}")  # fmt: skip
 
     def _check_names(self, table: str, of: str, most: str) -> None:
         """Of two SIDs whose levels are named otherwise, codes at the same place mean different things."""

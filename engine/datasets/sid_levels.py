@@ -78,7 +78,8 @@ def running_on(connection: duckdb.DuckDBPyConnection, rows: str, label: str) -> 
         f"""SELECT min(code), max(code) FROM (SELECT unnest(codes) AS code, generate_subscripts(codes, 1) AS level
         FROM {rows}) GROUP BY level ORDER BY level"""
     ).fetchall()
-    if len(found) < 2 or any(low <= high for (_, high), (low, _) in pairwise(found)):
+    constant = any(low == high for low, high in found)
+    if len(found) < 2 or constant or any(low <= high for (_, high), (low, _) in pairwise(found)):
         return None
     ranges = ", ".join(f"{low}-{high}" for low, high in found)
     return f"{label}: codes go on counting from level to level ({ranges}); kept as given"

@@ -36,6 +36,7 @@ _ARRAY = re.compile(r"(?:(?:np|numpy|torch)\.)?(?:array|tensor)\((.*)\)", re.DOT
 _NUMPY_NUMBER = re.compile(r"\bnp\.u?int(?:8|16|32|64)\(([0-9]+)\)")
 _MARK = re.compile(r"/?(?:(?:sid|item|semantic|id|begin|start|end|bos|eos|s)(?:[_-]|$))+", re.IGNORECASE)
 _NO_LEVEL = re.compile(r"(?:^|[_-])(?:begin|start|end|bos|eos|pad|unk)$", re.IGNORECASE)
+_NEGATIVE = re.compile(r"(?:^|[\s,;])-[0-9]")
 _CLOSES = {"[": "]", "(": ")"}
 _HOW = "write it as 17-203-88, [17, 203, 88] or <a_17><b_203><c_88>"
 
@@ -144,7 +145,7 @@ def _row(text: str) -> list[str]:
     while place < len(text) or not parts:
         token = _TOKEN.match(text, place)
         if token is None or (token["name"] is None and token.end() - token.start() < len(text)):
-            raise BadSid(_HOW)
+            raise BadSid("a code is negative" if _NEGATIVE.search(text) else _HOW)
         parts.append(token[0])
         between = _BETWEEN.match(text, token.end())
         assert between is not None

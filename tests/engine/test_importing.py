@@ -183,7 +183,7 @@ def test_every_bad_row_is_rejected_with_place_and_reason(tmp_path: Path) -> None
         ({"scores": "item_id,score\na,1\n"}, "scores.csv has neither 'query_id' nor 'query'"),
         ({"scores": "query,item_id,logit\nkettle,a,1\n"}, "Rename it to 'score'"),
         ({"scores": "query_id,item_id,score\nkettle,a,1\n"}, "no queries file gives their text"),
-        ({"items": None}, "is not a dataset"),
+        ({"items": None, "sids": None}, "is not a dataset"),
         ({"sids": "item_id,code_1,code_3\na,0,1\n"}, "levels must follow each other"),
         ({"sids": "item_id,code_2,code_3\na,0,1\n"}, "levels must follow each other"),
     ],

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.datasets.sid_columns import ITEM_NAMES, SID_NAMES, folded, item_columns, joined, sid_columns
+from engine.datasets.sid_columns import ITEM_NAMES, SID_NAMES, SidColumns, folded, item_columns, joined, sid_columns
 from engine.datasets.sid_text import BadSid, parse_sid
 from engine.errors import DataError
 
@@ -71,6 +71,8 @@ def read_sids(path: Path, *, named: bool) -> SidFile | None:
         if named and (not content or not isinstance(content, dict | list)):
             raise DataError(f'{path.name} holds no JSON object of items; it should be like {{"0": ["<a_1>", "<b_7>"]}}')
         return _shape(path, content, named=named)
+    if _places(_column_names(path), path.name) is None:
+        return None  # before all of a large table is read
     return _table(path, records(path), header=suffix(path) in (".csv", ".tsv"))
 
 
@@ -103,15 +105,35 @@ def records(path: Path) -> list[dict[str, object]]:
         except ValueError as error:
             raise DataError(f"{path.name} is not JSON lines: {error}") from None
         return [row for row in rows if isinstance(row, dict)]
-    first = text.split("\n", 1)[0]
-    delimiter = max("\t,;|", key=first.count)
     try:
         return [
             {name: value for name, value in row.items() if isinstance(name, str)}
-            for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+            for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text.split("\n", 1)[0]))
         ]
     except csv.Error as error:
         raise DataError(f"{path.name} cannot be read as a table: {error}") from None
+
+
+def _delimiter(header: str) -> str:
+    return max("\t,;|", key=header.count)
+
+
+def _column_names(path: Path) -> list[str]:
+    """The columns of a table, from its first line alone. Raises DataError for a Parquet file that is damaged."""
+    if suffix(path) == ".parquet":
+        try:
+            return pq.read_schema(path).names
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path.name} cannot be read as Parquet ({str(error)[:120]}); write it again") from None
+    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+        first = file.readline(1 << 20).decode("utf-8-sig", "replace").strip("\r\n")
+    if suffix(path) not in LINES:
+        return next(csv.reader([first], delimiter=_delimiter(first)), [])
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return []
+    return list(row) if isinstance(row, dict) else []
 
 
 def by_id(content: object) -> dict[str, object]:
@@ -252,12 +274,16 @@ def as_text(value: object) -> str:
 # ---------------------------------------------------------------- tables
 
 
+def _places(names: Sequence[str], label: str) -> SidColumns | None:
+    """Where a table has its SIDs; one without ids has them in the order of the items."""
+    return sid_columns(names, label) or (None if "item_id" in names else sid_columns(["item_id", *names], label))
+
+
 def _table(path: Path, rows: Sequence[Mapping[str, Any]], *, header: bool = False) -> SidFile | None:
     names = list(dict.fromkeys(name for row in rows[:SAMPLE] for name in row))
-    places = sid_columns(names, path.name)
-    if places is None and rows and "item_id" not in names and (found := sid_columns(["item_id", *names], path.name)):
-        places = found  # without ids: the places are the ids
-        rows = [{"item_id": str(place), **row} for place, row in enumerate(rows)]
+    places = _places(names, path.name)
+    if places is not None and places.item not in names:
+        rows = [{places.item: str(place), **row} for place, row in enumerate(rows)]
     if places is None:
         return None
     item, codes = places

@@ -18,6 +18,7 @@ from engine.datasets.adapters.sid_files import (
     LINES,
     SUFFIXES,
     SidFile,
+    are_sids,
     by_id,
     load_json,
     read_sids,
@@ -36,10 +37,15 @@ FEW = 0.5
 
 _NAMED = re.compile(r"index|indice|sid|semantic|sem_?ids?|codes?(?![a-z])|item2(?:id)?tokens?", re.IGNORECASE)
 _OTHER = re.compile(
-    r"inter(?!nal)|user|seq|hist|train|valid|test|review|embed|emb(?![a-z])|config|vocab|neighbou?r|beam|score|log(?![a-z])",
+    r"inter(?!nal)|user|seq|hist|train|valid|test|review|(?<![a-z])emb|config|vocab|neighbou?r|beam|score|log(?![a-z])",
     re.IGNORECASE,
 )
 """Names of files of such folders that hold lists of numbers and no SIDs, such as NAME.inter.json."""
+_INDEX_WORDS = re.compile(
+    r"[_-]?(?:(?:item|id)s?(?:2|_to_)(?:sid|semantic_id|token)s?|(?:sid|semantic_id)s?(?:2|_to_)(?:item|id)s?)[_-]?"
+    r"|[_-](?:semantic_ids?|sids?|index)$|^(?:semantic_ids?|sids?|index)[_-]",
+    re.IGNORECASE,
+)
 _ITEM_FILE = re.compile(r"item|meta|product|catalog|title|text", re.IGNORECASE)
 _UNREADABLE = (".pt", ".pth", ".npy", ".npz", ".pkl", ".pickle", ".h5", ".safetensors")
 _TITLES = ("title", "name", "product_title", "product_name", "item_title", "item_name", "goods_name")
@@ -81,8 +87,8 @@ def adapt(source: Path, contract: Path, dataset: str | None = None) -> Adapted:
             file.write(json.dumps({"item_id": item_id, "sid": sid}, default=str) + "\n")
     notes = [f"SIDs were read from {index.path.name}" + (": items by SID, turned round" if index.inverted else "")]
     files = {"sids": index.path.name}
-    if source.is_dir() and _contract_file(folder, "items"):
-        _place_others(folder, contract)
+    _place_others(folder, contract)
+    if _contract_file(folder, "items"):
         return Adapted(notes, files)
     item_path, texts = _texts(folder, index, dataset)
     held = list(dict.fromkeys(item_id for item_id, _ in index.sids))
@@ -104,9 +110,10 @@ def adapt(source: Path, contract: Path, dataset: str | None = None) -> Adapted:
             if "title" not in row:
                 row["title"], unnamed = f"Item {item_id}", unnamed + 1
             file.write(json.dumps(row, default=str) + "\n")
-    derived = "# Items without a title are named after their ids.\nderived = ['title']\n" if unnamed else ""
-    settings = f"name = {json.dumps(_label(index.path))}\nsource = {json.dumps(f'SID index {index.path.name}')}\n"
-    (contract / "dataset.toml").write_text(settings + derived, encoding="utf-8")
+    if not (contract / "dataset.toml").exists():
+        derived = "# Items without a title are named after their ids.\nderived = ['title']\n" if unnamed else ""
+        settings = f"name = {json.dumps(_label(index.path))}\nsource = {json.dumps(f'SID index {index.path.name}')}\n"
+        (contract / "dataset.toml").write_text(settings + derived, encoding="utf-8")
     return Adapted(notes, files)
 
 
@@ -161,6 +168,7 @@ def _candidates(folder: Path) -> list[SidFile]:
     ]
     named = [p for p in paths if _NAMED.search(stem(p))]
     found = [read for p in named if (read := read_sids(p, named=p.match(INDEX) or "sid" in stem(p).casefold()))]
+    found = [each for each in found if are_sids(sid for _, sid in each.sids)] or found
     if not found:
         found = [read for p in paths if p not in named and (read := _if_any(p))]
     forward = [{item_id for item_id, _ in each.sids} for each in found if not each.inverted]
@@ -177,10 +185,7 @@ def _if_any(path: Path) -> SidFile | None:
 def _label(path: Path) -> str:
     """The dataset in a file's name: `caps` of caps.index.json and of caps_id2sid.json."""
     first = stem(path).split(".")[0]
-    bare = re.sub(
-        r"[_-]?(?:item|id)s?(?:2|_to_)(?:sid|semantic_ids?|tokens?)|[_-](?:semantic_ids?|sids?|index)$", "", first
-    )
-    return bare or first
+    return _INDEX_WORDS.sub("", first) or first
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
@@ -197,7 +202,7 @@ def _contract_file(folder: Path, table: str) -> bool:
 
 
 def _place_others(folder: Path, contract: Path) -> None:
-    """Puts the contract's own files of `folder` beside the SIDs."""
+    """Puts the contract's own files of `folder` beside the SIDs: the catalogue, beams and scores."""
     for path in folder.iterdir():
         if path.is_file() and path.name.split(".")[0] in {*COLUMNS, "dataset"} - {"sids"}:
             try:
