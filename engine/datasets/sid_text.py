@@ -15,8 +15,10 @@ Names that differ in one letter are ordered by it, others as they are written. C
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from engine.datasets.contract import MAX_ID_CHARACTERS
@@ -62,6 +64,7 @@ def parse_sid(text: str) -> tuple[int, ...]:
     return read_sid(text).codes
 
 
+@lru_cache(4096)
 def read_sid(text: str) -> Spelled:
     """The codes of a SID and what its levels are called. Raises BadSid."""
     if len(text) > MAX_ID_CHARACTERS:
@@ -90,10 +93,10 @@ def _parts(text: str) -> list[str]:
     if array := _ARRAY.fullmatch(text):
         text = array[1].strip()
     if len(squares := _SQUARE.findall(text)) > 1 and not _SQUARE.sub("", text):
-        return [part for square in squares for part in _one(square)]
+        return [_one(square) for square in squares]
     if text[:1] in _CLOSES and text[-1:] == _CLOSES[text[0]]:
-        elements = _elements(text[1:-1])
-        return _parts(elements[0]) if len(elements) == 1 else [part for each in elements for part in _one(each)]
+        elements = _texts_of(text) or _elements(text[1:-1])
+        return _parts(elements[0]) if len(elements) == 1 else [_one(each) for each in elements]
     if "<" in text:
         if re.sub(r"[\s,;|-]", "", _ANGLE.sub("", text)):
             raise BadSid(_HOW)
@@ -101,14 +104,22 @@ def _parts(text: str) -> list[str]:
     return _row(text)
 
 
-def _one(text: str) -> list[str]:
+@lru_cache(1 << 16)
+def _one(text: str) -> str:
     """The token or number that an element of a list is."""
     parts = _parts(text)
-    if len(parts) != 1:
-        raise BadSid("it holds lists or SIDs in a list; an item has one SID")
-    if not (_MARK.fullmatch(parts[0]) or (token := _token(parts[0])).name or len(token.numbers) == 1):
-        raise BadSid("it holds lists or SIDs in a list; an item has one SID")
-    return parts
+    if len(parts) == 1 and (_MARK.fullmatch(parts[0]) or (token := _token(parts[0])).name or len(token.numbers) == 1):
+        return parts[0]
+    raise BadSid("it holds lists or SIDs in a list; an item has one SID")
+
+
+def _texts_of(text: str) -> list[str]:
+    """The elements of a JSON list of texts, which most indexes hold; none where it is none."""
+    try:
+        found = json.loads(text) if text.startswith('["') else []
+    except ValueError:
+        return []
+    return found if all(isinstance(each, str) for each in found) else []
 
 
 def _elements(inner: str) -> list[str]:
@@ -155,6 +166,7 @@ def _row(text: str) -> list[str]:
     return parts
 
 
+@lru_cache(1 << 16)
 def _token(text: str) -> _Token:
     found = _TOKEN.fullmatch(text)
     if found is None:

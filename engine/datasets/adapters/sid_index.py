@@ -90,7 +90,7 @@ def adapt(source: Path, contract: Path, dataset: str | None = None) -> Adapted:
     _place_others(folder, contract)
     if _contract_file(folder, "items"):
         return Adapted(notes, files)
-    item_path, texts = _texts(folder, index, dataset)
+    item_path, texts = _texts(folder, index, only=dataset is None and source.is_dir())
     held = list(dict.fromkeys(item_id for item_id, _ in index.sids))
     if item_path is not None:
         files["items"] = item_path.name
@@ -203,8 +203,9 @@ def _contract_file(folder: Path, table: str) -> bool:
 
 def _place_others(folder: Path, contract: Path) -> None:
     """Puts the contract's own files of `folder` beside the SIDs: the catalogue, beams and scores."""
+    made = {"sids"} if _contract_file(folder, "items") else {"sids", "items"}
     for path in folder.iterdir():
-        if path.is_file() and path.name.split(".")[0] in {*COLUMNS, "dataset"} - {"sids"}:
+        if path.is_file() and path.name.split(".")[0] in {*COLUMNS, "dataset"} - made:
             try:
                 (contract / path.name).symlink_to(path.resolve())
             except OSError:  # a system without links
@@ -214,17 +215,19 @@ def _place_others(folder: Path, contract: Path) -> None:
 # ---------------------------------------------------------------- texts of items
 
 
-def _texts(folder: Path, index: SidFile, dataset: str | None) -> tuple[Path | None, dict[str, object]]:
-    """The file with the texts of an index, and what it says by item; what the index itself says where there is none."""
+def _texts(folder: Path, index: SidFile, *, only: bool) -> tuple[Path | None, dict[str, object]]:
+    """The file with the texts of an index, and what it says by item; what the index itself says where there is none.
+
+    Where the index is the `only` one of its folder, a file of any name may be that of its texts.
+    """
     paths = [p for p in sorted(folder.iterdir()) if p.is_file() and suffix(p) in (".json", *LINES) and p != index.path]
     paths = [
         p for p in paths if _ITEM_FILE.search(stem(p)) and not _NAMED.search(stem(p)) and not _OTHER.search(stem(p))
     ]
-    own = [
-        p for p in paths if p.name.startswith(f"{_label(index.path)}.") or p.name.startswith(f"{_label(index.path)}_")
-    ]
+    label = _label(index.path)
+    own = [p for p in paths if re.match(rf"{re.escape(label)}[._-]", p.name) or label in re.split(r"[._-]", stem(p))]
     bare = [p for p in paths if p.name.split(".")[0].casefold() in ("item", "items", "meta", "metadata", "products")]
-    paths = own or bare or (paths if dataset is None else [])
+    paths = own or bare or (paths if only else [])
     if index.features and any(folded(name) in _TITLES for name in next(iter(index.features.values()))):
         return None, dict(index.features)
     if len(paths) > 1:
