@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from engine.datasets import storage
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, ROUNDING, DatasetSettings
+from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.raw import Cell, RawTable
 from engine.datasets.sid_columns import item_columns, no_common_ids, sid_column
 from engine.datasets.sid_levels import SUFFIXES, Suffix, find_suffix, running_on
@@ -107,14 +108,17 @@ class AuditValidator(Validator):
             items = item_columns(name for name in raw.columns if name not in codes and name not in known)
             if item := max(items, key=lambda name: self._n_items_named(raw, name), default=None):
                 raw.columns["item_id"] = raw.columns.pop(item)
-                self.warnings.append(f"{raw.file}: '{item}' is read as item_id")
+                self._say_columns(table, raw, "item_id", f"'{item}'")
         if len(codes) == 1:
             raw.columns["sid"] = raw.columns.pop(codes[0])
-            self.warnings.append(f"{raw.file}: '{codes[0]}' is read as sid")
+            self._say_columns(table, raw, "sid", f"'{codes[0]}'")
         elif codes:
             self._join_codes(raw, codes)
-            if not codes[0].casefold().startswith(("code_", "sid_")):
-                self.warnings.append(f"{raw.file}: '{codes[0]}' ... '{codes[-1]}' are read as the levels of the SID")
+            self._say_columns(table, raw, "sid", f"'{codes[0]}' ... '{codes[-1]}', a column a level")
+
+    def _say_columns(self, table: str, raw: RawTable, name: str, found: str) -> None:
+        change = f'{name} = "..." under [columns.{table}]'
+        self.decisions.append(Decision(raw.file, "columns", f"{name} = {found}", "names of other systems", change))
 
     def _n_items_named(self, raw: RawTable, column: str) -> int:
         """Rows of a file whose value in `column` is the id of an item."""

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
-import tomllib
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 from pandas import DataFrame
@@ -22,7 +20,7 @@ from engine.config import is_date
 from engine.datasets.vectors import GivenVectors, read_vectors
 from engine.errors import DataError
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Part of every fingerprint: raise it when equal files come to mean another catalogue."""
 
 MAX_CATEGORY_DEPTH = 12
@@ -57,35 +55,151 @@ class Column:
     name: str
     kind: Kind
     required: bool = False
-    also: tuple[str, ...] = ()  # Names other systems give it; only used to suggest a remedy.
+    also: tuple[str, ...] = ()  # Names that other programs give it, the likeliest first (`reading.names`).
 
 
-_QUERY_NAMES = ("search_term", "keyword", "q", "search", "searchterm")
+_QUERY_NAMES = (
+    "query_text", "search_term", "search_terms", "search_query", "search_keyword", "search_phrase", "user_query", "keyword",
+    "keywords", "phrase", "term", "q", "search", "suchbegriff",
+)  # fmt: skip
 _QUERY = Column("query", "text", also=_QUERY_NAMES)
-_QUERY_ID = Column("query_id", "id", also=("qid", "queryid"))
-_ITEM_ID = Column("item_id", "id", required=True, also=("id", "docid", "product_id", "sku", "asin", "itemid"))
+_QUERY_ID = Column("query_id", "id", also=("qid", "query_identifier"))
+_ITEM_ID = Column(
+    "item_id", "id", required=True,
+    also=("id", "product_id", "docid", "doc_id", "document_id", "parent_asin", "asin", "object_id", "event_attributes.object.object_id",
+          "object.object_id", "offer_id", "entity_id", "article_id", "artikelnummer", "item_number", "nid", "iid", "sku", "product_sku",
+          "handle", "variant_sku", "variant_id", "document", "doc", "item", "product", "video_id", "photo_id", "goods_id",
+          "movie_id", "song_id", "track_id", "news_id", "book_id", "listing_id", "business_id", "gmap_id"),
+)  # fmt: skip
 
 FILES: dict[str, tuple[Column, ...]] = {
     "items": (
         _ITEM_ID,
-        Column("title", "text", required=True, also=("name", "product_name", "product_title", "item_title")),
-        Column("category", "category", also=("category_path", "product_type")),
-        Column("seller", "label", also=("merchant", "vendor", "shop")),
-        Column("brand", "label", also=("manufacturer",)),
-        Column("price", "number"),
-        Column("currency", "label"),
-        Column("description", "text"),
+        Column(
+            "title",
+            "text",
+            required=True,
+            also=(
+                "name",
+                "product_name",
+                "product_title",
+                "item_title",
+                "item_name",
+                "display_name",
+                "post_title",
+                "titel",
+                "bezeichnung",
+                "produktname",
+                "nom",
+            ),
+        ),
+        Column(
+            "category",
+            "category",
+            also=(
+                "category_path",
+                "category_hierarchy",
+                "hierarchical_categories",
+                "category_name",
+                "categories",
+                "product_category",
+                "product_categories",
+                "product_type",
+                "google_product_category",
+                "breadcrumbs",
+                "breadcrumb",
+                "taxonomy",
+                "main_category",
+                "kategorie",
+                "type",
+            ),
+        ),
+        Column(
+            "seller",
+            "label",
+            also=(
+                "seller_name",
+                "merchant",
+                "merchant_name",
+                "vendor",
+                "vendor_name",
+                "shop",
+                "shop_name",
+                "store",
+                "store_name",
+                "sold_by",
+            ),
+        ),
+        Column(
+            "brand",
+            "label",
+            also=("brand_name", "product_brand", "brands", "manufacturer", "hersteller", "marke", "supplier"),
+        ),
+        Column(
+            "price",
+            "number",
+            also=(
+                "variant_price",
+                "regular_price",
+                "current_price",
+                "final_price",
+                "list_price",
+                "price_amount",
+                "sale_price",
+                "unit_price",
+                "preis",
+            ),
+        ),
+        Column("currency", "label", also=("currency_code", "price_currency")),
+        Column(
+            "description",
+            "text",
+            also=(
+                "body_html",
+                "body",
+                "product_description",
+                "long_description",
+                "item_description",
+                "short_description",
+                "post_content",
+                "beschreibung",
+            ),
+        ),
         Column("attributes", "object"),
-        Column("created_at", "time"),
-        Column("popularity", "number"),
+        Column(
+            "created_at",
+            "time",
+            also=(
+                "created",
+                "date_created",
+                "created_date",
+                "creation_date",
+                "date_first_available",
+                "published_at",
+                "date_added",
+            ),
+        ),
+        Column(
+            "popularity",
+            "number",
+            also=(
+                "rating_number",
+                "rating_count",
+                "ratings_count",
+                "review_count",
+                "reviews_count",
+                "units_sold",
+                "sales_count",
+            ),
+        ),
         Column("image_embedding", "embedding"),
         Column("text_embedding", "vector"),
     ),
     "queries": (
-        Column("query_id", "id", required=True, also=("qid", "id", "queryid")),
+        Column("query_id", "id", required=True, also=("qid", "query_identifier", "id")),
         Column("text", "text", required=True, also=("query", *_QUERY_NAMES)),
-        Column("frequency", "number"),
-        Column("kind", "label"),
+        Column("frequency", "number", also=("freq", "count", "searches", "search_count", "search_volume", "volume")),
+        Column("kind", "label", also=("query_class", "query_type")),
         Column("image_space_embedding", "embedding"),
         Column("text_embedding", "vector"),
     ),
@@ -93,34 +207,75 @@ FILES: dict[str, tuple[Column, ...]] = {
         _QUERY_ID,
         _QUERY,
         _ITEM_ID,
-        Column("impressions", "number"),
-        Column("clicks", "number"),
-        Column("purchases", "number"),
-        Column("position", "number"),
-        Column("date", "time"),
+        Column("impressions", "number", also=("impression", "impression_count", "views", "displays", "shown")),
+        Column("clicks", "number", also=("click", "click_count", "clicked", "is_click")),
+        Column(
+            "purchases",
+            "number",
+            also=("purchase", "purchased", "orders", "conversions", "sales", "transactions", "bought"),
+        ),
+        Column(
+            "position",
+            "number",
+            also=("event_attributes.position.ordinal", "position.ordinal", "ordinal", "rank", "slot", "pos"),
+        ),
+        Column(
+            "date",
+            "time",
+            also=("timestamp", "event_time", "datetime", "event_date", "time", "day", "ts", "created_at"),
+        ),
+        Column("session", "label", also=("session_id", "client_id", "visitor_id", "search_id")),
+        Column(
+            "event",
+            "label",
+            also=("event_type", "action_name", "event_name", "action", "interaction_type", "interaction", "type"),
+        ),
     ),
     "judgments": (
         _QUERY_ID,
         _QUERY,
         _ITEM_ID,
-        Column("grade", "grade", required=True, also=("rating", "label", "relevance", "score")),
-        Column("source", "label"),
-        Column("rater", "label"),
-        Column("split", "split"),
+        Column(
+            "grade",
+            "grade",
+            required=True,
+            also=(
+                "rating",
+                "relevance",
+                "relevance_grade",
+                "relevance_label",
+                "judgment",
+                "judgement",
+                "esci_label",
+                "label",
+                "gain",
+                "rel",
+                "score",
+            ),
+        ),
+        Column("source", "label", also=("label_source",)),
+        Column("rater", "label", also=("annotator", "judge", "assessor", "worker", "rated_by")),
+        Column("split", "split", also=("fold", "subset", "partition")),
     ),
 }
 """Input files in the order in which they are validated: later ones refer to earlier ones."""
 
+SID_NAMES = (
+    "semantic_id", "semantic_ids", "sem_id", "sem_ids", "sids", "item_sid", "item_to_sid", "item2sid", "id2sid", "codes",
+    "sid_codes", "semantic_codes", "token_ids", "sid_tokens", "semantic_tokens",
+)  # fmt: skip
+"""What other systems call a column of whole SIDs; `sid_columns` knows those of one column a level."""
+
 AUDIT_FILES: dict[str, tuple[Column, ...]] = {
     "sids": (
         _ITEM_ID,
-        Column("sid", "sid", required=True, also=("semantic_id", "codes", "tokens", "index", "code")),
+        Column("sid", "sid", required=True, also=SID_NAMES),
     ),
     "beams": (
         _QUERY_ID,
         _QUERY,
         Column("rank", "rank", required=True, also=("position", "beam", "beam_rank")),
-        Column("sid", "sid", required=True, also=("semantic_id", "codes", "tokens", "index", "code")),
+        Column("sid", "sid", required=True, also=SID_NAMES),
         Column("log_prob", "log_prob", also=("logprob", "log_probability", "score")),
     ),
     "scores": (
@@ -150,7 +305,7 @@ def _schema(file: str, less: str = "", **more: pa.DataType) -> pa.Schema:
 TABLES: dict[str, pa.Schema] = {
     "items": _schema("items"),
     "queries": _schema("queries", source=_TEXT),
-    "interactions": _schema("interactions", "query", source=_TEXT),
+    "interactions": _schema("interactions", "query event", source=_TEXT),
     "judgments": _schema("judgments", "query rater", n_raters=pa.int64()),
     "judgments_raw": _schema("judgments", "query"),
 }
@@ -208,14 +363,6 @@ class DatasetSettings:
         )
         check(self.oracle_auc is None or 0 <= self.oracle_auc <= 1, f"oracle_auc = {self.oracle_auc}; allowed: 0 to 1")
         check(is_date(self.grades_after), f'grades_after = {self.grades_after!r}; a date like "2025-05-01"')
-
-
-class SettingsFile(NamedTuple):
-    """A read `dataset.toml`."""
-
-    settings: DatasetSettings
-    named: bool  # False where the name is only the folder's.
-    warnings: tuple[str, ...]
 
 
 class ReadFromLog(NamedTuple):
@@ -281,48 +428,6 @@ def close_matches(name: str, columns: Sequence[str], also: Sequence[str] = ()) -
     known = [folded[a] for a in also if a in folded]
     near = [folded[m] for m in difflib.get_close_matches(name, list(folded), n=3, cutoff=0.6)]
     return list(dict.fromkeys(known + near))
-
-
-def read_settings(folder: Path) -> SettingsFile:
-    """The settings of a dataset folder; defaults where there is no `dataset.toml`.
-
-    Raises DataError for a file that is not TOML, values of the wrong type and values outside what is allowed.
-    """
-    path = folder / "dataset.toml"
-    if not path.exists():
-        return SettingsFile(DatasetSettings(name=folder.resolve().name or "dataset"), False, ())
-    try:
-        raw: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"dataset.toml is not valid TOML: {error}; mend that line or remove the file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"dataset.toml is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"dataset.toml cannot be read: {error.strerror or error}") from None
-
-    fields = {f.name: str(f.type) for f in dataclasses.fields(DatasetSettings)}
-    warnings, values = [], {}
-    for key, value in raw.items():
-        if key not in fields:
-            hint = close_matches(key, list(fields))
-            warnings.append(
-                f"dataset.toml: '{key}' is not a setting" + (f"; did you mean '{hint[0]}'?" if hint else "")
-            )
-            continue
-        kind = fields[key]
-        if kind.startswith("tuple"):
-            ok, allowed = isinstance(value, list) and all(isinstance(v, str) for v in value), 'a list like ["category"]'
-            value = tuple(value) if ok else value
-        elif kind.startswith("float"):
-            ok, allowed = isinstance(value, int | float) and not isinstance(value, bool), "a number"
-            value = float(value) if ok else value
-        else:
-            ok, allowed = isinstance(value, str), "text in quotes"
-        if not ok:
-            raise DataError(f"dataset.toml: {key} = {value!r}; it must be {allowed}")
-        values[key] = value
-    named = "name" in values
-    return SettingsFile(DatasetSettings(**{"name": folder.resolve().name, **values}), named, tuple(warnings))
 
 
 def shown(value: object, *, width: int = 60) -> str:

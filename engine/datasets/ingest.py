@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +26,15 @@ from engine.datasets.contract import (
     Catalogue,
     DatasetSettings,
     LogReader,
-    SettingsFile,
     normalise_query,
     plain_columns,
-    read_settings,
 )
-from engine.datasets.reading.files import find_files, read_file
+from engine.datasets.reading.decisions import Decision
+from engine.datasets.reading.files import find_files
+from engine.datasets.reading.interpretation import Interpretation
+from engine.datasets.reading.names import stem_of
 from engine.datasets.report import Report
+from engine.datasets.settings import SettingsFile, read_settings
 from engine.datasets.storage import list_catalogues as list_catalogues
 from engine.datasets.storage import load as load
 from engine.datasets.synthetic_queries import synthetic_queries
@@ -83,6 +85,10 @@ class NewItems(NamedTuple):
     report: Report
 
 
+Sources = Path | Sequence[Path]
+"""A folder, a file, or several of either that are one dataset."""
+
+
 class _AuditOptions(NamedTuple):
     """How the files of an audit are read: the arguments of `ingest_audit`."""
 
@@ -90,22 +96,24 @@ class _AuditOptions(NamedTuple):
     sid_suffix: str | None = None
 
 
-class _Source(NamedTuple):
-    """A folder of contract files, and what an adapter says of them."""
+class _Contract(NamedTuple):
+    """Where the contract's files are, and what an adapter says of them."""
 
-    folder: Path
-    notes: list[str]
-    files: dict[str, str]  # Contract file -> the user's file that its rows are of, where that is another one.
+    paths: list[Path]
+    decisions: list[Decision]
+    warnings: list[str]
+    labels: dict[str, str]  # File of the contract -> the user's file that its rows are of, where that is another one.
 
 
 class _Checked(NamedTuple):
     validator: Validator
-    settings: SettingsFile
+    file: SettingsFile
+    settings: DatasetSettings  # The file's, and what the data says where it is silent.
     warnings: list[str]
     report: Report
 
 
-def validate(folder: Path, *, adapter: str | None = None, max_reject_share: float = 0.05) -> Report:
+def validate(folder: Sources, *, adapter: str | None = None, max_reject_share: float = 0.05) -> Report:
     """Checks a dataset folder against the contract and stores nothing.
 
     Raises DataError for what no row can be blamed for: no items file, a missing column, a damaged file.
@@ -120,7 +128,7 @@ def validate(folder: Path, *, adapter: str | None = None, max_reject_share: floa
 
 
 def ingest(
-    folder: Path,
+    folder: Sources,
     workspace: Path,
     *,
     adapter: str | None = None,
@@ -141,7 +149,7 @@ def ingest(
 
 
 def ingest_audit(
-    folder: Path,
+    folder: Sources,
     workspace: Path,
     *,
     adapter: str | None = None,
@@ -153,15 +161,17 @@ def ingest_audit(
     """The same for a folder that also holds SIDs, beams or scores made elsewhere: its catalogue is stored, they are given back.
 
     SIDs in another system's file (`adapters.sid_index`) are found without an adapter; `folder` may be that file, and
-    `dataset` chooses among several. `sid_suffix` says what becomes of a suffix of some SIDs (`sid_levels.SUFFIXES`).
+    `dataset` chooses among several. `sid_suffix` says what becomes of a suffix of some SIDs (`sid_levels.SUFFIXES`); by
+    default what `dataset.toml` says.
 
     The catalogue is the one that `ingest` makes of the folder without judgments from its log, unless no file of it names
     any query: then those of the beams and scores become its queries. Raises DataError as `ingest` does, and where there
     is nothing to audit.
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
-        audit = _AuditOptions(dataset, sid_suffix)
-        checked = _check(connection, folder, adapter, staged, max_reject_share, progress, audit=audit)
+        checked = _check(
+            connection, folder, adapter, staged, max_reject_share, progress, audit=_AuditOptions(dataset, sid_suffix)
+        )
         checked.report.require_ok()
         found = audit_files(checked.validator)
         own = rejects.report(checked.validator, checked.warnings, max_reject_share=max_reject_share, tables=FILES)
@@ -177,26 +187,30 @@ def read_items(
     """Validates the items file of a dataset folder under the `settings` of a catalogue and stores nothing; other files are
     noted and not read. Raises DataError as `ingest` does."""
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
-        (first, *others), warnings = find_files(folder)
-        ignored = [file.path.name for file in others] + ["dataset.toml"] * (folder / "dataset.toml").exists()
-        if ignored:
-            warnings.append(f"items alone are read; ignored: {', '.join(ignored)}")
+        file = read_settings(folder)
+        found = find_files([folder], file, staged)
+        others = [opened.label for table, opened in found.files.items() if table != "items"]
+        ignored = others + ["dataset.toml"] * (folder / "dataset.toml").exists()
+        warnings = [*found.warnings, *([f"items alone are read; ignored: {', '.join(ignored)}"] if ignored else [])]
+        raw = found.files["items"].load(connection, "items")
+        reading = Interpretation(connection, file._replace(settings=settings, stated=frozenset({"category_separator"})))
+        reading.read({"items": raw})
         validator = Validator(connection, settings)
-        validator.check(first.table, read_file(connection, first, staged))
+        validator.check("items", raw)
         check_width(validator, "items", validator.raw["items"], None)
         progress(4, 8)
-        report = rejects.report(validator, warnings, max_reject_share=max_reject_share)
+        report = rejects.report(validator, [*reading.warnings, *warnings], max_reject_share=max_reject_share)
         report.require_ok()
         tables = assemble(validator)
         pq.write_table(tables["items"], staged / "items.parquet", row_group_size=BLOCK)
-        found = NewItems(
+        new = NewItems(
             tables["items"].select(plain_columns("items")).to_pandas(),
             read_vectors(staged / "items.parquet", "text_embedding"),
             storage.fingerprint(tables, settings, named=False),
             report,
         )
         progress(8, 8)
-        return found
+        return new
 
 
 def _store(
@@ -204,12 +218,12 @@ def _store(
 ) -> Ingested:  # fmt: skip
     tables = assemble(checked.validator)
     progress(5, 8)
-    settings = _with_currency(checked.settings.settings, tables["items"])
+    settings = _with_currency(checked.settings, tables["items"])
     if read_log is not None:
         report, tables, settings = _with_log_read(read_log, report, tables, settings)
     report, tables = _with_synthetic(report, tables, settings)
     progress(6, 8)
-    name = storage.fingerprint(tables, settings, named=checked.settings.named)
+    name = storage.fingerprint(tables, settings, named=checked.file.named)
     rejected = rejects.rejected_rows(checked.validator, FILES)
     storage.store(workspace, staged, name, tables, settings, rejected, report)
     progress(7, 8)
@@ -226,7 +240,7 @@ def _connect(staged: Path) -> contextlib.closing[duckdb.DuckDBPyConnection]:
 
 def _check(
     connection: duckdb.DuckDBPyConnection,
-    folder: Path,
+    sources: Sources,
     adapter: str | None,
     staged: Path,
     max_reject_share: float,
@@ -234,49 +248,80 @@ def _check(
     *,
     audit: _AuditOptions | None = None,
 ) -> _Checked:
-    source = _contract_folder(folder, adapter, staged, audit)
-    settings = read_settings(source.folder)
-    files, warnings = find_files(source.folder, audit=audit is not None)
-    warnings = [*settings.warnings, *source.notes, *warnings]
-    if audit is not None:
-        validator: Validator = AuditValidator(connection, settings.settings, sid_suffix=audit.sid_suffix)
+    given = [sources] if isinstance(sources, Path) else list(sources)
+    paths, decisions, warnings, labels = _contract_files(given, adapter, staged, audit)
+    file = _settings_of(paths)
+    found = find_files(paths, file, staged, audit=audit is not None)
+    raws = {}
+    for done, (table, opened) in enumerate(found.files.items()):
+        progress(2 * done // len(found.files), 8)
+        opened.label = labels.get(table, opened.label)
+        raws[table] = opened.load(connection, table)
+        if not raws[table].n_read:
+            raise DataError(f"{opened.label} has no rows; it needs at least one, or leave the file out")
+        decisions += opened.decisions()
+    progress(2, 8)
+    reading = Interpretation(connection, file)
+    reading.read(raws)
+    progress(3, 8)
+    if audit is None:
+        validator = Validator(connection, reading.settings)
     else:
-        validator = Validator(connection, settings.settings)
-    for done, file in enumerate(files):
-        progress(4 * done // len(files), 8)
-        raw = read_file(connection, file, staged)
-        raw.file = source.files.get(file.table, raw.file)
-        validator.check(file.table, raw)
+        suffix = audit.sid_suffix or file.options("sids").sid_suffix
+        validator = AuditValidator(connection, reading.settings, sid_suffix=suffix)
+    for table, raw in raws.items():
+        validator.check(table, raw)
     check_vectors(validator)
     progress(4, 8)
-    found = rejects.report(validator, warnings, max_reject_share=max_reject_share)
-    return _Checked(validator, settings, warnings, found)
+    validator.decisions = [*found.decisions, *decisions, *reading.decisions, *validator.decisions]
+    warnings = [*file.warnings, *warnings, *found.warnings, *reading.warnings]
+    report = rejects.report(validator, warnings, max_reject_share=max_reject_share)
+    return _Checked(validator, file, reading.settings, warnings, report)
 
 
-def _contract_folder(folder: Path, adapter: str | None, staged: Path, audit: _AuditOptions | None) -> _Source:
-    if adapter is None and audit is not None and sid_index.is_index(folder):
-        adapter = "sid-json"
+def _settings_of(paths: Sequence[Path]) -> SettingsFile:
+    """`dataset.toml` of the first folder that is given, or beside the first file; a file lends its own name."""
+    first = paths[0]
+    folder = next((p for p in paths if p.is_dir()), None)
+    if folder is not None:
+        return read_settings(folder)
+    file = read_settings(first.parent)
+    name = file.settings.name if file.named else stem_of(first.name)
+    return file._replace(settings=dataclasses.replace(file.settings, name=name or "dataset"))
+
+
+def _contract_files(paths: list[Path], adapter: str | None, staged: Path, audit: _AuditOptions | None) -> _Contract:
+    """The sources, or the folder of contract files that an adapter makes of one: the one named, else one whose layout it is."""
+    first, why, dataset = paths[0], "--adapter says so", audit.dataset if audit else None
     if adapter is None:
-        for name, files in _SIGNS.items():
-            if folder.is_dir() and all(any(folder.glob(f)) for f in files) and not (audit and name == "sid-json"):
-                raise DataError(f"{folder} has the layout of '{name}', not of the contract; add --adapter {name}")
-    elif adapter not in ADAPTERS:
-        raise DataError(f"adapter '{adapter}' is unknown; allowed: {', '.join(ADAPTERS)}")
-    elif not folder.exists() or (folder.is_file() and adapter != "sid-json"):
-        raise DataError(f"{folder} is not a folder; give the folder that holds the files of '{adapter}'")
-    dataset = audit.dataset if audit else None
-    if adapter != "sid-json" and dataset is not None:
+        adapter, why = _layout(paths, audit=audit is not None), "its files are those of that layout"
+    if dataset is not None and adapter != "sid-json":
         raise DataError(
-            f"{folder} holds no index of SIDs, so there is nothing to choose with --dataset {dataset}; leave it out"
+            f"{first} holds no index of SIDs, so there is nothing to choose with --dataset {dataset}; leave it out"
         )
     if adapter is None:
-        return _Source(folder, [], {})
-    contract = staged / "contract" / (folder.resolve().name or "dataset")  # a dataset without a name is called after it
+        return _Contract(paths, [], [], {})
+    if adapter not in ADAPTERS:
+        raise DataError(f"adapter '{adapter}' is unknown; allowed: {', '.join(ADAPTERS)}")
+    if len(paths) > 1 or not (first.is_dir() or (first.is_file() and adapter == "sid-json")):
+        raise DataError(f"{first} is not a folder; give the folder that holds the files of '{adapter}'")
+    contract = staged / "contract" / (first.resolve().name or "dataset")  # a dataset without a name is called after it
     contract.mkdir(parents=True)
+    decision = Decision(first.name, "layout", adapter, why, "--adapter")
     if adapter == "sid-json":
-        return _Source(contract, *sid_index.adapt(folder, contract, dataset))
-    ADAPTERS[adapter](folder, contract)
-    return _Source(contract, [], {})
+        return _Contract([contract], [decision], *sid_index.adapt(first, contract, dataset))
+    ADAPTERS[adapter](first, contract)
+    return _Contract([contract], [decision], [], {})
+
+
+def _layout(paths: list[Path], *, audit: bool) -> str | None:
+    """The adapter whose layout the sources have; an index of SIDs is told by what is in it where it is to be audited."""
+    if len(paths) > 1:
+        return None
+    if audit and sid_index.is_index(paths[0]):
+        return "sid-json"
+    signs = {name: files for name, files in _SIGNS.items() if paths[0].is_dir() and not (audit and name == "sid-json")}
+    return next((name for name, files in signs.items() if all(any(paths[0].glob(f)) for f in files)), None)
 
 
 def _with_currency(settings: DatasetSettings, items: pa.Table) -> DatasetSettings:

@@ -19,38 +19,47 @@ def report(
 ) -> Report:
     """Counts per file and per broken rule, with the first examples; of `tables` alone."""
     connection = validator.connection
-    rejected = dict(connection.execute("SELECT file, count(DISTINCT _row) FROM broken GROUP BY file").fetchall())
-    files, issues = [], []
+    rejected = dict(
+        connection.execute("SELECT file, count(DISTINCT _row) FROM broken WHERE costs = 'row' GROUP BY file").fetchall()
+    )
+    files, issues, skipped = [], [], []
     for table, raw in validator.raw.items():
         if table not in tables:
             continue
         bad = sum(b.rows for b in raw.bad_rows) + rejected.get(table, 0)
-        files.append(FileCount(raw.file, raw.n_read, raw.n_read - bad, bad))
+        passed = sum(raw.n_skipped.values())
+        skipped += [(raw.file, why, n) for why, n in raw.n_skipped.items()]
+        files.append(FileCount(raw.file, raw.n_read, raw.n_read - bad - passed, bad, passed, table))
         for rule in dict.fromkeys(b.rule for b in raw.bad_rows):
             rows = [b for b in raw.bad_rows if b.rule == rule]
             examples = tuple(f"{raw.file}:{b.line} {shown(b.text)} -> {b.why}" for b in rows[:EXAMPLES])
             issues.append(Issue(rule, raw.file, "row", sum(b.rows for b in rows), examples))
         issues += _issues(connection, table, validator)
-    return Report(tuple(files), tuple(issues), tuple(validator.warnings + warnings), max_reject_share)
+    return Report(tuple(files), tuple(issues), tuple(validator.warnings + warnings), max_reject_share,
+                  tuple(validator.decisions), tuple(skipped))  # fmt: skip
 
 
 def _issues(connection: duckdb.DuckDBPyConnection, table: str, validator: Validator) -> list[Issue]:
     raw = validator.raw[table]
     first = connection.execute(
-        f"""SELECT rule, col, count(*) OVER w AS n, _row, value, why, other_row FROM broken WHERE file = '{table}'
+        f"""SELECT rule, col, count(*) OVER w AS n, costs, _row, value, why, other_row FROM broken WHERE file = '{table}'
         WINDOW w AS (PARTITION BY col, rule)
         QUALIFY row_number() OVER (PARTITION BY col, rule ORDER BY _row) <= {EXAMPLES} ORDER BY n DESC, col, rule, _row"""
     ).fetchall()
-    found: dict[tuple[str, str, int], list[str]] = {}
-    for rule, column, count, row, *said in first:
-        found.setdefault((rule, column, count), []).append(f"{raw.file}:{raw.lines[row]} {_reason(raw, column, *said)}")
-    return [Issue(rule, raw.file, column, n, tuple(examples)) for (rule, column, n), examples in found.items()]
+    found: dict[tuple[str, str, int, str], list[str]] = {}
+    for rule, column, count, costs, row, *said in first:
+        found.setdefault((rule, column, count, costs), []).append(
+            f"{raw.file}:{raw.lines[row]} {_reason(raw, column, *said)}"
+        )
+    return [
+        Issue(rule, raw.file, column, n, tuple(examples), costs) for (rule, column, n, costs), examples in found.items()
+    ]
 
 
 def _reason(raw: RawTable, column: str, value: str | None, why: str, other: int | None) -> str:
     if other is not None:
         why = why.replace("{line}", f"{raw.file}:{raw.lines[other]}")
-    return f"{column} {'(missing)' if value is None else shown(value)} -> {why}"
+    return f"{raw.called(column)} {'(missing)' if value is None else shown(value)} -> {why}"
 
 
 def rejected_rows(validator: Validator, tables: Collection[str] = COLUMNS) -> DataFrame:
@@ -61,7 +70,8 @@ def rejected_rows(validator: Validator, tables: Collection[str] = COLUMNS) -> Da
             continue
         broken = connection.execute(
             f"""SELECT b._row, {row_json(raw)} AS row, b.rule, b.col, b.value, b.why, b.other_row
-            FROM broken b JOIN {raw.name} r ON r.rowid = b._row WHERE b.file = '{table}' ORDER BY b._row, b.col, b.rule"""
+            FROM broken b JOIN {raw.name} ON {raw.name}.rowid = b._row WHERE b.file = '{table}' AND b._row IN
+            (SELECT _row FROM broken WHERE file = '{table}' AND costs = 'row') ORDER BY b._row, b.col, b.rule"""
         ).fetchall()
         rows: dict[int, dict[str, object]] = {}
         for row, text, rule, *said in broken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from engine.datasets.reading.decisions import Decision
 from engine.errors import DataError
 
 EXAMPLES = 3
@@ -13,17 +14,20 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class FileCount:
-    """Rows of one input file: read = accepted + rejected."""
+    """Rows of one input file: read = accepted + rejected + skipped."""
 
     file: str
     read: int
     accepted: int
     rejected: int
+    skipped: int = 0  # Empty ones, and others that are no fault: `Report.skipped` says which.
+    table: str = ""  # The file of the contract that it is.
 
     @property
     def share(self) -> float:
         """Share of its rows that is rejected, 0..1."""
-        return self.rejected / self.read if self.read else 0.0
+        rows = self.read - self.skipped
+        return self.rejected / rows if rows else 0.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Issue:
     column: str
     count: int
     examples: tuple[str, ...]  # `file:line column value -> why`, the first ones.
+    costs: str = "row"  # 'row', or 'value': the row is kept without it.
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Report:
     issues: tuple[Issue, ...]
     warnings: tuple[str, ...]
     max_reject_share: float
+    decisions: tuple[Decision, ...] = ()  # How the files were read.
+    skipped: tuple[tuple[str, str, int], ...] = ()  # (file, why, rows) that were passed over without being faulty.
 
     @property
     def n_rejected(self) -> int:
@@ -54,15 +61,20 @@ class Report:
     @property
     def ok(self) -> bool:
         """True where no file has more rejected rows than `max_reject_share`."""
-        return all(f.share <= self.max_reject_share for f in self.files)
+        return all(f.share <= self.max_reject_share and f.read > f.skipped for f in self.files)
 
     def require_ok(self) -> None:
         """Raises DataError, naming the worst file and its commonest broken rule, unless `ok` and an item is left."""
+        empty = next((f for f in self.files if f.read - f.skipped == 0), None)
+        if empty is not None:
+            raise DataError(
+                f"{empty.file} has no rows to read ({empty.read:,} were passed over); it needs rows, or leave it out"
+            )
         no_items = self.files[0].accepted == 0
         if self.ok and not no_items:
             return
         worst = self.files[0] if no_items else max(self.files, key=lambda f: f.share)
-        issue = max((i for i in self.issues if i.file == worst.file), key=lambda i: i.count)
+        issue = max((i for i in self.issues if i.file == worst.file), key=lambda i: (i.costs == "row", i.count))
         limit = "which leaves no item" if no_items else f"more than the {self.max_reject_share:.0%} allowed"
         remedy = "mend the file" if no_items else "mend the file, or allow a larger share of rejected rows"
         raise DataError(
@@ -72,4 +84,5 @@ class Report:
 
     def to_dict(self) -> dict[str, object]:
         """For `json.dumps`."""
-        return {**dataclasses.asdict(self), "ok": self.ok, "n_rejected": self.n_rejected}
+        decisions = [decision._asdict() for decision in self.decisions]
+        return {**dataclasses.asdict(self), "decisions": decisions, "ok": self.ok, "n_rejected": self.n_rejected}

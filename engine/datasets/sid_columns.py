@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from engine.datasets.contract import SID_NAMES
 from engine.datasets.sid_text import MAX_LEVELS
 from engine.errors import DataError
 
@@ -30,14 +31,10 @@ ITEM_NAMES = (
 )
 """Names of the column of item ids, compared without case and with `_` for spaces, dots and dashes."""
 
-SID_NAMES = (
-    *("sid", "sids", "semantic_id", "semantic_ids", "semanticid", "sem_id", "sem_ids", "item_sid", "item_to_sid"),
-    *("item2sid", "id2sid", "codes", "sid_codes", "semantic_codes", "token_ids", "sid_tokens", "semantic_tokens"),
-    *("tokens", "sid_text", "sid_str", "code", "index"),
-)
+_WHOLE = ("sid", *SID_NAMES, "tokens", "sid_text", "sid_str", "code", "index")
 """Names of the column of whole SIDs, likelier ones first."""
 
-_CODE_NAMES = (
+CODE_NAMES = (
     *("code", "codes", "sid", "semantic_id", "semid", "sem_id", "sid_code", "semantic_code", "codebook", "sid_level"),
     *("semantic_level", "code_level", "level", "c", "cb", "l", "layer", "token", "sid_token", "token_id", "codeword"),
     *("quantizer", "rq", "cluster", "digit"),
@@ -76,14 +73,14 @@ def sid_column(names: Sequence[str], label: str) -> list[str]:
         if found := _CODE_COLUMN.fullmatch(name):
             families.setdefault(found[1], {})[int(found[2])] = own
     whole = {stem: [levels[n] for n in sorted(levels)] for stem, levels in families.items() if _follow(levels)}
-    known = [whole[stem] for stem in whole if stem in _CODE_NAMES]
-    if not known and (broken := next((families[stem] for stem in families if stem in _CODE_NAMES), None)):
+    known = [whole[stem] for stem in whole if stem in CODE_NAMES]
+    if not known and (broken := next((families[stem] for stem in families if stem in CODE_NAMES), None)):
         raise DataError(
             f"{label} has the columns {', '.join(broken[n] for n in sorted(broken))}; levels must follow each other: "
             "code_1, code_2, ... or sid_0, sid_1, ..."
         )
     candidates = known or [
-        *([[by_name[name]] for name in SID_NAMES if name in by_name][:1]),
+        *([[by_name[name]] for name in _WHOLE if name in by_name][:1]),
     ] or [columns for columns in whole.values() if len(columns) > 1]  # fmt: skip
     if len(candidates) > 1:
         both = " and in ".join(f"{columns[0]} ... {columns[-1]}" for columns in candidates[:2])
@@ -100,7 +97,7 @@ def item_columns(names: Iterable[str]) -> list[str]:
     """Columns that may name the item, likelier ones first: known names, then any `..._id`, then one without a name."""
     by_name = {folded(name): name for name in names}
     known = [name for name in ITEM_NAMES if name in by_name]
-    other = [name for name in by_name if re.fullmatch(r".+(_id|id)", name) and name not in (*SID_NAMES, *known)]
+    other = [name for name in by_name if re.fullmatch(r".+(_id|id)", name) and name not in (*_WHOLE, *known)]
     return [by_name[name] for name in (known or other or [name for name in _PLACES if name in by_name])]
 
 

@@ -49,7 +49,7 @@ def check_width(validator: Validator, table: str, raw: RawTable, wanted: int | N
     """
     if NAME not in raw.columns:
         return None
-    rows, given = f"{validator.accepted(table)} t JOIN {raw.name} r ON r.rowid = t._row", given_values(NAME, raw)
+    rows, given = f"{validator.accepted(table)} t JOIN {raw.name} ON {raw.name}.rowid = t._row", given_values(NAME, raw)
     if not validator.one(f"SELECT count(*) FROM {rows} WHERE {given}"):
         return None
     usual = wanted or validator.usual_length(NAME, rows) or 0
@@ -62,7 +62,7 @@ def check_width(validator: Validator, table: str, raw: RawTable, wanted: int | N
         END"""
     first = validator.connection.execute(
         f"""SELECT _row, value, why, count(*) OVER () FROM (SELECT t._row, {why} AS why,
-        left(CAST(r.{raw.columns[NAME].place} AS VARCHAR), 200) AS value FROM {rows}) WHERE why IS NOT NULL ORDER BY _row LIMIT 1"""
+        left(CAST({raw.columns[NAME].given} AS VARCHAR), 200) AS value FROM {rows}) WHERE why IS NOT NULL ORDER BY _row LIMIT 1"""
     ).fetchone()
     if first is not None:
         row, value, reason, n = first

@@ -41,30 +41,21 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"items_csv": "item_id,name,price\na,Kettle,1\n"}, ["items.csv", "'title'", "did you mean 'name'"]),
-        ({"items_csv": "item_id,titel\na,Kettle\n"}, ["did you mean 'titel'"]),
+        ({"items_csv": "item_id,what,price\na,Kettle,1\n"}, ["items.csv", "'title'", 'title = "its name here" under [columns.items]']),
         ({"items_csv": "title,price\nKettle,1\n"}, ["no column 'item_id'", "'title', 'price'"]),
+        ({"items_csv": "what,price\nKettle,1\n"}, ["no column 'item_id', 'title', which are required"]),
         ({"items_csv": ""}, ["items.csv is empty", "'item_id', 'title'"]),
         ({"items_csv": "\n\n"}, ["only blank lines"]),
         ({"items_csv": "item_id,title\n"}, ["items.csv has no rows"]),
-        ({"items_csv": "item_id;title;price\na;Kettle;1\n"}, ["items.csv:1", "separated by ';'", "a comma"]),
-        ({"items_csv": "item_id\ttitle\na\tKettle\n"}, ["separated by a tab", "name it .tsv"]),
-        ({"items_tsv": "item_id,title\na,Kettle\n"}, ["items.tsv:1", "separated by a comma where .tsv means a tab"]),
         ({"items_csv": "item_id,title,Title\na,b,c\n"}, ["'title' more than once"]),
-        ({"items_csv": "item_id,title\na,x\n".encode("utf-16")}, ["UTF-16", "UTF-8"]),
-        ({"items_csv": b"item_id,title,caf\xe9\na,x,y\n"}, ["items.csv:1", "not UTF-8"]),
         ({"items_parquet": b"PAR1 this is no parquet"}, ["items.parquet cannot be read as Parquet", "cut short"]),
         ({"items_csv_gz": gzip.compress(ITEMS.encode())[:-12]}, ["items.csv.gz", "not a whole gzip"]),
-        ({"items_csv_gz": b"plain text"}, ["items.csv.gz", "not a whole gzip"]),
+        ({"items_csv_gz": b"plain text"}, ["items.csv.gz:1 'plain text' names no known column"]),
         ({"items_jsonl": "hello\n[1]\n"}, ["holds no records", "line 1"]),
         ({"items_csv": ITEMS, "items_tsv": "item_id\ttitle\na\tb\n"}, ["items.csv and items.tsv", "keep one"]),
-        ({"item_csv": ITEMS}, ["is not a dataset", "no items file", "item.csv"]),
+        ({"notes_csv": "a,b\n1,2\n"}, ["is not a dataset", "no items file", "notes.csv"]),
         ({"items_csv": ITEMS, "judgments_csv": "query,item_id\nkettle,a\n"}, ["judgments.csv has no column 'grade'"]),
-        (
-            {"items_csv": ITEMS, "judgments_csv": "query,item_id,rating\nkettle,a,3\n"},
-            ["did you mean 'rating'? Rename it to 'grade'"],
-        ),
-        ({"items_csv": ITEMS, "interactions_csv": "search,item_id\nkettle,a\n"}, ["neither 'query_id' nor 'query'", "'search'"]),
+        ({"items_csv": ITEMS, "interactions_csv": "looked for,item_id\nkettle,a\n"}, ["no column 'query'", "'looked for'"]),
         ({"items_csv": ITEMS, "interactions_csv": "query_id,item_id\nq1,a\n"}, ["no queries file gives their text"]),
         ({"items_csv": ITEMS, "dataset_toml": 'name = "unclosed\n'}, ["dataset.toml is not valid TOML", "line 1"]),
         ({"items_csv": ITEMS, "dataset_toml": b'name = "caf\xe9"'}, ["dataset.toml is not UTF-8"]),
@@ -81,10 +72,10 @@ def test_unusable_input_gives_one_clear_sentence(
         assert part in message
 
 
-def test_folder_missing_or_a_file(tmp_path: Path) -> None:
+def test_a_folder_is_missing_and_a_file_will_do(tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "nowhere")
     (tmp_path / "items.csv").write_text(ITEMS)
-    assert "is a file; give the folder" in refusal(tmp_path / "items.csv")
+    assert validate(tmp_path / "items.csv").files[0].accepted == 3
 
 
 def test_truncated_parquet(tmp_path: Path) -> None:
@@ -100,17 +91,20 @@ def test_unknown_adapter_and_layout_of_an_adapter(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"adapter 'icecap' is unknown; allowed: .*icecat"):
         validate(folder, adapter="icecap")
     chorus = dataset(tmp_path / "chorus", products_parquet=b"x", ratings_csv="x")
-    assert "add --adapter icecat" in refusal(chorus)
+    assert "products.parquet cannot be read as Parquet" in refusal(chorus)
 
 
 def test_other_files_are_named_and_mistyped_names_guessed(tmp_path: Path) -> None:
     folder = dataset(
-        tmp_path / "shop", items_csv=ITEMS, judgements_csv="a,b\n", sids_csv="item_id,sid\n", notes_txt="x"
-    )
-    warnings = " | ".join(validate(folder).warnings)
-    assert "judgements.csv was not read; did you mean 'judgments.csv'?" in warnings
-    assert "sids.csv is not part of a catalogue" in warnings
-    assert "notes" not in warnings
+        tmp_path / "shop", items_csv=ITEMS, judgements_csv="query,docid,rating\nkettle,a,3\n", sids_csv="item_id,sid\n",
+        notes_txt="x", picture_png="x", more_csv="a,b\n1,2\n",
+    )  # fmt: skip
+    report = validate(folder)
+    assert [f.file for f in report.files] == ["items.csv", "judgements.csv"]
+    warnings = " | ".join(report.warnings)
+    assert "not read: sids.csv (it serves audits" in warnings
+    for left in ("notes.txt", "picture.png", "more.csv"):
+        assert f"not read: {left}" in warnings
 
 
 # ---------------------------------------------------------------- places of bad rows
@@ -133,11 +127,9 @@ def test_lines_are_physical_lines_whatever_is_inside_the_quotes(tmp_path: Path) 
         assert [e.split(" ")[0] for e in examples] == ["items.csv:4", "items.csv:6", "items.csv:8"], name
         assert "too few values: the header names 3 columns" in examples[0]
         assert "too many values" in examples[1]
-        assert examples[2] == (
-            "items.csv:8 price 'cheap' -> write a number like 12.5, without unit or thousands separator"
-        )
+        assert examples[2] == ("items.csv:8 price 'cheap' -> write a number like 12.5")
         (count,) = report.files
-        assert (count.read, count.accepted, count.rejected) == (6, 3, 3)
+        assert (count.read, count.accepted, count.rejected) == (6, 4, 2)
 
 
 def test_places_in_parquet_and_json_lines(tmp_path: Path) -> None:
@@ -160,6 +152,9 @@ def test_places_in_parquet_and_json_lines(tmp_path: Path) -> None:
 def test_a_quotation_mark_never_closed_does_not_swallow_the_file_unnoticed(tmp_path: Path) -> None:
     lines = ["item_id,title"] + [f"{i},Kettle" for i in range(100)]
     lines[10] = '9,"Kettle'
+    unquoted = validate(dataset(tmp_path / "unquoted", items_csv="\n".join(lines) + "\n"))
+    assert unquoted.files[0].accepted == 100, "no value is quoted: a mark is data"
+    lines[2] = '1,"Kettle"'
     folder = dataset(tmp_path / "shop", items_csv="\n".join(lines) + "\n")
     report = validate(folder)
     (count,) = report.files
@@ -168,8 +163,8 @@ def test_a_quotation_mark_never_closed_does_not_swallow_the_file_unnoticed(tmp_p
     assert report.issues[0].examples[0].startswith("items.csv:11 ")
 
 
-def test_rows_that_are_not_utf8_are_rejected_whole_and_with_their_line(tmp_path: Path) -> None:
-    rows = b"".join(b"%d,Kettle\n" % i for i in range(60))
+def test_rows_that_are_not_utf8_in_a_file_that_is_are_rejected_whole_and_with_their_line(tmp_path: Path) -> None:
+    rows = "".join(f"{i},Käse\n" for i in range(60)).encode()
     folder = dataset(tmp_path / "shop", items_csv=b"item_id,title\nx,caf\xe9\n" + rows)
     done = ingest(folder, tmp_path / "ws")
     assert "items.csv:2" in done.report.issues[0].examples[0]

@@ -86,12 +86,12 @@ def test_bad_rows_keep_their_place_in_the_source(tmp_path: Path) -> None:
     assert "too few values" in unreadable[0]
     assert "judgments.csv:11" in unreadable[1]
     assert "too many values" in unreadable[1]
-    assert "judgments.csv:12" in said["judgments.csv", "grade", "required value is missing"][0]
+    assert report.skipped == (("judgments.csv", "without a grade: not judged", 1),)
     # The stool's description has a line break, so later products stand one line further down.
     assert "items.csv:7 item_id '0'" in said["items.csv", "item_id", "duplicate id"][0]
     assert "items.csv:8" in said["items.csv", "item_id", "required value is missing"][0]
     assert "items.csv:9" in said["items.csv", "row", "row cannot be read"][0]
-    assert [f.rejected for f in report.files] == [3, 0, 5]
+    assert [f.rejected for f in report.files] == [3, 0, 4]
 
 
 @pytest.mark.parametrize(("opened", "rejected"), [([20], 20), ([20, 29], 10)], ids=["to the end", "to the next mark"])
@@ -115,7 +115,8 @@ def test_undecodable_bytes_are_told_apart(tmp_path: Path) -> None:
     raw = (folder / "product.csv").read_bytes().replace("é".encode(), b"\xe9")
     (folder / "product.csv").write_bytes(raw)
     report = validate(folder, adapter="wands", max_reject_share=1)
-    assert "not UTF-8" in report.issues[0].examples[0]
+    assert not report.issues
+    assert ("encoding", "cp1252") in {(d.what, d.found) for d in report.decisions}
 
 
 def test_a_clone_of_the_repository_will_do(tmp_path: Path) -> None:
@@ -129,8 +130,7 @@ def test_a_clone_of_the_repository_will_do(tmp_path: Path) -> None:
 
 def test_layout_is_recognised_and_lacks_are_named(tmp_path: Path) -> None:
     folder = wands(tmp_path / "w")
-    with pytest.raises(DataError, match="add --adapter wands"):
-        validate(folder)
+    assert ("layout", "wands") in {(d.what, d.found) for d in validate(folder).decisions}
     (folder / "label.csv").write_text(LABELS.replace("\t", ","))
     with pytest.raises(DataError, match=r"label.csv lacks query_id, product_id, label; .*separated by tabs"):
         validate(folder, adapter="wands")

@@ -163,13 +163,13 @@ def test_every_bad_row_is_rejected_with_place_and_reason(tmp_path: Path) -> None
         "items.csv": (4, 0),
         "judgments.csv": (5, 0),
         "sids.csv": (4, 5),
-        "beams.csv": (4, 8),
-        "scores.csv": (6, 6),
+        "beams.csv": (5, 7),
+        "scores.csv": (7, 5),
     }
-    assert len(done.rejects) == 19
+    assert len(done.rejects) == 17
     assert done.catalogue.n_rejected == 0, "they are no part of the catalogue"
     assert "2 beams are SIDs that no item holds" in " ".join(done.report.warnings)
-    with pytest.raises(DataError, match=r"beams.csv: 8 of 12 rows .* are rejected.* Nothing was stored"):
+    with pytest.raises(DataError, match=r"beams.csv: 7 of 12 rows .* are rejected.* Nothing was stored"):
         ingest_audit(folder, tmp_path / "other")
     assert not list((tmp_path / "other" / "catalogues").glob("*/catalogue.json"))
 
@@ -180,8 +180,8 @@ def test_every_bad_row_is_rejected_with_place_and_reason(tmp_path: Path) -> None
         ({"sids": None, "beams": None, "scores": None}, "nothing to audit"),
         ({"sids": "item_id,colour\na,0\n"}, "sids.csv has no column 'sid'"),
         ({"beams": "query,sid\nkettle,0-1\n"}, "beams.csv has no column 'rank'"),
-        ({"scores": "item_id,score\na,1\n"}, "scores.csv has neither 'query_id' nor 'query'"),
-        ({"scores": "query,item_id,logit\nkettle,a,1\n"}, "Rename it to 'score'"),
+        ({"scores": "item_id,score\na,1\n"}, "scores.csv has no column 'query'"),
+        ({"scores": "query,item_id,weight\nkettle,a,1\n"}, 'score = "its name here" under [columns.scores]'),
         ({"scores": "query_id,item_id,score\nkettle,a,1\n"}, "no queries file gives their text"),
         ({"items": None, "sids": None}, "is not a dataset"),
         ({"sids": "item_id,code_1,code_3\na,0,1\n"}, "levels must follow each other"),

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.datasets.sid_columns import ITEM_NAMES, SID_NAMES, SidColumns, folded, item_columns, joined, sid_columns
+from engine.datasets.contract import SID_NAMES
+from engine.datasets.sid_columns import ITEM_NAMES, SidColumns, folded, item_columns, joined, sid_columns
 from engine.datasets.sid_text import BadSid, parse_sid
 from engine.errors import DataError
 
@@ -50,11 +51,6 @@ class SidFile(NamedTuple):
     header: bool = False  # Whether its rows begin on line 2.
 
 
-def stem(path: Path) -> str:
-    """The name without endings of the format: `caps.index` for `caps.index.json.gz`."""
-    return Path(path.name.removesuffix(".gz")).stem
-
-
 def suffix(path: Path) -> str:
     """The format: `.csv` for `sids.CSV.gz`."""
     return Path(path.name.casefold().removesuffix(".gz")).suffix
@@ -71,7 +67,7 @@ def read_sids(path: Path, *, named: bool) -> SidFile | None:
         if named and (not content or not isinstance(content, dict | list)):
             raise DataError(f'{path.name} holds no JSON object of items; it should be like {{"0": ["<a_1>", "<b_7>"]}}')
         return _shape(path, content, named=named)
-    if _places(_column_names(path), path.name) is None:
+    if _places(column_names(path), path.name) is None:
         return None  # before all of a large table is read
     return _table(path, records(path), header=suffix(path) in (".csv", ".tsv"))
 
@@ -118,7 +114,7 @@ def _delimiter(header: str) -> str:
     return max("\t,;|", key=header.count)
 
 
-def _column_names(path: Path) -> list[str]:
+def column_names(path: Path) -> list[str]:
     """The columns of a table, from its first line alone. Raises DataError for a Parquet file that is damaged."""
     if suffix(path) == ".parquet":
         try:
@@ -291,7 +287,7 @@ def _table(path: Path, rows: Sequence[Mapping[str, Any]], *, header: bool = Fals
         (item_id(row.get(item)), row.get(codes[0]) if len(codes) == 1 else joined([row.get(name) for name in codes]))
         for row in rows
     ]
-    if not (are_sids(sid for _, sid in sids) or (len(codes) == 1 and folded(codes[0]) in SID_NAMES[:9])):
+    if not (are_sids(sid for _, sid in sids) or (len(codes) == 1 and folded(codes[0]) in ("sid", *SID_NAMES))):
         return None
     others = [
         name for name in names if name not in (item, *codes) and not re.fullmatch(r"unnamed:?_?\d+|", folded(name))

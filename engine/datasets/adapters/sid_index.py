@@ -15,18 +15,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.datasets.adapters.sid_files import (
+    JSON,
     LINES,
     SUFFIXES,
+    TABLES,
     SidFile,
     are_sids,
     by_id,
+    column_names,
     load_json,
     read_sids,
     records,
-    stem,
     suffix,
 )
-from engine.datasets.contract import COLUMNS, FILES
+from engine.datasets.contract import COLUMNS
+from engine.datasets.reading.names import file_like, file_named, stem_of
 from engine.datasets.sid_columns import folded, no_common_ids
 from engine.errors import DataError
 
@@ -87,8 +90,9 @@ def adapt(source: Path, contract: Path, dataset: str | None = None) -> Adapted:
             file.write(json.dumps({"item_id": item_id, "sid": sid}, default=str) + "\n")
     notes = [f"SIDs were read from {index.path.name}" + (": items by SID, turned round" if index.inverted else "")]
     files = {"sids": index.path.name}
-    _place_others(folder, contract)
-    if _contract_file(folder, "items"):
+    own_items = _items_files(folder, index.path)
+    _place_others(folder, contract, own_items)
+    if own_items:
         return Adapted(notes, files)
     item_path, texts = _texts(folder, index, only=dataset is None and source.is_dir())
     held = list(dict.fromkeys(item_id for item_id, _ in index.sids))
@@ -159,18 +163,17 @@ def _chosen(source: Path, dataset: str | None) -> SidFile:
 
 
 def _candidates(folder: Path) -> list[SidFile]:
-    """Files of a folder with SIDs: those that are named so, else any whose values are all SIDs."""
-    paths = [
+    """Files of a folder with SIDs: those that are named so, else any whose values are all SIDs, else its items file."""
+    files = [
         p for p in sorted(folder.iterdir()) if p.is_file() and suffix(p) in SUFFIXES and not p.name.startswith(".")
     ]
-    paths = [
-        p for p in paths if not _OTHER.search(stem(p)) and stem(p) not in FILES and stem(p) not in ("beams", "scores")
-    ]
+    paths = [p for p in files if p.match(INDEX) or not _OTHER.search(stem(p))]
+    paths = [p for p in paths if file_named(stem(p)) in (None, "sids")]
     named = [p for p in paths if _NAMED.search(stem(p))]
     found = [read for p in named if (read := read_sids(p, named=p.match(INDEX) or "sid" in stem(p).casefold()))]
     found = [each for each in found if are_sids(sid for _, sid in each.sids)] or found
-    if not found:
-        found = [read for p in paths if p not in named and (read := _if_any(p))]
+    for others in ([p for p in paths if p not in named], [p for p in files if file_named(stem(p)) == "items"]):
+        found = found or [read for p in others if (read := _if_any(p))]
     forward = [{item_id for item_id, _ in each.sids} for each in found if not each.inverted]
     return [f for f in found if not f.inverted or {item_id for item_id, _ in f.sids} not in forward]
 
@@ -180,6 +183,11 @@ def _if_any(path: Path) -> SidFile | None:
         return read_sids(path, named=False)
     except DataError:
         return None  # it is no index by its name: others may be
+
+
+def stem(path: Path) -> str:
+    """The name without endings of the format: `caps.index` for `caps.index.json.gz`."""
+    return stem_of(path.name)
 
 
 def _label(path: Path) -> str:
@@ -196,20 +204,30 @@ def _labels(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _contract_file(folder: Path, table: str) -> bool:
-    """Whether the folder has that file of the contract."""
-    endings = (".parquet", ".csv", ".tsv", ".jsonl")
-    return any((folder / f"{table}{end}{packed}").is_file() for end in endings for packed in ("", ".gz"))
+    """Whether a table of the folder is that file of the contract by its name; texts in JSON are read here."""
+    return any(p.is_file() and _is_named(p, table) and suffix(p) not in JSON for p in folder.iterdir())
 
 
-def _place_others(folder: Path, contract: Path) -> None:
+def _is_named(path: Path, table: str) -> bool:
+    return stem(path) != path.name and file_named(stem(path)) == table
+
+
+def _items_files(folder: Path, index: Path) -> list[Path]:
+    """The contract's items file of a folder, told by its name, else by its columns."""
+    if _contract_file(folder, "items"):
+        return [p for p in folder.iterdir() if p.is_file() and _is_named(p, "items")]
+    tables = [p for p in sorted(folder.iterdir()) if p.is_file() and suffix(p) in (*TABLES, *LINES) and p != index]
+    return [p for p in tables if file_like(column_names(p)) == "items"]
+
+
+def _place_others(folder: Path, contract: Path, items: list[Path]) -> None:
     """Puts the contract's own files of `folder` beside the SIDs: the catalogue, beams and scores."""
-    made = {"sids"} if _contract_file(folder, "items") else {"sids", "items"}
-    for path in folder.iterdir():
-        if path.is_file() and path.name.split(".")[0] in {*COLUMNS, "dataset"} - made:
-            try:
-                (contract / path.name).symlink_to(path.resolve())
-            except OSError:  # a system without links
-                shutil.copyfile(path, contract / path.name)
+    others = [p for p in folder.iterdir() if p.is_file() and file_named(stem(p)) in set(COLUMNS) - {"sids", "items"}]
+    for path in [*items, *others, *folder.glob("dataset.toml")]:
+        try:
+            (contract / path.name).symlink_to(path.resolve())
+        except OSError:  # a system without links
+            shutil.copyfile(path, contract / path.name)
 
 
 # ---------------------------------------------------------------- texts of items

@@ -1,78 +1,167 @@
-"""Finds the input files of a dataset folder and reads them into DuckDB as they are."""
+"""Finds what a folder or a list of files holds, tells by content what each file is, and reads it into DuckDB as it is."""
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import duckdb
 
-from engine.datasets.contract import AUDIT_FILES, COLUMNS, FILES, close_matches
-from engine.datasets.reading.csv_file import read_csv
-from engine.datasets.reading.json_file import read_jsonl
-from engine.datasets.reading.raw import Cell, RawTable, clean_columns, count, first_line, needs, places, quoted
+from engine.datasets.contract import AUDIT_FILES, COLUMNS, FILES
+from engine.datasets.reading import formats
+from engine.datasets.reading.csv_file import DelimitedFile
+from engine.datasets.reading.decisions import Decision
+from engine.datasets.reading.encoding import unpack
+from engine.datasets.reading.names import ENDINGS, file_like, file_named, stem_of
+from engine.datasets.reading.parquet_file import ParquetFile, is_parquet
+from engine.datasets.reading.raw import RawTable, needs
+from engine.datasets.settings import SettingsFile
 from engine.errors import DataError
 
-SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
+IGNORED = ("dataset.toml",)
 
 
-class SourceFile(NamedTuple):
-    """One input file of the contract."""
+class OpenFile(Protocol):
+    """A file of which the beginning has been read."""
 
-    table: str  # A file of `contract.COLUMNS`: 'items', 'queries' ...
-    path: Path
+    label: str
 
     @property
-    def suffix(self) -> str:
-        """The format: '.csv' for `items.csv.gz`."""
-        return Path(self.path.name.removesuffix(".gz")).suffix
+    def names(self) -> list[str]:
+        """Of its columns, as far as its beginning tells."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it may be a file of the contract at all."""
+
+    def decisions(self) -> list[Decision]:
+        """How it is read."""
+
+    def load(self, connection: duckdb.DuckDBPyConnection, table: str) -> RawTable:
+        """Loads table `raw_<table>`."""
 
 
-def find_files(folder: Path, *, audit: bool = False) -> tuple[list[SourceFile], list[str]]:
-    """The contract's files in a folder, in the contract's order, and warnings about others that look like data.
+class Found(NamedTuple):
+    """What there is to read."""
 
-    With `audit` those that another system made too, after the catalogue's.
+    files: dict[str, OpenFile]  # File of the contract -> the file that is it, in the contract's order.
+    warnings: list[str]  # What is left, by name.
+    decisions: list[Decision]
 
-    Raises DataError where the folder is missing, holds no items file, or holds one kind of file twice.
+
+def find_files(
+    sources: Sequence[Path], settings: SettingsFile, staging: Path, *, audit: bool = False
+) -> Found:  # fmt: skip
+    """The contract's files among folders and files, told by their names, else by their columns.
+
+    With `audit` those that another system made too. `staging` receives unpacked and re-encoded copies.
+    Raises DataError where a source is missing, there is no items file, or two files are one of the contract.
     """
-    if not folder.exists():
-        raise DataError(f"{folder} does not exist; give the folder that holds items.csv (or .parquet, .tsv, .jsonl)")
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder} is a file; give the folder that holds it, with items.csv (or .parquet, .tsv, .jsonl)"
-        )
     wanted = COLUMNS if audit else FILES
-    found: dict[str, list[Path]] = {}
-    warnings = []
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        name = path.name.removesuffix(".gz")
-        stem, suffix = Path(name).stem, Path(name).suffix
-        if suffix not in SUFFIXES:
+    named: dict[str, list[OpenFile]] = {}
+    like: dict[str, list[OpenFile]] = {}
+    left, faults = [], []
+    for path in _paths(sources):
+        table = file_named(stem_of(path.name))
+        ours = table is not None and table in wanted and stem_of(path.name).casefold() == table
+        if path.suffix.casefold().removeprefix(".") not in ENDINGS and path.is_file():
+            left.append(path.name)
             continue
-        if stem in wanted:
-            found.setdefault(stem, []).append(path)
-        elif stem in AUDIT_FILES:
-            warnings.append(
-                f"{path.name} is not part of a catalogue and was not read (it serves audits of SIDs made elsewhere: "
-                f"'python -m engine import')"
-            )
+        if table in AUDIT_FILES and not audit:
+            left.append(f"{path.name} (it serves audits of SIDs made elsewhere: 'python -m engine import')")
+            continue
+        try:
+            opened = open_file(path, table if table in wanted else None, settings, staging)
+        except DataError as error:
+            if ours:
+                raise
+            faults.append(error)
+            left.append(f"{path.name} ({error})")
+            continue
+        if table in wanted and table is not None and (ours or opened.is_table):
+            named.setdefault(table, []).append(opened)
+        elif opened.is_table and (kind := file_like(opened.names)) in wanted and kind is not None:
+            like.setdefault(kind, []).append(opened)
         else:
-            hint = close_matches(stem, list(wanted))
-            warnings.append(f"{path.name} was not read" + (f"; did you mean '{hint[0]}{suffix}'?" if hint else ""))
-    for stem, paths in found.items():
-        if len(paths) > 1:
-            raise DataError(f"{folder.name} holds {' and '.join(p.name for p in paths)}; keep one file of '{stem}'")
-    if "items" not in found:
-        there = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+            left.append(
+                f"{path.name} (its columns are those of no file of a dataset)" if opened.is_table else path.name
+            )
+    files, decisions = {}, []
+    for table in wanted:
+        candidates = named.get(table) or like.get(table, [])
+        if named.get(table):
+            left += [f"{o.label} (there is {named[table][0].label})" for o in like.get(table, [])]
+        if len(candidates) > 1:
+            names = " and ".join(o.label for o in candidates)
+            raise DataError(f"{names} are both '{table}'; keep one file of it, or name the files to read one by one")
+        if candidates:
+            files[table] = candidates[0]
+            if not named.get(table):
+                decisions.append(
+                    Decision(candidates[0].label, "file", table, "its columns say so", f"its name: {table}.csv")
+                )
+    if "items" not in files:
+        raise _no_items(sources, files, left, faults)
+    warnings = [f"not read: {name}" for name in left]
+    return Found(files, warnings, decisions)
+
+
+def _paths(sources: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for source in sources:
+        if not source.exists():
+            raise DataError(
+                f"{source} does not exist; give the folder that holds items.csv (or .parquet, .tsv, .jsonl ...)"
+            )
+        within = sorted(source.iterdir()) if source.is_dir() and not _is_parts(source) else [source]
+        found += [
+            p for p in within if (p.is_file() or _is_parts(p)) and p.name not in IGNORED and p.name[:1] not in "._"
+        ]
+    return list(dict.fromkeys(found))
+
+
+def _is_parts(path: Path) -> bool:
+    """A folder of Parquet parts, which are one table."""
+    named = file_named(stem_of(path.name)) is not None
+    return path.is_dir() and (named or path.suffix == ".parquet") and any(path.glob("*.parquet"))
+
+
+def _no_items(
+    sources: Sequence[Path], files: dict[str, OpenFile], left: list[str], faults: list[DataError]
+) -> DataError:
+    if len(faults) == 1 and not files:
+        return faults[0]
+    where = ", ".join(str(s) for s in sources)
+    there = ", ".join([*(f"{o.label} ({table})" for table, o in files.items()), *left][:8]) or "nothing"
+    return DataError(
+        f"{where} is not a dataset: it has no items file (a table with an id and a title: items.csv, or .tsv, .jsonl, .json, "
+        f".xlsx, .xml, .parquet, optionally .gz or .zip); it holds {there}"
+    )
+
+
+def open_file(path: Path, table: str | None, settings: SettingsFile, staging: Path) -> OpenFile:
+    """Reads the beginning of a file; `table` is the file of the contract that its name says it is.
+
+    Raises DataError for a file that is empty, damaged or of a kind that holds no table.
+    """
+    label, options = path.name, settings.options(table or "")
+    if path.is_dir() or is_parquet(path):
+        return ParquetFile(label, path)
+    if path.stat().st_size == 0:
+        raise DataError(f"{label} is empty (0 bytes); it needs {needs(table or 'items')}")
+    plain = unpack(path, label, staging)
+    if is_parquet(plain):
+        return ParquetFile(label, plain)
+    if any(part.casefold() in (".parquet", ".pq") for part in path.suffixes):
         raise DataError(
-            f"{folder} is not a dataset: it has no items file (items.csv, .tsv, .jsonl or .parquet, optionally .gz); "
-            f"it holds {there}"
+            f"{label} cannot be read as Parquet (it does not begin like one); it may be cut short: copy or write it again"
         )
-    return [SourceFile(table, found[table][0]) for table in wanted if table in found], warnings
+    says_json = any(part.casefold() in (".json", ".jsonl", ".ndjson") for part in path.suffixes)
+    if (found := formats.open_format(label, plain, options, staging, whatever=says_json)) is not None:
+        return found
+    suffix = ".tsv" if ".tsv" in [s.casefold() for s in path.suffixes] else ".csv"
+    return DelimitedFile(label, plain, suffix, table, options, staging)
 
 
 def source_folder(source: Path, layout: str, files: Sequence[str], inner: str, hint: str) -> Path:
@@ -87,60 +176,3 @@ def source_folder(source: Path, layout: str, files: Sequence[str], inner: str, h
             f"{source} is not {layout} folder: it has no {' and no '.join(missing)}; expected are {', '.join(files)} ({hint})"
         )
     return folder
-
-
-def read_file(connection: duckdb.DuckDBPyConnection, source: SourceFile, staging: Path) -> RawTable:
-    """Loads one file as table `raw_<table>`. `staging` receives unpacked copies.
-
-    Raises DataError for a file that is empty, damaged, wrongly delimited, or whose column names clash.
-    """
-    path, label = source.path, source.path.name
-    if path.stat().st_size == 0:
-        raise DataError(f"{label} is empty (0 bytes); it needs {needs(source.table)}")
-    if path.suffix == ".gz":
-        path = _unpack(path, staging)
-    if source.suffix == ".parquet":
-        raw = _read_parquet(connection, source.table, label, path)
-    elif source.suffix == ".jsonl":
-        raw = read_jsonl(connection, source.table, label, path, staging)
-    else:
-        raw = read_csv(connection, source.table, label, path)
-    if source.table == "items" and raw.n_read == 0:
-        raise DataError(f"{label} has no rows; it needs at least one item")
-    return raw
-
-
-def _unpack(path: Path, staging: Path) -> Path:
-    unpacked = staging / path.name.removesuffix(".gz")
-    try:
-        with gzip.open(path) as packed, unpacked.open("wb") as plain:
-            shutil.copyfileobj(packed, plain, 1 << 20)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise DataError(f"{path.name} is not a whole gzip file; it may be cut short: copy or write it again") from None
-    if unpacked.stat().st_size == 0:
-        raise DataError(f"{path.name} is empty once unpacked; it needs a header line and rows")
-    return unpacked
-
-
-def _read_parquet(connection: duckdb.DuckDBPyConnection, table: str, label: str, path: Path) -> RawTable:
-    name = f"raw_{table}"
-    try:
-        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
-        names = clean_columns([row[0] for row in described], table, label)
-        kinds = ["VARCHAR" if row[1] == "BLOB" else row[1] for row in described]
-        columns = {name: Cell(*at) for name, *at in zip(names, places(len(names)), kinds, strict=True)}
-        select = ", ".join(
-            # Text written without its UTF-8 mark arrives as bytes.
-            (f"decode({quoted(row[0])})" if row[1] == "BLOB" else quoted(row[0])) + f" AS {cell.place}"
-            for row, cell in zip(described, columns.values(), strict=True)
-        )
-        connection.execute(f"CREATE TABLE {name} AS SELECT {select} FROM read_parquet(?)", [str(path)])
-    except duckdb.OutOfMemoryException:
-        raise
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        if "No space left" in str(error):
-            raise
-        raise DataError(
-            f"{label} cannot be read as Parquet ({first_line(error)}); it may be cut short: copy or write it again"
-        ) from None
-    return RawTable(name, label, columns, count(connection, name))

@@ -6,20 +6,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
-
-from engine.datasets.reading.raw import BadRow, RawTable
-from engine.datasets.reading.records import Record, as_text, load_records
+from engine.datasets.reading.raw import BadRow
+from engine.datasets.reading.records import Record, as_text
 
 
-def read_jsonl(
-    connection: duckdb.DuckDBPyConnection, table: str, label: str, path: Path, staging: Path
-) -> RawTable:  # fmt: skip
-    """Loads table `raw_<table>`; `label` is its name in messages. Raises DataError where no line holds an object."""
-    return load_records(connection, table, label, _records(path), staging)
+def recognise(head: str) -> bool:
+    """Whether a text begins like an object or a list."""
+    return head.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
 
 
-def _records(path: Path) -> Iterator[Record | BadRow]:
+def records(path: Path) -> Iterator[Record | BadRow]:
+    """One a line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number == 1:

@@ -28,8 +28,15 @@ class BadRow(NamedTuple):
 class Cell(NamedTuple):
     """Where the values of a column lie."""
 
-    place: str  # Column of the raw table: 'c1', 'c2' ...
+    place: str  # SQL over the columns c1, c2 ... of the raw table; most are one of them.
     kind: str  # Its DuckDB type.
+    exact: bool = False  # Text that was written from numbers: its decimal sign is a point.
+    said: str = ""  # SQL of the value as the file has it, where `place` reads something else from it.
+
+    @property
+    def given(self) -> str:
+        """SQL of the value as the file has it."""
+        return self.said or self.place
 
 
 @dataclass
@@ -41,11 +48,19 @@ class RawTable:
 
     name: str
     file: str
-    columns: dict[str, Cell]  # By the name in messages; those of the contract in the contract's spelling.
+    given: dict[str, Cell]  # By the names of the file.
     n_rows: int
     bad_rows: list[BadRow] = field(default_factory=list)
     find_lines: Callable[[], np.ndarray] | None = None
     """Finds `lines`, only when some are asked for; None where row numbers serve as lines."""
+    columns: dict[str, Cell] = field(default_factory=dict)  # By the contract's names; others by their own.
+    spoken: dict[str, str] = field(default_factory=dict)  # Name in `columns` -> name in the file, where they differ.
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Why rows are passed over without being faulty -> SQL over c1, c2 ... that is true for them."""
+    n_skipped: dict[str, int] = field(default_factory=dict)  # The same -> how many, once they are counted.
+
+    def __post_init__(self) -> None:
+        self.columns = self.columns or dict(self.given)
 
     @property
     def n_read(self) -> int:
@@ -57,19 +72,23 @@ class RawTable:
         """(n_rows,) int64: the 1-based line of each row; its row number in a Parquet file."""
         return np.arange(1, self.n_rows + 1) if self.find_lines is None else self.find_lines()
 
+    def called(self, name: str) -> str:
+        """What the file calls a column of the contract."""
+        return self.spoken.get(name, name)
 
-def clean_columns(names: list[str], table: str, label: str) -> list[str]:
-    """The contract's spelling for known names, whatever their case; others as they are. Clashes are errors."""
+
+def own_names(names: list[str], table: str, label: str) -> list[str]:
+    """The names of a file's columns, none of them blank and none twice. Raises DataError where one of the contract is."""
     known = {c.name for c in COLUMNS[table]}
-    clean = []
+    unique: dict[str, None] = {}
     for position, name in enumerate(names, start=1):
         name = name.strip() or f"column_{position}"
-        clean.append(name.casefold() if name.casefold() in known else name)
-    folded = [c.casefold() for c in clean]
-    twice = next((c for c in clean if folded.count(c.casefold()) > 1), None)
-    if twice is not None:
-        raise DataError(f"{label} names column '{twice}' more than once; rename or remove one")
-    return clean
+        if name in unique and name.casefold() in known:
+            raise DataError(f"{label} names column '{name}' more than once; rename or remove one")
+        while name in unique:
+            name += " (again)"
+        unique[name] = None
+    return list(unique)
 
 
 def places(n: int) -> list[str]:

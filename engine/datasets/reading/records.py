@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.datasets.reading.raw import BadRow, Cell, RawTable, clean_columns, places
+from engine.datasets.reading.raw import BadRow, Cell, RawTable, own_names, places
 from engine.errors import DataError
 
 BATCH = 50_000
@@ -65,7 +65,7 @@ def load_records(
         raise DataError(f"{label} holds no records{why}")
     if rows or not parts:
         flush()
-    clean = clean_columns(list(keys), table, label)
+    clean = own_names(list(keys), table, label)
     columns = {each: Cell(place, "VARCHAR") for each, place in zip(clean, places(len(clean)), strict=True)}
     select = ", ".join(places(len(clean)))
     connection.execute(f"CREATE TABLE {name} AS SELECT {select} FROM read_parquet(?, union_by_name = true)", [parts])
