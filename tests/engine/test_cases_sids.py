@@ -177,6 +177,19 @@ def test_a_suffix_dropped_or_a_level(tmp_path: Path) -> None:
     assert any("raised by 1" in warning for warning in zero.report.warnings)
 
 
+def test_settings_beside_an_index(tmp_path: Path) -> None:
+    told = 'license = "CC0"\n[read]\nsid_suffix = "drop"\n'
+    folder = write(tmp_path / "shop", {"caps.index.json": suffixed(1), "dataset.toml": told})
+    done = read(folder, tmp_path)
+    assert codes(done)["6"] == [0, 0]
+    assert (done.catalogue.settings.name, done.catalogue.settings.license) == ("caps", "CC0")
+    assert done.catalogue.settings.derived == ("title",)
+    assert codes(read(folder, tmp_path, sid_suffix="level"))["6"] == [0, 0, 1], "an argument says more than the file"
+    assert (folder / "dataset.toml").read_text() == told
+    (folder / "dataset.toml").write_text("name = [1,")
+    assert "dataset.toml is not valid TOML" in refused(folder, tmp_path)
+
+
 def test_a_suffix_in_columns_in_numbers_and_of_a_few_items(tmp_path: Path) -> None:
     rows = {item: [own[0], own[1], int(item) // 9 if int(item) > 8 else ""] for item, own in CODES.items()}
     shop = write(tmp_path / "columns", {"items.csv": ITEMS, "sids.csv": table("item_id,c_0,c_1,c_2", rows)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -114,11 +115,21 @@ def adapt(source: Path, contract: Path, dataset: str | None = None) -> Adapted:
             if "title" not in row:
                 row["title"], unnamed = f"Item {item_id}", unnamed + 1
             file.write(json.dumps(row, default=str) + "\n")
-    if not (contract / "dataset.toml").exists():
-        derived = "# Items without a title are named after their ids.\nderived = ['title']\n" if unnamed else ""
-        settings = f"name = {json.dumps(_label(index.path))}\nsource = {json.dumps(f'SID index {index.path.name}')}\n"
-        (contract / "dataset.toml").write_text(settings + derived, encoding="utf-8")
+    _write_settings(folder, contract, index.path, derived=unnamed > 0)
     return Adapted(notes, files)
+
+
+def _write_settings(folder: Path, contract: Path, index: Path, *, derived: bool) -> None:
+    """What the index tells of a dataset, where the user's own dataset.toml does not state it."""
+    own = folder / "dataset.toml"
+    text = own.read_bytes() if own.is_file() else b""
+    told = {"name": _label(index), "source": f"SID index {index.name}"} | ({"derived": ["title"]} if derived else {})
+    try:
+        stated = tomllib.loads(text.decode("utf-8-sig"))
+    except ValueError:
+        stated = told  # reading it says what is wrong
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in told.items() if key not in stated]
+    (contract / "dataset.toml").write_bytes("".join(lines).encode() + text.removeprefix(b"\xef\xbb\xbf"))
 
 
 # ---------------------------------------------------------------- which files
@@ -223,7 +234,7 @@ def _items_files(folder: Path, index: Path) -> list[Path]:
 def _place_others(folder: Path, contract: Path, items: list[Path]) -> None:
     """Puts the contract's own files of `folder` beside the SIDs: the catalogue, beams and scores."""
     others = [p for p in folder.iterdir() if p.is_file() and file_named(stem(p)) in set(COLUMNS) - {"sids", "items"}]
-    for path in [*items, *others, *folder.glob("dataset.toml")]:
+    for path in [*items, *others, *(folder.glob("dataset.toml") if items else ())]:
         try:
             (contract / path.name).symlink_to(path.resolve())
         except OSError:  # a system without links
