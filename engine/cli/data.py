@@ -151,12 +151,17 @@ def ingest(
 
 @app.command(
     "import",
-    epilog="Examples: python -m engine import FOLDER · python -m engine import FOLDER --adapter sid-json --no-map",
+    epilog="Examples: python -m engine import FOLDER · python -m engine import shop.index.json --no-map",
 )
 def import_(
-    folder: Path,
+    path: Annotated[Path, typer.Argument(help="A dataset folder, or an index of SIDs: a file or the folder it is in.")],
     workspace: Workspace,
     adapter: Adapter = None,
+    dataset: Annotated[str | None, typer.Option(help="Which one, where a folder holds several indexes.")] = None,
+    sid_suffix: Annotated[
+        str | None,
+        typer.Option(help="A last code that only some SIDs have: drop (items share a SID) or level (one more level)."),
+    ] = None,
     sizes: Annotated[str | None, typer.Option(help="Codes per level, e.g. 256,256,256; by default those seen.")] = None,
     project: Annotated[
         bool, typer.Option("--map/--no-map", help="Embed titles for the map and near neighbours.")
@@ -173,8 +178,8 @@ def import_(
         with watcher.step("Loading the libraries (10 s the first time)"):
             from engine.importing.run import ImportSettings, import_run
         done = import_run(
-            folder, workspace, ImportSettings(config, numbers, project), adapter=adapter, max_reject_share=max_rejects,
-            watcher=watcher,
+            path, workspace, ImportSettings(config, numbers, project), adapter=adapter, dataset=dataset,
+            sid_suffix=sid_suffix, max_reject_share=max_rejects, watcher=watcher,
         )  # fmt: skip
     show_report(done.report)
     manifest = done.run.manifest()

@@ -49,7 +49,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the
 Adapter = Annotated[
     str | None,
     typer.Option(
-        help="Layout of the folder, where it is not the contract's: icecat, wands, esci[:us|es|jp[:large]], sid-json."
+        help="Layout of the folder, where it is not the contract's: icecat, wands, esci[:us|es|jp[:large]], sid-json (which import finds)."
     ),
 ]
 Places = Annotated[

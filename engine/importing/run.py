@@ -1,8 +1,9 @@
 """Makes a finished run of what another system made.
 
-    python -m engine import FOLDER
+    python -m engine import PATH
 
-`FOLDER` holds the files of `data/README.md`: a catalogue, and beside it one at least of `sids`, `beams`, `scores`.
+`PATH` is a folder with the files of `data/README.md`: a catalogue, and beside it one at least of `sids`, `beams`, `scores`;
+or an index of SIDs as another system wrote it (`engine.datasets.adapters.sid_files`), or the folder that holds one.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import pandas as pd
 
 from engine.audit.wording import counted
 from engine.config import Config
-from engine.datasets.audit_files import MAX_CODE, AuditFiles
+from engine.datasets.audit_files import AuditFiles
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import IngestedAudit, ingest_audit
 from engine.datasets.report import Report
+from engine.datasets.sid_text import MAX_CODE
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import DataError
 from engine.importing import tables
@@ -63,6 +65,8 @@ def import_run(
     settings: ImportSettings = ImportSettings(),  # noqa: B008 - immutable
     *,
     adapter: str | None = None,
+    dataset: str | None = None,
+    sid_suffix: str | None = None,
     max_reject_share: float = 0.05,
     watcher: Watcher | None = None,
 ) -> Imported:
@@ -74,7 +78,10 @@ def import_run(
     """
     watcher = watcher or Watcher()
     with watcher.step("Reading and validating") as progress:
-        read = ingest_audit(folder, workspace, adapter=adapter, max_reject_share=max_reject_share, progress=progress)
+        read = ingest_audit(
+            folder, workspace, adapter=adapter, dataset=dataset, sid_suffix=sid_suffix, max_reject_share=max_reject_share,
+            progress=progress,
+        )  # fmt: skip
     base, sizes, embed = settings
     config = dataclasses.replace(
         base, method=METHOD, preset=PRESET, quantizer=dataclasses.replace(base.quantizer, sizes=sizes)

@@ -16,8 +16,8 @@ from pandas import DataFrame
 
 from engine import pipeline
 from engine.config import Config, preset
-from engine.datasets.audit_files import BadSid, parse_sid
 from engine.datasets.ingest import ingest, ingest_audit
+from engine.datasets.sid_text import BadSid, parse_sid
 from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.run import Imported, ImportSettings, import_run
@@ -183,7 +183,7 @@ def test_every_bad_row_is_rejected_with_place_and_reason(tmp_path: Path) -> None
         ({"scores": "item_id,score\na,1\n"}, "scores.csv has no column 'query'"),
         ({"scores": "query,item_id,weight\nkettle,a,1\n"}, 'score = "its name here" under [columns.scores]'),
         ({"scores": "query_id,item_id,score\nkettle,a,1\n"}, "no queries file gives their text"),
-        ({"items": None}, "is not a dataset"),
+        ({"items": None, "sids": None}, "is not a dataset"),
         ({"sids": "item_id,code_1,code_3\na,0,1\n"}, "levels must follow each other"),
         ({"sids": "item_id,code_2,code_3\na,0,1\n"}, "levels must follow each other"),
     ],

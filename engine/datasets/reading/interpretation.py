@@ -23,6 +23,7 @@ from engine.datasets.reading.names import folded, map_names
 from engine.datasets.reading.numbers import read_numbers
 from engine.datasets.reading.raw import Cell, RawTable
 from engine.datasets.settings import SettingsFile
+from engine.datasets.sid_columns import sid_column
 from engine.errors import DataError
 
 MISSING = ("\\N", "NULL", "null", "NaN", "nan", "N/A", "n/a", "#N/A", "<NA>", "NaT", "None", "none", "undefined", "-")
@@ -123,8 +124,8 @@ class Interpretation:
     def _require(self, table: str, raw: RawTable) -> None:
         named = list(raw.columns)
         lacking = [c.name for c in COLUMNS[table] if c.required and c.name not in named]
-        if table in AUDIT_FILES and any(re.fullmatch(r"\D*\d+", folded(n)) for n in named):
-            lacking = [name for name in lacking if name != "sid"]
+        if "sid" in lacking and sid_column([n for n in named if n not in {c.name for c in COLUMNS[table]}], raw.file):
+            lacking.remove("sid")
         if any(c.name == "query" for c in COLUMNS[table]) and not {"query", "query_id"} & set(named):
             lacking.insert(0, "query")
         if lacking:
