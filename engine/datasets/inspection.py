@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.datasets.adapters import sid_index
 from engine.datasets.contract import Catalogue, LogReader
 from engine.datasets.ingest import Sources, ingest, ingest_audit
 from engine.datasets.reading.decisions import listed
@@ -62,6 +63,8 @@ def _audited(sources: Sources) -> bool:
     paths = [sources] if isinstance(sources, Path) else list(sources)
     with tempfile.TemporaryDirectory(prefix="inspect-") as scratch:
         try:
+            if len(paths) == 1 and sid_index.is_index(paths[0]):
+                return True
             return any(seen.table in ("sids", "beams", "scores") for seen in look_at(paths, Path(scratch)))
         except DataError:
             return False

@@ -409,10 +409,10 @@ def test_warehouses_are_asked_as_their_drivers_document(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "give a FOLDER, or --from URL instead of it"),
+        ((), "give a folder or files, or --from URL instead of them"),
         (("data/sample", "--from", "sqlite:///x.db"), "(not both)"),
         (("data/sample", "--items", "SELECT 1"), "--items: statements need a database: --from URL"),
-        (("--items", "SELECT 1"), "give a FOLDER, or --from URL instead of it"),
+        (("--items", "SELECT 1"), "give a folder or files, or --from URL instead of them"),
         (("memory://x", "--items", "SELECT 1"), "--items: statements are for databases"),
         (("--from", "sqlite:///none.db"), "is a database; say which rows are items: --items"),
     ],
