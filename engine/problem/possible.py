@@ -50,6 +50,7 @@ def possible(catalogue: Catalogue) -> Possible:
         )
     if catalogue.items["category"].isna().all():
         lacks["categories"] = (
-            "No categories: coverage is told by category, so it is empty. Fill the items' column category and ingest again."
+            "No categories: coverage and purity are told by category, so they are empty. Fill the items' column category and "
+            "ingest again."
         )
     return Possible(rank, generate, lacks)

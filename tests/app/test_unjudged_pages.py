@@ -55,7 +55,7 @@ def test_overview_shows_what_there_is(open_page: Open, unjudged: tuple[str, Path
 def test_coverage_asks_for_categories(open_page: Open, unjudged: tuple[str, Path]) -> None:
     kind, workspace = unjudged
     words = said(open_page("coverage", workspace))
-    assert ("No categories: coverage is told by category" in words) == (kind != "categories")
+    assert ("No categories: coverage and purity are told by category" in words) == (kind != "categories")
 
 
 @pytest.mark.parametrize("view", ["Map", "Tree", "Table", "Shared SIDs"])
