@@ -51,8 +51,9 @@ def show_inspection(found: Inspection, typed: str) -> str | None:
     show_report(found.report)
     can = possible(found.catalogue)
     say(can.sentence())
-    for text in can.lacks.values():
-        say(f"[dim]{console.escape(text)}[/]")
+    for absent, text in can.lacks.items():
+        if absent != "clicks" or not any("from clicks" in warning for warning in found.report.warnings):
+            say(f"[dim]{console.escape(text)}[/]")
     verb = "import" if found.audit else "ingest"
     say(f"Next: [bold]python -m engine {verb} {typed}[/]")
     return can.sentence()

@@ -9,13 +9,15 @@ from typing import NamedTuple, Protocol
 import duckdb
 
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, FILES
-from engine.datasets.reading import formats
+from engine.datasets.reading import formats, json_any, ubi
 from engine.datasets.reading.csv_file import DelimitedFile
 from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.encoding import unpack
+from engine.datasets.reading.formats import RecordFile
 from engine.datasets.reading.names import ENDINGS, file_like, file_named, stem_of
 from engine.datasets.reading.parquet_file import ParquetFile, is_parquet, parts_of
 from engine.datasets.reading.raw import RawTable, needs
+from engine.datasets.reading.ubi_log import UbiLog
 from engine.datasets.settings import SettingsFile, default_settings
 from engine.errors import DataError
 
@@ -89,6 +91,7 @@ def find_files(
     named: dict[str, list[OpenFile]] = {}
     like: dict[str, list[OpenFile]] = {}
     left, faults = [], []
+    log: dict[str, list[OpenFile]] = {}
     for path in _paths(sources):
         table = file_named(stem_of(path.name))
         ours = table is not None and table in wanted and stem_of(path.name).casefold() == table
@@ -106,7 +109,9 @@ def find_files(
             faults.append(error)
             left.append(f"{path.name} ({error})")
             continue
-        if table in wanted and table is not None and (ours or opened.is_table):
+        if not ours and (half := ubi_half(opened)) is not None:
+            log.setdefault(half, []).append(opened)
+        elif table in wanted and table is not None and (ours or opened.is_table):
             named.setdefault(table, []).append(opened)
         elif opened.is_table and (kind := file_like(opened.names)) in wanted and kind is not None:
             like.setdefault(kind, []).append(opened)
@@ -114,6 +119,8 @@ def find_files(
             left.append(
                 f"{path.name} (its columns are those of no file of a dataset)" if opened.is_table else path.name
             )
+    if log:
+        like.setdefault("interactions", []).append(UbiLog(log.get("queries", []), log.get("events", []), staging))
     files, decisions = {}, []
     for table in wanted:
         candidates = named.get(table) or like.get(table, [])
@@ -132,6 +139,13 @@ def find_files(
         raise _no_items(sources, files, left, faults)
     warnings = [f"not read: {name}" for name in left]
     return Found(files, warnings, decisions)
+
+
+def ubi_half(opened: OpenFile) -> str | None:
+    """'queries' or 'events' where a file is one of the two tables of user behavior insights."""
+    if isinstance(opened, RecordFile) and opened.form.recognise is ubi.recognise:
+        return ubi.recognise_columns(json_any.first_names(opened.path))
+    return ubi.recognise_columns(opened.names)
 
 
 def _paths(sources: Sequence[Path]) -> list[Path]:

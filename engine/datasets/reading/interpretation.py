@@ -252,7 +252,8 @@ class Interpretation:
                 if dates.doubt:
                     self.doubts.append(dates.doubt)
                 elif dates.found:
-                    self.decide(raw, called, dates.found, dates.because, read_option(table, "day_first", "true"))
+                    change = read_option(table, "day_first", "true") if "first" in dates.found else "the file"
+                    self.decide(raw, called, dates.found, dates.because, change)
             elif column.kind == "category":
                 self._read_categories(raw, options.several_paths)
 
@@ -330,6 +331,7 @@ class Interpretation:
         for count in ("impressions", "clicks", "purchases"):
             values = [v for v, kind in kinds.items() if counts.get(kind) == count]
             raw.columns[count] = Cell(f"CAST({_among(text, values)} AS DOUBLE)", "DOUBLE")
+        raw.by_event = True
         counted = [v for v, kind in kinds.items() if kind in counts]
         self._count_shown(raw, counts)
         raw.skipped["events that are no impression, click or purchase"] = (
