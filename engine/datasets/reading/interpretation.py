@@ -116,8 +116,10 @@ class Interpretation:
         if not optional:
             return
         row = self._row(f"SELECT {', '.join(f'count({raw.columns[c].place})' for c in optional)} FROM {raw.name}")
-        for name, n in zip(optional, row, strict=True):
-            if not n:
+        filled = {name for name, n in zip(optional, row, strict=True) if n}
+        for name in optional:
+            names_query = name in ("query", "query_id") and not {"query", "query_id"} & filled
+            if name not in filled and not names_query:
                 del raw.columns[name]
                 raw.spoken.pop(name, None)
 
