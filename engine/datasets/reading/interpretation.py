@@ -88,7 +88,8 @@ class Interpretation:
             raise DataError(f"{raw.file} names column '{twice[0].casefold()}' more than once; rename or remove one")
         if table not in ("items", *AUDIT_FILES):
             cells |= shapes.nested_cells(self, raw)
-        mapped = map_names(table, list(cells), stated, self._empty(raw))
+        empty = self._empty(raw)
+        mapped = map_names(table, list(cells), stated, empty)
         by_file = {theirs: ours for ours, theirs in mapped.names.items()}
         raw.columns = {ours: cells[theirs] for ours, theirs in mapped.names.items()}
         raw.spoken = {ours: theirs for ours, theirs in mapped.names.items() if ours != theirs}
@@ -103,7 +104,7 @@ class Interpretation:
             pairs = ", ".join(f"{ours} = '{theirs}'" for ours, theirs in foreign.items())
             why = "[columns] says so" if set(foreign) <= set(stated) else "known names of other programs"
             self.decide(raw, "columns", pairs, why, f'{next(iter(foreign))} = "..." under [columns.{table}]')
-        unknown = [name for name in raw.columns if name not in known]
+        unknown = [name for name in raw.columns if name not in known and name not in empty]
         if table in AUDIT_FILES:
             unknown = [n for n in unknown if not re.fullmatch(r"\D*\d+", folded(n))]
         if unknown:
