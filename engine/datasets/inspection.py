@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.datasets.adapters import sid_index
-from engine.datasets.contract import Catalogue, LogReader
+from engine.datasets.contract import AUDIT_FILES, Catalogue, LogReader
 from engine.datasets.ingest import Sources, ingest, ingest_audit
 from engine.datasets.reading.decisions import listed
 from engine.datasets.reading.files import look_at
 from engine.datasets.report import Report
-from engine.errors import DataError
+from engine.errors import DataError, shown
 from engine.progress import Progress, silent
 
 
@@ -54,17 +54,20 @@ def inspect(
 
 def _files(paths: Sequence[Path], staged: Path) -> list[tuple[str, str, str, str]]:
     return [
-        (seen.label, seen.table or "?", seen.format, listed(seen.names, most=8, quote=""))
+        (seen.label, seen.table or "?", seen.format, shown(listed(seen.names, most=8, quote=""), 160))
         for seen in look_at(paths, staged)
     ]
 
 
 def _audited(sources: Sources) -> bool:
+    """Whether SIDs, beams or scores of another system are among the sources."""
     paths = [sources] if isinstance(sources, Path) else list(sources)
     with tempfile.TemporaryDirectory(prefix="inspect-") as scratch:
         try:
-            if len(paths) == 1 and sid_index.is_index(paths[0]):
+            seen = look_at(paths, Path(scratch))
+            if any(file.table in AUDIT_FILES for file in seen):
                 return True
-            return any(seen.table in ("sids", "beams", "scores") for seen in look_at(paths, Path(scratch)))
+            untold = paths[0].is_dir() or (seen[0].table is None and "json" in seen[0].format.casefold())
+            return len(paths) == 1 and untold and sid_index.is_index(paths[0])
         except DataError:
             return False

@@ -64,10 +64,8 @@ def look_at(sources: Sequence[Path], staging: Path) -> list[Seen]:
             seen.append(Seen(path.name, table, "cannot be read", [str(error)]))
             continue
         form = next((d.found for d in opened.decisions() if d.what == "format"), "")
-        if opened.is_table:
-            seen.append(Seen(path.name, table or file_like(opened.names), form, opened.names))
-        else:
-            seen.append(Seen(path.name, None, "no table", []))
+        known = (table or file_like(opened.names)) if opened.is_table else None
+        seen.append(Seen(path.name, known, form if opened.is_table else f"no table of ours ({form})", opened.names))
     return seen
 
 
