@@ -52,7 +52,12 @@ Adapter = Annotated[
         help="Layout of the folder, where it is not the contract's: icecat, wands, esci[:us|es|jp[:large]], sid-json."
     ),
 ]
-Place = Annotated[str | None, typer.Argument(metavar="FOLDER", help="A folder, or a URL like s3://bucket/folder/.")]
+Place = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FOLDER...", help="A folder, folders and files that are one dataset, or a URL like s3://bucket/folder/."
+    ),
+]
 From = Annotated[
     str | None,
     typer.Option(
@@ -90,12 +95,20 @@ def resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def given_source(folder: str | None, url: str | None, adapter: str | None, **statements: str | None) -> Path | Source:
-    """Where the data lies: a local folder, or elsewhere. Raises ConfigError where neither or both are given."""
+def given_source(
+    places: list[str] | None, url: str | None, adapter: str | None, **statements: str | None
+) -> Path | list[Path] | Source:
+    """Where the data lies: a local folder, several folders and files, or elsewhere. Raises ConfigError where neither or both
+    are given."""
     from engine.datasets.connectors.address import is_url
     from engine.datasets.connectors.source import Source
 
     given = {table: sql for table, sql in statements.items() if sql is not None}
+    if places and len(places) > 1:
+        if url is not None or given or any(map(is_url, places)):
+            raise ConfigError("several FOLDERs must be local, and stand alone: without --from, statements or URLs")
+        return [Path(place) for place in places]
+    folder = places[0] if places else None
     if (folder is None) == (url is None):
         raise ConfigError("give a FOLDER, or --from URL instead of it" + " (not both)" * (url is not None))
     if url is None and folder is not None:
@@ -115,10 +128,15 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def dataset_at(source: Path | Source, scratch: AbstractContextManager[Path], watcher: ConsoleWatcher) -> Iterator[Path]:
-    """The folder to read: the given one, or a temporary copy of what lies elsewhere, with a bar while it is fetched."""
+def dataset_at(
+    source: Path | list[Path] | Source, scratch: AbstractContextManager[Path], watcher: ConsoleWatcher
+) -> Iterator[Path | list[Path]]:
+    """What to read: what is given, or a temporary copy of what lies elsewhere, with a bar while it is fetched."""
     from engine.datasets.connectors.source import dataset_folder
 
+    if isinstance(source, list):
+        yield source
+        return
     with contextlib.ExitStack() as stack:
         if isinstance(source, Path):
             folder = stack.enter_context(dataset_folder(source, scratch))
