@@ -65,6 +65,11 @@ def notes(cursor: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
     return [note for (note,) in rows]
 
 
+def by_adapter(cursor: duckdb.DuckDBPyConnection) -> bool:
+    """Whether an adapter made the catalogue's files from those of another layout."""
+    return bool(_one(cursor, "SELECT count(*) FROM data_decisions WHERE imported_run IS NULL AND what = 'layout'", {}))
+
+
 def reject_counts(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     """file, rules, n_kept (rows here), n_alike (rows rejected so); the commonest first."""
     return cursor.execute(
@@ -147,10 +152,10 @@ def judged(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Judged pairs by source and split: source, split, n_pairs, n_queries, n_relevant, relevant (share), mean_raters."""
     return cursor.execute(
         """
-        SELECT source, split, count(*) AS n_pairs, count(DISTINCT query_id) AS n_queries,
+        SELECT j.source, j.split, count(*) AS n_pairs, count(DISTINCT query_id) AS n_queries,
                count(*) FILTER (grade >= relevant_grade) AS n_relevant, n_relevant / count(*) AS relevant,
                avg(n_raters) AS mean_raters
-        FROM judgments, snapshot GROUP BY 1, 2 ORDER BY n_pairs DESC, source, split
+        FROM judgments j, snapshot GROUP BY 1, 2 ORDER BY n_pairs DESC, 1, 2
         """
     ).df()
 
@@ -190,7 +195,7 @@ def traffic_curve(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
             FROM queries WHERE frequency > 0 WINDOW w AS (ORDER BY frequency DESC, query_id)
         )
         SELECT queries, queries / n AS share_of_queries, share_of_traffic FROM ordered
-        QUALIFY queries IN (1, n) OR floor(200 * queries / n) > floor(200 * (queries - 1) / n) ORDER BY 1
+        WHERE queries IN (1, n) OR floor(200 * queries / n) > floor(200 * (queries - 1) / n) ORDER BY 1
         """
     ).df()
 

@@ -33,10 +33,10 @@ from engine.progress import Progress
 from engine.relevance.folds import Split
 from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.intake import REPORT
 from engine.reporting.item_map import map_tables
 from engine.reporting.measures import Probe
 from engine.reporting.publication import write_catalogue, write_run
-from engine.reporting.intake import REPORT
 from engine.runs import Run, Watcher, write_table, write_text
 
 METHOD, PRESET = "imported", "files"
