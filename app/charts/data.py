@@ -11,6 +11,8 @@ from app.charts.theme import ACCENT, NEUTRAL, OTHER, WITH_SID, short, style
 HEIGHT = 290
 LONGEST = 40
 """Titles (and lists of judged items) of this length or longer are one bar."""
+FEW = 4
+"""Bars fewer than this keep room beside them."""
 MOST_DEPARTMENTS = 12
 NO_CATEGORY = "no category"
 
@@ -39,12 +41,16 @@ def lengths(rows: pd.DataFrame, x: str, n: str, *, title: str, unit: str) -> go.
         annotation_text=f"median {middle:g}", annotation_position="top",
     )  # fmt: skip
     style(figure, height=HEIGHT, x=title, y=unit.capitalize())
+    figure.update_yaxes(tickformat=",")
     figure.update_layout(margin_t=28)
+    first = int(bars.index.min())
+    if last - first < FEW:  # a bar alone would fill the chart
+        figure.update_xaxes(range=[max(first - FEW / 2, -0.5), last + FEW / 2])
     if last == LONGEST:
         figure.update_xaxes(
             tickvals=[*range(0, LONGEST, 5), LONGEST], ticktext=[*map(str, range(0, LONGEST, 5)), f"{LONGEST}+"]
         )
-    elif last - int(bars.index.min()) < 15:
+    elif last - first < 15:
         figure.update_xaxes(dtick=1)
     return figure
 
@@ -67,20 +73,21 @@ def departments(rows: pd.DataFrame) -> go.Figure:
         go.Bar(
             x=[n for *_, n, _ in bars], y=list(range(len(bars))), orientation="h", customdata=[d for _, d, *_ in bars],
             marker={"color": [colour for *_, colour in bars]},
-            text=[f"{n:,} ({100 * n / total:.1f} %)" for *_, n, _ in bars], textposition="outside", cliponaxis=False,
-            hoverinfo="skip",
+            text=[f"{100 * n / total:.1f} %" for *_, n, _ in bars], textposition="outside", cliponaxis=False,
+            hovertemplate="%{x:,} items<extra></extra>",
         )
     )  # fmt: skip
     style(figure, height=max(HEIGHT, 70 + 22 * len(bars)), x="Items")
     figure.update_yaxes(
         tickvals=list(range(len(bars))), ticktext=[label for label, *_ in bars], autorange="reversed", showgrid=False
     )
-    figure.update_xaxes(range=[0, 1.28 * max(n for *_, n, _ in bars)])
+    figure.update_xaxes(range=[0, 1.25 * max(n for *_, n, _ in bars)])
     return figure
 
 
 def depths(rows: pd.DataFrame) -> go.Figure:
     """Items by the depth of their category, those without one in grey. `rows`: depth (0 = none), n_items, share."""
+    rows = rows.set_index("depth").reindex(range(max(int(rows["depth"].max()), 2) + 1), fill_value=0).reset_index()
     names = [NO_CATEGORY if depth == 0 else text.plural(depth, "level", "levels") for depth in rows["depth"]]
     figure = go.Figure(
         go.Bar(
@@ -90,7 +97,7 @@ def depths(rows: pd.DataFrame) -> go.Figure:
         )
     )  # fmt: skip
     style(figure, height=HEIGHT, x="Parts of the category path", y="Items")
-    figure.update_yaxes(range=[0, 1.15 * rows["n_items"].max()])
+    figure.update_yaxes(range=[0, 1.15 * rows["n_items"].max()], tickformat=",")
     return figure
 
 
@@ -113,6 +120,7 @@ def grades(rows: pd.DataFrame, relevant: float, highest: float) -> go.Figure:
     )  # fmt: skip
     style(figure, height=HEIGHT, x=f"Grade (0 to {highest:g})", y="Judged pairs", legend=True)
     figure.update_layout(barmode="stack", margin_t=60, legend_y=1.1)
+    figure.update_yaxes(tickformat=",")
     if len(rows) <= 12:
         figure.update_xaxes(tickvals=list(rows["grade"]))
     return figure
@@ -150,6 +158,7 @@ def log(rows: pd.DataFrame, kind: str) -> go.Figure:
         )
     )  # fmt: skip
     style(figure, height=HEIGHT, x="Day" if kind == "day" else "Position in the result list", y=name)
+    figure.update_yaxes(tickformat=",")
     figure.update_xaxes(type="date" if kind == "day" else "linear")
     if kind == "position" and len(rows) <= 24:
         figure.update_xaxes(dtick=1)

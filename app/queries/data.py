@@ -9,7 +9,8 @@ import pandas as pd
 
 TABLES = ("items", "queries", "judgments")
 GRADE_BARS = 24
-"""More distinct grades than this (means over raters) are drawn in steps of a twentieth of the scale."""
+"""Where the scale has room for more bars than this at the smallest step between two grades, as with means over raters, grades
+are counted in twentieths of the scale."""
 
 # ---------------------------------------------------------------- how it came in
 
@@ -137,9 +138,10 @@ def grades(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Judged pairs by grade: grade (the step's middle where there are many), n_pairs, n_relevant (at or above the threshold)."""
     return cursor.execute(
         f"""
-        WITH scale AS (
-            SELECT CASE WHEN (SELECT count(DISTINCT grade) FROM judgments) > {GRADE_BARS} THEN coalesce(max_grade, 1) / 20 END AS step,
-                   relevant_grade FROM snapshot
+        WITH gaps AS (SELECT grade - lag(grade) OVER (ORDER BY grade) AS gap FROM (SELECT DISTINCT grade FROM judgments)),
+        scale AS (
+            SELECT CASE WHEN max_grade / (SELECT min(gap) FROM gaps) > {GRADE_BARS} THEN max_grade / 20 END AS step, relevant_grade
+            FROM snapshot
         )
         SELECT CASE WHEN step IS NULL THEN grade ELSE (least(floor(grade / step), 19) + 0.5) * step END AS bar,
                count(*) AS n_pairs, count(*) FILTER (grade >= relevant_grade) AS n_relevant
