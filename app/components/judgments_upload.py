@@ -37,10 +37,12 @@ def hand_in() -> None:
             f"`python -m app --allow-upload`, or `{ALLOWED}=1`."
         )
         return
-    workspace = current().workspace
+    workspace, shown = current().workspace, fetch(info)
     st.markdown(
         f"A table with columns query (or query\\_id), item\\_id and grade, as {', '.join(ENDINGS)}, at most {MOST_MB} MB. It "
-        "is kept in the workspace and checked against this catalogue; nothing shown here changes."
+        "is kept in the workspace and checked against this catalogue; nothing shown here changes. "
+        f"Grades run from 0 to {shown['max_grade']:g}, relevant from {shown['relevant_grade']:g}, as in this catalogue; where its dataset.toml "
+        "does not say so, ingest finds the scale anew from the file."
     )
     st.file_uploader(
         "File of judgments", type=list(ENDINGS), max_upload_size=MOST_MB, key="judgments-file", on_change=_take

@@ -61,14 +61,15 @@ def what_came_in(files: pd.DataFrame) -> None:
 
 def _stored(row: dict[str, object]) -> str:
     """What the catalogue holds, in a sentence."""
+    stored = {name: fetch(queries.count_rows, name, "") for name in queries.TABLES}
     sources = fetch(queries.query_sources).set_index("source")["n_queries"]
     logged = fetch(queries.log_sums, "all")["n_rows"].sum()
     made, made_rows = int(sources.get("synthetic", 0)), _int(row["n_interactions"]) - int(logged)
     counts = [
-        text.plural(_int(row["n_items"]), "item", "items"),
-        text.plural(_int(row["n_queries"]), "query", "queries")
+        text.plural(stored["items"], "item", "items"),
+        text.plural(stored["queries"], "query", "queries")
         + (f" ({made:,} of them made from item fields, with {made_rows:,} rows of a log of their own)" if made else ""),
-        text.plural(_int(row["n_judgments"]), "judged pair", "judged pairs"),
+        text.plural(stored["judgments"], "judged pair", "judged pairs"),
         text.plural(int(logged), "row of the search log", "rows of the search log"),
     ]
     return f"{row['dataset']}, as stored: {text.listed(counts)}."
