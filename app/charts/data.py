@@ -102,9 +102,10 @@ def depths(rows: pd.DataFrame) -> go.Figure:
 
 
 def grades(rows: pd.DataFrame, relevant: float, highest: float) -> go.Figure:
-    """Judged pairs by grade, relevant ones coloured, with the threshold. `rows`: grade, n_pairs, n_relevant."""
-    steps = rows["grade"].diff().dropna()
-    width = 0.8 * (float(steps.min()) if len(steps) else 1.0)
+    """Judged pairs by grade, relevant ones coloured, with the threshold. `rows`: `queries.data.grades`."""
+    stepped = bool(rows["step"].notna().any())
+    gap = float(rows["step"].iloc[0]) if stepped else float(rows["grade"].diff().min())
+    width = 0.9 * gap if stepped else 0.7 * gap if len(rows) > 1 else 0.5
     figure = go.Figure()
     for name, counts, colour in (
         ("below the threshold", rows["n_pairs"] - rows["n_relevant"], NEUTRAL),
@@ -115,13 +116,14 @@ def grades(rows: pd.DataFrame, relevant: float, highest: float) -> go.Figure:
             hovertemplate="grade %{x:.3g}: %{y:,} pairs<extra>" + name + "</extra>",
         )  # fmt: skip
     figure.add_vline(
-        x=relevant - width / 1.6 if len(rows) <= 12 else relevant, line={"color": NEUTRAL, "width": 1.5, "dash": "dot"},
+        x=relevant if stepped else relevant - width / 1.6, line={"color": NEUTRAL, "width": 1.5, "dash": "dot"},
         annotation_text=f"relevant from {relevant:g}", annotation_position="top",
     )  # fmt: skip
     style(figure, height=HEIGHT, x=f"Grade (0 to {highest:g})", y="Judged pairs", legend=True)
     figure.update_layout(barmode="stack", margin_t=60, legend_y=1.1)
     figure.update_yaxes(tickformat=",")
-    if len(rows) <= 12:
+    figure.update_xaxes(range=[-0.8 * width, highest + 0.8 * width])
+    if not stepped:
         figure.update_xaxes(tickvals=list(rows["grade"]))
     return figure
 
@@ -169,8 +171,8 @@ def log_measure(rows: pd.DataFrame, kind: str) -> tuple[pd.Series, str]:
     """What tells most of the log by day or position, and its name with the unit."""
     if kind == "position" and rows["click_rate"].notna().any():
         return rows["click_rate"], "Clicks per impression (%)"
-    if kind == "position" and rows["clicks"].notna().any():
+    if kind == "position" and rows["clicks"].sum() > 0:
         return rows["clicks"], "Clicks"
-    if rows["impressions"].notna().any():
+    if rows["impressions"].sum() > 0:
         return rows["impressions"], "Impressions"
     return rows["n_rows"], "Rows of the log"

@@ -14,8 +14,8 @@ from app.queries import snapshot
 from app.text import escape
 
 LOG_KINDS = {
-    "day": ("Traffic of the log by day", "How the log is spread over time"),
-    "position": ("The log by position", "How clicks fall with the place of a result"),
+    "day": ("Traffic of the log by day", "What the log shows of each day"),
+    "position": ("The log by position", "Clicks by the place of a result"),
 }
 COUNT = st.column_config.NumberColumn
 

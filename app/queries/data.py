@@ -135,7 +135,8 @@ def depths(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 
 def grades(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """Judged pairs by grade: grade (the step's middle where there are many), n_pairs, n_relevant (at or above the threshold)."""
+    """Judged pairs by grade: grade (the step's middle where they are counted so), n_pairs, n_relevant (at or above the
+    threshold), step (NULL where every grade stands for itself)."""
     return cursor.execute(
         f"""
         WITH gaps AS (SELECT grade - lag(grade) OVER (ORDER BY grade) AS gap FROM (SELECT DISTINCT grade FROM judgments)),
@@ -144,7 +145,7 @@ def grades(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
             FROM snapshot
         )
         SELECT CASE WHEN step IS NULL THEN grade ELSE (least(floor(grade / step), 19) + 0.5) * step END AS bar,
-               count(*) AS n_pairs, count(*) FILTER (grade >= relevant_grade) AS n_relevant
+               count(*) AS n_pairs, count(*) FILTER (grade >= relevant_grade) AS n_relevant, any_value(step) AS step
         FROM judgments, scale GROUP BY 1 ORDER BY 1
         """
     ).df().rename(columns={"bar": "grade"})  # fmt: skip

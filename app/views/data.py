@@ -208,17 +208,28 @@ def rejected_rows(file: str, counts: pd.DataFrame) -> None:
     mine = counts[counts["rules"] == rules] if rules else counts
     kept, total = int(mine["n_kept"].sum()), int(mine["n_alike"].sum())
     rows = fetch(queries.rejects, current().run_id, file, rules, REJECTS_SHOWN, 0)
-    told = f"{len(rows):,} of {total:,} rejected rows" + (f"; the snapshot and the CSV hold {kept:,}" if len(rows) < kept < total or kept < total else
-            ", all in the CSV" if len(rows) < total else ", all")  # fmt: skip
+    held = (
+        f"; the snapshot and the CSV hold {kept:,}"
+        if kept < total
+        else ", all in the CSV"
+        if len(rows) < total
+        else ", all"
+    )
     table(
-        rows, title="Rejected rows", key="rejects", heading=False, define="reject", n=told, height=420, filters={"file": file, "rules": rules},
-        full=deferred(queries.rejects, current().run_id, file, rules, kept, 0),
+        rows, title="Rejected rows", key="rejects", heading=False, define="reject", n=f"{len(rows):,} of {total:,} rejected rows{held}", height=420, filters={"file": file, "rules": rules},
+        on_select=lambda: None, full=deferred(queries.rejects, current().run_id, file, rules, kept, 0),
         columns={
             "file": st.column_config.TextColumn("File", width=125), "line": COUNT("Line", format="%d", width=70),
             "rules": st.column_config.TextColumn("Broken rules", width=190), "reason": st.column_config.TextColumn("Reason", width=380),
             "content": st.column_config.TextColumn("The row", width=480),
         },
     )  # fmt: skip
+    row = chosen_row("rejects", rows)
+    if row is None:
+        st.caption("Choose a row to read it whole.")
+    else:
+        st.markdown(escape(f"{row['file']}:{row['line']}, {row['rules']}: {row['reason']}"))
+        st.code(row["content"], language=None, wrap_lines=True)
 
 
 # ---------------------------------------------------------------- rows
