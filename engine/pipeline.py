@@ -21,7 +21,7 @@ from engine.learning.judged import Judged, collect
 from engine.learning.rankers import Lessons
 from engine.problem import pose
 from engine.problem.possible import possible
-from engine.reporting import item_map, publication
+from engine.reporting import intake, item_map, publication
 from engine.reporting.audit import audit
 from engine.reporting.evaluation import evaluate
 from engine.reporting.learned import Learned, Matched, Ranked
@@ -124,14 +124,15 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
         )
     catalogue = load(workspace, fingerprints.pop())
     shown = min(found, key=lambda run: {"none": 1, "imported": 2}.get(run.config.method, 0))
-    return snapshot.publish(
-        workspace,
-        snapshot=publication.snapshot_row(catalogue, shown),
-        catalogue=shown.folder / "catalogue",
-        runs=[RunTables(run.run_id, run.folder / "tables", generations.folders(run)) for run in found],
-        ablation=runs.ablation_tables(workspace, chosen),
-        pin=pin,
-    )
+    with intake.written(catalogue, found) as came_in:
+        return snapshot.publish(
+            workspace,
+            snapshot=publication.snapshot_row(catalogue, shown),
+            catalogue=shown.folder / "catalogue",
+            runs=[RunTables(run.run_id, run.folder / "tables", generations.folders(run)) for run in found],
+            given={**came_in, **runs.ablation_tables(workspace, chosen)},
+            pin=pin,
+        )
 
 
 def _finished_runs(workspace: Path) -> list[str]:

@@ -22,6 +22,7 @@ from engine.cli.options import (
     Queries,
     Workspace,
     app,
+    chosen_catalogue,
     dataset_at,
     given_source,
     resumable,
@@ -86,6 +87,33 @@ def validate(
         say("[red]It cannot be ingested as it is[/]: " + escape(report.verdict() or ""))
     machine_line(as_json, **report.to_dict())
     if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m engine check-judgments new/judgments.csv")
+def check_judgments(
+    file: Annotated[Path, typer.Argument(help="Judgments: query (or query_id), item_id, grade.")],
+    workspace: Workspace,
+    catalogue: Annotated[str | None, typer.Option(help="Fingerprint (or its start); the newest by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a file of judgments against a stored catalogue; changes nothing."""
+    from engine.datasets.ingest import load
+    from engine.datasets.judged_file import check_judgments as check
+
+    data = load(workspace, chosen_catalogue(workspace, catalogue))
+    if not file.is_file():
+        raise ConfigError(f"{file} is no file; give one with columns query (or query_id), item_id, grade")
+    with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Reading and validating"):
+        found = check(file, data)
+    show_report(found.report)
+    say(
+        f"{found.n_pairs:,} pairs of {found.n_queries:,} queries against [bold]{escape(data.settings.name)}[/]: "
+        f"{found.n_judged:,} are judged there already, {found.n_new_queries:,} queries are new to it, "
+        f"{found.n_unknown_items:,} items are unknown to it."
+    )
+    machine_line(as_json, fingerprint=data.fingerprint, **found.to_dict())
+    if not found.n_pairs:
         raise typer.Exit(1)
 
 

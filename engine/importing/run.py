@@ -33,10 +33,11 @@ from engine.problem.vectors import encode, encode_texts
 from engine.progress import Progress
 from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.intake import REPORT
 from engine.reporting.item_map import map_tables
 from engine.reporting.measures import Probe
 from engine.reporting.publication import write_catalogue, write_run
-from engine.runs import Run, Watcher, write_table
+from engine.runs import Run, Watcher, write_table, write_text
 
 METHOD, PRESET = "imported", "files"
 VERSION = 4
@@ -92,7 +93,9 @@ def import_run(
     _check_sizes(given, sizes)
     run = Run.create(workspace, read.catalogue.fingerprint, config, versions, watcher)
     with run.lock():
-        write_table(run.folder, "rejects", read.rejects)  # of these files: others may have the same accepted rows
+        # of these files: others may have the same accepted rows
+        write_table(run.folder, "rejects", read.rejects)
+        write_text(run.folder / REPORT, json.dumps(read.report.to_dict(), ensure_ascii=False, indent=1))
         if not run.finished:
             _audit(run, read, given, embed=embed)
     return Imported(run, read.report)
