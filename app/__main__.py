@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workspace", type=Path, help="folder with CURRENT and snapshots/ (default: data/workspace)")
     parser.add_argument("--port", type=int, help="default: the one in streamlit_config.toml")
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 lets other machines in (default: localhost)")
+    parser.add_argument("--allow-upload", action="store_true",
+                        help="visitors may hand in files of judgments, kept in WORKSPACE/uploads (default: not)")  # fmt: skip
     given = parser.parse_args(arguments)
 
     settings = options()
@@ -56,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.insert(0, str(ROOT))
     from engine.errors import ConfigError
     from engine.store import leftovers
+    from engine.store.uploads import ALLOWED, MOST_MB, allowed
     from engine.store.workspace import VARIABLE, from_environment
 
     try:
@@ -70,6 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
 
+    if given.allow_upload:
+        os.environ[ALLOWED] = "1"
+    if allowed():
+        settings["server.maxUploadSize"] = MOST_MB
     leftovers.clear(workspace)
 
     from streamlit.web import bootstrap

@@ -61,7 +61,7 @@ METHOD_NAMES = {
     "dsirm-double-k": "DSIRM, twice the codes",
 }
 METHOD_MEANINGS = {
-    "dsirm": "codes trained with queries by contrast, level 1 from categories",
+    "dsirm": "codes trained with queries by contrast, level 1 from categories, where there are any",
     "tiger": "codes of a residual-quantizing autoencoder (RQ-VAE)",
     "dsi": "codes of hierarchical clustering",
     "rkmeans": "codes of k-means on what the level before left over",

@@ -352,6 +352,35 @@ DEFINITIONS |= {
     "drivers": "Mean contribution of each feature to the score of a result (exact Shapley values), over the results that are "
     "explained: the first places of every query with traffic, each query as often as it is asked. Mean: what it adds on "
     "average, signs included. Mean size: signs left aside. Share: of the sum of mean sizes.",
+    "came_in": "Read: rows of the file. Accepted: those that became part of the catalogue. Rejected: those that broke a rule that the "
+    "row cannot do without. Passed over: those that hold nothing to keep, such as empty lines; they are no fault. Read = "
+    "accepted + rejected + passed over.",
+    "decision": "What was found out from the file itself because nothing stated it, why, and what to write to have it otherwise. "
+    "Marked: it changes what values mean or which are kept. The others say how bytes become a table.",
+    "issue": "A rule of the input format that rows broke, by file and column. Costs the row: the row is left out. Costs the value: the row is "
+    "kept without it. A row may break several rules, so counts can add up to more than the rejected rows. Share: of the file's rows "
+    "less those passed over.",
+    "reject": "Rejected rows as the file gives them: JSON by the file's own columns, or the text where no columns could be told apart. "
+    "A snapshot holds the first 1,000 of each file and set of broken rules; the catalogue's rejects.parquet holds all.",
+    "missing": "Share of accepted rows without a value in the column, as stored: what was unreadable counts as missing. Columns that "
+    "no row fills are listed too: they could be given.",
+    "title_words": "Words of a title, parted by white space.",
+    "department": "Department: the first part of an item's category path.",
+    "category_depth": "Depth: how many parts the category path of an item has.",
+    "grade_bars": "A pair is a query and an item that were judged together; its grade is the mean over who judged it. Relevant: at or above the "
+    "dataset's threshold (relevant_grade).",
+    "judged_mix": "Source: who graded, as the file states it; 'implicit' grades were read from clicks. Split: what the pair's query serves "
+    "for: training, choosing (valid) or measuring (test).",
+    "pairs_per_query": "How many items of a query were judged. One-sided: all of its judged items are relevant, or none is; "
+    "such a query says nothing of ranking order.",
+    "traffic": "Traffic: how often a query was asked, by the data's own count or else by the log (impressions, then clicks). Queries that are judged or "
+    "made from item fields alone have none and are left out, unless there is no log at all.",
+    "log": "Sums over the rows of the search log, computed when the snapshot was made (the rows themselves are not in it). Clicks per "
+    "impression falls with the position for two reasons: better items stand higher, and higher places are looked at more.",
+    "rows": "The catalogue as stored. Words are searched in titles, query texts and category paths, whatever their case; an id is found "
+    "when it is given whole.",
+    "upload": "Checked by the rules of ingest against this snapshot's catalogue: items must be known, grades within the scale. Nothing "
+    "changes here: the file is kept beside the workspace until somebody ingests it.",
     "ledger": "Every judged relevant item: found (on page one), not retrieved by the first stage, lost in the beam (its SID was "
     "pruned at a level, and it is not on page one), or outranked (named: where it falls shortest of the mean of page one).",
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ from rich.text import Text
 from engine import progress as progress_module
 from engine.runs import StageMark, Watcher
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 132)  # A log is wide enough for tables.
 err = Console(stderr=True, highlight=False)
 
 

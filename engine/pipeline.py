@@ -20,10 +20,11 @@ from engine.learning import rankers, sids, signals
 from engine.learning.judged import Judged, collect
 from engine.learning.rankers import Lessons
 from engine.problem import pose
-from engine.reporting import item_map, publication
+from engine.problem.possible import possible
+from engine.reporting import intake, item_map, publication
 from engine.reporting.audit import audit
 from engine.reporting.evaluation import evaluate
-from engine.reporting.learned import Learned, Ranked
+from engine.reporting.learned import Learned, Matched, Ranked
 from engine.runs import Run, Watcher
 from engine.store import snapshot
 from engine.store.snapshot import RunTables
@@ -43,48 +44,60 @@ def versions(config: Config) -> dict[str, object]:
 def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | None = None) -> Run:
     """Train one method on one catalogue; a stopped run goes on at its first unfinished stage.
 
-    Raises DataError when no ranker can learn from the catalogue's judgments, RunError when it is unknown.
+    What the catalogue lacks stays empty, and the run's notes say why (`possible`). Raises DataError when its judgments can
+    teach no ranker, or there are none and the method trains nothing else, RunError when it is unknown.
     """
     catalogue = load(workspace, fingerprint)
     run = Run.create(workspace, catalogue.fingerprint, config, versions(config), watcher)
     with run.lock():
         if run.finished:
             return run
-        problem = pose(run, catalogue)  # frozen embeddings; who may learn from what: splits, folds, supervision
+        problem, can = pose(run, catalogue), possible(catalogue)  # frozen embeddings; who may learn from what
+        learned = None
 
-        # Learn: from judged queries and the log, by fold.
-        judged = collect(run, problem)  # first-stage ranks, dm, mm_dm, ct, qs
-        lessons = Lessons(problem, judged, signals.own_item(run, problem, judged))
-        stacks = None
+        # Learn: SIDs from items and queries; where somebody judged, rankers from judged queries and the log, by fold.
+        judged = collect(run, problem) if can.rank else None  # first-stage ranks, dm, mm_dm, ct, qs
         if config.method != "none":
             stacks = sids.tokenize(run, problem)  # section 1: items to SIDs
-            beams = sids.generate(run, problem, judged, stacks)  # section 2: query -> K SIDs
-            matches = sids.match(run, problem, judged, stacks, beams)  # section 3: deepest common prefix
-            richer = signals.signal(run, problem, judged, stacks, beams)  # and what else SIDs tell
-            lessons = lessons._replace(levels=stacks.levels, matches=matches, signals=richer)
-        scores = rankers.rank(run, lessons)  # section 3: cross-fitted rankers, with and without SIDs
+            learned = _learned(stacks)
+            beams = sids.generate(run, problem, judged, stacks) if can.generate else []  # section 2: query -> K SIDs
+        if judged is not None:
+            lessons, matched = Lessons(problem, judged, signals.own_item(run, problem, judged)), None
+            if learned is not None:
+                matches = sids.match(run, problem, judged, stacks, beams)  # section 3: deepest common prefix
+                richer = signals.signal(run, problem, judged, stacks, beams)  # and what else SIDs tell
+                lessons = lessons._replace(levels=stacks.levels, matches=matches, signals=richer)
+                matched = _matched(learned, judged, beams[0], matches)
+            scores = rankers.rank(run, lessons)  # section 3: cross-fitted rankers, with and without SIDs
+            ranked = Ranked(judged.asked, judged.grade, judged.rank, scores, matched)
+            del lessons
 
         # Answer: every query of the catalogue, block by block, with exact Shapley contributions (section 5).
         answer_all(run, problem)
 
         # Audit: from answers to tables. Indexes and features are not needed for it.
         item_x, division = problem.vectors.items, problem.division
-        del problem, lessons
-        ranked = Ranked(judged.asked, judged.grade, judged.rank, scores)
-        learned = None if stacks is None else _learned(stacks, judged, beams[0], matches)
-        evaluate(run, catalogue, division, ranked, learned)  # section 4: held-out, by query
+        del problem
+        if can.rank:
+            evaluate(run, catalogue, division, ranked)  # section 4: held-out, by query
         audit(run, catalogue, item_x, division, learned)  # section 6
         publication.finish(run, catalogue, division, learned)
     return run
 
 
-def _learned(stacks: sids.Sids, judged: Judged, beams: Beams, matches: sids.Matches) -> Learned:
+def _learned(stacks: sids.Sids) -> Learned:
     """The SIDs as reporting reads them."""
     stack = stacks.stack()
     return Learned(
-        stack.codes, stack.residual_norms, stack.latent, stacks.sizes, stacks.forced, stacks.category_codes,
-        judged.position, beams.codes, matches.level, matches.level_fit,
-        matches.sharing, matches.sharing_fit,
+        stack.codes, stack.residual_norms, stack.latent, stacks.sizes, stacks.forced, stacks.category_codes
+    )  # fmt: skip
+
+
+def _matched(learned: Learned, judged: Judged, beams: Beams, matches: sids.Matches) -> Matched:
+    """The matches as reporting reads them."""
+    return Matched(
+        learned.codes, judged.position, beams.codes, matches.level, matches.level_fit, matches.sharing,
+        matches.sharing_fit,
     )  # fmt: skip
 
 
@@ -111,14 +124,15 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
         )
     catalogue = load(workspace, fingerprints.pop())
     shown = min(found, key=lambda run: {"none": 1, "imported": 2}.get(run.config.method, 0))
-    return snapshot.publish(
-        workspace,
-        snapshot=publication.snapshot_row(catalogue, shown),
-        catalogue=shown.folder / "catalogue",
-        runs=[RunTables(run.run_id, run.folder / "tables", generations.folders(run)) for run in found],
-        ablation=runs.ablation_tables(workspace, chosen),
-        pin=pin,
-    )
+    with intake.written(catalogue, found) as came_in:
+        return snapshot.publish(
+            workspace,
+            snapshot=publication.snapshot_row(catalogue, shown),
+            catalogue=shown.folder / "catalogue",
+            runs=[RunTables(run.run_id, run.folder / "tables", generations.folders(run)) for run in found],
+            given={**came_in, **runs.ablation_tables(workspace, chosen)},
+            pin=pin,
+        )
 
 
 def _finished_runs(workspace: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -74,6 +76,63 @@ def test_commands_exist(document: str, line: str) -> None:
         assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").exists() or (
             ROOT / words[2].replace(".", "/")
         ).is_dir()
+
+
+def situation(title: str) -> list[str]:
+    """The commands of one of the README's situations of own data."""
+    block = README.split(f"*{title}", 1)[1].split("```bash\n", 1)[1].split("```", 1)[0]
+    return [line.strip() for line in block.splitlines() if line.strip()]
+
+
+def run_lines(lines: list[str], folder: Path) -> list[str]:
+    """Runs commands as they stand, in a folder of their own; their output."""
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "SIDELIGHT_WORKSPACE": str(folder / "workspace"), "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    said = []
+    for line in lines:
+        assert line.startswith("python -m engine ")
+        command = [sys.executable, *shlex.split(line)[1:]]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        said.append(done.stdout)
+    return said
+
+
+def test_a_shopify_export_and_ratings_from_quepid(tmp_path: Path) -> None:
+    kinds, makes = ["tray", "cap", "jar", "mug", "bowl", "lamp"], ["oak", "wool", "steel", "blue"]
+    titles = [f"{make} {kind} {n} cm" for n in (10, 20, 30) for make in makes for kind in kinds]
+    rows = ["Handle,Title,Body (HTML),Vendor,Product Category,Type,Variant SKU,Variant Price,Image Src"]
+    for n, title in enumerate(titles):
+        handle = title.replace(" ", "-")
+        rows += [
+            f"{handle},{title},<p>Fine</p>,Halden,Home > {title.split()[1]}s,,S{n},{n}.50,a.jpg",
+            f"{handle},,,,,,L{n},{n}.90,",
+        ]
+    (tmp_path / "products_export.csv").write_text("\n".join(rows))
+    ratings = [
+        f"{query},{title.replace(' ', '-')},{3 if query in title else n % 2}"
+        for query in (*kinds, *makes, *(f"{make} {kind}" for make in makes for kind in kinds))
+        for n, title in enumerate(titles)
+        if query in title or n % 9 == 0
+    ]
+    (tmp_path / "quepid_ratings.csv").write_text("query,docid,rating\n" + "\n".join(ratings))
+    ingested, _, published = run_lines(situation("A Shopify export"), tmp_path)
+    assert "item_id = 'Handle'" in ingested
+    assert "72 × products_export.csv: variants and pictures of a product" in ingested
+    assert "Published" in published
+
+
+def test_sids_that_lc_rec_made(tmp_path: Path) -> None:
+    folder = tmp_path / "Instruments"
+    folder.mkdir()
+    index = {str(n): [f"<a_{n % 4}>", f"<b_{n % 5}>", f"<c_{n}>"] for n in range(40)}
+    items = {str(n): {"title": f"Drum {n}", "categories": f"Music,Drums {n % 4}"} for n in range(40)}
+    (folder / "Instruments.index.json").write_text(json.dumps(index))
+    (folder / "Instruments.item.json").write_text(json.dumps(items))
+    looked, _, published = run_lines(situation("SIDs that LC-Rec made"), tmp_path)
+    assert "python -m engine import Instruments/" in looked
+    assert "Published" in published
 
 
 def test_tree_is_the_tree() -> None:

@@ -16,8 +16,8 @@ STEP_NAMES = {
     "generated": "unique and generated",
     "in_top_k": "in a top 10",
 }
-_VERDICT_MARKS = {"yes": "circle", "no": "x", "n too small": "circle-open"}
-VERDICT_NAMES = {"yes": "protected", "no": "not protected", "n too small": "n too small"}
+_VERDICT_MARKS = {"yes": "circle", "no": "x", "n too small": "circle-open", "not judged": "circle-open"}
+VERDICT_NAMES = {name: name for name in _VERDICT_MARKS} | {"yes": "protected", "no": "not protected"}
 
 
 def funnel(tiers: pd.DataFrame) -> go.Figure:
@@ -47,7 +47,7 @@ def gaps(rows: pd.DataFrame) -> go.Figure:
     share = 100 * rows["generated"] / rows["has_sid"].where(rows["has_sid"] > 0)
     for tier, colour in TIERS.items():
         for verdict, symbol in _VERDICT_MARKS.items():
-            mask = (rows["tier"] == tier) & (rows["protected"].fillna("n too small") == verdict)
+            mask = (rows["tier"] == tier) & (rows["protected"].fillna("not judged") == verdict)
             if not mask.any():
                 continue
             part = rows[mask]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import streamlit as st
@@ -86,10 +86,19 @@ def answer(text: str, *, fresh: bool = False) -> Answer | None:
         st.error(f"This query could not be answered: {escape(error)}", icon=":material/error:")
         return None
     times = result.timings_ms | {"import": 1000 * model.waited}
-    return Answer(
-        words, known, True, result.beams, result.beam_nodes, result.free_beams, _plain(result.scores), times,
-        result.contributions, result.reference,
+    answered = Answer(
+        words, known, True, result.beams, result.beam_nodes, result.free_beams, _unranked(), times
     )  # fmt: skip
+    if result.scores is None:
+        return answered
+    return replace(
+        answered, scores=_plain(result.scores), contributions=result.contributions, reference=result.reference
+    )
+
+
+def _unranked() -> pd.DataFrame:
+    """Scored items of a query for which nothing was ranked: none."""
+    return _plain(fetch(queries.scores, current().run_id, ""))
 
 
 # Live answers of the last queries, so that a click on the page does not generate again.
@@ -102,8 +111,9 @@ def origin(given: Answer) -> None:
     """One line: stored or live, and how long it took, part by part."""
     times = given.timings_ms
     if not given.live:
+        what = "beams" if given.scores.empty else "beams and scores"
         st.caption(
-            f":material/inventory_2: **From the snapshot**: beams and scores were "
+            f":material/inventory_2: **From the snapshot**: {what} were "
             f"{'imported' if imported() else 'computed when the run was trained'}; read in {times['read']:,.0f} ms."
         )
         return

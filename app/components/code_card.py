@@ -11,7 +11,7 @@ from app import text
 from app.charts import codebook as charts
 from app.components.figure import choose_from, figure, paged_table, table
 from app.components.links import button, link
-from app.components.states import nothing, panel
+from app.components.states import lacks, nothing, panel, unfilled
 from app.fetch import current, deferred, fetch
 from app.queries import codebook as queries
 from app.queries import snapshot
@@ -232,7 +232,8 @@ def _siblings(run: str, prefix: str, code: dict[str, Any]) -> None:
 def _queries(run: str, prefix: str, code: dict[str, Any]) -> None:
     rows = fetch(queries.queries_reaching, run, prefix)
     if rows.empty:
-        nothing("No stored query has a beam through this code: items under it are reached by other features alone.")
+        alone = "" if lacks("judgments") else ": items under it are reached by other features alone"
+        unfilled(f"No stored query has a beam through this code{alone}.", needs=("beams",))
         return
     event = table(
         rows, title="Queries whose beams reach the code", key="reaching", filters={"code": prefix},
@@ -321,7 +322,7 @@ def item_card(run: str, item: dict[str, Any], prefix: str) -> None:
             button("Show its code", "code", item["sid"], id="item-code", icon=":material/account_tree:")
         rows = fetch(queries.queries_of_item, run, item["item_id"])
         if rows.empty:
-            nothing("No stored query retrieved or judged this item.")
+            unfilled("No stored query retrieved or judged this item.", needs=("judgments",))
             return
         event = table(
             rows, title="Queries that scored it, deepest match first", key="item-queries", height=250,

@@ -51,6 +51,9 @@ PAGES = {
             "Who gains and loses exposure",
             "sellers",
         ),
+        Listed(
+            "views/data.py", "Data", ":material/database:", "What came in, how it was read, what was left out", "data"
+        ),
     )
 }
 

@@ -13,7 +13,7 @@ from app.components.answer import Answer, reference
 from app.components.explanation import explain_all, load_ranker, shown_run
 from app.components.figure import figure, table
 from app.components.links import address, link
-from app.components.states import imported, nothing
+from app.components.states import imported, lacks, nothing, unfilled
 from app.fetch import current, fetch
 from app.queries import explain as queries
 from app.rankers import unit
@@ -27,6 +27,9 @@ def lost(given: Answer) -> None:
         nothing(
             "Where an item was lost is told by the search tree and the ranker; of an imported run neither is known."
         )
+        return
+    if lacks("judgments"):
+        unfilled("Nothing is ranked.", needs=("judgments",))
         return
     item = items.find(items.ask("Target item"), given)
     if item is None:

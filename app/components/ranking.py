@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -68,6 +69,7 @@ def show(given: Answer) -> None:
     """The ranking with and without SIDs: the first places side by side, then every scored item."""
     if given.scores.empty:
         unfilled("No item was retrieved or judged for this query, so there is no ranking.", needs=("scores with SIDs",))
+        _under(given)
         return
     ranked = rows(given)
     retrieved = ranked[ranked["rank"].notna()]
@@ -78,6 +80,28 @@ def show(given: Answer) -> None:
     else:
         unfilled("This query was not ranked without SIDs.", needs=("scores without SIDs",))
     _everything(given, ranked, retrieved)
+
+
+def _under(given: Answer) -> None:
+    """What the beams point at, where nothing is ranked: in their order, items of one SID as they come."""
+    found = fetch(queries.items_under, current().run_id, tuple(given.beams["sid"]))
+    if found.empty:
+        return
+    found = found.merge(given.beams[["sid", "rank", "log_prob"]], on="sid").sort_values(["rank", "item_id"])
+    table(
+        found.assign(probability=100 * np.exp(found["log_prob"])),
+        title="Items under the beams",
+        key="under",
+        n=f"{text.plural(len(found), 'item', 'items')} of {text.plural(len(given.beams), 'beam', 'beams')}, all",
+        define="beam",
+        filters={"query": given.text},
+        show=["rank", "sid", "title", "category", "seller", "probability", "item_id"],
+        columns={
+            "rank": st.column_config.NumberColumn("Beam", width=56), "sid": "SID",
+            "title": st.column_config.TextColumn("Title", width=260), "category": "Category", "seller": "Seller",
+            "probability": st.column_config.NumberColumn("Probability of the SID, %", format="%.2f"), "item_id": "Item",
+        },
+    )  # fmt: skip
 
 
 def _side_by_side(given: Answer, retrieved: pd.DataFrame) -> None:

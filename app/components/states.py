@@ -60,14 +60,32 @@ def imported() -> bool:
     return fetch(snapshot.missing_files, current().run_id) is not None
 
 
+RESTS_ON = {"scores with SIDs": "judgments", "scores without SIDs": "judgments", "beams": "queries"}
+"""What a catalogue must have for what pages need, where the names differ."""
+
+
 def unfilled(message: str, *, needs: tuple[str, ...], remedy: str | None = None) -> None:
-    """`nothing`, unless the current run was imported without what the page `needs`: then that is the reason."""
+    """`nothing`, unless the current run was made without what the page `needs`: then that is the reason."""
     missing = fetch(snapshot.missing_files, current().run_id) or ()
     lacking = [name for name in needs if name in missing]
     if lacking:
         nothing(f"This run was imported, and {listed(lacking)} were not among its files.")
+    elif absent := why_empty(needs):
+        nothing(escape(absent))
     else:
         nothing(message, remedy=remedy)
+
+
+def why_empty(needs: tuple[str, ...]) -> str:
+    """What the catalogue lacks for what a page `needs`, and what would fill it; blank where it lacks nothing."""
+    absent = fetch(snapshot.lacks, current().run_id)
+    kinds = dict.fromkeys(RESTS_ON.get(name, name) for name in needs)
+    return " ".join(absent[kind] for kind in kinds if kind in absent)
+
+
+def lacks(kind: str) -> bool:
+    """Whether the catalogue of the current run had no 'judgments' (so nothing is ranked), 'queries' or 'categories'."""
+    return kind in fetch(snapshot.lacks, current().run_id)
 
 
 def bad_parameter(name: str, value: str, allowed: str) -> None:
@@ -90,6 +108,9 @@ def has_run() -> bool:
                 else ""
             )
             st.caption(f":material/move_to_inbox: This run was imported, nothing was trained here.{lacks}")
+        for kind in ("judgments", "queries"):
+            if absent := why_empty((kind,)):
+                st.caption(f":material/inbox: {escape(absent)}")
         if said := clicked(*fetch(snapshot.grades_from_clicks)):
             st.caption(f":material/ads_click: {said}")
         return True

@@ -35,6 +35,8 @@ class Light(NamedTuple):
     page: str
     params: dict[str, str]
     define: str
+    needs: tuple[str, ...] = ()
+    """What it rests on that a run may be made without."""
 
 
 def headline(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
@@ -62,6 +64,19 @@ def headline(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     return rows.sort_values(
         ["metric", "segment"], key=lambda s: s.map(order) if s.name == "segment" else s
     ).reset_index(drop=True)
+
+
+def inventory(cursor: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, int]:
+    """How many items hold a SID, how many distinct SIDs there are, and how many queries have beams."""
+    row = cursor.execute(
+        """
+        SELECT (SELECT count(*) FROM sids WHERE run_id = $run), (SELECT count(DISTINCT sid) FROM sids WHERE run_id = $run),
+               (SELECT count(DISTINCT query_id) FROM beams WHERE run_id = $run)
+        """,
+        {"run": run_id},
+    ).fetchone()
+    assert row is not None
+    return dict(zip(("items", "sids", "asked"), map(int, row), strict=True))
 
 
 def ladder(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str, segment: str) -> pd.DataFrame:
@@ -252,7 +267,7 @@ def _purity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
         [run_id],
     ).fetchone()
     if forced is None or forced[0] is None:
-        return Light("Category purity", None, _MISSING, "", "codebook", {"health": "true"}, "purity")
+        return Light("Category purity", None, _MISSING, "", "codebook", {"health": "true"}, "purity", ("categories",))
     least = "100 %" if forced[0] == 1 else f"{100 * forced[0]:.1f} % or more"
     said = f"{least} at every level, by construction"
     held = "Not judged: level 1 belongs to categories, so prefixes cannot mix them"
@@ -267,9 +282,11 @@ def _protection(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
         ).fetchall()
     )
     if not counts:
-        known = cursor.execute("SELECT count(*) FROM coverage WHERE run_id = ?", [run_id]).fetchone()
+        known = cursor.execute(
+            "SELECT count(*) FROM coverage WHERE run_id = ? AND protected IS NOT NULL", [run_id]
+        ).fetchone()
         said = "No category of this catalogue falls into the tail" if known and known[0] else _MISSING
-        return Light("Tail protection", None, said, "", "coverage", {}, "protection")
+        return Light("Tail protection", None, said, "", "coverage", {}, "protection", ("categories", "judgments"))
     yes, no, small = counts.get("yes", 0), counts.get("no", 0), counts.get("n too small", 0)
     verdict = "info" if yes + no == 0 else "good" if no == 0 else "bad" if no > yes else "warn"
     value = f"{no} of {yes + no} tail categories judged are not protected" + (
@@ -282,12 +299,17 @@ def _protection(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
 
 
 def _validity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
-    row = cursor.execute(
-        "SELECT value FROM metrics WHERE run_id = ? AND metric = 'validity' AND segment = 'all'", [run_id]
+    row = cursor.execute(  # of judged test queries; where there are none, of all
+        """
+        SELECT coalesce(
+            (SELECT value FROM metrics WHERE run_id = $run AND metric = 'validity' AND segment = 'all'),
+            (SELECT avg((n_items > 0)::INTEGER) FROM beams WHERE run_id = $run))
+        """,
+        {"run": run_id},
     ).fetchone()
     free = cursor.execute("SELECT avg(valid::INTEGER) FROM free_beams WHERE run_id = ?", [run_id]).fetchone()
     if row is None or row[0] is None:
-        return Light("Beam validity", None, _MISSING, "", "query", {}, "validity")
+        return Light("Beam validity", None, _MISSING, "", "query", {}, "validity", ("beams",))
     value = f"{100 * row[0]:.1f} % of beams exist in the catalogue"
     if free and free[0] is not None:
         value += f"; {100 * free[0]:.1f} % when decoded freely"
@@ -305,7 +327,7 @@ def _concentration(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
     ).fetchone()
     page, params = "sellers", {"dimension": "seller"}
     if row is None or row[0] is None:
-        return Light("Exposure concentration", None, _MISSING, "", page, params, "concentration")
+        return Light("Exposure concentration", None, _MISSING, "", page, params, "concentration", ("judgments",))
     value, without, difference, low, _ = row
     verdict = "info" if low is None else "bad" if low > 0.01 else "warn" if low > 0 else "good"
     said = f"Gini over sellers {value:.3f} with SIDs, {without:.3f} without ({difference:+.3f})"

@@ -19,6 +19,11 @@ METRIC = "ndcg@10"
 
 _NORMAL = r"trim(regexp_replace(lower(text), '\s+', ' ', 'g'))"
 
+# Of imports every beam counts; of what is trained, synthetic queries have beams and no search tree where others are shown.
+_BEAMS_ALONE = """
+    SELECT b.query_id FROM beams b JOIN runs r USING (run_id) WHERE run_id = $run AND r.method = 'imported'
+    UNION SELECT b.query_id FROM beam_nodes b JOIN runs r USING (run_id) WHERE run_id = $run AND r.ranker IS NULL"""
+
 ORDERS = {
     "frequency": "frequency DESC NULLS LAST, query_id",
     "regression": "difference ASC NULLS LAST, frequency DESC NULLS LAST, query_id",
@@ -39,13 +44,12 @@ def normalise(text: str) -> str:
 def find_query(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str) -> pd.DataFrame:
     """The snapshot's query of that normalised text, else of that id; zero or one row.
 
-    `cached` says whether this run stored scores for it; among equal texts a scored and frequent one wins.
+    `cached` says whether this run stored scores for it, or beams where it ranks nothing; among equal texts a scored and frequent one wins.
     """
     return cursor.execute(
         f"""
         SELECT q.*, EXISTS (SELECT 1 FROM scores s WHERE s.run_id = $run AND s.query_id = q.query_id)
-               OR (SELECT method = 'imported' FROM runs WHERE run_id = $run)
-                  AND EXISTS (FROM beams b WHERE b.run_id = $run AND b.query_id = q.query_id) AS cached,
+               OR q.query_id IN ({_BEAMS_ALONE}) AS cached,
                ({_NORMAL} = $text) AS by_text
         FROM queries q
         WHERE {_NORMAL} = $text OR query_id = $id
@@ -59,7 +63,7 @@ def find_query(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str) -> pd.
 def log(
     cursor: duckdb.DuckDBPyConnection, run_id: str, order: str, tier: str | None, words: str, limit: int | None
 ) -> pd.DataFrame:
-    """The run's scored queries, with nDCG@10 with and without SIDs where it was evaluated (judged test queries).
+    """The run's scored queries (or those with beams, where it ranks nothing), with nDCG@10 with and without SIDs where it was evaluated (judged test queries).
 
     `handle` is what names the query in a link: its text, or its id where other scored queries have the same text.
     `order` is a key of ORDERS; `tier` None means all; `words` must all occur in the text (any order). `n_found` counts
@@ -70,8 +74,7 @@ def log(
         WITH scored AS (
             SELECT *, CASE WHEN count(*) OVER (PARTITION BY {_NORMAL}) = 1 THEN text ELSE query_id END AS handle
             FROM queries WHERE query_id IN (
-                SELECT query_id FROM scores WHERE run_id = $run
-                UNION SELECT b.query_id FROM beams b JOIN runs r USING (run_id) WHERE run_id = $run AND r.method = 'imported'))
+                SELECT query_id FROM scores WHERE run_id = $run UNION {_BEAMS_ALONE}))
         SELECT q.query_id, q.text, q.handle, q.frequency, q.tier, q.split, q.source, q.seen, q.kind, q.n_judged, q.category,
                count(*) OVER () AS n_found, m.value, m.value_without, m.difference
         FROM scored q
@@ -242,6 +245,9 @@ def has_images(cursor: duckdb.DuckDBPyConnection, run_id: str) -> bool:
 def items_under(cursor: duckdb.DuckDBPyConnection, run_id: str, sids: tuple[str, ...]) -> pd.DataFrame:
     """Items that hold one of the SIDs: what a query's beams point at."""
     return cursor.execute(
-        "SELECT item_id, sid FROM sids WHERE run_id = ? AND sid IN (SELECT unnest(?::VARCHAR[])) ORDER BY sid, item_id",
+        """
+        SELECT item_id, s.sid, i.title, i.category, i.seller FROM sids s JOIN items i USING (item_id)
+        WHERE s.run_id = ? AND s.sid IN (SELECT unnest(?::VARCHAR[])) ORDER BY s.sid, item_id
+        """,
         [run_id, list(sids)],
     ).df()

@@ -78,6 +78,13 @@ def missing_files(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, 
     return tuple(name for name, given in there.items() if not given)
 
 
+def lacks(cursor: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, str]:
+    """What a run that was trained here found absent in its catalogue ('judgments', 'clicks', 'queries', 'categories'), each
+    with what is empty for it and what would fill it."""
+    row = cursor.execute("SELECT lacks FROM runs WHERE run_id = ?", [run_id]).fetchone()
+    return json.loads(row[0]) if row and row[0] else {}
+
+
 def stages(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     """How long each stage of a run took and its peak memory."""
     return cursor.execute(

@@ -265,7 +265,7 @@ if has_run():
     if stored.empty:
         unfilled(
             "This run has no coverage by category.",
-            needs=("SIDs",),
+            needs=("SIDs", "categories"),
             remedy="The catalogue has no categories, or the run was published without its audit: `python -m engine publish`.",
         )
     else:

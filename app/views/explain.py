@@ -12,7 +12,7 @@ from app.components.explanation import SPLITS, Explanation, Ranker, explain, loa
 from app.components.figure import chosen_row, figure, table
 from app.components.links import button, choose, link
 from app.components.metric import metric_card
-from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
+from app.components.states import bad_parameter, has_run, header, imported, lacks, nothing, panel, unfilled
 from app.components.what_if import reset, what_if
 from app.components.words import word_match
 from app.fetch import current, fetch
@@ -246,7 +246,7 @@ def text_short(title: object, width: int = 60) -> str:
 def unscored(given: Answer, item: pd.Series) -> None:
     """An item that is neither a candidate nor judged: nothing stored; the live model can still explain it."""
     st.text(f"{given.text}\n{item['title']}")
-    if imported():
+    if imported() or lacks("judgments"):
         unfilled("This pair is not among the imported scores.", needs=("scores with SIDs",))
         return
     nothing(
@@ -321,7 +321,9 @@ def start() -> None:
     rows = fetch(queries.strongest, current().run_id, 50)
     if rows.empty:
         why = ": the ranker of an imported run is not known" if imported() else ""
-        nothing(f"This run stored no contributions{why}.", remedy="Type a query and an item above.")
+        unfilled(
+            f"This run stored no contributions{why}.", needs=("judgments",), remedy="Type a query and an item above."
+        )
         return
 
     def take() -> None:

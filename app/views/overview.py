@@ -14,7 +14,7 @@ from app.components.figure import figure, table
 from app.components.links import link
 from app.components.metric import health_light, metric_card, verdict_badge
 from app.components.opening import opening
-from app.components.states import has_run, header, nothing, panel, unfilled
+from app.components.states import has_run, header, lacks, nothing, panel, unfilled, why_empty
 from app.fetch import current, fetch
 from app.queries import overview as queries
 from app.queries import snapshot
@@ -64,8 +64,9 @@ def identity() -> None:
     said_above = tuple(
         kind for kind, names in (("Derived", info["derived"]), ("Simulated", info["simulated"])) if names
     )
+    head = {why_empty((kind,)) for kind in ("judgments", "queries")}
     for note in json.loads(run["notes"] or "[]"):
-        if note.startswith(said_above):  # by their field names; above in words
+        if note.startswith(said_above) or note in head:  # by their field names, above in words; at the head of the page
             continue
         st.caption(":material/info: " + escape(note))
     with st.expander(
@@ -128,6 +129,9 @@ def headline() -> None:
     rows = fetch(queries.headline, current().run_id)
     whole = {row["metric"]: row for row in rows[rows["segment"] == "all"].to_dict("records")}
     shown = [m for m in ("auc", "ndcg@10") if m in whole]
+    if not shown and lacks("judgments"):
+        inventory()
+        return
     if not shown:
         unfilled(
             "This run holds no comparison with and without SIDs: no judged test queries.",
@@ -149,6 +153,19 @@ def headline() -> None:
                     label, row["difference" if not side else f"{side}value"], low=row[f"{side}low"],
                     high=row[f"{side}high"], n=row["n"], form=form, define="lift" if side != "with_" else metric,
                 )  # fmt: skip
+
+
+def inventory() -> None:
+    """What there is where nothing is ranked."""
+    counts = fetch(queries.inventory, current().run_id)
+    cards = (
+        ("Items with a SID", "items", "sid"),
+        ("Distinct SIDs", "sids", "unique_share"),
+        ("Queries with beams", "asked", "beam"),
+    )
+    for (label, name, define), place in zip(cards, st.columns(len(cards), gap="small"), strict=True):
+        with place:
+            metric_card(label, counts[name], form="count", define=define)
 
 
 def simplest() -> None:
@@ -348,8 +365,8 @@ def health() -> None:
         for light, place in zip(found[start : start + 3], st.columns(3), strict=True):
             with place:
                 health_light(
-                    light.title, light.verdict, value=light.value, threshold=light.threshold, page=light.page,
-                    params=light.params, define=light.define,
+                    light.title, light.verdict, value=light.value, threshold=light.threshold or why_empty(light.needs),
+                    page=light.page, params=light.params, define=light.define,
                 )  # fmt: skip
 
 
@@ -407,6 +424,21 @@ def stories() -> None:
                 link("explain", "Why this item", {"q": row["query_id"]} | item)
 
 
+def compared() -> None:
+    """What SIDs change in rankings, measured and told."""
+    with panel("Comparisons"):
+        comparisons()
+    with panel("Generator"):
+        generator()
+    with panel("What decides"):
+        if said := drivers.summary():
+            st.markdown(f":material/tune: {escape(said)}", help=text.DEFINITIONS["drivers"])
+            link("sellers", "What decides the results of a seller or category")
+    st.header("Stories", anchor=False, help="Chosen by rule from the judged queries, not by hand.")
+    with panel("Stories"):
+        stories()
+
+
 header("Overview", "What semantic identifiers change in this catalogue's search, and where to look first.")
 with panel("How it works", height=260):
     opening()
@@ -425,14 +457,7 @@ if ran:
     with panel("Health lights"):
         health()
     st.header("With and without SIDs", anchor=False)
-    with panel("Comparisons"):
-        comparisons()
-    with panel("Generator"):
-        generator()
-    with panel("What decides"):
-        if said := drivers.summary():
-            st.markdown(f":material/tune: {escape(said)}", help=text.DEFINITIONS["drivers"])
-            link("sellers", "What decides the results of a seller or category")
-    st.header("Stories", anchor=False, help="Chosen by rule from the judged queries, not by hand.")
-    with panel("Stories"):
-        stories()
+    if lacks("judgments"):
+        unfilled("Nothing is ranked.", needs=("judgments",))
+    else:
+        compared()

@@ -13,13 +13,16 @@ from app.components.figure import chosen_point, chosen_row, figure, table
 from app.components.ledger import ledger
 from app.components.links import address, button, choose, link
 from app.components.lost import lost
-from app.components.states import bad_parameter, has_run, header, imported, nothing, panel, unfilled
+from app.components.states import bad_parameter, has_run, header, imported, lacks, nothing, panel, unfilled
 from app.fetch import current, deferred, fetch
 from app.queries import query as queries
 from app.queries import snapshot as snapshot_queries
 from app.rankers import method_name
 
 ORDERS = {"most frequent": "frequency", "worst regression": "regression", "best gain": "gain", "A to Z": "text"}
+# Orders, and columns of the log, that rest on judgments.
+MEASURED = ("regression", "gain")
+MEASURES = ("split", "n_judged", "value_without", "value", "difference", "direction")
 TIERS = ("all", "head", "torso", "tail")
 VIEWS = ("Beams", "Ranking", "Where was it lost?")
 LOG_ROWS = 2_000
@@ -27,12 +30,16 @@ LOG_ROWS = 2_000
 
 def choose_from_log() -> None:
     """The query log as a table: choosing a row writes the bound `q`."""
-    run = current().run_id
-    _known("order", tuple(ORDERS))
+    run, ranked = current().run_id, not lacks("judgments")
+    if lacks("queries"):
+        unfilled("There are no queries.", needs=("beams",))
+        return
+    orders = tuple(name for name, by in ORDERS.items() if ranked or by not in MEASURED)
+    _known("order", orders)
     _known("tier", TIERS)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order = st.segmented_control(
-            "Order", list(ORDERS), default="most frequent", required=True,
+            "Order", orders, default="most frequent", required=True,
             key="order", bind="query-params", help=text.DEFINITIONS["regression"],
         )  # fmt: skip
         tier = st.segmented_control(
@@ -59,12 +66,14 @@ def choose_from_log() -> None:
         else f"the first {len(rows):,} of {found:,} queries, all in the CSV",
         define="regression",
         filters={"order": order, "tier": tier, "words": words},
-        show=["text", "frequency", "tier", "split", "n_judged", "value_without", "value", "difference", "direction"],
+        show=["text", "frequency", "tier", *(MEASURES if ranked else ("source", "category"))],
         columns={
             "text": st.column_config.TextColumn("Query", width=260),
             "frequency": st.column_config.NumberColumn("Searches", format="localized"),
             "tier": "Tier",
             "split": "Split",
+            "source": "Source",
+            "category": "Category",
             "n_judged": st.column_config.NumberColumn("Judged", help="Judged items"),
             "value_without": st.column_config.NumberColumn("nDCG@10 without", format="%.3f"),
             "value": st.column_config.NumberColumn("with SIDs", format="%.3f"),
@@ -76,7 +85,8 @@ def choose_from_log() -> None:
         heading=False,
         on_select=lambda: _take_row(rows),
     )
-    st.caption("Choose a row to open that query. nDCG@10 is measured on judged test queries alone.")
+    measured = " nDCG@10 is measured on judged test queries alone." if ranked else ""
+    st.caption(f"Choose a row to open that query.{measured}")
 
 
 def _known(name: str, allowed: tuple[str, ...]) -> None:
@@ -302,9 +312,10 @@ if has_run():
     if not (asked or "").strip():
         with panel("Query log", height=420):
             choose_from_log()
-        st.header("Where relevant items are lost", anchor=False, help=text.DEFINITIONS["ledger"])
-        with panel("Loss ledger", height=420):
-            ledger()
+        if not lacks("judgments"):
+            st.header("Where relevant items are lost", anchor=False, help=text.DEFINITIONS["ledger"])
+            with panel("Loss ledger", height=420):
+                ledger()
     else:
         button("Choose another from the log", "q", "", id="back-to-log", icon=":material/list:")
         given = answer(str(asked), fresh=fresh)

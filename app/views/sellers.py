@@ -15,7 +15,7 @@ from app.components.figure import chosen_point, chosen_row, figure, table
 from app.components.links import button, choose, link
 from app.components.metric import metric_card
 from app.components.online import online
-from app.components.states import bad_parameter, has_run, header, nothing, panel, unfilled
+from app.components.states import bad_parameter, has_run, header, lacks, nothing, panel, unfilled
 from app.fetch import current, fetch
 from app.queries import sellers as queries
 
@@ -214,6 +214,9 @@ header(
     "Sellers & categories", "Who is seen more and who less when SIDs are used, how sure is that, and what caused it?"
 )
 if has_run():
+    if lacks("judgments"):
+        unfilled("Nothing is ranked.", needs=("judgments",))
+        st.stop()
     found = fetch(queries.choices, current().run_id)
     if found.empty:
         unfilled(

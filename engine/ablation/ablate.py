@@ -17,6 +17,7 @@ from engine.config import override, preset
 from engine.datasets.contract import IMPLICIT
 from engine.datasets.ingest import load
 from engine.errors import DataError, RunError
+from engine.problem.possible import possible
 from engine.problem.requirements import require
 from engine.problem.vectors import encode
 from engine.progress import Progress, silent
@@ -40,8 +41,10 @@ class Chosen(NamedTuple):
 def trainable(
     workspace: Path, fingerprint: str, preset_name: str, methods: Sequence[str], settings: Sequence[str] = ()
 ) -> Chosen:
-    """Of `methods`, those that have on this catalogue what they need."""
+    """Of `methods`, those that have on this catalogue what they need. Raises DataError where nothing can be compared."""
     catalogue = load(workspace, fingerprint)
+    if not (can := possible(catalogue)).rank:
+        raise DataError(f"An ablation compares rankings on judged queries. {can.lacks['judgments']}")
     kept, skipped = [], []
     for method in methods:
         try:

@@ -44,9 +44,9 @@ class Block(NamedTuple):
 class Answers(NamedTuple):
     """Rows of the snapshot's tables, less `run_id`."""
 
-    scores: pd.DataFrame  # Column `signals`: float32 lists of what only a boosted ranker reads.
-    contributions: pd.DataFrame
-    reference_points: pd.DataFrame
+    scores: pd.DataFrame | None  # Column `signals`: float32 lists of what only a boosted ranker reads ...
+    contributions: pd.DataFrame | None
+    reference_points: pd.DataFrame | None  # ... None, as those two, where nothing ranks.
     beams: pd.DataFrame | None  # None, as the two that follow, for a run without SIDs.
     beam_nodes: pd.DataFrame | None
     free_beams: pd.DataFrame | None
@@ -70,6 +70,10 @@ def answer(served: Served, block: Block) -> Answers:
     """The rows of a block."""
     began = time.perf_counter()
     queries = block.queries
+    if not served.rankers:
+        found = None if served.sids is None else _predict(served, served.sids, block, None)
+        tables = _beam_tables(served.sids, queries, found)
+        return Answers(None, None, None, *tables, {"beam": time.perf_counter() - began, "score": 0.0})
     retrieved = served.problem.first.candidates(queries.x, queries.texts)
     pairs = joined(retrieved, block.query, block.item, len(served.item_ids))
     searched = time.perf_counter()
@@ -112,11 +116,12 @@ class Predicted(NamedTuple):
         return self.sid_log_prob[np.searchsorted(self.sid, _sid_keys(self.trie, row, codes))]
 
 
-def _predict(served: Served, sids: ServedSids, block: Block, pairs: Candidates) -> Predicted:
+def _predict(served: Served, sids: ServedSids, block: Block, pairs: Candidates | None) -> Predicted:
     """Searches, and the log probability of every SID among the pairs (an MLP reads none)."""
     config, trie, queries = served.config.generator, sids.generator.trie, block.queries
-    codes = sids.codes[pairs.item] if sids.signals else np.zeros((0, trie.levels), dtype=np.int64)
-    row = pairs.query if sids.signals else np.zeros(0, dtype=np.int64)
+    row, codes = np.zeros(0, dtype=np.int64), np.zeros((0, trie.levels), dtype=np.int64)
+    if pairs is not None and sids.signals:
+        row, codes = pairs.query, sids.codes[pairs.item]
     key, first = np.unique(_sid_keys(trie, row, codes), return_index=True)
     prompt = prompts(config, queries.x, queries.texts)
     width = block.width or config.beam_width
@@ -134,6 +139,7 @@ def measure(
     served: Served, queries: Queries, retrieved: Candidates, pairs: Candidates, predicted: Predicted | None
 ) -> tuple[Table, MatchResult | None]:
     """What the run's rankers read of `pairs`, of which `retrieved` were found by the first stage; how deep they match."""
+    assert served.classifier is not None
     dense = served.dense.measure(queries.dense, pairs.query, pairs.item, served.classifier)
     match = log_prob = beams = None
     if served.sids is not None and predicted is not None:

@@ -35,13 +35,14 @@ class _Part(NamedTuple):
 
 def answer_all(run: Run, problem: Problem, *, block: int = BLOCK) -> None:
     """Answer every query of the catalogue: tables scores, contributions, reference_points, beams, beam_nodes,
-    free_beams as folders of parts, and ranker_weights."""
+    free_beams as folders of parts, and ranker_weights; without judgments beams alone."""
 
     compact = run.config.generator.kind == "compact"
 
     def body(folder: Path, progress: Progress) -> None:
         served = load_served(run, problem)
-        write_table(folder, "ranker_weights", weights_table(served.rankers))
+        if served.rankers:
+            write_table(folder, "ranker_weights", weights_table(served.rankers))
         parts = list(_parts(served, block))
         todo = [part for part in parts if not (folder / "done" / f"{part.number}").is_file()]
 
@@ -62,7 +63,7 @@ def answer_all(run: Run, problem: Problem, *, block: int = BLOCK) -> None:
 
 def _parts(served: Served, block: int) -> Iterator[_Part]:
     asked = asked_queries(served.problem.catalogue)
-    starts = [(asked, start, True) for start in range(0, len(asked), block)]
+    starts = [(asked, start, True) for start in range(0, len(asked), block) if served.rankers or served.sids]
     if served.sids is not None:
         made = np.setdiff1d(np.arange(len(served.problem.catalogue.queries)), asked)
         starts += [(made, start, False) for start in range(0, len(made), block)]

@@ -24,6 +24,7 @@ from engine.encoders.protocol import TextEncoder
 from engine.errors import DataError, RunError
 from engine.generator.tables import beams_table
 from engine.generator.trie import SidTrie
+from engine.problem.possible import possible
 from engine.problem.queries import Queries
 from engine.relevance.features import DENSE
 from engine.runs import Run, list_runs
@@ -42,11 +43,11 @@ class LiveResult(NamedTuple):
     beams: pd.DataFrame
     beam_nodes: pd.DataFrame
     free_beams: pd.DataFrame
-    scores: pd.DataFrame
-    contributions: pd.DataFrame
+    scores: pd.DataFrame | None  # None, as contributions, where nothing ranks.
+    contributions: pd.DataFrame | None
     """Of the items that a snapshot would explain too: the top ones (`retrieval.explained`), and judged ones."""
     reference: dict[str, Any]
-    """Score and dense features that contributions are measured from; for a boosted ranker its `signals` too."""
+    """Empty where nothing ranks; else score and dense features that contributions are measured from; for a boosted ranker its `signals` too."""
     timings_ms: dict[str, float]  # import (loading once, already spent), encode, beam, score, total (without import).
 
 
@@ -87,6 +88,9 @@ class LiveRun:
         self.served: Served = load_served(run)
         self.run, self.run_id = run, run.run_id
         catalogue = self.served.problem.catalogue
+        self.lacks = possible(catalogue).lacks
+        if self.served.sids is None:
+            raise RunError(f"Run '{run.run_id}' has no generator. {self.lacks['queries']}")
         self._position = pd.Series(np.arange(len(catalogue.items)), index=catalogue.items["item_id"])
         texts = catalogue.queries["text"].map(normalise_query)
         self._known = dict(zip(texts[::-1], range(len(texts) - 1, -1, -1), strict=True))  # the first of equal texts
@@ -112,18 +116,14 @@ class LiveRun:
         assert made.beams is not None
         assert made.beam_nodes is not None
         assert made.free_beams is not None
-        point = made.reference_points.iloc[0]
-        reference = {name: float(point[name]) for name in ("score", *DENSE)}
         timings = {
             "import": self.load_ms,
             "encode": 1000 * (encoded - began),
             **{name: 1000 * seconds for name, seconds in made.seconds.items()},
             "total": 1000 * (time.perf_counter() - began),
         }
-        if "signals" in made.scores:
-            reference["signals"] = point["signals"].tolist()
         return LiveResult(
-            made.beams, made.beam_nodes, made.free_beams, made.scores, made.contributions, reference, timings
+            made.beams, made.beam_nodes, made.free_beams, made.scores, made.contributions, _reference(made), timings
         )
 
     @_threads_as_trained
@@ -145,8 +145,11 @@ class LiveRun:
 
     @_threads_as_trained
     def explain(self, text: str, item_id: str) -> Explained:
-        """Contributions of any item of the catalogue, retrieved or not. Raises DataError for an unknown item."""
+        """Contributions of any item of the catalogue, retrieved or not. Raises DataError for an unknown item, RunError where
+        nothing ranks."""
         made: Answers = answer(self.served, self._block(text, self._item(item_id)))
+        if made.scores is None or made.contributions is None or made.reference_points is None:
+            raise RunError(f"Run '{self.run_id}' has no ranker. {self.lacks['judgments']}")
         own = made.contributions[made.contributions["item_id"] == item_id]
         score = made.scores.loc[made.scores["item_id"] == item_id, "score"].iloc[0]
         values = dict(zip(own["feature"], own["value"].tolist(), strict=True))
@@ -211,6 +214,15 @@ class LiveRun:
         return block._replace(
             query=np.append(block.query, 0), item=np.append(block.item, item), judged=np.append(block.judged, False)
         )
+
+
+def _reference(made: Answers) -> dict[str, Any]:
+    """`LiveResult.reference` of a block of one."""
+    if made.scores is None or made.reference_points is None:
+        return {}
+    point = made.reference_points.iloc[0]
+    reference: dict[str, Any] = {name: float(point[name]) for name in ("score", *DENSE)}
+    return reference | ({"signals": point["signals"].tolist()} if "signals" in made.scores else {})
 
 
 def newest_run(workspace: Path) -> str:

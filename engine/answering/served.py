@@ -18,6 +18,7 @@ from engine.problem import Problem, posed
 from engine.problem.features import dense_features
 from engine.problem.feedback import collect_feedback
 from engine.problem.judgments import Judgments, judged_pairs
+from engine.problem.possible import possible
 from engine.relevance.features import CategoryClassifier, DenseFeatures
 from engine.relevance.scorer import Scorer
 from engine.relevance.signals.catalogue import served_columns, signals
@@ -46,26 +47,29 @@ class Served(NamedTuple):
     item_ids: np.ndarray  # (N,) object.
     judgments: Judgments
     dense: DenseFeatures
-    classifier: CategoryClassifier
+    classifier: CategoryClassifier | None  # None where nothing ranks.
     past: Past | None  # Feedback of past queries; None, as `own`, for an MLP.
     own: Fitted | None  # Columns OWN.
     rankers: Mapping[str, Scorer | TreeScorer]
     """The served ranker and its baseline by name; under cross-validation '<name>.cv<k>' too: trained without fold k of
-    the first repeat."""
-    sids: ServedSids | None
+    the first repeat. Empty where nobody judged: queries have beams alone."""
+    sids: ServedSids | None  # None for a run without SIDs, or without a generator.
 
 
 def load_served(run: Run, problem: Problem | None = None) -> Served:
     """Load what a run has learnt. Raises RunError, DataError or ModelError where a part is missing or damaged."""
     problem = posed(run) if problem is None else problem
-    classifier = CategoryClassifier.from_arrays(load_arrays(run.shared_folder("judged") / "classifier0.safetensors"))
-    past = own = sids = None
-    boosted = run.config.ranker.kind == "boosted"
+    can = possible(problem.catalogue)
+    classifier = past = own = sids = None
+    if can.rank:
+        folder = run.shared_folder("judged")
+        classifier = CategoryClassifier.from_arrays(load_arrays(folder / "classifier0.safetensors"))
+    boosted = can.rank and run.config.ranker.kind == "boosted"
     feedback = collect_feedback(problem, run.config.split.until) if boosted else None
     if feedback is not None:
         past = Past(feedback, run.config.signals.neighbours)
         own = OwnItem().fit(shelf_of(problem, feedback))
-    if run.config.method != "none":
+    if run.config.method != "none" and can.generate:
         tokens = run.stage_folder("tokenize")
         codes = load_arrays(tokens / "stack0" / "codes.safetensors")["codes"]
         trie = SidTrie.build(codes, json.loads((tokens / "sizes.json").read_text(encoding="utf-8")))
@@ -87,7 +91,7 @@ def load_served(run: Run, problem: Problem | None = None) -> Served:
     items = problem.catalogue.items["item_id"].to_numpy(dtype=object)
     return Served(
         run.run_id, run.config, problem, items, judged_pairs(problem.catalogue), dense_features(problem), classifier, past, own,
-        load_rankers(run), sids,
+        load_rankers(run) if can.rank else {}, sids,
     )  # fmt: skip
 
 

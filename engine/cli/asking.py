@@ -11,6 +11,7 @@ import typer
 from engine import console
 from engine.cli.options import Json, RunOption, Workspace, app
 from engine.console import machine_line, say, table
+from engine.errors import RunError
 
 if TYPE_CHECKING:
     from engine.answering.live import LiveRun
@@ -51,6 +52,8 @@ def score(
     """The ranking of a query with and without SIDs, computed live."""
     live = _live(workspace, run)
     result = live.query(query)
+    if result.scores is None:
+        raise RunError(f"Run '{live.run_id}' has no ranker. {live.lacks['judgments']}")
     ranked = result.scores.sort_values("rank").head(top)
     table(
         f"Ranking of “{query}” (run {live.run_id})",

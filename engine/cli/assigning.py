@@ -10,8 +10,9 @@ import typer
 
 from engine import console
 from engine.audit.newcomers import FAR_SHARE
-from engine.cli.data import check_share, show_report
+from engine.cli.data import check_share
 from engine.cli.options import Json, RunOption, Workspace, app, resumable
+from engine.cli.reports import show_report
 from engine.console import machine_line, say, table
 
 if TYPE_CHECKING:

@@ -1,9 +1,10 @@
-"""Commands on data: check it, store it, audit what another system made of it, have it judged."""
+"""Commands on data: look at it, check it, store it, audit what another system made of it."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -16,10 +17,9 @@ from engine.cli.options import (
     Items,
     Json,
     Judgments,
-    Place,
+    Places,
     PresetName,
     Queries,
-    Seed,
     Workspace,
     app,
     chosen_catalogue,
@@ -28,49 +28,103 @@ from engine.cli.options import (
     resumable,
     temporary_folder,
 )
+from engine.cli.reports import show_inspection, show_report
 from engine.config import click_grades, preset
-from engine.console import machine_line, say, table
+from engine.console import machine_line, say
 from engine.errors import ConfigError
 
-if TYPE_CHECKING:
-    from engine.datasets.ingest import Report
-    from engine.labeling.agreement import Interval
-    from engine.labeling.report import Report as AgreementReport
+
+@app.command(
+    epilog="Examples: python -m engine inspect my-shop/ · python -m engine inspect products_export.csv ratings.csv"
+)
+def inspect(places: Places = None, adapter: Adapter = None, as_json: Json = False) -> None:
+    """What is this, how would it be read, what is missing, what can be done with it? The first command to type; changes nothing."""
+    from engine.datasets.inspection import inspect as look
+    from engine.labeling.implicit import log_reader
+
+    source = given_source(places, None, adapter)
+    with (
+        resumable(),
+        console.ConsoleWatcher() as watcher,
+        dataset_at(source, temporary_folder(), watcher) as at,
+        watcher.step("Looking") as progress,
+    ):
+        found = look(at, adapter=adapter, read_log=log_reader("auto"), progress=progress)
+    say_possible = show_inspection(found, _typed(places))
+    machine_line(as_json, **found.to_dict(), possible=say_possible)
+    if found.refusal:
+        raise typer.Exit(1)
 
 
-@app.command(epilog="Example: python -m engine validate data/sample")
+@app.command(
+    epilog="Examples: python -m engine validate data/sample · python -m engine validate items.xlsx ratings.csv"
+)
 def validate(
-    folder: Place = None,
+    places: Places = None,
     adapter: Adapter = None,
     url: From = None,
     items: Items = None,
     judgments: Judgments = None,
     interactions: Interactions = None,
     queries: Queries = None,
+    max_rejects: Annotated[float, typer.Option(help="Largest share of rows that may be rejected.")] = 0.05,
     as_json: Json = False,
 ) -> None:
-    """Check a dataset against the contract of data/README.md; changes nothing."""
+    """Check a dataset against the contract of data/README.md, and say how it was read; changes nothing."""
     from engine.datasets.ingest import validate as check
 
+    check_share(max_rejects)
     source = given_source(
-        folder, url, adapter, items=items, judgments=judgments, interactions=interactions, queries=queries
+        places, url, adapter, items=items, judgments=judgments, interactions=interactions, queries=queries
     )
     scratch = temporary_folder()
     with resumable(), console.ConsoleWatcher() as watcher, dataset_at(source, scratch, watcher) as at:
-        report = check(at, adapter=adapter)
+        report = check(at, adapter=adapter, max_reject_share=max_rejects)
     show_report(report)
+    if report.ok:
+        say(f"[green]It can be ingested.[/] Next: [bold]python -m engine ingest {_typed(places) or '…'}[/]")
+    else:
+        say("[red]It cannot be ingested as it is[/]: " + escape(report.verdict() or ""))
     machine_line(as_json, **report.to_dict())
     if not report.ok:
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: python -m engine check-judgments new/judgments.csv")
+def check_judgments(
+    file: Annotated[Path, typer.Argument(help="Judgments: query (or query_id), item_id, grade.")],
+    workspace: Workspace,
+    catalogue: Annotated[str | None, typer.Option(help="Fingerprint (or its start); the newest by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a file of judgments against a stored catalogue; changes nothing."""
+    from engine.datasets.ingest import load
+    from engine.datasets.judged_file import check_judgments as check
+
+    data = load(workspace, chosen_catalogue(workspace, catalogue))
+    if not file.is_file():
+        raise ConfigError(f"{file} is no file; give one with columns query (or query_id), item_id, grade")
+    with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Reading and validating"):
+        found = check(file, data)
+    show_report(found.report)
+    say(
+        f"{found.n_pairs:,} pairs of {found.n_queries:,} queries against [bold]{escape(data.settings.name)}[/]: "
+        f"{found.n_judged:,} are judged there already, {found.n_new_queries:,} queries are new to it, "
+        f"{found.n_unknown_items:,} items are unknown to it."
+    )
+    machine_line(as_json, fingerprint=data.fingerprint, **found.to_dict())
+    if not found.n_pairs:
+        raise typer.Exit(1)
+
+
 @app.command(
-    epilog="Examples: python -m engine ingest data/sample · python -m engine ingest --from postgresql://user@host/shop "
-    "--items products --judgments 'SELECT ...' · python -m engine ingest s3://bucket/folder/"
+    epilog="Examples: python -m engine ingest data/sample · python -m engine ingest products_export.csv quepid.csv · "
+    "python -m engine ingest --from postgresql://user@host/shop --items products --judgments 'SELECT ...' · "
+    "python -m engine ingest s3://bucket/folder/"
 )
 def ingest(
     workspace: Workspace,
-    folder: Place = None,
+    places: Places = None,
     url: From = None,
     items: Items = None,
     judgments: Judgments = None,
@@ -91,11 +145,12 @@ def ingest(
     from engine.datasets.ingest import ingest as take
     from engine.datasets.storage import staging
     from engine.labeling.implicit import log_reader
+    from engine.problem.possible import possible
 
     check_share(max_rejects)
     read_log = log_reader(judgments_from_log, click_grades(settings or ()))
     source = given_source(
-        folder, url, adapter, items=items, judgments=judgments, interactions=interactions, queries=queries
+        places, url, adapter, items=items, judgments=judgments, interactions=interactions, queries=queries
     )
     with (
         resumable(),
@@ -113,18 +168,28 @@ def ingest(
     if given := c.given_text:
         say(f"Text vectors of {given.width} numbers came with all items and {given.queries:,} queries; nothing is encoded "
             f"but the other {len(c.queries) - given.queries:,} queries.")  # fmt: skip
+    can = possible(c)
+    say(can.sentence())
+    for absent, why in can.lacks.items():
+        if absent != "clicks":  # the report says it
+            say(f"[dim]{escape(why)}[/]")
     say(f"Next: [bold]python -m engine train --catalogue {c.fingerprint[:12]}[/]")
-    machine_line(as_json, fingerprint=c.fingerprint, **done.report.to_dict())
+    machine_line(as_json, fingerprint=c.fingerprint, lacks=can.lacks, **done.report.to_dict())
 
 
 @app.command(
     "import",
-    epilog="Examples: python -m engine import FOLDER · python -m engine import FOLDER --adapter sid-json --no-map",
+    epilog="Examples: python -m engine import FOLDER · python -m engine import shop.index.json --no-map",
 )
 def import_(
-    folder: Path,
+    path: Annotated[Path, typer.Argument(help="A dataset folder, or an index of SIDs: a file or the folder it is in.")],
     workspace: Workspace,
     adapter: Adapter = None,
+    dataset: Annotated[str | None, typer.Option(help="Which one, where a folder holds several indexes.")] = None,
+    sid_suffix: Annotated[
+        str | None,
+        typer.Option(help="A last code that only some SIDs have: drop (items share a SID) or level (one more level)."),
+    ] = None,
     sizes: Annotated[str | None, typer.Option(help="Codes per level, e.g. 256,256,256; by default those seen.")] = None,
     project: Annotated[
         bool, typer.Option("--map/--no-map", help="Embed titles for the map and near neighbours.")
@@ -141,8 +206,8 @@ def import_(
         with watcher.step("Loading the libraries (10 s the first time)"):
             from engine.importing.run import ImportSettings, import_run
         done = import_run(
-            folder, workspace, ImportSettings(config, numbers, project), adapter=adapter, max_reject_share=max_rejects,
-            watcher=watcher,
+            path, workspace, ImportSettings(config, numbers, project), adapter=adapter, dataset=dataset,
+            sid_suffix=sid_suffix, max_reject_share=max_rejects, watcher=watcher,
         )  # fmt: skip
     show_report(done.report)
     manifest = done.run.manifest()
@@ -150,100 +215,6 @@ def import_(
         say(console.escape(note))
     say(f"Run [bold]{done.run.run_id}[/] is finished. Next: [bold]python -m engine publish --run {done.run.run_id}[/]")
     machine_line(as_json, run_id=done.run.run_id, notes=manifest["notes"], **done.report.to_dict())
-
-
-@app.command(
-    epilog="Example: python -m engine judge --endpoint http://127.0.0.1:8000/v1 --model Qwen/Qwen3-30B-A3B --sample 500"
-)
-def judge(
-    endpoint: Annotated[str, typer.Option(help="OpenAI-compatible address, up to /v1.")],
-    model: Annotated[str, typer.Option(help="Model, as the endpoint names it.")],
-    workspace: Workspace,
-    catalogue: Annotated[str | None, typer.Option(help="Fingerprint (or its start); the newest by default.")] = None,
-    key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
-    pairs: Annotated[
-        str, typer.Option(help="judged (pairs that people judged, for agreement) or retrieved (new labels).")
-    ] = "judged",
-    split: Annotated[str | None, typer.Option(help="Of the judged pairs: train, valid or test.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Candidates a query, for retrieved pairs.")] = 20,
-    queries: Annotated[str, typer.Option(help="Of log, judged, synthetic, for retrieved pairs.")] = "log,judged",
-    sample: Annotated[int | None, typer.Option(min=1, help="Judge a random sample of so many pairs.")] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="Ask at most so many pairs now; 0 only reports.")] = None,
-    parallel: Annotated[int, typer.Option(help="Requests at once.")] = 8,
-    timeout: Annotated[float, typer.Option(help="Seconds until a request counts as lost.")] = 60.0,
-    tries: Annotated[int, typer.Option(help="Requests for one answer before it is given up.")] = 6,
-    temperature: Annotated[float, typer.Option(help="Of the model.")] = 0.0,
-    max_tokens: Annotated[int, typer.Option(help="Of an answer; models that think aloud need more.")] = 512,
-    price_in: Annotated[float | None, typer.Option(help="Price of a million tokens sent.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens received.")] = None,
-    grades: Annotated[Path | None, typer.Option(help="TOML file with your own definitions of the grades.")] = None,
-    ratings: Annotated[Path | None, typer.Option(help="CSV of individual human ratings, for the ceiling.")] = None,
-    retry_failed: Annotated[bool, typer.Option(help="Ask again where no usable answer came.")] = False,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and ask nothing.")] = False,
-    export_to: Annotated[Path | None, typer.Option("--export", help="Write the labels as a judgments CSV.")] = None,
-    with_human: Annotated[bool, typer.Option(help="Export the catalogue's own judgments with them.")] = False,
-    min_human_pairs: Annotated[int, typer.Option(help="Human pairs that agreement must rest on.")] = 100,
-    force: Annotated[str | None, typer.Option(help="The reason for exporting without that agreement.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the answers' folder; the model's by default.")] = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Let a language model judge pairs, and measure how far it agrees with people before its labels are used."""
-    from engine.datasets.ingest import load
-    from engine.labeling import answers as kept
-    from engine.labeling import judge as judging
-    from engine.labeling import pairs as choosing
-    from engine.labeling.endpoint import EndpointSettings
-    from engine.labeling.prompt import Prompt
-    from engine.labeling.report import Terms, export, report, write_agreement
-
-    settings = EndpointSettings(
-        url=endpoint, model=model, key_env=key_env, parallel=parallel, timeout=timeout, tries=tries,
-        temperature=temperature, max_tokens=max_tokens, seed=seed,
-    )  # fmt: skip
-    settings.key()
-    choice = choosing.Choice(pairs, split, top, queries, sample, seed)
-    data = load(workspace, chosen_catalogue(workspace, catalogue))
-    top_grade = data.settings.max_grade
-    prompt = Prompt.from_file(grades, top_grade) if grades else Prompt.for_scale(top_grade)
-    people = choosing.human_judgments(workspace, data)
-    rated = choosing.read_ratings(ratings, data) if ratings else choosing.individual_ratings(workspace, data)
-    with resumable(), console.ConsoleWatcher() as watcher, watcher.step("Choosing the pairs") as progress:
-        chosen = choosing.choose_pairs(choice, workspace, data, people, progress)
-    folder = kept.judge_folder(workspace, data.fingerprint, prompt, settings, name)
-    prices = judging.Prices(price_in, price_out)
-    texts = choosing.PairTexts(data)
-    plan = judging.make_plan(
-        chosen, texts, prompt, kept.read_answers(folder), limit=limit, retry_failed=retry_failed, prices=prices
-    )
-    table("Plan", ["what", "value"], judging.plan_rows(plan, prompt, settings, folder, data.settings.name))
-    if plan_only:
-        machine_line(as_json, folder=str(folder), to_ask=len(plan.pairs), answered=plan.answered)
-        return
-    kept.write_settings(folder, data.fingerprint, prompt, settings)
-    graded = None
-    if len(plan.pairs):
-        with resumable(), console.remark_bar("Judging", len(plan.pairs)) as show:
-            tally = judging.run_plan(
-                plan, texts, prompt, settings, folder, prices=prices, watch=lambda t: show(t.done, t.remark())
-            )
-        say(console.escape(f"Asked {tally.done:,} pairs: {tally.summary()}"))
-        graded = tally.ok
-    answers = kept.read_answers(folder)
-    found = report(answers, people, rated, prompt, relevant_grade=data.settings.relevant_grade, seed=seed)
-    if found.agreement:
-        say(f"Written: {console.escape(str(write_agreement(folder, found, answers)))}")
-    _show_agreement(found, model)
-    done = None
-    if export_to:
-        done = export(folder, export_to, workspace, data, answers, Terms(min_human_pairs, force, with_human))
-        say(console.escape(f"Written: {export_to} with {done.sentence()}"))
-    machine_line(
-        as_json, folder=str(folder), answered=len(answers.usable()), asked=len(plan.pairs),
-        agreement=found.agreement.to_dict() if found.agreement else None, exported=done._asdict() if done else None,
-    )  # fmt: skip
-    if graded == 0:
-        raise typer.Exit(1)
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:
@@ -260,46 +231,8 @@ def check_share(share: float) -> None:
         raise ConfigError(f"--max-rejects {share}; allowed: 0 to 1, such as 0.05 for one row in twenty")
 
 
-def show_report(report: Report) -> None:
-    """Rows of each file, what was rejected and why."""
-    table(
-        "Files", ["file", "read", "accepted", "rejected"],
-        [(f.file, f"{f.read:,}", f"{f.accepted:,}", f"{f.rejected:,}") for f in report.files],
-        right=["read", "accepted", "rejected"],
-    )  # fmt: skip
-    for issue in report.issues:
-        say(f"[yellow]{issue.count:,} ×[/] {console.escape(issue.file + ': ' + issue.rule)}")
-        for example in issue.examples:
-            say(f"      {console.escape(example)}")
-    for warning in report.warnings:
-        say(f"[yellow]Note:[/] {console.escape(warning)}")
+def _typed(places: list[str] | None) -> str:
+    """The sources, as they would be typed again."""
+    from engine.datasets.connectors.address import masked
 
-
-def _show_agreement(found: AgreementReport, model: str) -> None:
-    def cell(m: Interval, percent: bool = False) -> str:
-        value = [f"{v:.1%}" if percent else f"{v:.3f}" for v in m]
-        return "–" if m.value != m.value else f"{value[0]} [{value[1]}, {value[2]}]"
-
-    if rows := found.rows(model):
-        table(
-            "Agreement, with 95 % intervals over queries",
-            ["who", "pairs", "queries", "same grade", "kappa", "kappa, quadratic", "same side of relevant", "its kappa"],
-            [(who, f"{a.n_pairs:,}", a.n_queries, cell(a.percent, True), cell(a.kappa), cell(a.kappa_quadratic),
-              cell(a.binary_percent, True), cell(a.binary_kappa)) for who, a in rows],
-            right=["pairs", "queries"],
-        )  # fmt: skip
-    if a := found.agreement:
-        names = [str(grade) for grade in a.grades]
-        table(
-            "Grades of people (rows) and of the judge (columns)", ["", *names, "same grade"],
-            [(g, *map(str, line), cell(a.recall[g], True)) for g, line in zip(a.grades, a.confusion.tolist(), strict=True)],
-            right=names,
-        )  # fmt: skip
-    else:
-        say(
-            "No answered pair was judged by people: measure agreement (--pairs judged) before labels are used to train."
-        )
-    if not (found.ceiling.between or found.ceiling.left_out):
-        say("No human ceiling: it needs pairs rated by two named raters or more (a rater column, or --ratings FILE).")
-    elif not found.ceiling_on_answered:
-        say("The rows of human raters are taken on all pairs that they rated, answered by the judge or not.")
+    return escape(shlex.join(masked(place) for place in places or ()))

@@ -49,10 +49,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the
 Adapter = Annotated[
     str | None,
     typer.Option(
-        help="Layout of the folder, where it is not the contract's: icecat, wands, esci[:us|es|jp[:large]], sid-json."
+        help="Layout of the folder, where it is not the contract's: icecat, wands, esci[:us|es|jp[:large]], sid-json (which import finds)."
     ),
 ]
-Place = Annotated[str | None, typer.Argument(metavar="FOLDER", help="A folder, or a URL like s3://bucket/folder/.")]
+Places = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PLACE...", help="A folder, files that are one dataset, or a URL like s3://bucket/folder/."),
+]
 From = Annotated[
     str | None,
     typer.Option(
@@ -90,21 +93,26 @@ def resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def given_source(folder: str | None, url: str | None, adapter: str | None, **statements: str | None) -> Path | Source:
-    """Where the data lies: a local folder, or elsewhere. Raises ConfigError where neither or both are given."""
+def given_source(
+    places: list[str] | None, url: str | None, adapter: str | None, **statements: str | None
+) -> list[Path] | Source:  # fmt: skip
+    """Where the data lies: local folders and files, or elsewhere. Raises ConfigError where neither or both are given."""
     from engine.datasets.connectors.address import is_url
     from engine.datasets.connectors.source import Source
 
     given = {table: sql for table, sql in statements.items() if sql is not None}
-    if (folder is None) == (url is None):
-        raise ConfigError("give a FOLDER, or --from URL instead of it" + " (not both)" * (url is not None))
-    if url is None and folder is not None:
-        url = folder if is_url(folder) else None
+    places = places or []
+    if (not places) == (url is None):
+        raise ConfigError("give a folder or files, or --from URL instead of them" + " (not both)" * (url is not None))
+    if any(is_url(place) for place in places):
+        if len(places) > 1:
+            raise ConfigError("a URL is read alone: copy the other files beside it, or that one here")
+        url = places[0]
     if url is not None:
         return Source(url, given, everything=adapter is not None)
     if given:
         raise ConfigError(f"{', '.join(f'--{table}' for table in given)}: statements need a database: --from URL")
-    return Path(str(folder))
+    return [Path(place) for place in places]
 
 
 @contextlib.contextmanager
@@ -115,17 +123,19 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def dataset_at(source: Path | Source, scratch: AbstractContextManager[Path], watcher: ConsoleWatcher) -> Iterator[Path]:
-    """The folder to read: the given one, or a temporary copy of what lies elsewhere, with a bar while it is fetched."""
-    from engine.datasets.connectors.source import dataset_folder
+def dataset_at(
+    source: list[Path] | Source, scratch: AbstractContextManager[Path], watcher: ConsoleWatcher
+) -> Iterator[list[Path]]:
+    """What to read: what is given, or a temporary copy of what lies elsewhere, with a bar while it is fetched."""
+    from engine.datasets.connectors.source import fetched
 
+    if isinstance(source, list):
+        yield source
+        return
     with contextlib.ExitStack() as stack:
-        if isinstance(source, Path):
-            folder = stack.enter_context(dataset_folder(source, scratch))
-        else:
-            with watcher.step("Fetching") as progress:
-                folder = stack.enter_context(dataset_folder(source, scratch, progress))
-        yield folder
+        with watcher.step("Fetching") as progress:
+            folder = stack.enter_context(fetched(source, scratch, progress))
+        yield [folder]
 
 
 def chosen_catalogue(workspace: Path, wanted: str | None) -> str:

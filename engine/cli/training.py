@@ -292,12 +292,14 @@ def _show_section(section: Section) -> None:
 def _show_metrics(workspace: Path, run_id: str) -> None:
     import pandas as pd
 
-    frame = pd.read_parquet(workspace / "runs" / run_id / "tables" / "metrics.parquet")
-    chosen = frame[(frame["segment"] == "all") & frame["metric"].str.contains(r"\.auc$|\.ndcg@10$|hit@")]
-    table(
-        "Test queries", ["metric", "value", "95 % interval", "n"],
-        [(m.metric, m.value, f"[{m.low:.3f}, {m.high:.3f}]", m.n) for m in chosen.itertuples()], right=["value", "n"],
-    )  # fmt: skip
+    measured = workspace / "runs" / run_id / "tables" / "metrics.parquet"
+    if measured.is_file():  # not without judgments: the notes say so
+        frame = pd.read_parquet(measured)
+        chosen = frame[(frame["segment"] == "all") & frame["metric"].str.contains(r"\.auc$|\.ndcg@10$|hit@")]
+        table(
+            "Test queries", ["metric", "value", "95 % interval", "n"],
+            [(m.metric, m.value, f"[{m.low:.3f}, {m.high:.3f}]", m.n) for m in chosen.itertuples()], right=["value", "n"],
+        )  # fmt: skip
     manifest = json.loads((workspace / "runs" / run_id / "run.json").read_text(encoding="utf-8"))
     for note in manifest["notes"]:
         say(f"[dim]{console.escape(note)}[/]")

@@ -1,26 +1,26 @@
 """Reads and validates SIDs, beams and scores that another system made, with the same care for rows as a catalogue's.
 
-A SID may be written `17-203-88`, as a JSON list of numbers or tokens (`["<a_17>", "<b_203>"]`), as tokens in a row
-(`<a_17><b_203>`), or in columns `code_1`, `code_2` ... Codes are kept as given; tokens are ordered by their letters.
+A SID is a text in one of the spellings of `engine.datasets.sid_text`, or lies in columns `code_1`, `code_2` ...; what
+other systems call these columns is in `engine.datasets.sid_columns`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
 
-from engine.datasets.contract import AUDIT_FILES, MAX_ID_CHARACTERS, ROUNDING, DatasetSettings
+from engine.datasets.contract import AUDIT_FILES, COLUMNS, ROUNDING, DatasetSettings
+from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.raw import Cell, RawTable
+from engine.datasets.sid_columns import item_columns, no_common_ids, sid_column
+from engine.datasets.sid_levels import SUFFIXES, Suffix, find_suffix, running_on
+from engine.datasets.sid_text import BadSid, parse_sid, read_sid
 from engine.datasets.table_file import ContentDigest
 from engine.datasets.validation import Validator
 from engine.errors import DataError
-
-MAX_LEVELS = 16
-MAX_CODE = 1_000_000
 
 _CODES = pa.list_(pa.int32())
 TABLES: dict[str, pa.Schema] = {
@@ -31,11 +31,6 @@ TABLES: dict[str, pa.Schema] = {
     ),
 }
 """What is handed on of each file, rows in the order of the input (beams by query and rank)."""
-
-_NUMBER = r"(\d+)(?:\.0+)?"
-_NUMBERS = re.compile(rf"{_NUMBER}(?:\s*[-,;_/\s]\s*{_NUMBER})*")
-_TOKEN = re.compile(r"<?\|?([A-Za-z]+(?:_(?:\d+|[A-Za-z]+))*?)_?(\d+)\|?>?(?=[<\s,;|-]|$)")
-_CODE_COLUMN = re.compile(r"(?:code|sid)_?(\d+)")
 
 
 class AuditFiles(NamedTuple):
@@ -56,35 +51,6 @@ class AuditFiles(NamedTuple):
         return digest.hexdigest()[:16]
 
 
-class BadSid(ValueError):
-    """A SID that cannot be understood; the message says why."""
-
-
-def parse_sid(text: str) -> tuple[int, ...]:
-    """The codes of a SID in any of the spellings above. Raises BadSid."""
-    if len(text) > MAX_ID_CHARACTERS:
-        raise BadSid(f"at most {MAX_ID_CHARACTERS:,} characters")
-    bare = " ".join(re.sub(r"[\[\]()\"']", " ", text).split())
-    if _NUMBERS.fullmatch(bare):
-        codes = [int(found) for found in re.findall(_NUMBER, bare)]
-    else:
-        tokens = _TOKEN.findall(bare)
-        if not tokens or re.sub(r"[\s,;-]", "", _TOKEN.sub("", bare)):
-            raise BadSid("write it as 17-203-88, [17, 203, 88] or <a_17><b_203><c_88>")
-        names = [name.casefold() for name, _ in tokens]
-        if len(set(names)) == 1 < len(names):
-            # One name for every level (`<sid_17><sid_203>`): the order alone tells the level.
-            names = [str(place) for place in range(len(names))]
-        if len(set(names)) < len(names):
-            raise BadSid("it gives a level twice")
-        codes = [int(code) for _, (_, code) in sorted(zip(names, tokens, strict=True), key=lambda p: (len(p[0]), p[0]))]
-    if len(codes) > MAX_LEVELS:
-        raise BadSid(f"it has {len(codes)} levels; at most {MAX_LEVELS}")
-    if max(codes) > MAX_CODE:
-        raise BadSid(f"a code is above {MAX_CODE:,}")
-    return tuple(codes)
-
-
 def _codes(text: str) -> list[int] | None:
     try:
         return list(parse_sid(text))
@@ -100,43 +66,81 @@ def _fault(text: str) -> str | None:
     return None
 
 
-class AuditValidator(Validator):
-    """Checks the files of an audit after those of the catalogue they speak of, in the same connection."""
+def _names(text: str) -> str | None:
+    try:
+        return " ".join(read_sid(text).names) or None
+    except BadSid:
+        return None
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings) -> None:
+
+class AuditValidator(Validator):
+    """Checks the files of an audit after those of the catalogue they speak of, in the same connection.
+
+    `sid_suffix` is one of `sid_levels.SUFFIXES`, or None: then SIDs with a suffix are refused with both named.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings, *, sid_suffix: str | None = None
+    ) -> None:
         super().__init__(connection, settings)
-        for name, function, kind in (("sid_codes", _codes, "INTEGER[]"), ("sid_fault", _fault, "VARCHAR")):
+        if sid_suffix not in (None, *SUFFIXES):
+            raise DataError(f"sid_suffix '{sid_suffix}' is unknown; allowed: {', '.join(SUFFIXES)}")
+        self.sid_suffix = sid_suffix
+        self.suffix: Suffix | None = None
+        for name, function, kind in (
+            ("sid_codes", _codes, "INTEGER[]"), ("sid_names", _names, "VARCHAR"), ("sid_fault", _fault, "VARCHAR")
+        ):  # fmt: skip
             connection.create_function(name, function, ["VARCHAR"], kind, null_handling="special")  # type: ignore[call-overload]
 
     def check(self, table: str, raw: RawTable) -> None:
         """As for a catalogue's file. Raises DataError where a required column is missing."""
-        if table in ("sids", "beams"):
-            self._join_codes(raw)
+        if table in AUDIT_FILES:
+            self._name_columns(table, raw)
         super().check(table, raw)
 
-    def _join_codes(self, raw: RawTable) -> None:
-        """Makes a column `sid` of `code_1`, `code_2` ... (or `sid_0`, `sid_1` ...), which it replaces."""
-        if "sid" in raw.columns:
-            return
-        found = {name: match for name in raw.columns if (match := _CODE_COLUMN.fullmatch(name.strip().casefold()))}
-        if not found:
-            return
-        names = sorted(found, key=lambda name: int(found[name].group(1)))
-        numbers = [int(found[name].group(1)) for name in names]
-        if numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-            raise DataError(
-                f"{raw.file} has the columns {', '.join(names)}; levels must follow each other: code_1, code_2, ... "
-                "or sid_0, sid_1, ..."
-            )
+    def _name_columns(self, table: str, raw: RawTable) -> None:
+        """Gives columns the contract's names: `item_id`, and `sid` for whole SIDs or a column a level."""
+        known = {column.name for column in COLUMNS[table]}
+        codes: list[str] = []
+        if "sid" in known - set(raw.columns):
+            codes = sid_column([name for name in raw.columns if name not in known], raw.file)
+        if "item_id" in known - set(raw.columns):
+            items = item_columns(name for name in raw.columns if name not in codes and name not in known)
+            if item := max(items, key=lambda name: self._n_items_named(raw, name), default=None):
+                raw.columns["item_id"] = raw.columns.pop(item)
+                self._say_columns(table, raw, "item_id", f"'{item}'")
+        if len(codes) == 1:
+            raw.columns["sid"] = raw.columns.pop(codes[0])
+            self._say_columns(table, raw, "sid", f"'{codes[0]}'")
+        elif codes:
+            self._join_codes(raw, codes)
+            self._say_columns(table, raw, "sid", f"'{codes[0]}' ... '{codes[-1]}', a column a level")
+
+    def _say_columns(self, table: str, raw: RawTable, name: str, found: str) -> None:
+        change = f'{name} = "..." under [columns.{table}]'
+        self.decisions.append(Decision(raw.file, "columns", f"{name} = {found}", "names of other systems", change))
+
+    def _n_items_named(self, raw: RawTable, column: str) -> int:
+        """Rows of a file whose value in `column` is the id of an item."""
+        place = raw.columns[column].place
+        return self.one(
+            f"""SELECT count(*) FROM {raw.name} WHERE trim(CAST({place} AS VARCHAR)) IN
+            (SELECT item_id FROM {self.accepted("items")})"""
+        )
+
+    def _join_codes(self, raw: RawTable, names: list[str]) -> None:
+        """Makes a column `sid` of one column a level, which it replaces. Levels missing at the end are none."""
         parts = ", '-', ".join(f"coalesce(CAST({raw.columns[name].place} AS VARCHAR), '')" for name in names)
-        empty = "-" * (len(names) - 1)
         self.connection.execute(f"ALTER TABLE {raw.name} ADD COLUMN joined VARCHAR")
-        self.connection.execute(f"UPDATE {raw.name} SET joined = nullif(concat({parts}), '{empty}')")
+        self.connection.execute(
+            f"UPDATE {raw.name} SET joined = nullif(regexp_replace(concat({parts}), '[-\\s]+$', ''), '')"
+        )
         for name in names:
             del raw.columns[name]
         raw.columns["sid"] = Cell("joined", "VARCHAR")
 
     def _check_sids(self, raw: RawTable) -> None:
+        self._check_ids(raw)
         self._check_item("sids")
         self._check_codes("sids", raw)
         self._check_duplicates("sids", "item_id", "item_id", "duplicate id")
@@ -146,10 +150,28 @@ class AuditValidator(Validator):
         )
         if without:
             self.warnings.append(f"{raw.file}: {without:,} items have no SID")
+        if note := running_on(self.connection, self.accepted("sids"), raw.file):
+            self.warnings.append(note)
+
+    def _check_ids(self, raw: RawTable) -> None:
+        """Raises DataError where SIDs and items have no id in common: the one or the other is of another catalogue."""
+        ids = {
+            table: f"(SELECT item_id FROM {self.accepted(table)} WHERE item_id IS NOT NULL)"
+            for table in ("sids", "items")
+        }
+        if self.one(f"SELECT count(*) FROM {ids['sids']} WHERE item_id IN {ids['items']}"):
+            return
+        first, second = (
+            [row[0] for row in self.connection.execute(f"FROM {rows} LIMIT 2").fetchall()] for rows in ids.values()
+        )
+        if first and second:
+            raise no_common_ids(raw.file, first, self.raw["items"].file, second)
 
     def _check_beams(self, raw: RawTable) -> None:
         self._check_asked("beams", raw)
         self._check_codes("beams", raw)
+        if self.suffix and self.suffix.treat == "drop":
+            self._keep_best_beams(raw)
         self._check_duplicates("beams", "_key, rank", "rank", "rank given twice for a query")
         self._check_duplicates("beams", "_key, codes", "sid", "SID given twice for a query")
         if "sids" in self.raw:
@@ -165,6 +187,16 @@ class AuditValidator(Validator):
         )
         if rising:
             self.warnings.append(f"{raw.file}: log_prob rises with the rank for {rising:,} queries; kept as given")
+
+    def _keep_best_beams(self, raw: RawTable) -> None:
+        """Beams that differed in the suffix alone are one SID now."""
+        again = f"""(SELECT _row FROM {self.accepted("beams")} WHERE codes IS NOT NULL
+            QUALIFY row_number() OVER (PARTITION BY _key, codes ORDER BY rank) > 1)"""
+        if n := self.one(f"SELECT count(*) FROM {again}"):
+            self.connection.execute(f"DELETE FROM typed_beams WHERE _row IN {again}")
+            self.warnings.append(
+                f"{raw.file}: {n:,} beams differ from a better one in the suffix alone and are left out"
+            )
 
     def _check_scores(self, raw: RawTable) -> None:
         self._check_asked("scores", raw)
@@ -190,27 +222,59 @@ class AuditValidator(Validator):
                         f"'no accepted row of {files} names it; a queries file with it would'")  # fmt: skip
 
     def _check_codes(self, table: str, raw: RawTable) -> None:
-        """Adds `codes` INTEGER[], and rejects SIDs that cannot be understood or have another number of levels."""
+        """Adds `codes` INTEGER[], and rejects SIDs that cannot be understood or have other levels than most."""
         name = f"spelled_{table}"
         self.connection.execute(
             f"""CREATE TEMP TABLE {name} AS
-            SELECT *, CASE WHEN codes IS NULL THEN sid_fault(sid) END AS why FROM (SELECT sid, sid_codes(sid) AS codes
-            FROM (SELECT DISTINCT sid FROM typed_{table} WHERE sid IS NOT NULL))"""
+            SELECT *, CASE WHEN codes IS NULL THEN sid_fault(sid) END AS why,
+            CASE WHEN codes IS NOT NULL AND regexp_matches(sid, '[A-Za-z]') THEN sid_names(sid) END AS names
+            FROM (SELECT sid, sid_codes(sid) AS codes FROM (SELECT DISTINCT sid FROM typed_{table} WHERE sid IS NOT NULL))"""
         )
         self.connection.execute(f"ALTER TABLE typed_{table} ADD COLUMN codes INTEGER[]")
+        self.connection.execute(f"ALTER TABLE typed_{table} ADD COLUMN names VARCHAR")
         self.connection.execute(
-            f"UPDATE typed_{table} SET codes = s.codes FROM {name} s WHERE s.sid = typed_{table}.sid"
+            f"UPDATE typed_{table} SET codes = s.codes, names = s.names FROM {name} s WHERE s.sid = typed_{table}.sid"
         )
         self._break(table, "sid", "not a SID", f"t.sid IN (SELECT sid FROM {name} WHERE why IS NOT NULL)",
                     f"(SELECT why FROM {name} s WHERE s.sid = t.sid)")  # fmt: skip
         of = "sids" if "sids" in self.raw else table
+        most = f"the SIDs of {self.raw[of].file} have" if of != table else "most have"
+        self._check_names(table, of, most)
+        self._treat_suffix(table, of)
         usual = self.one(
             f"SELECT len(codes) FROM {self.accepted(of)} WHERE codes IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
         )
         if usual is not None:
-            most = f"the SIDs of {self.raw[of].file} have" if of != table else "most have"
+            remedy = "'; if the last code of some is a suffix, add --sid-suffix drop or --sid-suffix level'"
+            suffix = f"CASE WHEN {table == of} AND abs(len(t.codes) - {usual}) = 1 THEN {remedy} ELSE '' END"
             self._break(table, "sid", "SIDs of unequal length", f"len(t.codes) <> {usual}",
-                        f"'it has ' || len(t.codes) || ' levels where {most} {usual}'")  # fmt: skip
+                        f"'it has ' || len(t.codes) || ' levels where {most} {usual}' || {suffix}")  # fmt: skip
+
+    def _check_names(self, table: str, of: str, most: str) -> None:
+        """Of two SIDs whose levels are named otherwise, codes at the same place mean different things."""
+        usual = self.one(
+            f"SELECT names FROM {self.accepted(of)} WHERE names IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
+        )
+        if usual is not None:
+            self._break(table, "sid", "levels are named otherwise",
+                        f"NOT (starts_with(t.names || ' ', '{usual} ') OR starts_with('{usual} ', t.names || ' '))",
+                        f"'its levels are ' || t.names || ' where {most} {usual}'")  # fmt: skip
+
+    def _treat_suffix(self, table: str, of: str) -> None:
+        label, known = self.raw[table].file, self.suffix
+        if table == of:
+            known = self.suffix = find_suffix(self.connection, self.accepted(table), label, self.sid_suffix)
+            if known:
+                self.warnings.append(known.told(label))
+            elif self.sid_suffix:
+                self.warnings.append(f"{label}: sid_suffix = {self.sid_suffix} changes nothing: no SID has a suffix")
+        if known is None:
+            return
+        if table != of and known.treat == "level" and not known.shift:
+            self._break(table, "sid", "suffix of no item",
+                        f"len(t.codes) = {known.base + 1} AND t.codes[{known.base + 1}] = 0",
+                        "'0 stands for no suffix, and no item has the suffix 0'")  # fmt: skip
+        known.apply(self.connection, f"typed_{table}")
 
 
 def audit_files(validator: Validator) -> AuditFiles:

@@ -71,7 +71,8 @@ _ITEM_ID = Column(
     "item_id", "id", required=True,
     also=("id", "product_id", "docid", "doc_id", "document_id", "parent_asin", "asin", "object_id", "event_attributes.object.object_id",
           "object.object_id", "offer_id", "entity_id", "article_id", "artikelnummer", "item_number", "nid", "iid", "sku", "product_sku",
-          "handle", "variant_sku", "variant_id", "document", "doc", "item", "product"),
+          "handle", "variant_sku", "variant_id", "document", "doc", "item", "product", "video_id", "photo_id", "goods_id",
+          "movie_id", "song_id", "track_id", "news_id", "book_id", "listing_id", "business_id", "gmap_id"),
 )  # fmt: skip
 
 FILES: dict[str, tuple[Column, ...]] = {
@@ -262,16 +263,22 @@ FILES: dict[str, tuple[Column, ...]] = {
 }
 """Input files in the order in which they are validated: later ones refer to earlier ones."""
 
+SID_NAMES = (
+    "semantic_id", "semantic_ids", "sem_id", "sem_ids", "sids", "item_sid", "item_to_sid", "item2sid", "id2sid", "codes",
+    "sid_codes", "semantic_codes", "token_ids", "sid_tokens", "semantic_tokens",
+)  # fmt: skip
+"""What other systems call a column of whole SIDs; `sid_columns` knows those of one column a level."""
+
 AUDIT_FILES: dict[str, tuple[Column, ...]] = {
     "sids": (
         _ITEM_ID,
-        Column("sid", "sid", required=True, also=("semantic_id", "codes", "tokens", "index", "code")),
+        Column("sid", "sid", required=True, also=SID_NAMES),
     ),
     "beams": (
         _QUERY_ID,
         _QUERY,
         Column("rank", "rank", required=True, also=("position", "beam", "beam_rank")),
-        Column("sid", "sid", required=True, also=("semantic_id", "codes", "tokens", "index", "code")),
+        Column("sid", "sid", required=True, also=SID_NAMES),
         Column("log_prob", "log_prob", also=("logprob", "log_probability", "score")),
     ),
     "scores": (

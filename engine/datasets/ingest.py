@@ -15,7 +15,7 @@ import pyarrow as pa
 from pandas import DataFrame
 
 from engine.datasets import rejects, storage
-from engine.datasets.adapters import esci, icecat, sid_json, wands
+from engine.datasets.adapters import esci, icecat, sid_index, wands
 from engine.datasets.assembly import assemble
 from engine.datasets.audit_files import AuditFiles, AuditValidator, audit_files
 from engine.datasets.contract import (
@@ -42,11 +42,11 @@ from engine.datasets.vectors import read_vectors
 from engine.errors import DataError
 from engine.progress import Progress, silent
 
-ADAPTERS: dict[str, Callable[[Path, Path], None]] = {
+ADAPTERS: dict[str, Callable[[Path, Path], object]] = {
     "icecat": icecat.adapt,
     "wands": wands.adapt,
     **esci.ADAPTERS,
-    "sid-json": sid_json.adapt,
+    "sid-json": sid_index.adapt,
 }
 """Name -> function(source folder, empty contract folder) that writes a public layout as contract files."""
 
@@ -54,7 +54,7 @@ FEW_LOGGED_QUERIES = 200
 """With fewer distinct logged queries, synthetic ones are made from the items."""
 SYNTHETIC_SEED = 0
 
-_SIGNS = {"icecat": icecat.FILES, "wands": wands.FILES, "esci": esci.FILES, "sid-json": (sid_json.INDEX,)}
+_SIGNS = {"icecat": icecat.FILES, "wands": wands.FILES, "esci": esci.FILES, "sid-json": (sid_index.INDEX,)}
 """Patterns of the files that give a layout away."""
 
 
@@ -85,6 +85,22 @@ class NewItems(NamedTuple):
 
 Sources = Path | Sequence[Path]
 """A folder, a file, or several of either that are one dataset."""
+
+
+class _AuditOptions(NamedTuple):
+    """How the files of an audit are read: the arguments of `ingest_audit`."""
+
+    dataset: str | None = None
+    sid_suffix: str | None = None
+
+
+class _Contract(NamedTuple):
+    """Where the contract's files are, and what an adapter says of them."""
+
+    paths: list[Path]
+    decisions: list[Decision]
+    warnings: list[str]
+    labels: dict[str, str]  # File of the contract -> the user's file that its rows are of, where that is another one.
 
 
 class _Checked(NamedTuple):
@@ -131,16 +147,29 @@ def ingest(
 
 
 def ingest_audit(
-    folder: Sources, workspace: Path, *, adapter: str | None = None, max_reject_share: float = 0.05, progress: Progress = silent
-) -> IngestedAudit:  # fmt: skip
+    folder: Sources,
+    workspace: Path,
+    *,
+    adapter: str | None = None,
+    dataset: str | None = None,
+    sid_suffix: str | None = None,
+    max_reject_share: float = 0.05,
+    progress: Progress = silent,
+) -> IngestedAudit:
     """The same for a folder that also holds SIDs, beams or scores made elsewhere: its catalogue is stored, they are given back.
+
+    SIDs in another system's file (`adapters.sid_index`) are found without an adapter; `folder` may be that file, and
+    `dataset` chooses among several. `sid_suffix` says what becomes of a suffix of some SIDs (`sid_levels.SUFFIXES`); by
+    default what `dataset.toml` says.
 
     The catalogue is the one that `ingest` makes of the folder without judgments from its log, unless no file of it names
     any query: then those of the beams and scores become its queries. Raises DataError as `ingest` does, and where there
     is nothing to audit.
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
-        checked = _check(connection, folder, adapter, staged, max_reject_share, progress, audit=True)
+        checked = _check(
+            connection, folder, adapter, staged, max_reject_share, progress, audit=_AuditOptions(dataset, sid_suffix)
+        )
         checked.report.require_ok()
         found = audit_files(checked.validator)
         own = rejects.report(checked.validator, checked.warnings, max_reject_share=max_reject_share, tables=FILES)
@@ -244,14 +273,16 @@ def _check(
     max_reject_share: float,
     progress: Progress,
     *,
-    audit: bool = False,
+    audit: _AuditOptions | None = None,
 ) -> _Checked:
-    paths, decisions = _contract_paths([sources] if isinstance(sources, Path) else list(sources), adapter, staged)
+    given = [sources] if isinstance(sources, Path) else list(sources)
+    paths, decisions, warnings, labels = _contract_files(given, adapter, staged, audit)
     file = _settings_of(paths)
-    found = find_files(paths, file, staged, audit=audit)
+    found = find_files(paths, file, staged, audit=audit is not None)
     raws = {}
     for done, (table, opened) in enumerate(found.files.items()):
         progress(2 * done // len(found.files), 8)
+        opened.label = labels.get(table, opened.label)
         raws[table] = opened.load(connection, table)
         if not raws[table].n_read:
             raise DataError(f"{opened.label} has no rows; it needs at least one, or leave the file out")
@@ -260,13 +291,17 @@ def _check(
     reading = Interpretation(connection, file)
     reading.read(raws)
     progress(3, 8)
-    validator = (AuditValidator if audit else Validator)(connection, reading.settings)
+    if audit is None:
+        validator = Validator(connection, reading.settings)
+    else:
+        suffix = audit.sid_suffix or file.options("sids").sid_suffix
+        validator = AuditValidator(connection, reading.settings, sid_suffix=suffix)
     for table, raw in raws.items():
         validator.check(table, raw)
     check_vectors(validator)
     progress(4, 8)
     validator.decisions = [*found.decisions, *decisions, *reading.decisions, *validator.decisions]
-    warnings = [*file.warnings, *found.warnings, *reading.warnings]
+    warnings = [*file.warnings, *warnings, *found.warnings, *reading.warnings]
     report = rejects.report(validator, warnings, max_reject_share=max_reject_share)
     return _Checked(validator, file, reading.settings, warnings, report)
 
@@ -282,23 +317,38 @@ def _settings_of(paths: Sequence[Path]) -> SettingsFile:
     return file._replace(settings=dataclasses.replace(file.settings, name=name or "dataset"))
 
 
-def _contract_paths(paths: list[Path], adapter: str | None, staged: Path) -> tuple[list[Path], list[Decision]]:
+def _contract_files(paths: list[Path], adapter: str | None, staged: Path, audit: _AuditOptions | None) -> _Contract:
     """The sources, or the folder of contract files that an adapter makes of one: the one named, else one whose layout it is."""
-    folder, why = paths[0], "--adapter says so"
+    first, why, dataset = paths[0], "--adapter says so", audit.dataset if audit else None
     if adapter is None:
-        whole = len(paths) == 1 and folder.is_dir()
-        signs = (name for name, files in _SIGNS.items() if whole and all(any(folder.glob(f)) for f in files))
-        adapter, why = next(signs, None), "its files are those of that layout"
+        adapter, why = _layout(paths, audit=audit is not None), "its files are those of that layout"
+    if dataset is not None and adapter != "sid-json":
+        raise DataError(
+            f"{first} holds no index of SIDs, so there is nothing to choose with --dataset {dataset}; leave it out"
+        )
     if adapter is None:
-        return paths, []
+        return _Contract(paths, [], [], {})
     if adapter not in ADAPTERS:
         raise DataError(f"adapter '{adapter}' is unknown; allowed: {', '.join(ADAPTERS)}")
-    if len(paths) > 1 or not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the folder that holds the files of '{adapter}'")
-    contract = staged / "contract"
-    contract.mkdir()
-    ADAPTERS[adapter](folder, contract)
-    return [contract], [Decision(folder.name, "layout", adapter, why, "--adapter")]
+    if len(paths) > 1 or not (first.is_dir() or (first.is_file() and adapter == "sid-json")):
+        raise DataError(f"{first} is not a folder; give the folder that holds the files of '{adapter}'")
+    contract = staged / "contract" / (first.resolve().name or "dataset")  # a dataset without a name is called after it
+    contract.mkdir(parents=True)
+    decision = Decision(first.name, "layout", adapter, why, "--adapter")
+    if adapter == "sid-json":
+        return _Contract([contract], [decision], *sid_index.adapt(first, contract, dataset))
+    ADAPTERS[adapter](first, contract)
+    return _Contract([contract], [decision], [], {})
+
+
+def _layout(paths: list[Path], *, audit: bool) -> str | None:
+    """The adapter whose layout the sources have; an index of SIDs is told by what is in it where it is to be audited."""
+    if len(paths) > 1:
+        return None
+    if audit and sid_index.is_index(paths[0]):
+        return "sid-json"
+    signs = {name: files for name, files in _SIGNS.items() if paths[0].is_dir() and not (audit and name == "sid-json")}
+    return next((name for name, files in signs.items() if all(any(paths[0].glob(f)) for f in files)), None)
 
 
 def _with_currency(settings: DatasetSettings, validator: Validator) -> DatasetSettings:

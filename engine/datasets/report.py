@@ -60,26 +60,28 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """True where no file has more rejected rows than `max_reject_share`."""
-        return all(f.share <= self.max_reject_share and f.read > f.skipped for f in self.files)
+        """True where every file has rows, no more of them rejected than `max_reject_share`, and an item is left."""
+        sound = all(f.share <= self.max_reject_share and f.read > f.skipped for f in self.files)
+        return sound and self.files[0].accepted > 0
 
     def require_ok(self) -> None:
         """Raises DataError, naming the worst file and its commonest broken rule, unless `ok` and an item is left."""
-        empty = next((f for f in self.files if f.read - f.skipped == 0), None)
-        if empty is not None:
-            raise DataError(
-                f"{empty.file} has no rows to read ({empty.read:,} were passed over); it needs rows, or leave it out"
-            )
+        if why := self.verdict():
+            raise DataError(f"{why}. Nothing was stored: mend the file, or allow a larger share of rejected rows.")
+
+    def verdict(self) -> str | None:
+        """Why the dataset cannot be stored as it is; None where it can."""
+        if (empty := next((f for f in self.files if f.read == f.skipped), None)) is not None:
+            return f"{empty.file} has no rows to read ({empty.read:,} were passed over); it needs rows, or leave it out"
         no_items = self.files[0].accepted == 0
-        if self.ok and not no_items:
-            return
+        if self.ok:
+            return None
         worst = self.files[0] if no_items else max(self.files, key=lambda f: f.share)
         issue = max((i for i in self.issues if i.file == worst.file), key=lambda i: (i.costs == "row", i.count))
         limit = "which leaves no item" if no_items else f"more than the {self.max_reject_share:.0%} allowed"
-        remedy = "mend the file" if no_items else "mend the file, or allow a larger share of rejected rows"
-        raise DataError(
-            f"{worst.file}: {worst.rejected:,} of {worst.read:,} rows ({worst.share:.1%}) are rejected, {limit}; "
-            f"mostly {issue.rule} ({issue.count:,} rows), e.g. {issue.examples[0]}. Nothing was stored: {remedy}."
+        return (
+            f"{worst.file}: {worst.rejected:,} of {worst.read - worst.skipped:,} rows ({worst.share:.1%}) are rejected, {limit}; "
+            f"mostly {issue.rule} ({issue.count:,} rows), e.g. {issue.examples[0]}"
         )
 
     def to_dict(self) -> dict[str, object]:

@@ -311,7 +311,7 @@ class Validator:
         self._check_query("interactions", raw)
         self._check_item("interactions")
         over = self.one(f"SELECT count(*) FROM {self.accepted('interactions')} WHERE clicks > impressions")
-        if over:
+        if over and not raw.by_event:
             self.warnings.append(f"{raw.file}: {over:,} rows have more clicks than impressions; kept as given")
         if {"impressions", "clicks", "purchases"}.isdisjoint(raw.columns):
             self.warnings.append(f"{raw.file}: no impressions, clicks or purchases; each row counts as one click")

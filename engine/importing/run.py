@@ -1,8 +1,9 @@
 """Makes a finished run of what another system made.
 
-    python -m engine import FOLDER
+    python -m engine import PATH
 
-`FOLDER` holds the files of `data/README.md`: a catalogue, and beside it one at least of `sids`, `beams`, `scores`.
+`PATH` is a folder with the files of `data/README.md`: a catalogue, and beside it one at least of `sids`, `beams`, `scores`;
+or an index of SIDs as another system wrote it (`engine.datasets.adapters.sid_files`), or the folder that holds one.
 """
 
 from __future__ import annotations
@@ -13,33 +14,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from engine.audit.wording import counted
 from engine.config import Config
-from engine.datasets.audit_files import MAX_CODE, AuditFiles
+from engine.datasets.audit_files import AuditFiles
 from engine.datasets.contract import Catalogue
 from engine.datasets.ingest import IngestedAudit, ingest_audit
 from engine.datasets.report import Report
+from engine.datasets.sid_text import MAX_CODE
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.given import Given, read_given, trie_fingerprint
 from engine.importing.tables import Case
-from engine.problem.division import Division, divide, interactions
+from engine.problem.division import Division, divide
 from engine.problem.vectors import encode, encode_texts
 from engine.progress import Progress
-from engine.relevance.folds import Split
 from engine.reporting.answers import Answers
 from engine.reporting.catalogue import items_table, queries_table
+from engine.reporting.intake import REPORT
 from engine.reporting.item_map import map_tables
 from engine.reporting.measures import Probe
 from engine.reporting.publication import write_catalogue, write_run
-from engine.runs import Run, Watcher, write_table
+from engine.runs import Run, Watcher, write_table, write_text
 
 METHOD, PRESET = "imported", "files"
-VERSION = 3
+VERSION = 4
 """Raised when the code changes what an imported run holds."""
 
 
@@ -65,6 +66,8 @@ def import_run(
     settings: ImportSettings = ImportSettings(),  # noqa: B008 - immutable
     *,
     adapter: str | None = None,
+    dataset: str | None = None,
+    sid_suffix: str | None = None,
     max_reject_share: float = 0.05,
     watcher: Watcher | None = None,
 ) -> Imported:
@@ -76,7 +79,10 @@ def import_run(
     """
     watcher = watcher or Watcher()
     with watcher.step("Reading and validating") as progress:
-        read = ingest_audit(folder, workspace, adapter=adapter, max_reject_share=max_reject_share, progress=progress)
+        read = ingest_audit(
+            folder, workspace, adapter=adapter, dataset=dataset, sid_suffix=sid_suffix, max_reject_share=max_reject_share,
+            progress=progress,
+        )  # fmt: skip
     base, sizes, embed = settings
     config = dataclasses.replace(
         base, method=METHOD, preset=PRESET, quantizer=dataclasses.replace(base.quantizer, sizes=sizes)
@@ -87,7 +93,9 @@ def import_run(
     _check_sizes(given, sizes)
     run = Run.create(workspace, read.catalogue.fingerprint, config, versions, watcher)
     with run.lock():
-        write_table(run.folder, "rejects", read.rejects)  # of these files: others may have the same accepted rows
+        # of these files: others may have the same accepted rows
+        write_table(run.folder, "rejects", read.rejects)
+        write_text(run.folder / REPORT, json.dumps(read.report.to_dict(), ensure_ascii=False, indent=1))
         if not run.finished:
             _audit(run, read, given, embed=embed)
     return Imported(run, read.report)
@@ -95,7 +103,7 @@ def import_run(
 
 def _audit(run: Run, read: IngestedAudit, given: Given, *, embed: bool) -> None:
     catalogue = read.catalogue
-    items, queries = items_table(catalogue), _queries(catalogue, _divide(run, catalogue))
+    items, queries = items_table(catalogue), _queries(catalogue, divide(catalogue, run.config.split))
     owners = tables.category_codes(given.codes, items, catalogue.settings.category_separator)
     case = Case(given, catalogue, items, queries, owners, run.config)
 
@@ -144,19 +152,6 @@ def _check_sizes(given: Given, sizes: tuple[int, ...] | None) -> None:
                 raise DataError(
                     f"level {level} of the {name} has code {code}, but its size is {size}: codes count from 0 to {size - 1}"
                 )
-
-
-def _divide(run: Run, catalogue: Catalogue) -> Division:
-    """The division that a run trained on this catalogue would have: the same test queries, so that runs can be compared."""
-    if len(catalogue.judgments):
-        return divide(catalogue, run.config.split)
-    n = len(catalogue.queries)
-    log = interactions(catalogue, None)
-    position = pd.Index(catalogue.queries["query_id"]).get_indexer(log["query_id"])
-    item = pd.Index(catalogue.items["item_id"]).get_indexer(log["item_id"])
-    split = Split("holdout", np.full(n, "log", dtype=object), np.ones(n, np.int64), np.full((0, n), -1, np.int64))
-    weight = log["weight"].to_numpy(dtype=np.float32)
-    return Division(split, position, item, weight, np.zeros((1, n), dtype=bool))
 
 
 def _queries(catalogue: Catalogue, division: Division) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from engine.progress import Progress
 from engine.relevance.prefix import match_pairs
 from engine.reporting.aggregates import Aggregates
 from engine.reporting.answers import Answers
-from engine.reporting.audit import Subject, Tables
+from engine.reporting.audit import UNMEASURED, Subject, Tables
 from engine.reporting.audit import audit_tables as tell
 from engine.reporting.evaluation import Targets, beam_metrics, query_segments
 from engine.reporting.measures import Probe
@@ -140,8 +140,7 @@ def audit_tables(
     the titles or None, and how other texts are encoded.
     """
     catalogue = case.catalogue
-    none = pd.DataFrame(columns=["query_id", "metric", "value", "value_without", "difference"])
-    metrics = measured.get("query_metrics", none.astype({"value": float, "value_without": float, "difference": float}))
+    metrics = measured.get("query_metrics", UNMEASURED)
     shelf, counted = _shelves(case)
     subject = Subject(catalogue, case.items, case.queries, metrics, case.config, shelf, counted, *vectors)
     sums = Aggregates(answers, case.items, case.queries, catalogue.judgments)

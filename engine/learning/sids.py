@@ -152,14 +152,15 @@ def _graded(problem: Problem, stack: int) -> Graded:
     return Graded(judged.query[rows], judged.item[rows], relevant[rows])
 
 
-def generate(run: Run, problem: Problem, judged: Judged, sids: Sids) -> list[Beams]:
-    """Train the generator of every stack; its beams (q, K, L) for the judged queries."""
+def generate(run: Run, problem: Problem, judged: Judged | None, sids: Sids) -> list[Beams]:
+    """Train the generator of every stack; its beams (q, K, L) for the judged queries, if there are any."""
     config = run.config.generator
+    position = np.zeros(0, dtype=np.int64) if judged is None else judged.position
 
     @one_thread(config.kind == "compact")  # a language model needs every core
     def body(folder: Path, progress: Progress) -> None:
-        texts = problem.catalogue.queries["text"].iloc[judged.position].tolist()
-        asked = prompts(config, problem.vectors.queries[judged.position], texts)
+        texts = problem.catalogue.queries["text"].iloc[position].tolist()
+        asked = prompts(config, problem.vectors.queries[position], texts)
         for number in range(sids.n_stacks):
             own = folder / f"stack{number}"
             if (own / "beams.safetensors").is_file():

@@ -11,6 +11,7 @@ from engine.datasets.ingest import load
 from engine.problem.division import Division, divide, query_groups, require_lessons
 from engine.problem.index import index, load_index
 from engine.problem.keywords import item_views, load_views
+from engine.problem.possible import possible
 from engine.problem.requirements import require
 from engine.problem.vectors import Vectors, encode, load_vectors
 from engine.relevance.retrieval import FirstStage
@@ -33,7 +34,8 @@ def pose(run: Run, catalogue: Catalogue) -> Problem:
     judgments can teach nothing or the method asks for what the catalogue has not."""
     require(catalogue, run.config)
     division = divide(catalogue, run.config.split)
-    require_lessons(catalogue, division.split)
+    if possible(catalogue).rank:
+        require_lessons(catalogue, division.split)
     vectors = encode(run, catalogue)
     first = index(run, catalogue, vectors)
     views = item_views(run, catalogue.items, vectors)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.audit.click_model import lacking
 from engine.config import SplitConfig
 from engine.datasets.contract import IMPLICIT, Catalogue, normalise_query
 from engine.errors import DataError
@@ -51,17 +50,14 @@ class Division(NamedTuple):
 
 
 def divide(catalogue: Catalogue, settings: SplitConfig) -> Division:
-    """Split the judged queries, deal folds, and collect what supervises; cheap, so never stored."""
+    """Split the judged queries, deal folds, and collect what supervises; cheap, so never stored.
+
+    Without judgments every query is of split 'log', and one stack learns from all of them.
+    """
     queries, judgments = catalogue.queries, catalogue.judgments
     position = pd.Series(np.arange(len(queries)), index=queries["query_id"])
     item_position = pd.Series(np.arange(len(catalogue.items)), index=catalogue.items["item_id"])
     judged = queries["query_id"].isin(judgments["query_id"]).to_numpy()
-    if not judged.any():
-        raise DataError(
-            f"Catalogue '{catalogue.settings.name}' has no judgments, and the ranker learns from nothing else: "
-            "add a judgments file (columns query, item_id, grade) and ingest again. Grades can also be read from clicks: "
-            f"{lacking(catalogue.interactions) or 'ingest again with --judgments-from-log auto, which says what is amiss'}."
-        )
     split = _split(catalogue, judged, settings)
     led_to = supervising(catalogue, split, settings.until)
     logged = catalogue.interactions["source"].ne("synthetic").any()
@@ -91,6 +87,9 @@ def divide(catalogue: Catalogue, settings: SplitConfig) -> Division:
 def _split(catalogue: Catalogue, judged: np.ndarray, settings: SplitConfig) -> Split:
     """The split of the `judged` (Q,) queries. Where people judged some, those with implicit judgments alone only train."""
     queries, judgments = catalogue.queries, catalogue.judgments
+    if not judged.any():
+        n = len(queries)
+        return Split("holdout", np.full(n, "log", dtype=object), np.ones(n, np.int64), np.full((0, n), -1, np.int64))
     given = judgments.dropna(subset=["split"]).drop_duplicates("query_id").set_index("query_id")["split"]
     wanted = queries["query_id"].map(given).to_numpy(dtype=object)
     by_people = queries["query_id"].isin(judgments["query_id"][judgments["source"] != IMPLICIT]).to_numpy()
@@ -135,8 +134,12 @@ def query_groups(catalogue: Catalogue) -> np.ndarray:
 
 
 def asked_queries(catalogue: Catalogue) -> np.ndarray:
-    """Positions of the queries that somebody asked: synthetic ones train the generator, nobody is shown their ranking."""
-    return np.flatnonzero((catalogue.queries["source"] != "synthetic").to_numpy())
+    """Positions of the queries that somebody asked: synthetic ones train the generator, nobody is shown their ranking.
+
+    Where all are synthetic, all of them: there is nothing else to show.
+    """
+    asked = np.flatnonzero((catalogue.queries["source"] != "synthetic").to_numpy())
+    return asked if len(asked) else np.arange(len(catalogue.queries))
 
 
 def held_out_by_clicks(catalogue: Catalogue, split: Split) -> np.ndarray:

@@ -31,7 +31,8 @@ def index(run: Run, catalogue: Catalogue, vectors: Vectors) -> FirstStage:
         made.save(folder / _LISTS)
         asked = vectors.queries[:: max(len(vectors.queries) // _RECALLED, 1)][:_RECALLED]
         top = run.config.retrieval.top
-        about = {"settings": made.settings, "recall": made.recall(asked, top), "n": len(asked), "top": top}
+        recall = made.recall(asked, top) if len(asked) else None
+        about = {"settings": made.settings, "recall": recall, "n": len(asked), "top": top}
         write_text(folder / "about.json", json.dumps(about))
 
     key = (*encoder_key(run), run.config.retrieval.top)
@@ -66,7 +67,7 @@ def load_index(run: Run, vectors: Vectors) -> FirstStage:
 def recall_note(run: Run) -> str | None:
     """What a reader should know of a first stage that does not compare with every item; None where it does."""
     about = json.loads((run.shared_folder("index") / "about.json").read_text(encoding="utf-8"))
-    if about["settings"] == "exact":
+    if about["settings"] == "exact" or about["recall"] is None:
         return None
     return (
         f"The first stage searches vectors by inverted lists ({about['settings']}): {about['recall']:.1%} of the true "

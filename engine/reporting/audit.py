@@ -44,6 +44,10 @@ NEIGHBOUR_SAMPLE, NEIGHBOURS, RANDOM_PAIRS = 2_000, 10, 20_000
 _CELLS = 8_000_000
 """Cosines held at once."""
 
+UNMEASURED = pd.DataFrame(columns=["query_id", "metric", "value", "value_without", "difference"]).astype(
+    dict.fromkeys(("value", "value_without", "difference"), float)
+)
+"""`query_metrics` where no ranking was measured."""
 _UNTOLD = {
     "codes": ["prefix", "label"],
     "health": ["level", "metric", "value", "threshold", "verdict", "note"],
@@ -61,7 +65,7 @@ class Subject(NamedTuple):
     catalogue: Catalogue
     items: pd.DataFrame  # Table `items`.
     queries: pd.DataFrame  # Table `queries`.
-    query_metrics: pd.DataFrame
+    query_metrics: pd.DataFrame  # Table `query_metrics`, or `UNMEASURED`.
     config: Config
     shelf: Shelf | None  # None where no SIDs are known.
     counted: Shelf | None  # The same, with codes and sizes by which the use of the codebook is counted.
@@ -83,15 +87,16 @@ def audit(run: Run, catalogue: Catalogue, item_x: np.ndarray, division: Division
             items, learned.codes, learned.sizes, learned.forced, learned.latent, learned.residual_norms,
             learned.category_codes, catalogue.settings.category_separator,
         )  # fmt: skip
-        measured = pd.read_parquet(tables / "query_metrics.parquet")
+        measured = tables / "query_metrics.parquet"
+        metrics = pd.read_parquet(measured) if measured.is_file() else UNMEASURED
         probe, until = (
             probe_of(run, catalogue, learned),
             learnt_until(catalogue, division.split, run.config.split.until),
         )
-        subject = Subject(catalogue, items, queries, measured, run.config, shelf, shelf, item_x, probe, until)
+        subject = Subject(catalogue, items, queries, metrics, run.config, shelf, shelf, item_x, probe, until)
         with Answers(tables) as answers:
             sums = Aggregates(answers, items, queries, catalogue.judgments)
-            made = audit_tables(subject, sums, progress) | _online(subject, sums)
+            made = audit_tables(subject, sums, progress) | (_online(subject, sums) if sums.scored else {})
         for name, frame in made.items():
             write_table(folder, name, frame)
 
@@ -205,7 +210,7 @@ def _coverage(
     if absent:
         # A verdict weighs lift and reach together: without either there is none.
         table["protected"] = None
-        table["reason"] = f"not judged: {' and '.join(absent)} were not among the imported files"
+        table["reason"] = f"not judged: there are no {' and no '.join(absent)}"
     return table
 
 

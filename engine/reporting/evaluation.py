@@ -18,7 +18,7 @@ from engine.evaluation.tables import evaluate as evaluate_rankers
 from engine.problem.division import Division
 from engine.progress import Progress
 from engine.reporting.catalogue import items_table, queries_table
-from engine.reporting.learned import Learned, Ranked
+from engine.reporting.learned import Ranked
 from engine.runs import Run, write_table
 
 COMPARISONS = (
@@ -34,11 +34,9 @@ COMPARISONS = (
 """Paired tests (ranker, baseline) that every run prints."""
 
 
-def evaluate(run: Run, catalogue: Catalogue, division: Division, ranked: Ranked, learned: Learned | None) -> None:
-    """Tables metrics, comparisons, query_metrics: test queries, unless a segment names another split.
-
-    `learned`: None for a run without SIDs.
-    """
+def evaluate(run: Run, catalogue: Catalogue, division: Division, ranked: Ranked) -> None:
+    """Tables metrics, comparisons, query_metrics: test queries, unless a segment names another split."""
+    matched = ranked.matched
     settings = {"resamples": run.config.evaluation.resamples, "seed": run.config.seed}
 
     def body(folder: Path, progress: Progress) -> None:
@@ -51,13 +49,13 @@ def evaluate(run: Run, catalogue: Catalogue, division: Division, ranked: Ranked,
         query = ranked.query[relevant]
         reach = {f"recall@{run.config.retrieval.top}": retrieval_recall(ranked.rank[relevant] > 0, query, n)}
         extra = [_power(done.comparisons)]
-        if learned is not None:
-            targets = Targets(learned.level[relevant], learned.sharing[relevant], query)
-            reach |= beam_metrics(learned.codes, (learned.asked, learned.beams), targets, n)
+        if matched is not None:
+            targets = Targets(matched.level[relevant], matched.sharing[relevant], query)
+            reach |= beam_metrics(matched.codes, (matched.asked, matched.beams), targets, n)
             train = division.split.split == "train"
             if train.any():
-                fitted = Targets(learned.level_fit[relevant], learned.sharing_fit[relevant], query)
-                fit = _hits(learned.beams.shape[1], fitted, n)
+                fitted = Targets(matched.level_fit[relevant], matched.sharing_fit[relevant], query)
+                fit = _hits(matched.beams.shape[1], fitted, n)
                 extra.append(evaluate_queries(fit, {"split=train, out of fold": train}, **settings))
                 hits = {name: value for name, value in reach.items() if "hit@" in name}
                 extra.append(evaluate_queries(hits, {"split=train": train}, **settings))

@@ -16,6 +16,7 @@ from engine.datasets.storage import click_grades
 from engine.generator.trie import SidTrie
 from engine.problem.division import Division
 from engine.problem.index import language_of, recall_note
+from engine.problem.possible import Possible, possible
 from engine.relevance.features import DENSE
 from engine.relevance.folds import Split
 from engine.relevance.signals.catalogue import served_columns
@@ -34,15 +35,16 @@ def finish(run: Run, catalogue: Catalogue, division: Division, learned: Learned 
     """Write the run's own tables, the catalogue's as this run divides it, and last the manifest."""
     write_catalogue(run, catalogue, items_table(catalogue), queries_table(catalogue, division))
     write_table(run.folder / "tables", "training", _histories(run))
+    can = possible(catalogue)
     manifest = {
         **run.describe(),
         "sizes": list(learned.sizes) if learned else None,
-        "evaluation": division.split.mode,
+        "evaluation": division.split.mode if can.rank else "none",
         "n_stacks": len(division.seen),
         "given_text": catalogue.given_text and catalogue.given_text._asdict(),
-        "notes": _notes(run, catalogue, division, learned),
+        "notes": [*_notes(run, catalogue, division, learned), *can.lacks.values()],
     }
-    write_run(run, manifest, _told(run, learned), int((division.split.split == "test").sum()))
+    write_run(run, manifest, _told(run, can, learned), int((division.split.split == "test").sum()))
 
 
 def write_catalogue(run: Run, catalogue: Catalogue, items: pd.DataFrame, queries: pd.DataFrame) -> None:
@@ -119,20 +121,22 @@ def write_run(run: Run, manifest: dict[str, Any], told: dict[str, Any], n_test_q
     run.finish(manifest)
 
 
-def _told(run: Run, learned: Learned | None) -> dict[str, Any]:
+def _told(run: Run, can: Possible, learned: Learned | None) -> dict[str, Any]:
     """What the row of table `runs` says of a run that was trained here."""
     config, levels = run.config, len(learned.sizes) if learned else None
     forced = learned is not None and not learned.category_codes.empty
     level1 = "category" if forced else "hash" if config.quantizer.kind == "hash" else "kmeans"
+    generator = config.generator if learned and can.generate else None
     return {
         "config": config.to_json(),
         "levels": levels,
         "level1": level1 if learned else None,
-        "ranker": config.served_ranker,
-        "baseline": config.baseline_ranker,
-        "signal_columns": json.dumps(_signal_columns(config, levels)),
-        "generator": config.generator.kind if learned else None,
-        "beam_width": config.generator.beam_width if learned else None,
+        "lacks": json.dumps(can.lacks),
+        "ranker": config.served_ranker if can.rank else None,
+        "baseline": config.baseline_ranker if can.rank else None,
+        "signal_columns": json.dumps(_signal_columns(config, levels) if can.rank else []),
+        "generator": generator and generator.kind,
+        "beam_width": generator and generator.beam_width,
         "trie_fingerprint": SidTrie.build(learned.codes, learned.sizes).fingerprint if learned else None,
     }
 
@@ -199,7 +203,7 @@ def _notes(run: Run, catalogue: Catalogue, division: Division, learned: Learned 
             notes.append("Level 1 is k-means cells, not categories.")
         elif merged:
             notes.append(f"{merged:,} categories share a level-1 code with others (rolled up, smallest first).")
-        if len(division.seen) == 1:
+        if len(division.seen) == 1 and len(catalogue.judgments):
             notes.append(
                 "No judged training query supervises the SIDs, so one stack serves training and testing alike."
             )

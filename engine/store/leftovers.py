@@ -35,6 +35,7 @@ PLACES = (
     "cache/embeddings/*.tmp",
     "cache/*.part/**/*.tmp",
     "ablations/*/*.tmp",
+    "uploads/*.tmp",
 )
 """Where temporary files lie. Of the stages, the unfinished ones alone are searched: the others may be large."""
 

@@ -47,9 +47,11 @@ CREATE TABLE runs (
     generator VARCHAR,                     -- 'compact' | 'full'
     beam_width INTEGER,
     trie_fingerprint VARCHAR,
-    evaluation VARCHAR,                    -- 'holdout' | 'cross_validation' | 'given' (imported scores)
+    evaluation VARCHAR,                    -- 'holdout' | 'cross_validation' | 'given' (imported scores) | 'none' (nobody judged)
     n_test_queries BIGINT,
-    notes JSON                             -- [sentence, ...]: pooled leaves, synthetic queries, low power ...
+    notes JSON,                            -- [sentence, ...]: pooled leaves, synthetic queries, low power ...
+    lacks JSON                             -- {'judgments' | 'clicks' | 'queries' | 'categories': sentence}: what the catalogue
+                                           -- has not, what is empty for it and what would fill it; NULL: imported
 );
 CREATE TABLE stages (run_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, position INTEGER, seconds DOUBLE, peak_mb DOUBLE, cached BOOLEAN);
 CREATE TABLE training (run_id VARCHAR NOT NULL, stage VARCHAR NOT NULL, step BIGINT NOT NULL, name VARCHAR NOT NULL, value DOUBLE);
@@ -85,6 +87,43 @@ CREATE TABLE judgments (
     split VARCHAR, n_raters INTEGER,       -- 0 raters where implicit
     attractiveness DOUBLE, low DOUBLE, high DOUBLE, -- implicit: chance of a click of who looks, with its 95 % credible interval
     examined DOUBLE                        -- implicit: impressions x examination of their position
+);
+
+
+-- ---------------------------------------------------------------- how the catalogue came in
+-- What ingest reported. imported_run NULL: of the catalogue's own files; else of the files of that imported run (sids, beams,
+-- scores). `position` is the order of the report.
+CREATE TABLE data_files (                  -- n_read = n_accepted + n_rejected + n_skipped
+    imported_run VARCHAR, position INTEGER, file VARCHAR NOT NULL,
+    "table" VARCHAR,                       -- the file of the contract that it is: 'items' | 'queries' | ...
+    n_read BIGINT, n_accepted BIGINT, n_rejected BIGINT,
+    n_skipped BIGINT                       -- passed over without being faulty: data_skipped says why
+);
+CREATE TABLE data_skipped (imported_run VARCHAR, position INTEGER, file VARCHAR NOT NULL, why VARCHAR NOT NULL, n_rows BIGINT);
+CREATE TABLE data_decisions (              -- what was found out about a file rather than stated
+    imported_run VARCHAR, position INTEGER, file VARCHAR NOT NULL, what VARCHAR NOT NULL, found VARCHAR, because VARCHAR,
+    change VARCHAR,                        -- what to write to have it otherwise
+    notable BOOLEAN                        -- it changes what values mean, or which are kept; else how bytes become a table
+);
+CREATE TABLE data_issues (                 -- one broken rule in one column of one file; a row may break several
+    imported_run VARCHAR, position INTEGER, file VARCHAR NOT NULL, rule VARCHAR NOT NULL, "column" VARCHAR, n_rows BIGINT,
+    costs VARCHAR,                         -- 'row': it is rejected | 'value': it is kept without the value
+    examples VARCHAR[]                     -- 'file:line column value -> why', the first ones
+);
+CREATE TABLE data_notes (imported_run VARCHAR, position INTEGER, note VARCHAR NOT NULL);
+CREATE TABLE rejects (                     -- rejected rows, whole: the first 1,000 of each file and rule
+    imported_run VARCHAR, file VARCHAR NOT NULL, line BIGINT, rules VARCHAR, reason VARCHAR,
+    content VARCHAR,                       -- JSON by the file's own columns; raw text where none could be told apart
+    n_alike BIGINT                         -- rejected rows of the file that broke the same rules, here or not
+);
+CREATE TABLE data_columns (                -- columns of the stored catalogue's tables, vectors too
+    "table" VARCHAR NOT NULL, position INTEGER, "column" VARCHAR NOT NULL, n_rows BIGINT, n_missing BIGINT
+);
+CREATE TABLE log_sums (                    -- the search log, whose rows are not in a snapshot, summed
+    kind VARCHAR NOT NULL,                 -- 'all' | 'position' | 'day'
+    "value" VARCHAR,                       -- the position, or YYYY-MM-DD; NULL: the rows that state none
+    source VARCHAR,                        -- 'log' | 'synthetic': made from item fields
+    n_rows BIGINT, impressions DOUBLE, clicks DOUBLE, purchases DOUBLE, n_queries BIGINT, n_items BIGINT
 );
 
 -- ---------------------------------------------------------------- semantic identifiers

@@ -30,7 +30,7 @@ from engine.store import leftovers
 from engine.store.building import RunTables, build, content_hash, find_sources
 from engine.store.leftovers import replacing, temporary
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 6
 SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
 """No other text becomes a path."""
 KEPT = 3
@@ -168,16 +168,15 @@ def publish(
     snapshot: Mapping[str, Any],
     catalogue: Path,
     runs: Sequence[RunTables],
-    ablation: Mapping[str, Path] | None = None,
+    given: Mapping[str, Path] | None = None,
     pin: bool = False,
 ) -> str:
     """Build a snapshot from finished runs and make it current; returns its id.
 
     `snapshot`: the row of table `snapshot` less id, version and time. `catalogue`: a folder of `<table>.parquet`
-    for the tables without `run_id`; `ablation`: files of those that speak of several runs. Equal inputs give an equal
-    id. Raises SnapshotError when the disk is full or may not be written.
+    for the tables without `run_id`; `given`: files of those of them that lie elsewhere. Equal inputs give an equal id. Raises SnapshotError when the disk is full or may not be written.
     """
-    sources = find_sources(catalogue, runs, ablation or {})
+    sources = find_sources(catalogue, runs, given or {})
     snapshot_id = f"snap-{content_hash(snapshot, sources)}"
     folder = workspace / "snapshots"
     path = folder / f"{snapshot_id}.duckdb"

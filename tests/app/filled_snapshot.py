@@ -72,7 +72,7 @@ def _snapshot_row(snapshot_id: str, fill: str, runs: tuple[str, ...]) -> dict[st
         "snapshot_id": snapshot_id, "schema_version": SCHEMA_VERSION, "created_at": NOW, "language": "en", "dataset": "Test marketplace",
         "fingerprint": "f" * 16, "max_grade": 3.0, "relevant_grade": 2.0, "category_separator": " > ",
         "derived": ["category"], "simulated": ["image_embedding"], "oracle_auc": 0.95, "n_items": N if full else 0,
-        "n_queries": Q if full else 0, "n_judgments": 0, "n_rejected": 2, "default_run": None if fill == "empty" else runs[0],
+        "n_queries": Q if full else 0, "n_judgments": 0, "n_interactions": 14 if full else 0, "n_rejected": 2, "default_run": None if fill == "empty" else runs[0],
     }  # fmt: skip
 
 
@@ -132,7 +132,47 @@ def _catalogue() -> dict[str, pd.DataFrame]:
         }
     )  # fmt: skip
     return {
+        **_intake(len(judgments)),
         "items": items, "categories": categories, "sellers": sellers_table(items), "queries": queries, "judgments": judgments,
+    }  # fmt: skip
+
+
+def _intake(n_judgments: int) -> dict[str, pd.DataFrame]:
+    """Two rejected rows and one passed over in items.csv, one value lost in judgments.csv; a log of ten rows; hostile words."""
+    rejects = [(2, "duplicate id", f"item_id {HOSTILE} -> already given"), (9, "row cannot be read", "too many values")]
+    none = {"imported_run": None}
+    return {
+        "data_files": pd.DataFrame(
+            [{**none, "position": n, "file": f"{table}.csv", "table": table, "n_read": read, "n_accepted": read - bad - passed,
+              "n_rejected": bad, "n_skipped": passed}
+             for n, (table, read, bad, passed) in enumerate((("items", N + 3, 2, 1), ("queries", Q, 0, 0), ("judgments", n_judgments, 0, 0)))]
+        ),
+        "data_skipped": pd.DataFrame([{**none, "position": 0, "file": "items.csv", "why": "empty", "n_rows": 1}]),
+        "data_decisions": pd.DataFrame(
+            [{**none, "position": n, "file": "items.csv", "what": what, "found": found, "because": HOSTILE, "change": "[read] x", "notable": n > 0}
+             for n, (what, found) in enumerate((("format", "semicolon"), ("price", "decimal comma")))]
+        ),
+        "data_issues": pd.DataFrame(
+            [{**none, "position": n, "file": file, "rule": rule, "column": "item_id", "n_rows": 1, "costs": costs, "examples": [why]}
+             for n, (file, rule, costs, why) in enumerate(
+                 (("judgments.csv", "unknown split", "value", "judgments.csv:4 split 'x'"),
+                  *(("items.csv", rule, "row", f"items.csv:{line} {why}") for line, rule, why in rejects)))]
+        ),
+        "data_notes": pd.DataFrame([{**none, "position": 0, "note": f"not read: {HOSTILE}"}]),
+        "rejects": pd.DataFrame(
+            [{**none, "file": "items.csv", "line": line, "rules": rule, "reason": why, "content": json.dumps({"title": HOSTILE}), "n_alike": 1}
+             for line, rule, why in rejects]
+        ),
+        "data_columns": pd.DataFrame(
+            [{"table": "items", "position": n, "column": c, "n_rows": N, "n_missing": m}
+             for n, (c, m) in enumerate((("title", 0), ("text_embedding", N), ("image_embedding", 30)))]
+        ),
+        "log_sums": pd.DataFrame(
+            [{"kind": kind, "value": value, "source": source, "n_rows": n, "impressions": 10.0 * n, "clicks": float(n), "purchases": 0.0,
+              "n_queries": 2, "n_items": 3}
+             for kind, value, source, n in (("all", None, "log", 10), ("all", None, "synthetic", 4), ("position", "1", "log", 7), ("position", "2", "log", 2),
+                                            ("position", None, "log", 1))]
+        ),
     }  # fmt: skip
 
 

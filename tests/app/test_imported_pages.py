@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from tests.imported_files import write_files
 
 Open = Callable[..., AppTest]
-VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers")
+VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers", "data")
 FILES = {
     "everything": {},
     "no probabilities": {"log_prob": False},
@@ -90,3 +90,16 @@ def test_a_category(open_page: Open, imported: tuple[str, Path]) -> None:
         assert "This run was imported, and SIDs were not among its files." in words
         return
     assert ("not judged" in words.lower()) == (case not in ("everything", "no probabilities"))
+
+
+def test_the_files_of_the_import_are_told(open_page: Open, imported: tuple[str, Path]) -> None:
+    case, workspace = imported
+    page = open_page("data", workspace)
+    words = said(page)
+    (files,) = (f.value for f in page.dataframe if "n_read" in f.value.columns)
+    own = {"sids", "beams", "scores"}
+    if case == "everything":
+        assert own <= set(files["table"])
+    assert len(files["file"].unique()) == len(files)
+    assert f"rows of {len(files)} files were read" in words
+    assert (files["n_read"] == files["n_accepted"] + files["n_rejected"] + files["n_skipped"]).all()

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from app.text import clicked
 
 Open = Callable[..., AppTest]
-VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers")
+VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers", "data")
 
 
 def words(page: AppTest) -> str:

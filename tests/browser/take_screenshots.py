@@ -50,6 +50,7 @@ def states(workspace: Path) -> dict[str, dict[str, str]]:
         "query": {"q": query},
         "explain": {"q": query, "item": item},
         "sellers": {"dimension": "seller", "value": loser[0] if loser else ""},
+        "data": {},
     }
     return {page: {k: v for k, v in params.items() if v} for page, params in found.items()}
 

@@ -20,7 +20,7 @@ from tests.conftest import Trained
 UNSEEN = "quiet green ceiling fan with a remote"
 TITLES = {
     "": "Overview", "codebook": "Codebook", "coverage": "Coverage", "query": "Query", "explain": "Explain",
-    "sellers": "Sellers & categories",
+    "sellers": "Sellers & categories", "data": "Data",
 }  # fmt: skip
 FIELDS = {"code": "Code", "q": "Query", "value": "Name", "category": "Category"}
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
@@ -337,9 +337,10 @@ MARKUP = (
         ("query", {"q": "q000000000", "view": "Cellar"}, "Generated live"),
         ("explain", {"q": "{known}", "item": MARKUP}, "Nothing in the catalogue has that id or those words"),
         ("sellers", {"dimension": "planet", "value": "Nobody"}, "The link asks for dimension “planet”"),
+        ("data", {"file": "gone.csv", "table": "moons", "page": "-1"}, "The link asks for file “gone.csv”"),
         ("", {"run": "dsirm-gone-00000000", "metric": "beauty"}, "The link asks for run “dsirm-gone-00000000”"),
     ],
-    ids=["code", "item", "box", "category", "query", "explain", "sellers", "run"],
+    ids=["code", "item", "box", "category", "query", "explain", "sellers", "data", "run"],
 )  # fmt: skip
 def test_bad_link(visit: Visit, snapshot: Snapshot, page: str, params: dict[str, str], says: str) -> None:
     """What a link names and this snapshot does not have is said in a sentence; the page stays usable."""

@@ -130,12 +130,7 @@ def test_ctrl_c_inside_the_database_is_like_any_other(
 
 def spoil_header(folder: Path) -> None:
     path = folder / "items.csv"
-    path.write_text(path.read_text().replace("title", "titel", 1))
-
-
-def spoil_delimiter(folder: Path) -> None:
-    path = folder / "items.csv"
-    path.write_text(path.read_text().replace(",", "|"))
+    path.write_text(path.read_text().replace("title", "what", 1))
 
 
 def spoil_parquet(folder: Path) -> None:
@@ -157,13 +152,12 @@ def spoil_grades(folder: Path) -> None:
         (lambda f: shutil.rmtree(f), ["does not exist"]),
         (lambda f: (f / "items.csv").unlink(), ["items"]),
         (lambda f: (f / "items.csv").write_text(""), ["items.csv", "empty"]),
-        (spoil_header, ["items.csv", "title", "titel"]),
-        (spoil_delimiter, ["items.csv:1", "separated by"]),
+        (spoil_header, ["items.csv", "title", "what"]),
         (spoil_parquet, ["items.parquet"]),
         (spoil_grades, ["grade"]),
         (lambda f: (f / "dataset.toml").write_text("name = [1,"), ["dataset.toml"]),
     ],
-    ids=["no folder", "no items", "empty file", "missing column", "wrong delimiter", "truncated", "grades as text", "bad toml"],
+    ids=["no folder", "no items", "empty file", "missing column", "truncated", "grades as text", "bad toml"],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(run, dataset: Path, tmp_path: Path, spoil, words: list[str]) -> None:
     spoil(dataset)

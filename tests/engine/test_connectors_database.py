@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.datasets.connectors import optional, source
-from engine.datasets.connectors.source import Source, dataset_folder, fetch
+from engine.datasets.connectors.source import Source, fetch, fetched
 from engine.datasets.ingest import ingest
 from engine.errors import DataError
 from tests.conftest import ROOT
@@ -319,7 +319,7 @@ def test_another_duckdb_file(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=said):
             read(f"duckdb:///{path}", tmp_path / "got", items=sql)
     folder = tmp_path / "workspace"
-    with dataset_folder(Source(f"duckdb:///{path}", {"items": "SELECT item_id, title FROM products LIMIT 50"}),
+    with fetched(Source(f"duckdb:///{path}", {"items": "SELECT item_id, title FROM products LIMIT 50"}),
                         contextlib.nullcontext(tmp_path)) as at:  # fmt: skip
         assert ingest(at, folder).catalogue.settings.name == "shop"
 
@@ -409,10 +409,10 @@ def test_warehouses_are_asked_as_their_drivers_document(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "give a FOLDER, or --from URL instead of it"),
+        ((), "give a folder or files, or --from URL instead of them"),
         (("data/sample", "--from", "sqlite:///x.db"), "(not both)"),
         (("data/sample", "--items", "SELECT 1"), "--items: statements need a database: --from URL"),
-        (("--items", "SELECT 1"), "give a FOLDER, or --from URL instead of it"),
+        (("--items", "SELECT 1"), "give a folder or files, or --from URL instead of them"),
         (("memory://x", "--items", "SELECT 1"), "--items: statements are for databases"),
         (("--from", "sqlite:///none.db"), "is a database; say which rows are items: --items"),
     ],

@@ -19,9 +19,8 @@ import pytest
 
 from engine.cli import main
 from engine.datasets.connectors import objects
-from engine.datasets.connectors.parts import join_parts, part_folders
-from engine.datasets.connectors.source import Source, dataset_folder, fetch
-from engine.datasets.ingest import ingest
+from engine.datasets.connectors.source import Source, fetch, fetched
+from engine.datasets.ingest import ingest, validate
 from engine.errors import DataError
 from tests.conftest import ROOT
 
@@ -90,7 +89,7 @@ def test_a_folder_of_s3_is_ingested(
 def test_what_is_copied(bucket: object, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     fetch(Source("s3://shop/2026"), tmp_path, lambda *at: seen.append(at))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["dataset.toml", "items.parquet", "judgments.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dataset.toml", "items", "judgments.csv"]
     assert seen[-1] == (1, 1)
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -147,7 +146,7 @@ def test_memory_and_names_that_would_leave_the_folder(tmp_path: Path, monkeypatc
     store.pipe("/sidelight/shop/items.csv", b"item_id,title\n1,Lamp\n")
     store.pipe("/sidelight/shop/.hidden.csv", b"x")
     scratch = contextlib.nullcontext(tmp_path)
-    with dataset_folder(Source("memory://sidelight/shop"), scratch) as folder:
+    with fetched(Source("memory://sidelight/shop"), scratch) as folder:
         assert folder == tmp_path / "shop"
         assert sorted(p.name for p in folder.iterdir()) == ["dataset.toml", "items.csv"]
         assert ingest(folder, tmp_path / "workspace").catalogue.settings.source == "memory://sidelight/shop"
@@ -204,41 +203,24 @@ def test_a_local_table_in_parts(tmp_path: Path, name: str) -> None:
     (folder / name / "_SUCCESS").touch()
     (folder / name / "_temporary.parquet").write_bytes(b"junk")
     (folder / "judgments.csv").write_text("query,item_id,grade\nlamp,1,3\n")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    with dataset_folder(folder, contextlib.nullcontext(scratch)) as at:
-        assert at.name == "shop"
-        rows = pq.read_table(at / "items.parquet").to_pylist()
-        assert ingest(at, tmp_path / "workspace").catalogue.settings.name == "shop"
-    assert [(r["item_id"], r["price"], r["lang"]) for r in rows] == [
-        ("0", 1.0, "de"), ("1", 2.0, "de"), ("2", 1.5, "en"), ("3", None, "en"),
-    ]  # fmt: skip
-    assert (folder / name / "_SUCCESS").exists()
-
-
-def test_an_ordinary_folder_is_itself(tmp_path: Path) -> None:
-    with dataset_folder(ROOT / "data" / "sample", contextlib.nullcontext(tmp_path)) as at:
-        assert at == ROOT / "data" / "sample"
-    with dataset_folder(tmp_path / "none", contextlib.nullcontext(tmp_path)) as at:
-        assert at == tmp_path / "none"
+    items = ingest(folder, tmp_path / "workspace").catalogue.items
+    assert items["item_id"].tolist() == ["0", "1", "2", "3"]
+    assert items["price"].tolist()[:3] == [1.0, 2.0, 1.5]
+    assert [json.loads(text)["lang"] for text in items["attributes"]] == ["de", "de", "en", "en"]
 
 
 def test_parts_that_are_no_table(tmp_path: Path) -> None:
     parts = tmp_path / "items"
     parts.mkdir()
-    assert part_folders(tmp_path) == {}
     pq.write_table(table(0), parts / "a.parquet")
-    assert part_folders(tmp_path) == {"items": parts}
-    (tmp_path / "items.csv").touch()
-    with pytest.raises(DataError, match=r"holds items/ and items\.csv; keep one of 'items'"):
-        part_folders(tmp_path)
+    (tmp_path / "items.csv").write_text("item_id,title\n1,Lamp\n")
+    with pytest.raises(DataError, match=r"items and items\.csv are both 'items'; keep one"):
+        validate(tmp_path)
+    (tmp_path / "items.csv").unlink()
     (parts / "b.parquet").write_bytes(b"cut short")
-    with pytest.raises(DataError, match=r"items/b\.parquet cannot be read as Parquet .*; it may be cut short"):
-        join_parts(parts, tmp_path / "out.parquet")
-    pq.write_table(pa.table({"item_id": [1], "title": [["a list"]]}), parts / "b.parquet")
-    with pytest.raises(DataError, match="items/ cannot be read as one Parquet table"):
-        join_parts(parts, tmp_path / "out.parquet")
+    with pytest.raises(DataError, match=r"items cannot be read as Parquet .*; it may be cut short"):
+        validate(tmp_path)
     for path in parts.iterdir():
         pq.write_table(table(0, 0), path)
-    with pytest.raises(DataError, match="items/ has no rows; its 2 parts are empty"):
-        join_parts(parts, tmp_path / "out.parquet")
+    with pytest.raises(DataError, match="items has no rows"):
+        validate(tmp_path)

@@ -23,6 +23,7 @@ from engine.labeling.implicit import agreement, cut, grade_pairs, grade_scale, g
 from engine.problem import Problem
 from engine.problem.division import divide, held_out_by_clicks, learnt_until, query_groups
 from engine.problem.feedback import collect_feedback
+from engine.problem.possible import possible
 from engine.problem.vectors import Vectors
 from engine.relevance.signals.feedback import Feedback
 from engine.store.snapshot import open_snapshot
@@ -308,8 +309,7 @@ def test_a_log_that_cannot_grade_says_what_to_add(log_only: Path, tmp_path: Path
     done = ingest(tmp_path / "files", tmp_path, read_log=reader("auto"))
     assert done.catalogue.judgments.empty
     assert any("no 'position' (add it" in note for note in done.report.warnings)
-    with pytest.raises(DataError, match="no 'position'"):
-        divide(done.catalogue, preset("tiny").split)
+    assert "no 'position'" in possible(done.catalogue).lacks["clicks"]
     with pytest.raises(DataError, match=r"no 'position'.*Nothing was stored"):
         ingest(tmp_path / "files", tmp_path / "other", read_log=reader("always"))
     few = log_reader("always", ClickGradesConfig(min_examined=1e6))

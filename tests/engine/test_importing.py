@@ -16,8 +16,8 @@ from pandas import DataFrame
 
 from engine import pipeline
 from engine.config import Config, preset
-from engine.datasets.audit_files import BadSid, parse_sid
 from engine.datasets.ingest import ingest, ingest_audit
+from engine.datasets.sid_text import BadSid, parse_sid
 from engine.errors import DataError
 from engine.importing import tables
 from engine.importing.run import Imported, ImportSettings, import_run
@@ -183,7 +183,7 @@ def test_every_bad_row_is_rejected_with_place_and_reason(tmp_path: Path) -> None
         ({"scores": "item_id,score\na,1\n"}, "scores.csv has no column 'query'"),
         ({"scores": "query,item_id,weight\nkettle,a,1\n"}, 'score = "its name here" under [columns.scores]'),
         ({"scores": "query_id,item_id,score\nkettle,a,1\n"}, "no queries file gives their text"),
-        ({"items": None}, "is not a dataset"),
+        ({"items": None, "sids": None}, "is not a dataset"),
         ({"sids": "item_id,code_1,code_3\na,0,1\n"}, "levels must follow each other"),
         ({"sids": "item_id,code_2,code_3\na,0,1\n"}, "levels must follow each other"),
     ],
@@ -277,7 +277,7 @@ def test_what_no_file_tells_is_null_and_not_zero(tmp_path: Path) -> None:
     assert coverage["has_sid"].tolist() == [2, 2]
     for column in ("generated", "in_top_k", "auc_lift", "protected"):
         assert coverage[column].isna().all(), column
-    assert coverage["reason"][0] == "not judged: beams and scores were not among the imported files"
+    assert coverage["reason"][0] == "not judged: there are no beams and no scores"
     codes = table(made, "codes")
     for column in ("exposure", "exposure_without", "n_queries", "mean_distance", "centroid"):
         assert codes.loc[codes["n_items"] > 0, column].isna().all(), column

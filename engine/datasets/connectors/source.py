@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -19,7 +18,6 @@ from engine.datasets.connectors.address import Address, address
 from engine.datasets.connectors.database import connected
 from engine.datasets.connectors.failures import told
 from engine.datasets.connectors.objects import copy_files
-from engine.datasets.connectors.parts import join_parts, part_folders
 from engine.datasets.connectors.tables import TableWriter
 from engine.datasets.storage import writing
 from engine.errors import DataError
@@ -60,39 +58,17 @@ def fetch(source: Source, folder: Path, progress: Progress = silent) -> None:
             given = ", ".join(f"--{table}" for table in source.statements)
             raise DataError(f"{given}: statements are for databases; from {place.public} files are read as they are")
         copy_files(place, folder, progress, everything=source.everything)
-        if not source.everything:
-            _join(folder)
     _name(folder, place)
 
 
 @contextlib.contextmanager
-def dataset_folder(
-    source: Source | Path, scratch: AbstractContextManager[Path], progress: Progress = silent
-) -> Iterator[Path]:
-    """The folder of contract files of a source; a local folder is itself, unless tables lie there in parts.
-
-    `scratch` gives a temporary folder and is entered only where one is needed. Raises DataError as `fetch` does.
-    """
-    if isinstance(source, Path):
-        parts = part_folders(source) if source.is_dir() else {}
-        if not parts:
-            yield source
-            return
-        name = source.resolve().name or "dataset"
-    else:
-        parts, name = {}, address(source.url).name
+def fetched(source: Source, scratch: AbstractContextManager[Path], progress: Progress = silent) -> Iterator[Path]:
+    """A temporary folder with what `fetch` brings, called as the source is. Raises DataError as `fetch` does."""
     with scratch as staged:
-        folder = staged / name
+        folder = staged / address(source.url).name
         with writing(staged):
             folder.mkdir()
-            if isinstance(source, Path):
-                for path in source.resolve().iterdir():
-                    if path.name not in {part.name for part in parts.values()}:
-                        (folder / path.name).symlink_to(path)
-                for table, at in parts.items():
-                    join_parts(at, folder / f"{table}.parquet")
-            else:
-                fetch(source, folder, progress)
+            fetch(source, folder, progress)
         yield folder
 
 
@@ -147,15 +123,6 @@ def _check_names(table: str, names: list[str]) -> None:
     twice = next((name for name in names if folded.count(name.casefold()) > 1), None)
     if twice is not None:
         raise DataError(f"--{table} names column '{twice}' more than once; rename one with AS, or leave it out")
-
-
-def _join(folder: Path) -> None:
-    """Each table in parts becomes one file; the parts go."""
-    for table, parts in part_folders(folder).items():
-        aside = folder.parent / "parts" / parts.name  # `items.parquet/` has the name of the file that it becomes
-        aside.parent.mkdir(exist_ok=True)
-        join_parts(parts.rename(aside), folder / f"{table}.parquet")
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _name(folder: Path, place: Address) -> None:

@@ -74,10 +74,12 @@ def read_categories(values: Iterable[str], separator: str | None, several: bool 
         paths[value] = cleaned[0] if cleaned else ()
         if len(cleaned) > 1:
             others[value] = cleaned[1:]
+    if not texts:
+        why = "lists are paths"
     plain = all(SEPARATOR.join(path) == value.strip() for value, path in paths.items())
     said = [
         f"levels separated by {named}" if named and any(len(p) > 1 for p in paths.values()) else "one level" if texts else "",
-        f"{len(lists):,} lists" if lists else "",
+        f"{len(lists):,} {'list' if len(lists) == 1 else 'lists'}" if lists else "",
         f"{minor:,} values with another separator under a known first level" if minor else "",
         f"{len(others):,} values with several paths: the first counts, the others are kept among the attributes" if others else "",
     ]  # fmt: skip

@@ -169,7 +169,7 @@ def _guessed(evidence: bytes) -> str:
     beyond = sum(b >= 0x80 for b in evidence)
     if beyond >= 12 and (found := from_bytes(evidence).best()) is not None:
         name = codecs.lookup(found.encoding).name
-        if name not in ("utf-8", "ascii"):
+        if name not in ("utf-8", "ascii") and evidence.decode(name) != evidence.decode("cp1252", "replace"):
             return name
     try:
         evidence.decode("cp1252")

@@ -9,14 +9,16 @@ from typing import NamedTuple, Protocol
 import duckdb
 
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, FILES
-from engine.datasets.reading import formats
+from engine.datasets.reading import formats, json_any, ubi
 from engine.datasets.reading.csv_file import DelimitedFile
 from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.encoding import unpack
+from engine.datasets.reading.formats import RecordFile
 from engine.datasets.reading.names import ENDINGS, file_like, file_named, stem_of
-from engine.datasets.reading.parquet_file import ParquetFile, is_parquet
+from engine.datasets.reading.parquet_file import ParquetFile, is_parquet, parts_of
 from engine.datasets.reading.raw import RawTable, needs
-from engine.datasets.settings import SettingsFile
+from engine.datasets.reading.ubi_log import UbiLog
+from engine.datasets.settings import SettingsFile, default_settings
 from engine.errors import DataError
 
 IGNORED = ("dataset.toml",)
@@ -42,6 +44,31 @@ class OpenFile(Protocol):
         """Loads table `raw_<table>`."""
 
 
+class Seen(NamedTuple):
+    """A file at a glance."""
+
+    label: str
+    table: str | None  # The file of the contract that it is, by its name or its columns.
+    format: str
+    names: list[str]  # Of its columns; what is wrong with it, where it cannot be opened.
+
+
+def look_at(sources: Sequence[Path], staging: Path) -> list[Seen]:
+    """What each file of the sources is, damaged ones too. Raises DataError where a source is missing."""
+    seen = []
+    for path in _paths(sources):
+        table = file_named(stem_of(path.name))
+        try:
+            opened = open_file(path, table, default_settings(""), staging)
+        except DataError as error:
+            seen.append(Seen(path.name, table, "cannot be read", [str(error)]))
+            continue
+        form = next((d.found for d in opened.decisions() if d.what == "format"), "")
+        known = (table or file_like(opened.names)) if opened.is_table else None
+        seen.append(Seen(path.name, known, form if opened.is_table else f"no table of ours ({form})", opened.names))
+    return seen
+
+
 class Found(NamedTuple):
     """What there is to read."""
 
@@ -62,6 +89,7 @@ def find_files(
     named: dict[str, list[OpenFile]] = {}
     like: dict[str, list[OpenFile]] = {}
     left, faults = [], []
+    log: dict[str, list[OpenFile]] = {}
     for path in _paths(sources):
         table = file_named(stem_of(path.name))
         ours = table is not None and table in wanted and stem_of(path.name).casefold() == table
@@ -79,7 +107,9 @@ def find_files(
             faults.append(error)
             left.append(f"{path.name} ({error})")
             continue
-        if table in wanted and table is not None and (ours or opened.is_table):
+        if not ours and (half := ubi_half(opened)) is not None:
+            log.setdefault(half, []).append(opened)
+        elif table in wanted and table is not None and (ours or opened.is_table):
             named.setdefault(table, []).append(opened)
         elif opened.is_table and (kind := file_like(opened.names)) in wanted and kind is not None:
             like.setdefault(kind, []).append(opened)
@@ -87,6 +117,8 @@ def find_files(
             left.append(
                 f"{path.name} (its columns are those of no file of a dataset)" if opened.is_table else path.name
             )
+    if log:
+        like.setdefault("interactions", []).append(UbiLog(log.get("queries", []), log.get("events", []), staging))
     files, decisions = {}, []
     for table in wanted:
         candidates = named.get(table) or like.get(table, [])
@@ -107,6 +139,13 @@ def find_files(
     return Found(files, warnings, decisions)
 
 
+def ubi_half(opened: OpenFile) -> str | None:
+    """'queries' or 'events' where a file is one of the two tables of user behavior insights."""
+    if isinstance(opened, RecordFile) and opened.form.recognise is ubi.recognise:
+        return ubi.recognise_columns(json_any.first_names(opened.path))
+    return ubi.recognise_columns(opened.names)
+
+
 def _paths(sources: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
@@ -124,7 +163,7 @@ def _paths(sources: Sequence[Path]) -> list[Path]:
 def _is_parts(path: Path) -> bool:
     """A folder of Parquet parts, which are one table."""
     named = file_named(stem_of(path.name)) is not None
-    return path.is_dir() and (named or path.suffix == ".parquet") and any(path.glob("*.parquet"))
+    return path.is_dir() and (named or path.suffix == ".parquet") and bool(parts_of(path))
 
 
 def _no_items(

@@ -39,7 +39,7 @@ def words_of(values: Iterable[str]) -> dict[str, int] | None:
     """Value -> number where all values that are no numbers are words of one scale; the smallest scale that has them."""
     folded = {value: " ".join(value.casefold().replace("_", " ").replace("-", " ").split()) for value in values}
     fitting = [scale for scale in _SCALES if set(folded.values()) <= set(scale)]
-    if not folded or not fitting:
+    if len(folded) < 2 or not fitting:  # one word alone says nothing of a scale
         return None
     best = min(fitting, key=len)
     return {value: best[word] for value, word in folded.items()}

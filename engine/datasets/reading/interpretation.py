@@ -23,6 +23,7 @@ from engine.datasets.reading.names import folded, map_names
 from engine.datasets.reading.numbers import read_numbers
 from engine.datasets.reading.raw import BLANK, Cell, RawTable
 from engine.datasets.settings import SettingsFile
+from engine.datasets.sid_columns import sid_column
 from engine.errors import DataError
 
 MISSING = ("\\N", "NULL", "null", "NaN", "nan", "N/A", "n/a", "#N/A", "<NA>", "NaT", "None", "none", "undefined", "-")
@@ -87,7 +88,8 @@ class Interpretation:
             raise DataError(f"{raw.file} names column '{twice[0].casefold()}' more than once; rename or remove one")
         if table not in ("items", *AUDIT_FILES):
             cells |= shapes.nested_cells(self, raw)
-        mapped = map_names(table, list(cells), stated, self._empty(raw))
+        empty = self._empty(raw)
+        mapped = map_names(table, list(cells), stated, empty)
         by_file = {theirs: ours for ours, theirs in mapped.names.items()}
         raw.columns = {ours: cells[theirs] for ours, theirs in mapped.names.items()}
         raw.spoken = {ours: theirs for ours, theirs in mapped.names.items() if ours != theirs}
@@ -102,7 +104,7 @@ class Interpretation:
             pairs = ", ".join(f"{ours} = '{theirs}'" for ours, theirs in foreign.items())
             why = "[columns] says so" if set(foreign) <= set(stated) else "known names of other programs"
             self.decide(raw, "columns", pairs, why, f'{next(iter(foreign))} = "..." under [columns.{table}]')
-        unknown = [name for name in raw.columns if name not in known]
+        unknown = [name for name in raw.columns if name not in known and name not in empty]
         if table in AUDIT_FILES:
             unknown = [n for n in unknown if not re.fullmatch(r"\D*\d+", folded(n))]
         if unknown:
@@ -115,16 +117,18 @@ class Interpretation:
         if not optional:
             return
         row = self._row(f"SELECT {', '.join(f'count({raw.columns[c].place})' for c in optional)} FROM {raw.name}")
-        for name, n in zip(optional, row, strict=True):
-            if not n:
+        filled = {name for name, n in zip(optional, row, strict=True) if n}
+        for name in optional:
+            names_query = name in ("query", "query_id") and not {"query", "query_id"} & filled
+            if name not in filled and not names_query:
                 del raw.columns[name]
                 raw.spoken.pop(name, None)
 
     def _require(self, table: str, raw: RawTable) -> None:
         named = list(raw.columns)
         lacking = [c.name for c in COLUMNS[table] if c.required and c.name not in named]
-        if table in AUDIT_FILES and any(re.fullmatch(r"\D*\d+", folded(n)) for n in named):
-            lacking = [name for name in lacking if name != "sid"]
+        if "sid" in lacking and sid_column([n for n in named if n not in {c.name for c in COLUMNS[table]}], raw.file):
+            lacking.remove("sid")
         if any(c.name == "query" for c in COLUMNS[table]) and not {"query", "query_id"} & set(named):
             lacking.insert(0, "query")
         if lacking:
@@ -249,7 +253,8 @@ class Interpretation:
                 if dates.doubt:
                     self.doubts.append(dates.doubt)
                 elif dates.found:
-                    self.decide(raw, called, dates.found, dates.because, read_option(table, "day_first", "true"))
+                    change = read_option(table, "day_first", "true") if "first" in dates.found else "the file"
+                    self.decide(raw, called, dates.found, dates.because, change)
             elif column.kind == "category":
                 self._read_categories(raw, options.several_paths)
 
@@ -327,6 +332,7 @@ class Interpretation:
         for count in ("impressions", "clicks", "purchases"):
             values = [v for v, kind in kinds.items() if counts.get(kind) == count]
             raw.columns[count] = Cell(f"CAST({_among(text, values)} AS DOUBLE)", "DOUBLE")
+        raw.by_event = True
         counted = [v for v, kind in kinds.items() if kind in counts]
         self._count_shown(raw, counts)
         raw.skipped["events that are no impression, click or purchase"] = (

@@ -17,6 +17,7 @@ One object is walked twice, first for where its records lie.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -57,6 +58,12 @@ class _Value(NamedTuple):
 def recognise(head: str) -> bool:
     """Whether a file begins as a JSON object, or as an array of values."""
     return re.match(r'\ufeff?\s*(\{\s*(["}]|$)|\[\s*([\[{"\]\d-]|$))', head) is not None
+
+
+def first_names(path: Path) -> list[str]:
+    """Names of the first records' values."""
+    first = itertools.islice((r for r in records(path) if isinstance(r, Record)), 50)
+    return list(dict.fromkeys(name for record in first for name in record.values))
 
 
 def records(path: Path) -> Iterator[Record | BadRow]:

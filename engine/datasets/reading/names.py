@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from engine.datasets.contract import AUDIT_FILES, COLUMNS, Column
+from engine.datasets.contract import AUDIT_FILES, COLUMNS, SID_NAMES, Column
+from engine.datasets.sid_columns import CODE_NAMES
 
-_CODE = re.compile(r"(?:code|sid|semanticid|codebook|level|sidlevel|token)(?:level)?\d+")
+_CODE = re.compile(rf"(?:{'|'.join(name.replace('_', '') for name in CODE_NAMES)})\d+")
 _FILE_NAMES = {
     "items": ("item", "products", "product", "catalog", "catalogue", "feed"),
     "queries": ("query", "searches", "searchterms", "ubiqueries"),
@@ -58,7 +59,7 @@ def file_like(names: Collection[str]) -> str | None:
         return set(wanted) <= matched
 
     own = {folded(name) for name in names}
-    codes = any(_CODE.fullmatch(name) for name in own) or bool(own & {"sid", "semanticid", "semanticids"})
+    codes = any(_CODE.fullmatch(name) for name in own) or bool(own & {"sid", *(folded(name) for name in SID_NAMES)})
     asked = has("judgments", "query") or has("judgments", "query_id")
     if asked and has("judgments", "item_id"):
         if has("judgments", "grade"):

@@ -19,23 +19,32 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == MAGIC
 
 
+def parts_of(folder: Path) -> list[Path]:
+    """The Parquet parts under a folder that is one table, in the order of their paths; `date=2025-05-01/` is a column of theirs.
+
+    Names that begin with `_` or `.` are passed over, as Spark does.
+    """
+    found = (path for path in folder.rglob("*.parquet") if path.is_file())
+    return sorted(path for path in found if not any(p[0] in "._" for p in path.relative_to(folder).parts))
+
+
 class ParquetFile:
     """A Parquet file, or a folder of parts, of which the columns are known."""
 
     def __init__(self, label: str, path: Path) -> None:
         """Raises DataError where it is damaged."""
         self.label = label
-        self.pattern = str(path / "*.parquet") if path.is_dir() else str(path)
-        self.parts = path.is_dir()
+        self.paths = [str(part) for part in parts_of(path)] if path.is_dir() else [str(path)]
+        self.several = path.is_dir()
         with duckdb.connect() as connection:
             try:
-                found = connection.execute(f"DESCRIBE SELECT * FROM {self._source()}", [self.pattern]).fetchall()
+                found = connection.execute(f"DESCRIBE SELECT * FROM {self._source()}", [self.paths]).fetchall()
             except (duckdb.Error, UnicodeDecodeError) as error:
                 raise self._damaged(error) from None
         self.columns = [(row[0], row[1]) for row in found]
 
     def _source(self) -> str:
-        return "read_parquet(?, union_by_name = true)" if self.parts else "read_parquet(?)"
+        return f"read_parquet(?, union_by_name = {self.several}, hive_partitioning = {self.several})"
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(
@@ -68,7 +77,7 @@ class ParquetFile:
             for (given, kind), cell in zip(self.columns, columns.values(), strict=True)
         )
         try:
-            connection.execute(f"CREATE TABLE {name} AS SELECT {select} FROM {self._source()}", [self.pattern])
+            connection.execute(f"CREATE TABLE {name} AS SELECT {select} FROM {self._source()}", [self.paths])
         except duckdb.OutOfMemoryException:
             raise
         except (duckdb.Error, UnicodeDecodeError) as error:

@@ -61,6 +61,7 @@ class RawTable:
     spoken: dict[str, str] = field(default_factory=dict)  # Name in `columns` -> name in the file, where they differ.
     skipped: dict[str, str] = field(default_factory=dict)
     """Why rows are passed over without being faulty -> SQL over c1, c2 ... that is true for them."""
+    by_event: bool = False  # Whether each row is an event, from whose kind its counts come.
     n_skipped: dict[str, int] = field(default_factory=dict)  # The same -> how many, once they are counted.
 
     def __post_init__(self) -> None:

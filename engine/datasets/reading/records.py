@@ -39,6 +39,7 @@ def load_records(
     keys: dict[str, int] = {}
     parts: list[str] = []
     rows: list[dict[int, str | None]] = []
+    inexact: set[int] = set()  # Columns with values that are no numbers.
 
     def flush() -> None:
         part = staging / f"{name}-{len(parts)}.parquet"
@@ -53,10 +54,14 @@ def load_records(
         if isinstance(record, BadRow):
             bad.append(record)
             continue
-        # An empty name is none: nothing could speak of its values.
-        rows.append(
-            {keys.setdefault(key, len(keys) + 1): as_text(v) for key, v in record.values.items() if key.strip()}
-        )
+        row: dict[int, str | None] = {}
+        for key, value in record.values.items():
+            if key.strip():  # An empty name is none: nothing could speak of its values.
+                place = keys.setdefault(key, len(keys) + 1)
+                row[place] = as_text(value)
+                if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                    inexact.add(place)
+        rows.append(row)
         lines.append(record.line)
         if len(rows) == BATCH:
             flush()
@@ -66,7 +71,10 @@ def load_records(
     if rows or not parts:
         flush()
     clean = own_names(list(keys), table, label)
-    columns = {each: Cell(place, "VARCHAR") for each, place in zip(clean, places(len(clean)), strict=True)}
+    columns = {
+        each: Cell(place, "VARCHAR", exact=n not in inexact)
+        for n, (each, place) in enumerate(zip(clean, places(len(clean)), strict=True), start=1)
+    }
     select = ", ".join(places(len(clean)))
     connection.execute(f"CREATE TABLE {name} AS SELECT {select} FROM read_parquet(?, union_by_name = true)", [parts])
     found = np.array(lines, np.int64)

@@ -59,7 +59,10 @@ def fold(reading: Interpretation, table: str, raw: RawTable) -> None:
     title = raw.columns["title"].place
     if "handle" in names and "title" in names and names["handle"].place != title:
         handle = names["handle"].place
-        first = f"(SELECT arg_min(x.{{0}}, x.rowid) FROM {raw.name} x WHERE x.{handle} = {raw.name}.{handle} AND x.{{0}} IS NOT NULL)"
+        first = (
+            f"(SELECT arg_min(x.v, x.o) FROM (SELECT {handle} AS h, {{0}} AS v, rowid AS o FROM {raw.name} "
+            f"WHERE {{0}} IS NOT NULL) x WHERE x.h = {handle})"
+        )
         if raw.columns["item_id"].place == handle:
             raw.skipped["variants and pictures of a product"] = f"({title} IS NULL AND {handle} IS NOT NULL)"
         else:
@@ -73,7 +76,7 @@ def fold(reading: Interpretation, table: str, raw: RawTable) -> None:
                 ):
                     inherited = f"coalesce({cell.place}, {first.format(cell.place)})"
                     if name in ("title", "category", "seller", "brand", "description"):
-                        raw.columns[name] = Cell(inherited, "VARCHAR", said=cell.given)
+                        raw.columns[name] = Cell(inherited, "VARCHAR")
             raw.skipped["pictures of a product"] = f"({raw.columns['item_id'].place} IS NULL AND {handle} IS NOT NULL)"
         reading.decide(raw, "rows", "variants and pictures belong to the product of their Handle", "columns of a Shopify export",
                        'item_id = "Variant SKU" under [columns.items], for variants as items')  # fmt: skip

@@ -1,13 +1,14 @@
 """Excel workbooks (.xlsx, ECMA-376) by openpyxl's read-only mode: one sheet, a record a row.
 
 The sheet named like the file, or else like a file of the contract, is read; else the one with most rows. Its header is the
-first row with two or more texts: titles above it are passed over. Whole numbers lose their '.0' (a sheet knows only decimal
+row with known names among the first, else the first with two texts: titles above it are passed over. Whole numbers lose their '.0' (a sheet knows only decimal
 numbers, and ids must not gain one), dates become ISO, errors such as #N/A are missing, formulas are read as last computed.
 """
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from xml.etree.ElementTree import ParseError
 import openpyxl
 
 from engine.datasets.contract import COLUMNS
+from engine.datasets.reading.dialect import HEADER_WITHIN
+from engine.datasets.reading.names import known_names
 from engine.datasets.reading.raw import BadRow
 from engine.datasets.reading.records import Record
 from engine.errors import DataError
@@ -110,16 +113,16 @@ def _plain(value: object) -> object:
 
 
 def _header(sheet: Any, path: Path) -> tuple[int, list[str]]:
-    """(number, names) of the header: the first row with two texts, or the first one of a sheet with one column."""
-    first: tuple[int, list[object]] | None = None
-    for number, row in _cells(sheet):
-        first = first or (number, row)
-        if sum(isinstance(value, str) for value in row) > 1:
-            break
-    else:
-        if first is None:
-            raise DataError(f"{path.name}: sheet '{sheet.title}' is empty; it needs a header row, and rows")
-        number, row = first
+    """(number, names) of the header: the row with known names, else the first with two texts, else the first one."""
+    first = list(itertools.islice(_cells(sheet), HEADER_WITHIN))
+    if not first:
+        raise DataError(f"{path.name}: sheet '{sheet.title}' is empty; it needs a header row, and rows")
+
+    def like_header(place: int) -> tuple[int, bool, int]:
+        texts = [value for value in first[place][1] if isinstance(value, str)]
+        return min(known_names(texts, None), 2), len(texts) > 1, -place
+
+    number, row = first[max(range(len(first)), key=like_header)]
     names = ["" if value is None else str(value).strip() for value in row]
     while not names[-1]:
         names.pop()

@@ -94,8 +94,8 @@ def test_sids_that_differ_in_length_say_so(tmp_path: Path) -> None:
     index = {**INDEX, "1": ["<a_183>", "<b_122>"]}
     report = validate_audit(folder(tmp_path / "v", index), tmp_path)
     (issue,) = report.issues
-    assert (issue.file, issue.column, issue.rule) == ("sids.jsonl", "sid", "SIDs of unequal length")
-    assert "sids.jsonl:2 sid" in issue.examples[0]
+    assert (issue.file, issue.column, issue.rule) == ("Instruments.index.json", "sid", "SIDs of unequal length")
+    assert "Instruments.index.json:2 sid" in issue.examples[0]
     assert "it has 2 levels where most have 4" in issue.examples[0]
 
 
@@ -104,7 +104,8 @@ def test_half_of_a_surrogate_pair_costs_its_row_alone(tmp_path: Path) -> None:
     (source / "Instruments.index.json").write_text(json.dumps({**INDEX, "cut \ud83d": INDEX["0"]}))
     report = validate_audit(source, tmp_path)
     assert {(i.file, i.rule): i.count for i in report.issues} == {
-        ("items.jsonl", "row cannot be read"): 2, ("sids.jsonl", "row cannot be read"): 1, ("sids.jsonl", "unknown item"): 1
+        ("Instruments.item.json", "row cannot be read"): 2, ("Instruments.index.json", "row cannot be read"): 1,
+        ("Instruments.index.json", "unknown item"): 1
     }  # fmt: skip
     assert "half of a surrogate pair" in report.issues[0].examples[0]
 
@@ -133,7 +134,7 @@ def test_what_is_wrong_with_the_files_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no JSON object of items"):
         validate(tmp_path / "a", adapter="sid-json")
     (tmp_path / "a" / "Arts.index.json").write_text("{}")
-    with pytest.raises(DataError, match="keep the one to read"):
+    with pytest.raises(DataError, match=r"Arts.index.json holds no JSON object of items"):
         validate(tmp_path / "a", adapter="sid-json")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="it has no index"):
