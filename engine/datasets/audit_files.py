@@ -12,13 +12,13 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from engine.datasets import storage
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, ROUNDING, DatasetSettings
 from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.raw import Cell, RawTable
 from engine.datasets.sid_columns import item_columns, no_common_ids, sid_column
 from engine.datasets.sid_levels import SUFFIXES, Suffix, find_suffix, running_on
 from engine.datasets.sid_text import BadSid, parse_sid, read_sid
+from engine.datasets.table_file import ContentDigest
 from engine.datasets.validation import Validator
 from engine.errors import DataError
 
@@ -44,10 +44,10 @@ class AuditFiles(NamedTuple):
         """16 hex digits of a sha256 over the content."""
         digest = hashlib.sha256()
         for name, table in self._asdict().items():
-            digest.update(f"\0{name}:{-1 if table is None else table.num_rows}".encode())
-            for column in () if table is None else table.columns:
-                for part in storage.content(column):
-                    digest.update(part)
+            content = ContentDigest()
+            if table is not None:
+                content.update(table)
+            digest.update(f"\0{name}:{-1 if table is None else table.num_rows}:{content.hexdigest()}".encode())
         return digest.hexdigest()[:16]
 
 

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pandas import DataFrame
 
 from engine.config import is_date
@@ -387,21 +390,42 @@ class GivenText(NamedTuple):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A validated dataset. Missing values are NaN / None / NaT: test with `isna`.
+    """A validated dataset. Its tables are read when they are first asked for; DataError where a file is damaged.
 
-    items: one row an item, in the order of the input. queries: those of the log first, then judged, then
-    synthetic, or as in the `queries` file. judgments: one row a (query, item) pair, the mean over its raters.
+    Missing values are NaN / None / NaT: test with `isna`.
     """
 
     fingerprint: str
     settings: DatasetSettings
-    items: DataFrame
-    queries: DataFrame
-    interactions: DataFrame
-    judgments: DataFrame
     n_rejected: int
-    folder: Path  # Where it is stored; vectors are read from there when they are asked for.
+    folder: Path  # Where it is stored.
     given_text: GivenText | None  # None where no vectors of text came with the data.
+
+    @cached_property
+    def items(self) -> DataFrame:
+        """One row an item, in the order of the input."""
+        return read_frame(self.folder, "items")
+
+    @cached_property
+    def queries(self) -> DataFrame:
+        """Those of the log first, then judged, then synthetic, or as in the `queries` file."""
+        return read_frame(self.folder, "queries")
+
+    @cached_property
+    def interactions(self) -> DataFrame:
+        """The log, in the order of the input."""
+        return read_frame(self.folder, "interactions")
+
+    @cached_property
+    def judgments(self) -> DataFrame:
+        """One row a (query, item) pair, the mean over its raters."""
+        return read_frame(self.folder, "judgments")
+
+    def with_tables(self, **tables: DataFrame) -> Catalogue:
+        """The same with other tables in place of those stored."""
+        other = dataclasses.replace(self)
+        vars(other).update({name: frame for name, frame in vars(self).items() if name in TABLES} | tables)
+        return other
 
     def text_vectors(self) -> GivenVectors:
         """The data's own vectors of titles and query texts; those of items are whole or None."""
@@ -415,6 +439,19 @@ class Catalogue:
         return GivenVectors(
             read_vectors(self.folder / "items.parquet", items), read_vectors(self.folder / "queries.parquet", queries)
         )
+
+
+def read_frame(folder: Path, table: str) -> DataFrame:
+    """A stored table without its vectors. Raises DataError where its file is damaged."""
+    try:
+        return pq.read_table(folder / f"{table}.parquet", columns=plain_columns(table)).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(folder, error) from None
+
+
+def damaged(folder: Path, error: Exception) -> DataError:
+    """The error of a catalogue of which a file cannot be read."""
+    return DataError(f"catalogue {folder.name} is damaged ({error}); remove {folder} and ingest again")
 
 
 def normalise_query(text: str) -> str:

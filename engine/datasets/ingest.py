@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pandas import DataFrame
 
 from engine.datasets import rejects, storage
@@ -27,7 +26,6 @@ from engine.datasets.contract import (
     DatasetSettings,
     LogReader,
     normalise_query,
-    plain_columns,
 )
 from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.files import find_files
@@ -40,7 +38,7 @@ from engine.datasets.storage import load as load
 from engine.datasets.synthetic_queries import synthetic_queries
 from engine.datasets.validation import Validator
 from engine.datasets.vector_rules import check_vectors, check_width
-from engine.datasets.vectors import BLOCK, read_vectors
+from engine.datasets.vectors import read_vectors
 from engine.errors import DataError
 from engine.progress import Progress, silent
 
@@ -175,10 +173,11 @@ def ingest_audit(
         checked.report.require_ok()
         found = audit_files(checked.validator)
         own = rejects.report(checked.validator, checked.warnings, max_reject_share=max_reject_share, tables=FILES)
+        rejected = rejects.rejected_rows(checked.validator)
         catalogue, stored = _store(workspace, staged, checked, own, progress)
         made = stored.warnings[len(own.warnings) :]
         report = dataclasses.replace(checked.report, warnings=(*checked.report.warnings, *made))
-        return IngestedAudit(catalogue, found, rejects.rejected_rows(checked.validator), report)
+        return IngestedAudit(catalogue, found, rejected, report)
 
 
 def read_items(
@@ -201,12 +200,12 @@ def read_items(
         progress(4, 8)
         report = rejects.report(validator, [*reading.warnings, *warnings], max_reject_share=max_reject_share)
         report.require_ok()
-        tables = assemble(validator)
-        pq.write_table(tables["items"], staged / "items.parquet", row_group_size=BLOCK)
+        draft = storage.Draft(staged / "catalogue")
+        draft.write("items", assemble(validator, "items"))
         new = NewItems(
-            tables["items"].select(plain_columns("items")).to_pandas(),
-            read_vectors(staged / "items.parquet", "text_embedding"),
-            storage.fingerprint(tables, settings, named=False),
+            draft.frame("items"),
+            read_vectors(draft.folder / "items.parquet", "text_embedding"),
+            draft.fingerprint(settings, named=False),
             report,
         )
         progress(8, 8)
@@ -216,20 +215,48 @@ def read_items(
 def _store(
     workspace: Path, staged: Path, checked: _Checked, report: Report, progress: Progress, read_log: LogReader | None = None
 ) -> Ingested:  # fmt: skip
-    tables = assemble(checked.validator)
+    validator = checked.validator
+    rejected = rejects.rejected_rows(validator, FILES)
+    for raw in validator.raw.values():  # All that is still asked for is typed.
+        validator.connection.execute(f"DROP TABLE {raw.name}")
+    draft = storage.Draft(staged / "catalogue")
+    draft.write("items", assemble(validator, "items"))
     progress(5, 8)
-    settings = _with_currency(checked.settings, tables["items"])
-    if read_log is not None:
-        report, tables, settings = _with_log_read(read_log, report, tables, settings)
-    report, tables = _with_synthetic(report, tables, settings)
+    settings = _with_currency(checked.settings, validator)
+    made = _synthetic(validator, draft, settings)
+    draft.write("queries", _joined(assemble(validator, "queries"), "queries", made and made.queries))
+    draft.write(
+        "interactions", _joined(assemble(validator, "interactions"), "interactions", made and made.interactions)
+    )
     progress(6, 8)
-    name = storage.fingerprint(tables, settings, named=checked.file.named)
-    rejected = rejects.rejected_rows(checked.validator, FILES)
-    storage.store(workspace, staged, name, tables, settings, rejected, report)
+    judgments, read = assemble(validator, "judgments"), None
+    if read_log is not None:
+        given = pa.Table.from_batches(judgments, TABLES["judgments"])
+        read = read_log(*_given(draft), given.to_pandas(), settings)
+        report = dataclasses.replace(report, warnings=(*report.warnings, *read.notes))
+        judgments = iter(given.to_batches())
+        if read.judgments.empty:
+            read = None
+        else:
+            settings = dataclasses.replace(settings, grades_after=read.grades_after)
+            evidence = pa.Table.from_pandas(read.evidence, CLICK_GRADES, preserve_index=False)
+            draft.write("click_grades", evidence.to_batches())
+    draft.write("judgments", _joined(judgments, "judgments", read and read.judgments))
+    draft.write("judgments_raw", assemble(validator, "judgments_raw"))
+    if made is not None:
+        report = dataclasses.replace(report, warnings=(*report.warnings, made.note))
     progress(7, 8)
-    catalogue = load(workspace, name)
+    name = draft.fingerprint(settings, named=checked.file.named)
+    storage.store(workspace, draft, name, settings, rejected, report)
     progress(8, 8)
-    return Ingested(catalogue, report)
+    return Ingested(load(workspace, name), report)
+
+
+def _joined(batches: Iterator[pa.RecordBatch], table: str, more: DataFrame | None) -> Iterator[pa.RecordBatch]:
+    """The rows of a table, and more of them after those."""
+    yield from batches
+    if more is not None:
+        yield from pa.Table.from_pandas(more, TABLES[table], preserve_index=False).to_batches()
 
 
 def _connect(staged: Path) -> contextlib.closing[duckdb.DuckDBPyConnection]:
@@ -324,57 +351,50 @@ def _layout(paths: list[Path], *, audit: bool) -> str | None:
     return next((name for name, files in signs.items() if all(any(paths[0].glob(f)) for f in files)), None)
 
 
-def _with_currency(settings: DatasetSettings, items: pa.Table) -> DatasetSettings:
-    currencies = items.column("currency").drop_null().unique().to_pylist()
-    if settings.currency is None and len(currencies) == 1:
-        return dataclasses.replace(settings, currency=currencies[0])
-    return settings
+def _with_currency(settings: DatasetSettings, validator: Validator) -> DatasetSettings:
+    if settings.currency is not None:
+        return settings
+    currencies = validator.connection.execute(
+        f"SELECT DISTINCT currency FROM {validator.accepted('items')} WHERE currency IS NOT NULL LIMIT 2"
+    ).fetchall()
+    return dataclasses.replace(settings, currency=currencies[0][0]) if len(currencies) == 1 else settings
 
 
-def _with_log_read(
-    read_log: LogReader, report: Report, tables: dict[str, pa.Table], settings: DatasetSettings
-) -> tuple[Report, dict[str, pa.Table], DatasetSettings]:
-    plain = {name: tables[name].select(plain_columns(name)).to_pandas() for name in TABLES if name != "judgments_raw"}
-    found = read_log(plain["items"], plain["queries"], plain["interactions"], plain["judgments"], settings)
-    report = dataclasses.replace(report, warnings=(*report.warnings, *found.notes))
-    if found.judgments.empty:
-        return report, tables, settings
-    added = pa.Table.from_pandas(found.judgments, TABLES["judgments"], preserve_index=False)
-    tables = tables | {
-        "judgments": pa.concat_tables([tables["judgments"], added]),
-        "click_grades": pa.Table.from_pandas(found.evidence, CLICK_GRADES, preserve_index=False),
-    }
-    return report, tables, dataclasses.replace(settings, grades_after=found.grades_after)
-
-
-def _with_synthetic(
-    report: Report, tables: dict[str, pa.Table], settings: DatasetSettings
-) -> tuple[Report, dict[str, pa.Table]]:
-    logged = len(tables["interactions"].column("query_id").unique())
-    if logged >= FEW_LOGGED_QUERIES:
-        return report, tables
-    queries = tables["queries"]
-    if len(queries) and not queries.column("text_embedding").null_count:
-        return report, tables  # they would be the only queries that need an encoder of the vectors' space
-    queries = queries.select(plain_columns("queries")).to_pandas()
-    # A synthetic query that equals a judged one would carry its answer into training.
-    taken = frozenset(normalise_query(text) for text in queries["text"]) | frozenset(queries["query_id"])
-    made = synthetic_queries(
-        tables["items"].select(plain_columns("items")).to_pandas(),
-        settings,
-        seed=SYNTHETIC_SEED,
-        limit=None,
-        taken=taken,
+def _given(draft: storage.Draft) -> tuple[DataFrame, DataFrame, DataFrame]:
+    """Items, queries and interactions without what was made of the items."""
+    queries, interactions = (draft.frame(name) for name in ("queries", "interactions"))
+    return (
+        draft.frame("items"),
+        queries[queries["source"] != "synthetic"],
+        interactions[interactions["source"] != "synthetic"],
     )
+
+
+class _Synthetic(NamedTuple):
+    queries: DataFrame
+    interactions: DataFrame
+    note: str  # For the report.
+
+
+def _synthetic(validator: Validator, draft: storage.Draft, settings: DatasetSettings) -> _Synthetic | None:
+    """Queries made from the items, where few are logged."""
+    logged = 0
+    if "interactions" in validator.raw:
+        logged = validator.one(f"SELECT approx_count_distinct(_key) FROM {validator.accepted('interactions')}")
+        if logged < 2 * FEW_LOGGED_QUERIES:
+            logged = validator.one(f"SELECT count(DISTINCT _key) FROM {validator.accepted('interactions')}")
+    if logged >= FEW_LOGGED_QUERIES:
+        return None
+    queries = pa.Table.from_batches(assemble(validator, "queries"), TABLES["queries"])
+    if len(queries) and not queries.column("text_embedding").null_count:
+        return None  # they would be the only queries that need an encoder of the vectors' space
+    # A synthetic query that equals a judged one would carry its answer into training.
+    taken = frozenset(map(normalise_query, queries["text"].to_pylist())) | frozenset(queries["query_id"].to_pylist())
+    made = synthetic_queries(draft.frame("items"), settings, seed=SYNTHETIC_SEED, limit=None, taken=taken)
     if made.queries.empty:
-        return report, tables
-    added = {"queries": made.queries, "interactions": made.interactions}
-    joined = {
-        name: pa.concat_tables([tables[name], pa.Table.from_pandas(rows, TABLES[name], preserve_index=False)])
-        for name, rows in added.items()
-    }
+        return None
     note = (
         f"{logged} logged queries (fewer than {FEW_LOGGED_QUERIES}): {len(made.queries):,} synthetic queries were made "
         f"from item fields and are marked as such"
     )
-    return dataclasses.replace(report, warnings=(*report.warnings, note)), {**tables, **joined}
+    return _Synthetic(made.queries, made.interactions, note)

@@ -11,29 +11,29 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pandas import DataFrame
 
 from engine.datasets.contract import (
+    CLICK_GRADES,
     CONTRACT_VERSION,
     REJECTS,
     TABLES,
     Catalogue,
     DatasetSettings,
     GivenText,
-    plain_columns,
+    damaged,
+    read_frame,
 )
 from engine.datasets.report import Report
-from engine.datasets.vectors import BLOCK
+from engine.datasets.table_file import Written, write_table
 from engine.errors import DataError, shown
 
 MANIFEST = "catalogue.json"
@@ -42,46 +42,42 @@ ABANDONED_SECONDS = 86_400
 """A temporary folder older than this belonged to a process that was killed."""
 
 
-def fingerprint(tables: dict[str, pa.Table], settings: DatasetSettings, *, named: bool) -> str:
-    """16 hex digits of a sha256 over the content: equal for CSV, Parquet or JSON of the same rows.
+class Draft:
+    """The tables of a catalogue that is being written, in a folder of its own."""
 
-    A name that is only the folder's does not count.
-    """
-    stated = dataclasses.asdict(settings) | ({} if named else {"name": None})
-    if settings.grades_after is None:  # as before there was such a setting
-        del stated["grades_after"]
-    digest = hashlib.sha256(json.dumps([CONTRACT_VERSION, stated], sort_keys=True).encode())
-    for name in TABLES:
-        table = tables[name]
-        digest.update(f"\0{name}:{table.num_rows}".encode())
-        for column in table.column_names:
-            digest.update(f"\0{column}".encode())
-            for part in content(table.column(column)):
-                digest.update(part)
-    return digest.hexdigest()[:16]
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.written: dict[str, Written] = {}
+        folder.mkdir()
 
+    def write(self, table: str, batches: Iterable[pa.RecordBatch]) -> None:
+        """Writes a table as its rows come."""
+        schema = CLICK_GRADES if table == "click_grades" else TABLES[table]
+        self.written[table] = write_table(self.folder / f"{table}.parquet", schema, batches)
 
-def content(column: pa.ChunkedArray) -> Iterator[bytes | memoryview]:
-    """The values of a column as bytes that depend on nothing else (not on chunks, offsets or unused bits)."""
-    yield np.asarray(pc.is_valid(column).combine_chunks()).astype(np.uint8).tobytes()
-    values = pc.drop_null(column)
-    kind = values.type
-    if pa.types.is_list(kind):
-        yield np.asarray(pc.list_value_length(values).combine_chunks()).astype(np.int64).tobytes()
-        values = pc.list_flatten(values)
-    if pa.types.is_string(kind):
-        yield np.asarray(pc.binary_length(values).combine_chunks()).astype(np.int64).tobytes()
-        for chunk in values.chunks:
-            texts = chunk.cast(pa.large_binary())
-            _, offsets, letters = texts.buffers()
-            bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-            if letters is not None and len(texts):
-                yield memoryview(letters)[bounds[0] : bounds[-1]]
-    else:
-        for chunk in values.chunks:
-            numbers = np.asarray(chunk)
-            # Adding 0 makes -0.0 and 0.0 one value.
-            yield (numbers.astype("datetime64[us]") if numbers.dtype.kind == "M" else numbers + 0).tobytes()
+    def frame(self, table: str) -> DataFrame:
+        """A table that is written, as a Catalogue gives it."""
+        return read_frame(self.folder, table)
+
+    def fingerprint(self, settings: DatasetSettings, *, named: bool) -> str:
+        """16 hex digits of a sha256 over the content: equal for CSV, Parquet or JSON of the same rows.
+
+        A name that is only the folder's does not count.
+        """
+        stated = dataclasses.asdict(settings) | ({} if named else {"name": None})
+        if settings.grades_after is None:  # as before there was such a setting
+            del stated["grades_after"]
+        content = {name: self.written[name].content for name in TABLES if name in self.written}
+        return hashlib.sha256(json.dumps([CONTRACT_VERSION, stated, content], sort_keys=True).encode()).hexdigest()[:16]
+
+    def given_text(self) -> tuple[int, int] | None:
+        """The values of `GivenText`."""
+        items, queries = self.written["items"], self.written["queries"]
+        if not items.rows or items.nulls["text_embedding"]:
+            return None
+        with pq.ParquetFile(self.folder / "items.parquet") as file:
+            first = next(file.iter_batches(1, columns=["text_embedding"])).column(0)
+        return len(first[0]), queries.rows - queries.nulls["text_embedding"]
 
 
 @contextlib.contextmanager
@@ -121,23 +117,21 @@ def staging(workspace: Path) -> Iterator[Path]:
 
 
 def store(
-    workspace: Path, staged: Path, name: str, tables: dict[str, pa.Table], settings: DatasetSettings,
-    rejects: DataFrame, report: Report,
+    workspace: Path, draft: Draft, name: str, settings: DatasetSettings, rejects: DataFrame, report: Report
 ) -> None:  # fmt: skip
-    """Writes a catalogue inside the folder `staged`, then renames it into place.
+    """Completes a draft and renames it into place.
 
     Where it is already there, nothing changes, unless this input was rejected in other rows: those replace the older.
     """
     target = workspace / "catalogues" / name
-    folder = staged / "catalogue"
-    folder.mkdir()
+    folder = draft.folder
     rejected = pa.Table.from_pandas(rejects, REJECTS, preserve_index=False)
     pq.write_table(rejected, folder / REJECTS_FILE)
     manifest = {
         "fingerprint": name,
         "settings": dataclasses.asdict(settings),
-        "rows": {table: tables[table].num_rows for table in TABLES},
-        "given_text": _given_text(tables),
+        "rows": {table: draft.written[table].rows for table in TABLES},
+        "given_text": draft.given_text(),
         "n_rejected": report.n_rejected,
         "rejects": hashlib.sha256(rejects.to_json(orient="split").encode()).hexdigest(),
         "report": report.to_dict(),
@@ -150,8 +144,6 @@ def store(
             for part in (REJECTS_FILE, MANIFEST):
                 os.replace(folder / part, target / part)
         return
-    for table, rows in tables.items():
-        pq.write_table(rows, folder / f"{table}.parquet", compression="zstd", row_group_size=BLOCK)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     if target.exists():
         shutil.rmtree(target)
@@ -161,12 +153,6 @@ def store(
         # Another process may have stored the same content meanwhile.
         if not (target / MANIFEST).exists():
             raise
-
-
-def _given_text(tables: dict[str, pa.Table]) -> tuple[int, int] | None:
-    """The values of `GivenText`."""
-    items, queries = (tables[name].column("text_embedding") for name in ("items", "queries"))
-    return None if items.null_count or not len(items) else (len(items[0]), len(queries) - queries.null_count)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -195,16 +181,13 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
     folder = catalogues / found[0]
     manifest = _manifest(folder)
     try:
-        tables = {
-            name: pq.read_table(folder / f"{name}.parquet", columns=plain_columns(name)).to_pandas()
-            for name in TABLES
-            if name != "judgments_raw"
-        }
+        for table in TABLES:
+            pq.read_metadata(folder / f"{table}.parquet")
         raw: dict[str, Any] = manifest["settings"]
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
         settings = DatasetSettings(**values)
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        raise DataError(f"catalogue {found[0]} is damaged ({error}); remove {folder} and ingest again") from None
+        raise damaged(folder, error) from None
     given = manifest.get("given_text")
     return Catalogue(
         fingerprint=found[0],
@@ -212,7 +195,6 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
         n_rejected=manifest["n_rejected"],
         folder=folder,
         given_text=GivenText(*given) if given else None,
-        **tables,
     )
 
 

@@ -6,9 +6,12 @@ Every rule leaves the row, its column and the reason in table `broken`; a row in
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import duckdb
+import pyarrow as pa
+from duckdb.func import PythonUDFType
 
 from engine.datasets.contract import (
     COLUMNS,
@@ -26,23 +29,38 @@ from engine.datasets.contract import (
 )
 from engine.datasets.reading.dates import MISSING as MISSING_DATES
 from engine.datasets.reading.decisions import Decision
-from engine.datasets.reading.raw import Cell, RawTable, quoted
+from engine.datasets.reading.raw import BLANK, Cell, RawTable, quoted
 from engine.errors import DataError
 
-_BLANK = r"regexp_full_match({0}, '[\s\pZ]*')"
-_TRIM = r"nullif(regexp_replace({0}, '^[\s\pZ]+|[\s\pZ]+$', '', 'g'), '')"
+# Few values have anything to trim: the pattern that finds them is twice as fast as the one that does it.
+_TRIM = r"""nullif(CASE WHEN regexp_matches({0}, '^[\s\pZ]|[\s\pZ]$')
+    THEN regexp_replace({0}, '^[\s\pZ]+|[\s\pZ]+$', '', 'g') ELSE {0} END, '')"""
+# Plain ASCII in single spaces is most of most logs, and needs no Python.
+_KEY = r"CASE WHEN regexp_full_match({0}, '[!-~]+( [!-~]+)*') THEN lower({0}) ELSE normalise_query({0}) END"
+_SPELLINGS = 1 << 17
+"""Texts of queries that are held with their spelling, since logs repeat themselves."""
 
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+class _Rule(NamedTuple):
+    """What a single value can break."""
+
+    column: str
+    name: str
+    condition: str
+    why: str
+    costs: str
+
+
 class Validator:
     """Checks the raw tables of one dataset, in the contract's order, inside one DuckDB connection.
 
     Leaves a table `typed_<file>` per file (`_row`, then every column of the contract in its own type, NULL where
-    absent) and the table `broken(file, _row, col, rule, value, why, other_row, costs)`: a fault costs the row, or only
-    the value where the contract can do without it.
+    absent; accepted rows alone, in the order of the file) and the table `broken(file, _row, col, rule, value, why,
+    other_row, costs)`: a fault costs the row, or only the value where the contract can do without it.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, settings: DatasetSettings) -> None:
@@ -51,9 +69,17 @@ class Validator:
         self.warnings: list[str] = []
         self.decisions: list[Decision] = []
         self.raw: dict[str, RawTable] = {}
+        self._settled: set[str] = set()
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
-        connection.create_function("normalise_query", normalise_query, ["VARCHAR"], "VARCHAR")
+        spell = lru_cache(_SPELLINGS)(normalise_query)
+        connection.create_function(
+            "normalise_query",
+            lambda texts: pa.array([t and spell(t) for t in texts.to_pylist()], pa.string()),
+            ["VARCHAR"],
+            "VARCHAR",
+            type=PythonUDFType.ARROW,
+        )
         connection.execute(
             """CREATE TABLE broken(file VARCHAR, _row BIGINT, col VARCHAR, rule VARCHAR, value VARCHAR, why VARCHAR,
             other_row BIGINT, costs VARCHAR)"""
@@ -70,17 +96,18 @@ class Validator:
         if "query" in {c.name for c in COLUMNS[table]}:
             self._find_queries(table, raw)
         self._count_skipped(raw)
-        self._check_values(table, raw)
         self._create_typed(table, raw)
         for column in COLUMNS[table]:
             if column.name in raw.columns and column.kind == "embedding":
                 self._check_embedding(table, column.name, given_values(column.name, raw))
         getattr(self, f"_check_{table}")(raw)
+        self.connection.execute(f"DELETE FROM typed_{table} WHERE _row IN ({_rejected(table)})")
+        self._settled.add(table)
 
     def _count_skipped(self, raw: RawTable) -> None:
-        counts = ", ".join(f"count(*) FILTER ({sql})" for sql in raw.skipped.values())
-        row = self.connection.execute(f"SELECT {counts} FROM {raw.name}").fetchone() if counts else ()
-        raw.n_skipped = {why: n for why, n in zip(raw.skipped, row or (), strict=True) if n}
+        # One by one as filters, which look no further in a row than to the first value that settles it.
+        counts = {why: self.one(f"SELECT count(*) FROM {raw.name} WHERE {sql}") for why, sql in raw.skipped.items()}
+        raw.n_skipped = {why: n for why, n in counts.items() if n}
 
     def _rows(self, table: str, raw: RawTable) -> str:
         """SQL of the rows of a raw table that are not skipped: `_row`, its columns, and those of the contract in their types."""
@@ -100,21 +127,44 @@ class Validator:
         return f"SELECT {raw.name}.rowid AS _row, *, {', '.join(select)} FROM {raw.name} WHERE {where}"
 
     def _create_typed(self, table: str, raw: RawTable) -> None:
+        """Makes `typed_<table>` and notes everything that single values break, in one pass over the file."""
         names = ", ".join(quoted(c.name) for c in COLUMNS[table])
-        key = self._key_sql(table, raw)
-        if key:
-            names += f", {key} AS _key"
-        self.connection.execute(f"CREATE TABLE typed_{table} AS SELECT _row, {names} FROM ({self._rows(table, raw)})")
-        optional = {c.name: "0" if c.name in _COUNTS else "NULL" for c in COLUMNS[table] if not c.required}
-        spoiled = self.connection.execute(
-            "SELECT DISTINCT col FROM broken WHERE file = ? AND costs = 'value'", [table]
-        ).fetchall()
-        for (name,) in spoiled:
-            # What cannot be read counts nothing; a count left out would be one click.
+        rules, rows = self._value_rules(table, raw), self._rows(table, raw)
+        key, meaning = self._key_sql(table, raw)
+        faulty = " OR ".join(f"({rule.condition})" for rule in rules) or "false"
+        self.connection.execute(
+            f"""CREATE TABLE typed_{table} AS SELECT _row, {names}{key and f", {key} AS _key"}, coalesce({faulty}, false) AS _faulty
+            FROM ({rows}) t {meaning}"""
+        )
+        # Where values were looked up in another table, rows come in any order.
+        if self.one(f"SELECT bool_or(late) FROM (SELECT _row < lag(_row) OVER () AS late FROM typed_{table})"):
             self.connection.execute(
-                f"""UPDATE typed_{table} SET {quoted(name)} = {optional[name]} WHERE _row IN
-                (SELECT _row FROM broken WHERE file = '{table}' AND col = '{name}' AND costs = 'value')"""
+                f"CREATE OR REPLACE TABLE typed_{table} AS SELECT * FROM typed_{table} ORDER BY _row"
             )
+        if self.one(f"SELECT 1 FROM typed_{table} WHERE _faulty LIMIT 1"):
+            self._note_faults(table, raw, rules, rows)
+
+    def _note_faults(self, table: str, raw: RawTable, rules: list[_Rule], rows: str) -> None:
+        flags = ", ".join(f"coalesce({rule.condition}, false) AS b{n}" for n, rule in enumerate(rules))
+        values = {c: f"left(CAST({raw.columns[c].given} AS VARCHAR), 200) AS v_{c}" for c in {r.column for r in rules}}
+        self.connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE faulty AS SELECT _row, {flags}, {", ".join(values.values())}
+            FROM ({rows} AND {raw.name}.rowid IN (SELECT _row FROM typed_{table} WHERE _faulty)) t"""
+        )
+        for n, rule in enumerate(rules):
+            self.connection.execute(
+                f"""INSERT INTO broken SELECT '{table}', _row, '{rule.column}', {_literal(rule.name)}, v_{rule.column},
+                {_literal(rule.why)}, NULL, '{rule.costs}' FROM faulty WHERE b{n}"""
+            )
+        optional = {c.name: "0" if c.name in _COUNTS else "NULL" for c in COLUMNS[table] if not c.required}
+        for name in {rule.column for rule in rules if rule.costs == "value"}:
+            # What cannot be read counts nothing; a count left out would be one click.
+            self._update(table, name, optional[name])
+
+    def _update(self, table: str, column: str, value: str) -> None:
+        """Where a value of the column is broken, it becomes another one."""
+        spoiled = f"SELECT _row FROM broken WHERE file = '{table}' AND col = '{column}' AND costs = 'value'"
+        self.connection.execute(f"UPDATE typed_{table} SET {quoted(column)} = {value} WHERE _row IN ({spoiled})")
 
     def _break(
         self,
@@ -124,29 +174,26 @@ class Validator:
         condition: str,
         why: str,
         *,
-        value: str | None = None,
+        given: str = "true",
         other: str = "NULL",
         costs: str = "row",
     ) -> None:
-        """Notes the rows of `typed_<table>` t (beside their raw row) where `condition` holds; `why` is SQL text."""
+        """Notes the rows of `typed_<table>` t where `condition` holds, and `given` of the raw row; `why` is SQL text."""
         raw = self.raw[table]
-        if value is None:
-            value = raw.columns[column].given if column in raw.columns else "NULL"
+        value = raw.columns[column].given if column in raw.columns else "NULL"
+        # Few rows are broken: they are found before anything is read beside them.
         self.connection.execute(
-            f"""INSERT INTO broken SELECT '{table}', t._row, '{column}', {_literal(rule)},
-            left(CAST({value} AS VARCHAR), 200), {why}, {other}, '{costs}'
-            FROM typed_{table} t JOIN {raw.name} ON {raw.name}.rowid = t._row WHERE {condition}"""
+            f"""INSERT INTO broken WITH hit AS MATERIALIZED (SELECT * FROM typed_{table} t WHERE {condition})
+            SELECT '{table}', t._row, '{column}', {_literal(rule)}, left(CAST({value} AS VARCHAR), 200), {why}, {other}, '{costs}'
+            FROM hit t JOIN {raw.name} ON {raw.name}.rowid = t._row WHERE {given}"""
         )
         if costs == "value":
-            self.connection.execute(
-                f"""UPDATE typed_{table} SET {quoted(column)} = NULL WHERE _row IN (SELECT _row FROM broken
-                WHERE file = '{table}' AND col = '{column}' AND rule = {_literal(rule)})"""
-            )
+            self._update(table, column, "NULL")
 
-    def _check_values(self, table: str, raw: RawTable) -> None:
-        """Everything that a single value can break, in one pass over the file."""
+    def _value_rules(self, table: str, raw: RawTable) -> list[_Rule]:
+        """The rules that single values of the columns of a file can break."""
         found = [
-            (column.name, rule, condition, why, "row" if column.required or column.name == "query" else "value")
+            _Rule(column.name, rule, condition, why, "row" if column.required or column.name == "query" else "value")
             for column in COLUMNS[table]
             if column.name in raw.columns
             for kinds, rule, condition, why in self._rules(raw, column)
@@ -155,25 +202,9 @@ class Validator:
         for column in COLUMNS[table]:
             if column.required and column.name in raw.columns:
                 why = f"every row needs a {raw.called(column.name)}"
-                found.append(
-                    (column.name, "required value is missing", f"NOT {given_values(column.name, raw)}", why, "row")
-                )
-        if not found:
-            return
-        names = [f"b{n}" for n in range(len(found))]
-        flags = ", ".join(
-            f"coalesce({condition}, false) AS {name}" for name, (_, _, condition, *_) in zip(names, found, strict=True)
-        )
-        values = {c: f"left(CAST({raw.columns[c].given} AS VARCHAR), 200) AS v_{c}" for c in {f[0] for f in found}}
-        self.connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE faulty AS SELECT * FROM (SELECT _row, {flags}, {", ".join(values.values())}
-            FROM ({self._rows(table, raw)}) t) WHERE {" OR ".join(names)}"""
-        )
-        for name, (of, rule, _, why, costs) in zip(names, found, strict=True):
-            self.connection.execute(
-                f"""INSERT INTO broken SELECT '{table}', _row, '{of}', {_literal(rule)}, v_{of}, {_literal(why)}, NULL, '{costs}'
-                FROM faulty WHERE {name}"""
-            )
+                missing = f"NOT {given_values(column.name, raw)}"
+                found.append(_Rule(column.name, "required value is missing", missing, why, "row"))
+        return found
 
     def _rules(self, raw: RawTable, column: Column) -> tuple[tuple[str, str, str, str], ...]:
         """What a single value can break: kinds of columns, the rule, the SQL condition, what to write instead."""
@@ -182,7 +213,7 @@ class Validator:
         given, top = given_values(column.name, raw), self.settings.max_grade
         separator = _literal(self.settings.category_separator)
         levels, finite = f"string_split({t}, {separator})", f"isfinite({t})"
-        unread = f"{given} AND ({t} IS NULL OR NOT {finite})"
+        unread = f"CASE WHEN {t} IS NULL THEN {given} ELSE NOT {finite} END"
         json_type = f"coalesce(json_type(try({_as_json(cell)})), '')"
         return (
             ("id", "absurdly long id", f"length({t}) > {MAX_ID_CHARACTERS}", f"at most {MAX_ID_CHARACTERS:,} characters"),
@@ -194,9 +225,9 @@ class Validator:
              f"allowed: 0 to {MAX_NUMBER:g}"),
             ("grade", "grade out of range", f"{finite} AND NOT {t} BETWEEN 0 AND {top!r}",
              f"allowed: 0 to {top:g} (max_grade in dataset.toml)"),
-            ("time", "not a date", f"{given} AND {text} NOT IN {MISSING_DATES} AND {t} IS NULL",
+            ("time", "not a date", f"CASE WHEN {t} IS NULL THEN {given} AND {text} NOT IN {MISSING_DATES} ELSE false END",
              "write it as 2024-05-31 or 2024-05-31T12:00:00Z"),
-            ("time", "date out of range", f"{t} IS NOT NULL AND NOT coalesce(try(year({t})), 0) BETWEEN 1800 AND 2200",
+            ("time", "date out of range", f"{t} < TIMESTAMP '1800-01-01' OR {t} >= TIMESTAMP '2201-01-01'",
              "allowed: years 1800 to 2200"),
             ("split", "unknown split", f"{t} IS NOT NULL AND {t} NOT IN {SPLITS}", f"allowed: {', '.join(SPLITS)}"),
             ("category", "category is too deep", f"len({levels}) > {MAX_CATEGORY_DEPTH}",
@@ -212,8 +243,8 @@ class Validator:
 
     def _check_embedding(self, table: str, name: str, given: str) -> None:
         typed = f"t.{quoted(name)}"
-        self._break(table, name, "not a list of numbers", f"{given} AND ({self.unreadable(typed)})",
-                    _literal("write it as [0.1, 0.2, ...], finite numbers only"), costs="value")  # fmt: skip
+        self._break(table, name, "not a list of numbers", self.unreadable(typed),
+                    _literal("write it as [0.1, 0.2, ...], finite numbers only"), given=given, costs="value")  # fmt: skip
         self._break(table, name, "absurdly long embedding", f"len({typed}) > {MAX_EMBEDDING}",
                     _literal(f"at most {MAX_EMBEDDING:,} numbers"), costs="value")  # fmt: skip
         usual = self.usual_length(name, f"typed_{table} t")
@@ -242,13 +273,20 @@ class Validator:
 
     def accepted(self, table: str) -> str:
         """SQL of the rows of a file that no rule has rejected so far."""
-        return f"(SELECT * FROM typed_{table} WHERE _row NOT IN (SELECT _row FROM broken WHERE file = '{table}' AND costs = 'row'))"
+        return (
+            f"typed_{table}"
+            if table in self._settled
+            else f"(SELECT * FROM typed_{table} WHERE _row NOT IN ({_rejected(table)}))"
+        )
 
     def _check_duplicates(self, table: str, key: str, column: str, rule: str, *, where: str = "true") -> None:
         """Keeps the first accepted row of each key."""
+        rows = f"{self.accepted(table)} WHERE {where}"
+        if not self.one(f"SELECT 1 FROM {rows} GROUP BY {key} HAVING count(*) > 1 LIMIT 1"):
+            return
         self.connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE again AS SELECT _row, min(_row) OVER (PARTITION BY {key}) AS first_row
-            FROM {self.accepted(table)} WHERE {where} QUALIFY _row <> first_row"""
+            FROM {rows} QUALIFY _row <> first_row"""
         )
         first = "(SELECT first_row FROM again a WHERE a._row = t._row)"
         self._break(table, column, rule, "t._row IN (SELECT _row FROM again)",
@@ -296,7 +334,7 @@ class Validator:
         )  # fmt: skip
 
     def _find_queries(self, table: str, raw: RawTable) -> None:
-        """Makes the table `spelling_<table>` of the texts of queries and the query_id that each means, where texts tell it."""
+        """Makes the table `spelling_<table>` of texts and the given query that each means, where texts tell it."""
         if "query_id" in raw.columns and "queries" not in self.raw:
             if "query" not in raw.columns:
                 raise DataError(
@@ -304,19 +342,13 @@ class Validator:
                     f"add queries.csv with query_id,text or a column 'query' with the text"
                 )
             self._take_ids_for_sessions(table, raw)
-        if "query" not in raw.columns:
-            return
-        # Distinct texts first: a Python function is slow, and logs repeat themselves.
-        text = raw.columns["query"].place
-        self.connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE spelling_{table} AS SELECT text, normalise_query(text) AS key
-            FROM (SELECT DISTINCT nullif(CAST({text} AS VARCHAR), '') AS text FROM {raw.name}) WHERE text IS NOT NULL"""
-        )
-        if "queries" in self.raw and "query_id" not in raw.columns:
+        if "query" in raw.columns and "queries" in self.raw and "query_id" not in raw.columns:
+            text = raw.columns["query"].place
             self.connection.execute(
-                f"""CREATE OR REPLACE TEMP TABLE spelling_{table} AS SELECT s.text, k.key FROM spelling_{table} s JOIN (
-                SELECT normalise_query(text) AS normal, arg_min(query_id, _row) AS key
-                FROM {self.accepted("queries")} GROUP BY normal) k ON k.normal = s.key"""
+                f"""CREATE OR REPLACE TEMP TABLE spelling_{table} AS SELECT s.text AS spelled, k.key AS meant FROM (
+                SELECT DISTINCT nullif(CAST({text} AS VARCHAR), '') AS text FROM {raw.name}) s JOIN (
+                SELECT {_KEY.format("text")} AS normal, arg_min(query_id, _row) AS key
+                FROM {self.accepted("queries")} GROUP BY normal) k ON k.normal = {_KEY.format("s.text")}"""
             )
 
     def _take_ids_for_sessions(self, table: str, raw: RawTable) -> None:
@@ -339,29 +371,31 @@ class Validator:
             f"{ids:,} ids name {texts:,} texts", "a queries file with one id a text",
         ))  # fmt: skip
 
-    def _key_sql(self, table: str, raw: RawTable) -> str | None:
-        """SQL of the query_id that a row means; None where rows mean none."""
+    def _key_sql(self, table: str, raw: RawTable) -> tuple[str, str]:
+        """SQL of the query_id that a row means, and of the join that tells it; '' where rows mean none."""
         if "query" not in {c.name for c in COLUMNS[table]}:
-            return None
-        return (
-            "query_id" if "query_id" in raw.columns else f"(SELECT s.key FROM spelling_{table} s WHERE s.text = query)"
-        )
+            return "", ""
+        if "query_id" in raw.columns:
+            return "query_id", ""
+        if "queries" in self.raw:
+            return "meant", f"LEFT JOIN spelling_{table} ON spelled = query"
+        return _KEY.format("query"), ""
 
     def _check_query(self, table: str, raw: RawTable) -> None:
         """Rejects rows of unknown queries, and rows that name none."""
         by_id = "query_id" in raw.columns
         text = "query" in raw.columns
         column = "query_id" if by_id else "query"
-        self._break(table, column, "required value is missing", f"t.{column} IS NULL OR {_BLANK.format(f't.{column}')}",
+        self._break(table, column, "required value is missing", f"t.{column} IS NULL OR {BLANK.format(f't.{column}')}",
                     _literal(f"every row needs a {column}"))  # fmt: skip
         if by_id and text and "queries" in self.raw:
             self.warnings.append(f"{raw.file}: 'query' ignored, the queries file gives the text of each query_id")
         elif by_id and text:
-            self._break(table, "query", "required value is missing", f"t.query IS NULL OR {_BLANK.format('t.query')}",
+            self._break(table, "query", "required value is missing", f"t.query IS NULL OR {BLANK.format('t.query')}",
                         _literal("without a queries file every row needs its query's text"))  # fmt: skip
         if "queries" in self.raw:
             known = "t._key IS NULL OR t._key NOT IN (SELECT query_id FROM " + self.accepted("queries") + ")"
-            stated = f"NOT coalesce({_BLANK.format(f't.{column}')}, true)"
+            stated = f"NOT coalesce({BLANK.format(f't.{column}')}, true)"
             self._break(table, column, "unknown query", f"{stated} AND ({known})",
                         _literal(f"{self.raw['queries'].file} has no accepted row with it"))  # fmt: skip
 
@@ -375,8 +409,13 @@ def given_values(name: str, raw: RawTable) -> str:
     """SQL: whether the raw row says anything in a column."""
     cell = raw.columns[name]
     # A list is never blank, and long ones are slow to spell out.
-    blank = f"{cell.given} IS NULL" if cell.kind.endswith("]") else _BLANK.format(f"CAST({cell.given} AS VARCHAR)")
+    blank = f"{cell.given} IS NULL" if cell.kind.endswith("]") else BLANK.format(f"CAST({cell.given} AS VARCHAR)")
     return f"(NOT coalesce({blank}, true))"
+
+
+def _rejected(table: str) -> str:
+    """SQL of the rows that some rule has rejected."""
+    return f"SELECT _row FROM broken WHERE file = '{table}' AND costs = 'row'"
 
 
 # ---------------------------------------------------------------- typed values

@@ -5,7 +5,6 @@ What a run cannot be asked is told as a row without a value whose note says why.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -99,7 +98,7 @@ def clicked_pairs(catalogue: Catalogue, until: str | None) -> Clicked:
     """The clicks of `later_log`."""
     log = later_log(catalogue, until)
     log = log[log["source"] != "synthetic"]
-    pairs = interactions(dataclasses.replace(catalogue, interactions=log), None)
+    pairs = interactions(catalogue.with_tables(interactions=log), None)
     note = (
         "of the log that training learnt from: methods that read it are favoured"
         if until is None

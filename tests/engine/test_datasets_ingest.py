@@ -273,15 +273,15 @@ def test_embeddings_in_text_and_in_lists_are_one_content(tmp_path: Path) -> None
 
 
 def test_disk_full_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, written = pq.write_table, []
+    real, written = pq.ParquetWriter.write_table, []
 
     def full(*args: object, **kwargs: object) -> None:
-        written.append(args[1])
+        written.append(args)
         if len(written) > 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(*args, **kwargs)
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(DataError, match=r"no space left on the disk of .*; nothing was stored: free some space"):
         ingest(SAMPLE, tmp_path)
     assert len(written) > 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -122,7 +121,7 @@ def test_judgments_that_teach_nothing_are_refused_before_anything_is_trained(wit
     given, config = without_log.judgments, preset("tiny")
 
     def refused(judgments: pd.DataFrame, *settings: str) -> str:
-        catalogue = dataclasses.replace(without_log, judgments=judgments)
+        catalogue = without_log.with_tables(judgments=judgments)
         judged = catalogue.queries["query_id"].isin(judgments["query_id"]).to_numpy()
         split = judgments.drop_duplicates("query_id").set_index("query_id")["split"]
         made = split_queries(
@@ -140,7 +139,7 @@ def test_judgments_that_teach_nothing_are_refused_before_anything_is_trained(wit
 
 
 def test_every_run_seed_meets_the_same_test_queries(without_log: Catalogue, tmp_path: Path) -> None:
-    drawn = dataclasses.replace(without_log, judgments=without_log.judgments.assign(split=None))
+    drawn = without_log.with_tables(judgments=without_log.judgments.assign(split=None))
     for catalogue, few in ((drawn, 10), (drawn, 10_000), (without_log, 10)):
         first, second, other = (
             divided(catalogue, override(preset("tiny", seed=seed), [f"split.cross_validate_below={few}", *more]))
@@ -166,7 +165,7 @@ def test_a_stack_is_taught_by_judgments_of_training_queries_that_it_sees_alone(
             assert set(split[taught]) == {"train"}
             assert not (taught & ~division.seen[stack]).any()
             assert not (fold[taught] == stack).any()
-    unsplit = dataclasses.replace(logged, judgments=logged.judgments.assign(split=None))
+    unsplit = logged.with_tables(judgments=logged.judgments.assign(split=None))
     crossed = divided(unsplit, override(preset("tiny"), ["split.cross_validate_below=1000000"]))
     assert crossed.split.mode == "cross_validation"  # every judged query is a test query
     assert not any(crossed.judged(stack).any() for stack in range(len(crossed.seen)))

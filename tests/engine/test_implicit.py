@@ -244,9 +244,7 @@ def test_no_click_both_teaches_and_grades_a_held_out_query(dated: Catalogue) -> 
     assert dated.settings.grades_after is not None
     later = dated.interactions["date"] >= pd.Timestamp(dated.settings.grades_after) + pd.Timedelta(days=1)
     log = dated.interactions
-    otherwise = dataclasses.replace(
-        dated, interactions=log.assign(clicks=log["clicks"].where(~later, log["impressions"]))
-    )
+    otherwise = dated.with_tables(interactions=log.assign(clicks=log["clicks"].where(~later, log["impressions"])))
     assert divide(otherwise, SplitConfig()).key() == division.key(), "clicks that grade teach nothing"
     for mine, theirs in zip(feedback_of(dated), feedback_of(otherwise), strict=True):
         np.testing.assert_array_equal(mine, theirs)

@@ -200,4 +200,4 @@ def _items(n: int) -> Catalogue:
         name: TABLES[name].empty_table().to_pandas()[plain_columns(name)] for name in TABLES if name != "judgments_raw"
     }
     frames["items"] = frames["items"].reindex(range(n)).assign(item_id=[f"i{k}" for k in range(n)], title="a title")
-    return Catalogue("f", DatasetSettings(name="x"), *frames.values(), 0, Path(), None)
+    return Catalogue("f", DatasetSettings(name="x"), 0, Path(), None).with_tables(**frames)

@@ -593,7 +593,7 @@ def test_human_judgments_leave_models_out(tmp_path: Path) -> None:
 
 def test_queries_of_no_wanted_source_are_said(sample: Sample) -> None:
     queries = sample.catalogue.queries
-    sample.catalogue = dataclasses.replace(sample.catalogue, queries=queries[queries["source"] == "synthetic"])
+    sample.catalogue = sample.catalogue.with_tables(queries=queries[queries["source"] == "synthetic"])
     n = len(sample.catalogue.queries)
     with pytest.raises(ConfigError, match=rf"--queries 'log,judged' names no query .* has {n} synthetic"):
         sample.pairs("retrieved")

@@ -178,6 +178,10 @@ class DelimitedFile:
 
     def _lines(self, dialect: Dialect, header: Header, n_rows: int, bad: set[int]) -> np.ndarray:
         """(n_rows,) int64: the first line of each row that DuckDB kept, given the lines of those it did not."""
+        if _n_lines(self.path) == header.after + n_rows + len(bad):
+            # As many lines as records, none of which is shorter than a line: each is one, and none is blank.
+            lines = np.arange(header.after + 1, header.after + n_rows + len(bad) + 1)
+            return lines[~np.isin(lines, list(bad))]
         starts = [line for line, _ in each_record(self.path, dialect) if line > header.after and line not in bad]
         if len(starts) != n_rows:
             # Only a file whose quoting two readers understand differently: the record's number is all that is known.
@@ -216,6 +220,17 @@ class DelimitedFile:
             rows = sum(1 for part in text.splitlines() if part.strip()) if kind == "UNQUOTED VALUE" else 1
             bad.append(BadRow(first, "row cannot be read", called.get(column, ""), why, text, max(rows, 1)))
         return bad
+
+
+def _n_lines(path: Path) -> int | None:
+    """Lines of a file; None where some end in '\\r' alone."""
+    before, lines, lone = b"\n", 0, 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            lines += block.count(b"\n")
+            lone += block.count(b"\r") - (before + block).count(b"\r\n")
+            before = block[-1:]
+    return None if lone else lines + (before != b"\n")
 
 
 def _lost(raw: RawTable) -> int:

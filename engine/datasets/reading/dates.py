@@ -32,10 +32,14 @@ def read_dates(
     connection: duckdb.DuckDBPyConnection, source: str, name: str, table: str, label: str, cell: Cell, day_first: bool | None
 ) -> DateReading:  # fmt: skip
     """How the dates of a column of the raw table `source` are read."""
+    if cell.kind == "DATE" or (cell.kind.startswith("TIMESTAMP") and "ZONE" not in cell.kind):
+        return DateReading(f"TRY_CAST({cell.place} AS TIMESTAMP)")
     text = cell.place if cell.kind == "VARCHAR" else f"CAST({cell.place} AS VARCHAR)"
     # Through TIMESTAMPTZ, because a plain cast drops a stated offset from UTC; '+0000' after a space is no offset to it.
     zoned = f"regexp_replace(trim({text}), '\\s+([+-]\\d{{2}}):?(\\d{{2}})$', '\\1:\\2')"
-    iso = f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)"
+    # A date alone has no room for an offset. Microseconds spare the calendar that a cast of the zoned time consults.
+    iso = f"""CASE WHEN strlen({text}) <= 10 THEN TRY_CAST({text} AS TIMESTAMP)
+        ELSE try(make_timestamp(epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)))) END"""
     odd = f"SELECT DISTINCT {text} AS v FROM {source} WHERE {text} IS NOT NULL AND {iso} IS NULL"
     if connection.execute(f"{odd} LIMIT 1").fetchone() is None:
         return DateReading(iso)

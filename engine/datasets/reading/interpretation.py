@@ -21,7 +21,7 @@ from engine.datasets.reading.dates import read_dates
 from engine.datasets.reading.decisions import Decision, Doubts, listed, read_option
 from engine.datasets.reading.names import folded, map_names
 from engine.datasets.reading.numbers import read_numbers
-from engine.datasets.reading.raw import Cell, RawTable
+from engine.datasets.reading.raw import BLANK, Cell, RawTable
 from engine.datasets.settings import SettingsFile
 from engine.datasets.sid_columns import sid_column
 from engine.errors import DataError
@@ -186,9 +186,7 @@ class Interpretation:
 
     def _skip_empty(self, raw: RawTable) -> None:
         blank = [
-            f"({c.place} IS NULL OR regexp_full_match({c.place}, '[\\s\\pZ]*'))"
-            if c.kind == "VARCHAR"
-            else f"{c.place} IS NULL"
+            f"({c.place} IS NULL OR {BLANK.format(c.place)})" if c.kind == "VARCHAR" else f"{c.place} IS NULL"
             for c in raw.given.values()
         ]
         raw.skipped["empty"] = " AND ".join(blank) or "false"

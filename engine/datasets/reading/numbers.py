@@ -53,8 +53,11 @@ def read_numbers(
     if cell.exact:
         return NumberReading(plain)
     odd = f"({cell.place} IS NOT NULL AND {plain} IS NULL)"
-    maybe = f"regexp_full_match(trim({cell.place}), '{_CLASSES['either point'][1:-1]}')" if grouped else "false"
-    if decimal != "," and not _one(connection, f"SELECT 1 FROM {source} WHERE {odd} OR {maybe} LIMIT 1"):
+    point = f"contains({cell.place}, '.')"  # Said first: it spares most values the pattern.
+    maybe = (
+        f"{point} AND regexp_full_match(trim({cell.place}), '{_CLASSES['either point'][1:-1]}')" if grouped else "false"
+    )
+    if decimal != "," and not _one(connection, f"SELECT 1 FROM {source} WHERE {odd} OR ({maybe}) LIMIT 1"):
         return NumberReading(plain)
     digits = f"regexp_extract({cell.place}, '{_quoted(_WHOLE)}', 2)"
     bare = f"regexp_replace({digits}, '{_quoted(_SPACE)}', '', 'g')"

@@ -13,6 +13,10 @@ import numpy as np
 from engine.datasets.contract import COLUMNS
 from engine.errors import DataError
 
+# Most values begin with a visible ASCII character, which settles it without the pattern.
+BLANK = r"(CASE WHEN {0} BETWEEN '!' AND '~' THEN false ELSE regexp_full_match({0}, '[\s\pZ]*') END)"
+"""SQL: whether a text is white space alone."""
+
 
 class BadRow(NamedTuple):
     """A row that could not be divided into columns at all."""
