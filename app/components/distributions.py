@@ -71,7 +71,7 @@ def missing() -> None:
     )
     with st.container(gap="xxsmall"):
         st.subheader("Missing values", anchor=False, help=text.DEFINITIONS["missing"])
-        st.caption(f"{int(some.sum()):,} of {len(rows):,} columns are filled in part, {int(none.sum()):,} are empty")
+        st.caption(f"{int(some.sum()):,} of {len(rows):,} columns filled in part, {int(none.sum()):,} empty")
         table(
             shown.drop(columns="order"), title="Missing values", key="missing", heading=False, define="missing", height=300,
             n=f"{len(rows):,} columns, all rows",

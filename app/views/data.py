@@ -117,9 +117,9 @@ def how_it_was_read(file: str) -> None:
         escape(
             f"{text.plural(len(rows), 'thing was', 'things were')} found out from the files themselves; "
             + (
-                f"{marked:,} of them say what values mean or which are kept: look at those (●)."
+                f"look at what is marked ●: {marked:,} of them, on what values mean or which are kept."
                 if marked
-                else "all say how bytes become a table."
+                else "nothing on what values mean, only on how bytes become a table."
             )
         )
     )

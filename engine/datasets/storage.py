@@ -214,19 +214,6 @@ def rejects_of(catalogue: Catalogue) -> DataFrame:
     return pq.read_table(catalogue.folder / REJECTS_FILE).to_pandas()
 
 
-def missing_values(catalogue: Catalogue) -> DataFrame:
-    """table, column, n_rows, n_missing of every column that a catalogue may have, vectors too."""
-    found = []
-    with contextlib.closing(duckdb.connect()) as connection:
-        for table in (name for name in TABLES if name != "judgments_raw"):
-            names = [name for name in TABLES[table].names if name != "source" or table == "judgments"]
-            counts = ", ".join(f'count("{name}")' for name in names)
-            path = str(catalogue.folder / f"{table}.parquet")
-            n, *given = connection.execute(f"SELECT count(*), {counts} FROM read_parquet(?)", [path]).fetchone() or ()
-            found += [(table, name, n, n - there) for name, there in zip(names, given, strict=True)]
-    return DataFrame(found, columns=["table", "column", "n_rows", "n_missing"])
-
-
 def list_catalogues(workspace: Path) -> DataFrame:
     """fingerprint, name, n_items, n_queries, n_interactions, n_judgments, n_rejected, created_at; newest first."""
     tables = ("items", "queries", "interactions", "judgments")

@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from engine.datasets.contract import AUDIT_FILES, Catalogue
-from engine.datasets.storage import missing_values, rejects_of, report_of
+from engine.datasets.storage import rejects_of, report_of
+from engine.datasets.summary import log_sums, missing_values
 from engine.runs import Run, write_table
 
 REPORT = "report.json"
@@ -67,31 +68,8 @@ def intake_tables(catalogue: Catalogue, runs: Sequence[Run]) -> dict[str, pd.Dat
     columns = missing_values(catalogue)
     frames["data_columns"] = columns.assign(position=range(len(columns)))
     frames["rejects"] = pd.concat(rejected, ignore_index=True)
-    frames["log_sums"] = log_sums(catalogue.interactions)
+    frames["log_sums"] = log_sums(catalogue)
     return {name: frame for name, frame in frames.items() if len(frame)}
-
-
-def log_sums(log: pd.DataFrame) -> pd.DataFrame:
-    """Table `log_sums`: the search log as a whole, by position and by day, apart for synthetic rows."""
-    keys = {
-        "all": pd.Series(None, index=log.index, dtype=object),
-        "position": log["position"].astype("Int64").astype("string").astype(object),
-        "day": log["date"].dt.strftime("%Y-%m-%d").astype(object),
-    }
-    parts = [
-        log.assign(value=key.where(key.notna(), None))
-        .groupby(["value", "source"], dropna=False, sort=True)
-        .agg(
-            n_rows=("item_id", "size"), n_queries=("query_id", "nunique"), n_items=("item_id", "nunique"),
-            **{name: (name, lambda values: values.sum(min_count=1)) for name in ("impressions", "clicks", "purchases")},
-        )
-        .reset_index()
-        .assign(kind=kind)
-        for kind, key in keys.items()
-        if kind == "all" or key.notna().any()
-    ]  # fmt: skip
-    sums = pd.concat(parts, ignore_index=True)
-    return sums.assign(value=sums["value"].where(sums["value"].notna(), None).astype(object))
 
 
 def _imported(run: Run) -> dict[str, Any]:

@@ -40,14 +40,14 @@ def test_sentences_are_those_of_the_rows(open_page: Open, workspace: Path, curso
         in words
     )
     assert f"Most were rejected in items.csv: 2 of {N + 2} that were not passed over (1.6 %)." in words
-    assert "2 things were found out from the files themselves; 1 of them say" in words
+    assert "2 things were found out from the files themselves; look at what is marked ●: 1 of them" in words
     assert (
         "2 broken rules cost rows, most often “duplicate id” in items.csv (1 row); 1 broken rule cost a value only"
         in words
     )
     (relevant,) = cursor.execute("SELECT avg((grade >= 2)::INT) FROM judgments").fetchone() or (0,)
     assert f"{100 * relevant:.1f} % of judged pairs are relevant: grade 2 or more of 3" in words
-    assert "1 of 3 columns are filled in part, 1 are empty" in words
+    assert "1 of 3 columns filled in part, 1 empty" in words
     assert "The log states no day." in words
     assert "9 of 10 rows" in words
 

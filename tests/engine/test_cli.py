@@ -18,6 +18,7 @@ from tests.conftest import ROOT, Trained
 COMMANDS = (
     "demo",
     "validate",
+    "check-judgments",
     "ingest",
     "train",
     "publish",
@@ -251,3 +252,17 @@ def test_ctrl_c_says_how_to_go_on(trained: Trained, tmp_path: Path) -> None:
     assert done.returncode == 130
     assert "go on with: python -m engine train" in done.stdout.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+def test_judgments_are_checked_against_a_catalogue(run, dataset: Path, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    run("ingest", dataset, "--workspace", workspace)
+    rows = pd.read_csv(dataset / "judgments.csv", dtype=str)
+    again = tmp_path / "judgments.csv"
+    rows.assign(item_id=["no-such-item", *rows["item_id"][1:]]).to_csv(again, index=False)
+    result = run("check-judgments", again, "--workspace", workspace, "--json")
+    assert result.code == 0
+    assert result.json["report"]["files"][0]["rejected"] == 1
+    assert result.json["n_unknown_items"] == 1
+    assert result.json["n_judged"] == result.json["n_pairs"]
+    assert "is no file" in run("check-judgments", tmp_path / "gone.csv", "--workspace", workspace).err
