@@ -343,6 +343,13 @@ def test_a_scale_follows_from_the_grades(tmp_path: Path, ws: Path) -> None:
         assert (done.catalogue.settings.max_grade, done.catalogue.settings.relevant_grade) == scale, grades
 
 
+def test_a_slip_of_the_keyboard_is_no_scale(tmp_path: Path, ws: Path) -> None:
+    rows = "".join(f"query {q},{n},{(q + n) % 4}\n" for q in range(20) for n in range(6)) + "query 1,0,99\n"
+    done = read(shop(tmp_path / "s", items_csv=ITEMS, judgments_csv="query,item_id,grade\n" + rows), ws)
+    assert done.catalogue.settings.max_grade == 3
+    assert [(i.rule, i.count) for i in done.report.issues] == [("grade out of range", 1)]
+
+
 def test_grades_that_never_reach_the_stated_scale_are_said(tmp_path: Path, ws: Path) -> None:
     files = {p.stem + "_csv": p.read_text() for p in (CASES / "binary-grades").iterdir()}
     done = read(shop(tmp_path / "s", **files, dataset_toml="relevant_grade = 2\n"), ws)

@@ -25,6 +25,8 @@ _SCALES = (
 )
 """Word -> number, for scales that are published or that judging tools offer."""
 
+OUTLIERS = 0.02
+"""Largest share of the grades that one far from the others may have."""
 _TOPS = (1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 100.0)
 
 
@@ -43,6 +45,13 @@ def words_of(values: Iterable[str]) -> dict[str, int] | None:
         return None
     best = min(fitting, key=len)
     return {value: best[word] for value, word in folded.items()}
+
+
+def without_outliers(counts: dict[float, int]) -> list[float]:
+    """Grades that occur, in order, less a last one that is rare and far from the others: a slip of the keyboard is no scale."""
+    values = sorted(counts)
+    rare = values and counts[values[-1]] <= OUTLIERS * sum(counts.values())
+    return values[:-1] if len(values) > 2 and rare and values[-1] > 2 * max(values[-2], 1) else values
 
 
 def scale_of(lowest: float, highest: float, *, whole: bool) -> Scale | None:

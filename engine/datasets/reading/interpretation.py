@@ -390,13 +390,14 @@ class Interpretation:
     def _scale(self, raw: RawTable) -> None:
         """The grade scale, where `dataset.toml` is silent."""
         place = raw.columns["grade"].place
-        row = self._row(
-            f"""SELECT min(g), max(g), coalesce(bool_and(g = floor(g)), true), count(DISTINCT g) FROM
-            (SELECT {place} AS g FROM {raw.name}) WHERE isfinite(g) AND g BETWEEN 0 AND 1000"""
-        )
-        lowest, highest, whole, n = row
-        if n == 0:
+        counts = self.connection.execute(
+            f"""SELECT g, count(*) FROM (SELECT {place} AS g FROM {raw.name})
+            WHERE isfinite(g) AND g BETWEEN 0 AND 1000 GROUP BY g ORDER BY g"""
+        ).fetchall()
+        values = grades.without_outliers(dict(counts))
+        if not values:
             return
+        lowest, highest, whole = values[0], values[-1], all(value == int(value) for value in values)
         stated = {"max_grade", "relevant_grade"} & self.file.stated
         scale = grades.scale_of(lowest, highest, whole=whole)
         if not stated and scale is not None:
