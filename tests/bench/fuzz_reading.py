@@ -65,7 +65,8 @@ def lay_out(folder: Path, files: Files) -> Path:
 
 def problem_of(files: Files, scratch: Path, number: int) -> tuple[str, str]:
     """('read' | 'refused' | 'fault', what was said or is wrong) of one input."""
-    folder = lay_out(scratch / "shop", files)
+    name = "shop" if number % 3 else "a shop [1] {x,y}, it's 100%"  # patterns to some readers of files
+    folder = lay_out(scratch / name, files)
     try:
         # A row more or less rejected is no refusal: what is read is looked at.
         report = validate(folder, max_reject_share=1.0)
@@ -101,13 +102,14 @@ def _wrong_store(folder: Path, scratch: Path, files: Files) -> str:
 
 
 def _wrong_report(report: Report, files: Files) -> str:
+    adapted = any(d.what == "layout" for d in report.decisions)  # rows are those of files that an adapter wrote
     for f in report.files:
         if f.read != f.accepted + f.rejected + f.skipped or min(f.accepted, f.rejected, f.skipped) < 0:
             return f"{f.file}: {f.read} read, {f.accepted} accepted, {f.rejected} rejected, {f.skipped} skipped"
         if sum(n for file, _, n in report.skipped if file == f.file) != f.skipped:
             return f"{f.file}: {f.skipped} skipped and {report.skipped} said"
         wrong = _wrong_count(f.read, files.get(f.file), [d.found for d in report.decisions if (d.file, d.what) == (f.file, "format")])  # fmt: skip
-        if wrong:
+        if wrong and not adapted:
             return f"{f.file}: {wrong}"
     said = [
         *report.warnings,

@@ -66,10 +66,11 @@ def _corpus() -> Iterator[tuple[str, Files]]:
         yield case.name.partition("-")[0], {p.name: p.read_bytes() for p in sorted(case.iterdir())}
     for path in sorted((CASES / "formats").glob("*/*")):
         role = _ROLES.get(path.parent.name, "items")
+        more = {"queries.csv": b"query_id,text\n1,kettle\n2,mug\n"} if path.parent.name == "qrels" else {}
         name = path.name if path.parent.name == "ubi" else f"{role}{path.suffix.replace('.qrels', '.txt')}"
         yield (
             path.parent.name,
-            {"items.csv": SMALL, name: path.read_bytes()} if role != "items" else {name: path.read_bytes()},
+            {"items.csv": SMALL, name: path.read_bytes()} | more if role != "items" else {name: path.read_bytes()},
         )
 
     rows = [HEADER, *ITEMS]

@@ -9,6 +9,7 @@ import dataclasses
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,7 +84,8 @@ class Interpretation:
         stated = self.file.columns.get(table, {})
         cells = dict(raw.given)
         own = {folded(c.name): c.name for c in COLUMNS[table]}
-        twice = [n for n in cells if sum(folded(n) == folded(m) for m in cells) > 1 and folded(n) in own]
+        spelt = Counter(map(folded, cells))
+        twice = [n for n in cells if spelt[folded(n)] > 1 and folded(n) in own]
         if len({n.casefold() for n in twice}) < len(twice):
             raise DataError(f"{raw.file} names column '{twice[0].casefold()}' more than once; rename or remove one")
         if table not in ("items", *AUDIT_FILES):

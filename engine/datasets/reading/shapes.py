@@ -59,7 +59,8 @@ def fold(reading: Interpretation, table: str, raw: RawTable) -> None:
     title = raw.columns["title"].place
     if "handle" in names and "title" in names and names["handle"].place != title:
         handle = names["handle"].place
-        first = f"(SELECT arg_min(x.{{0}}, x.rowid) FROM {raw.name} x WHERE x.{handle} = {raw.name}.{handle} AND x.{{0}} IS NOT NULL)"
+        rows = f"(SELECT {{0}} AS v, rowid AS r, {handle} AS h FROM {raw.name})"
+        first = f"(SELECT arg_min(x.v, x.r) FROM {rows} x WHERE x.h = {handle} AND x.v IS NOT NULL)"
         if raw.columns["item_id"].place == handle:
             raw.skipped["variants and pictures of a product"] = f"({title} IS NULL AND {handle} IS NOT NULL)"
         else:
