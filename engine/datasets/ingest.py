@@ -239,7 +239,9 @@ def _connect(staged: Path) -> contextlib.closing[duckdb.DuckDBPyConnection]:
         "autoinstall_known_extensions": False,
         "disabled_optimizers": "in_clause",
     }
-    return contextlib.closing(duckdb.connect(config=own))
+    connection = duckdb.connect(config=own)
+    connection.execute("SET enable_progress_bar = false")
+    return contextlib.closing(connection)
 
 
 def _check(

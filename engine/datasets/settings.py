@@ -55,6 +55,7 @@ class ReadOptions:
             self.quote is None or self.quote != (self.delimiter or ","), "quote", "another character than the delimiter"
         )
         check(self.delimiter != "", "delimiter", "one character")
+        check(self.header != (), "header", "a list of names")
         check(self.decimal in (None, ".", ","), "decimal", "'.' or ','")
         check(self.position_base in (None, 0, 1), "position_base", "0 or 1")
         check(self.sid_suffix in (None, "drop", "level"), "sid_suffix", "'drop' or 'level'")

@@ -108,6 +108,8 @@ def adapt(source: Path, contract: Path, dataset: str | None = None) -> Adapted:
                 f"only {common:,} of {len(held):,} items of {index.path.name} have a text in {item_path.name}; the others "
                 "are named after their ids"
             )
+    else:
+        files["items"] = index.path.name
     unnamed = 0
     # JSON in ASCII: half of a surrogate pair, which UTF-8 cannot hold, is left to validation.
     with (contract / "items.jsonl").open("w", encoding="utf-8") as file:

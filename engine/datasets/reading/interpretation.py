@@ -184,13 +184,14 @@ class Interpretation:
     # ------------------------------------------------------------ values
 
     def _skip_empty(self, raw: RawTable) -> None:
-        blank = [
-            f"({c.place} IS NULL OR regexp_full_match({c.place}, '[\\s\\pZ]*'))"
-            if c.kind == "VARCHAR"
-            else f"{c.place} IS NULL"
-            for c in raw.given.values()
-        ]
-        raw.skipped["empty"] = " AND ".join(blank) or "false"
+        texts = [c.place for c in raw.given.values() if c.kind == "VARCHAR"]
+        tests = [f"{c.place} IS NULL" for c in raw.given.values() if c.kind != "VARCHAR"]
+        if texts:
+            # One pattern over all of them, and only where the first is blank: there may be a thousand columns.
+            blank = "regexp_full_match({0}, '[\\s\\pZ]*')"
+            rest = blank.format(f"concat_ws('', {', '.join(texts)})")
+            tests.append(f"CASE WHEN {texts[0]} IS NULL OR {blank.format(texts[0])} THEN {rest} ELSE false END")
+        raw.skipped["empty"] = " AND ".join(tests) or "false"
 
     def _read_texts(self, table: str, raw: RawTable) -> None:
         """Missing values by their words; entities and, in descriptions, tags."""
