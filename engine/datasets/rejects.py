@@ -9,7 +9,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from engine.datasets.contract import COLUMNS, REJECTS, shown
-from engine.datasets.reading.decisions import Decision
+from engine.datasets.reading.decisions import Decision, brief
 from engine.datasets.reading.raw import RawTable
 from engine.datasets.report import EXAMPLES, FileCount, Issue, Report
 from engine.datasets.validation import Validator, row_json
@@ -62,7 +62,7 @@ def _issues(connection: duckdb.DuckDBPyConnection, table: str, validator: Valida
 def _reason(raw: RawTable, column: str, value: str | None, why: str, other: int | None) -> str:
     if other is not None:
         why = why.replace("{line}", f"{raw.file}:{raw.lines[other]}")
-    return f"{raw.called(column)} {'(missing)' if value is None else shown(value)} -> {why}"
+    return f"{brief(raw.called(column))} {'(missing)' if value is None else shown(value)} -> {why}"
 
 
 def rejected_rows(validator: Validator, tables: Collection[str] = COLUMNS) -> DataFrame:

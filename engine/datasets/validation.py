@@ -25,16 +25,13 @@ from engine.datasets.contract import (
     normalise_query,
 )
 from engine.datasets.reading.dates import MISSING as MISSING_DATES
-from engine.datasets.reading.decisions import Decision
+from engine.datasets.reading.decisions import Decision, brief
 from engine.datasets.reading.raw import Cell, RawTable, quoted
+from engine.datasets.reading.raw import literal as _literal
 from engine.errors import DataError
 
 _BLANK = r"regexp_full_match({0}, '[\s\pZ]*')"
 _TRIM = r"nullif(regexp_replace({0}, '^[\s\pZ]+|[\s\pZ]+$', '', 'g'), '')"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 class Validator:
@@ -154,7 +151,7 @@ class Validator:
         ]
         for column in COLUMNS[table]:
             if column.required and column.name in raw.columns:
-                why = f"every row needs a {raw.called(column.name)}"
+                why = f"every row needs a {brief(raw.called(column.name))}"
                 found.append(
                     (column.name, "required value is missing", f"NOT {given_values(column.name, raw)}", why, "row")
                 )

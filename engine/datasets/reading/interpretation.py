@@ -19,10 +19,11 @@ import pyarrow as pa
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, Column, DatasetSettings
 from engine.datasets.reading import categories, events, grades, shapes
 from engine.datasets.reading.dates import read_dates
-from engine.datasets.reading.decisions import Decision, Doubts, listed, read_option
+from engine.datasets.reading.decisions import Decision, Doubts, brief, listed, read_option
 from engine.datasets.reading.names import folded, map_names
 from engine.datasets.reading.numbers import read_numbers
 from engine.datasets.reading.raw import Cell, RawTable
+from engine.datasets.reading.raw import literal as _literal
 from engine.datasets.settings import SettingsFile
 from engine.datasets.sid_columns import sid_column
 from engine.errors import DataError
@@ -102,7 +103,7 @@ class Interpretation:
         self._require(table, raw)
         foreign = {ours: theirs for ours, theirs in raw.spoken.items() if folded(ours) != folded(theirs)}
         if foreign:
-            pairs = ", ".join(f"{ours} = '{theirs}'" for ours, theirs in foreign.items())
+            pairs = ", ".join(f"{ours} = '{brief(theirs)}'" for ours, theirs in foreign.items())
             why = "[columns] says so" if set(foreign) <= set(stated) else "known names of other programs"
             self.decide(raw, "columns", pairs, why, f'{next(iter(foreign))} = "..." under [columns.{table}]')
         unknown = [name for name in raw.columns if name not in known]
@@ -238,7 +239,7 @@ class Interpretation:
         for column in COLUMNS[table]:
             if column.name not in raw.columns:
                 continue
-            cell, called = raw.columns[column.name], raw.called(column.name)
+            cell, called = raw.columns[column.name], brief(raw.called(column.name))
             if column.kind == "id":
                 raw.columns[column.name] = _id_cell(cell)
             elif column.name == "event":
@@ -260,7 +261,7 @@ class Interpretation:
                 self._read_categories(raw, options.several_paths)
 
     def _read_number(self, table: str, raw: RawTable, column: Column, decimal: str | None) -> None:
-        cell, called = raw.columns[column.name], raw.called(column.name)
+        cell, called = raw.columns[column.name], brief(raw.called(column.name))
         found = read_numbers(
             self.connection, raw.name, called, table, raw.file, cell, decimal, grouped=_REALS[column.kind]
         )  # fmt: skip
@@ -322,7 +323,7 @@ class Interpretation:
         taken = {"impressions", "clicks", "purchases"} & set(raw.columns)
         if taken or not counts:
             self.warnings.append(
-                f"{raw.file}: '{raw.called('event')}' is ignored: "
+                f"{raw.file}: '{brief(raw.called('event'))}' is ignored: "
                 + (
                     f"counts are given ({listed(sorted(taken))})"
                     if taken
@@ -467,7 +468,7 @@ class Interpretation:
 
     def decide(self, raw: RawTable, what: str, found: str, because: str, change: str) -> None:
         """Notes a decision."""
-        self.decisions.append(Decision(raw.file, what, found, because, change))
+        self.decisions.append(Decision(raw.file, brief(what), found, because, change))
 
     def _row(self, sql: str) -> tuple[Any, ...]:
         row = self.connection.execute(sql).fetchone()
@@ -492,10 +493,6 @@ def _id_cell(cell: Cell) -> Cell:
 
 def _unescape(text: str) -> str:
     return re.sub(_ENTITY, lambda found: html.unescape(found.group()), text)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _among(text: str, values: list[str]) -> str:
