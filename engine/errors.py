@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
+_BREAKING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What would break a line of text or its direction, or cannot be written at all."""
+
 
 class EngineError(Exception):
     """Base of every error that is the user's to mend: says what was given, what is allowed, where."""
 
 
 class DataError(EngineError):
-    """The input files break the contract of data/README.md."""
+    """The input files break the contract of data/README.md. What they hold may be in the message: it stays one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class ConfigError(EngineError):
@@ -25,6 +33,11 @@ class SnapshotError(EngineError):
 
 class ModelError(EngineError):
     """Model weights are missing, altered, or do not fit the run's trie or features."""
+
+
+def one_line(text: str) -> str:
+    """A message with control characters of what it quotes written as escapes."""
+    return _BREAKING.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def shown(given: str, most: int = 80) -> str:

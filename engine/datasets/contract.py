@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pandas import DataFrame
 
 from engine.config import is_date
 from engine.datasets.vectors import GivenVectors, read_vectors
-from engine.errors import DataError
+from engine.errors import DataError, one_line
 
 CONTRACT_VERSION = 2
 """Part of every fingerprint: raise it when equal files come to mean another catalogue."""
@@ -469,9 +468,5 @@ def close_matches(name: str, columns: Sequence[str], also: Sequence[str] = ()) -
 
 def shown(value: object, *, width: int = 60) -> str:
     """A value as reports show it: one line, control characters visible, cut after `width` characters."""
-    text = re.sub(
-        r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]",
-        lambda m: m.group().encode("unicode_escape", "surrogatepass").decode(),
-        str(value),
-    )
+    text = one_line(str(value))
     return f"'{text}'" if len(text) <= width else f"'{text[:width]}…' ({len(text):,} characters)"

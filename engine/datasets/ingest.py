@@ -260,9 +260,15 @@ def _joined(batches: Iterator[pa.RecordBatch], table: str, more: DataFrame | Non
 
 
 def _connect(staged: Path) -> contextlib.closing[duckdb.DuckDBPyConnection]:
-    return contextlib.closing(
-        duckdb.connect(config={"temp_directory": str(staged / "spill"), "autoinstall_known_extensions": False})
-    )
+    # 'x IN (ten constants)' would become a join wherever it stands, and the SQL of a column stands in a hundred places.
+    own: dict[str, str | bool | int | float | list[str]] = {
+        "temp_directory": str(staged / "spill"),
+        "autoinstall_known_extensions": False,
+        "disabled_optimizers": "in_clause",
+    }
+    connection = duckdb.connect(config=own)
+    connection.execute("SET enable_progress_bar = false")
+    return contextlib.closing(connection)
 
 
 def _check(
@@ -279,6 +285,7 @@ def _check(
     paths, decisions, warnings, labels = _contract_files(given, adapter, staged, audit)
     file = _settings_of(paths)
     found = find_files(paths, file, staged, audit=audit is not None)
+    left = [warning.replace(sid_index.SIDS, labels.get("sids", sid_index.SIDS)) for warning in found.warnings]
     raws = {}
     for done, (table, opened) in enumerate(found.files.items()):
         progress(2 * done // len(found.files), 8)
@@ -301,7 +308,7 @@ def _check(
     check_vectors(validator)
     progress(4, 8)
     validator.decisions = [*found.decisions, *decisions, *reading.decisions, *validator.decisions]
-    warnings = [*file.warnings, *warnings, *found.warnings, *reading.warnings]
+    warnings = [*file.warnings, *warnings, *left, *reading.warnings]
     report = rejects.report(validator, warnings, max_reject_share=max_reject_share)
     return _Checked(validator, file, reading.settings, warnings, report)
 

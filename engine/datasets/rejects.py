@@ -9,9 +9,11 @@ import pandas as pd
 from pandas import DataFrame
 
 from engine.datasets.contract import COLUMNS, REJECTS, shown
+from engine.datasets.reading.decisions import Decision, brief
 from engine.datasets.reading.raw import RawTable
 from engine.datasets.report import EXAMPLES, FileCount, Issue, Report
 from engine.datasets.validation import Validator, row_json
+from engine.errors import one_line
 
 
 def report(
@@ -32,11 +34,12 @@ def report(
         files.append(FileCount(raw.file, raw.n_read, raw.n_read - bad - passed, bad, passed, table))
         for rule in dict.fromkeys(b.rule for b in raw.bad_rows):
             rows = [b for b in raw.bad_rows if b.rule == rule]
-            examples = tuple(f"{raw.file}:{b.line} {shown(b.text)} -> {b.why}" for b in rows[:EXAMPLES])
+            examples = tuple(one_line(f"{raw.file}:{b.line} {shown(b.text)} -> {b.why}") for b in rows[:EXAMPLES])
             issues.append(Issue(rule, raw.file, "row", sum(b.rows for b in rows), examples))
         issues += _issues(connection, table, validator)
-    return Report(tuple(files), tuple(issues), tuple(validator.warnings + warnings), max_reject_share,
-                  tuple(validator.decisions), tuple(skipped))  # fmt: skip
+    said = tuple(one_line(warning) for warning in validator.warnings + warnings)
+    decisions = tuple(Decision(*map(one_line, decision)) for decision in validator.decisions)
+    return Report(tuple(files), tuple(issues), said, max_reject_share, decisions, tuple(skipped))
 
 
 def _issues(connection: duckdb.DuckDBPyConnection, table: str, validator: Validator) -> list[Issue]:
@@ -49,7 +52,7 @@ def _issues(connection: duckdb.DuckDBPyConnection, table: str, validator: Valida
     found: dict[tuple[str, str, int, str], list[str]] = {}
     for rule, column, count, costs, row, *said in first:
         found.setdefault((rule, column, count, costs), []).append(
-            f"{raw.file}:{raw.lines[row]} {_reason(raw, column, *said)}"
+            one_line(f"{raw.file}:{raw.lines[row]} {_reason(raw, column, *said)}")
         )
     return [
         Issue(rule, raw.file, column, n, tuple(examples), costs) for (rule, column, n, costs), examples in found.items()
@@ -59,7 +62,7 @@ def _issues(connection: duckdb.DuckDBPyConnection, table: str, validator: Valida
 def _reason(raw: RawTable, column: str, value: str | None, why: str, other: int | None) -> str:
     if other is not None:
         why = why.replace("{line}", f"{raw.file}:{raw.lines[other]}")
-    return f"{raw.called(column)} {'(missing)' if value is None else shown(value)} -> {why}"
+    return f"{brief(raw.called(column))} {'(missing)' if value is None else shown(value)} -> {why}"
 
 
 def rejected_rows(validator: Validator, tables: Collection[str] = COLUMNS) -> DataFrame:

@@ -13,7 +13,6 @@ grade = "stars"
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import tomllib
 from collections.abc import Mapping
@@ -49,7 +48,14 @@ class ReadOptions:
                 raise DataError(f"dataset.toml: [read] {name} = {getattr(self, name)!r}; allowed: {allowed}")
 
         for name in ("delimiter", "quote"):
-            check(len(getattr(self, name) or ",") == 1, name, "one character")
+            mark = getattr(self, name) or ","
+            check(len(mark) == 1 and mark not in "\r\n\0", name, "one character, no line break")
+        check(self.quote is None or self.quote.isascii(), "quote", "a character of ASCII")
+        check(
+            self.quote is None or self.quote != (self.delimiter or ","), "quote", "another character than the delimiter"
+        )
+        check(self.delimiter != "", "delimiter", "one character")
+        check(self.header != (), "header", "a list of names")
         check(self.decimal in (None, ".", ","), "decimal", "'.' or ','")
         check(self.position_base in (None, 0, 1), "position_base", "0 or 1")
         check(self.sid_suffix in (None, "drop", "level"), "sid_suffix", "'drop' or 'level'")
@@ -58,8 +64,8 @@ class ReadOptions:
         )
         if self.encoding is not None:
             try:
-                codecs.lookup(self.encoding)
-            except LookupError:
+                "".encode(self.encoding)
+            except (LookupError, UnicodeError):  # Python knows codecs that are none of text, such as zlib.
                 check(False, "encoding", "an encoding such as utf-8, cp1252, shift_jis")
 
 
@@ -174,7 +180,7 @@ def _columns(raw: object) -> dict[str, dict[str, str]]:
                 hint = close_matches(ours, sorted(named))
                 raise DataError(
                     f"dataset.toml: [{place}] {ours} = {theirs!r}; write a column of the contract = the file's name for it, "
-                    + (f'like {hint[0]} = "{ours}"' if hint else f'like title = "{ours}"')
+                    + f'like {(hint or ["title"] if "title" in named else ["query"])[0]} = "{ours}"'
                 )
             for table in tables:
                 if ours in {c.name for c in COLUMNS[table]}:

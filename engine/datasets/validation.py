@@ -28,8 +28,9 @@ from engine.datasets.contract import (
     normalise_query,
 )
 from engine.datasets.reading.dates import MISSING as MISSING_DATES
-from engine.datasets.reading.decisions import Decision
+from engine.datasets.reading.decisions import Decision, brief, listed
 from engine.datasets.reading.raw import BLANK, Cell, RawTable, quoted
+from engine.datasets.reading.raw import literal as _literal
 from engine.errors import DataError
 
 # Few values have anything to trim: the pattern that finds them is twice as fast as the one that does it.
@@ -39,10 +40,6 @@ _TRIM = r"""nullif(CASE WHEN regexp_matches({0}, '^[\s\pZ]|[\s\pZ]$')
 _KEY = r"CASE WHEN regexp_full_match({0}, '[!-~]+( [!-~]+)*') THEN lower({0}) ELSE normalise_query({0}) END"
 _SPELLINGS = 1 << 17
 """Texts of queries that are held with their spelling, since logs repeat themselves."""
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 class _Rule(NamedTuple):
@@ -201,7 +198,7 @@ class Validator:
         ]
         for column in COLUMNS[table]:
             if column.required and column.name in raw.columns:
-                why = f"every row needs a {raw.called(column.name)}"
+                why = f"every row needs a {brief(raw.called(column.name))}"
                 missing = f"NOT {given_values(column.name, raw)}"
                 found.append(_Rule(column.name, "required value is missing", missing, why, "row"))
         return found
@@ -401,8 +398,10 @@ class Validator:
 
     def _check_item(self, table: str) -> None:
         items = "SELECT item_id FROM " + self.accepted("items")
+        ids = self.connection.execute(f"{items} LIMIT 2").fetchall()
+        own = f" (its {self.raw['items'].called('item_id')} are like {listed(brief(id_) for (id_,) in ids)})" if ids else ""
         self._break(table, "item_id", "unknown item", f"t.item_id NOT IN ({items})",
-                    _literal(f"{self.raw['items'].file} has no accepted row with it"))  # fmt: skip
+                    _literal(f"{self.raw['items'].file} has no accepted row with it{own}"))  # fmt: skip
 
 
 def given_values(name: str, raw: RawTable) -> str:

@@ -108,7 +108,7 @@ def test_semicolons_and_a_comma_in_the_header(ws: Path) -> None:
 def test_no_header_is_told_truly_and_the_remedy_works(tmp_path: Path, ws: Path) -> None:
     with pytest.raises(DataError) as caught:
         ingest(CASES / "no-header", ws)
-    assert "queries.tsv:1 'q1\toak tray' names no known column" in str(caught.value)
+    assert "queries.tsv:1 'q1\\toak tray' names no known column" in str(caught.value)
     assert 'header = ["query_id", "text"] under [read.queries]' in str(caught.value)
     files = {p.stem + "_" + p.suffix[1:]: p.read_text() for p in (CASES / "no-header").iterdir()}
     toml = '[read.queries]\nheader = ["query_id", "text"]\n'

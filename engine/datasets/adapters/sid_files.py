@@ -124,7 +124,10 @@ def column_names(path: Path) -> list[str]:
     with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
         first = file.readline(1 << 20).decode("utf-8-sig", "replace").strip("\r\n")
     if suffix(path) not in LINES:
-        return next(csv.reader([first], delimiter=_delimiter(first)), [])
+        try:
+            return next(csv.reader([first.partition("\r")[0]], delimiter=_delimiter(first)), [])
+        except csv.Error:  # a value beyond the reader's limit, which is no name
+            return []
     try:
         row = json.loads(first)
     except ValueError:

@@ -35,6 +35,7 @@ from engine.datasets.sid_columns import folded, no_common_ids
 from engine.errors import DataError
 
 INDEX = "*index*.json"
+SIDS = "sids.jsonl"  # What is made of one.
 SEPARATOR = " > "
 FEW = 0.5
 """Where fewer of the SIDs have a text, the two files may be of different catalogues."""
@@ -85,7 +86,7 @@ def adapt(source: Path, contract: Path, dataset: str | None = None) -> Adapted:
     index = _chosen(source, dataset)
     folder = source if source.is_dir() else source.parent
     header = "\n" if index.header else ""  # keeps the lines of the user's file
-    with (contract / "sids.jsonl").open("w", encoding="utf-8") as file:
+    with (contract / SIDS).open("w", encoding="utf-8") as file:
         file.write(header)
         for item_id, sid in index.sids:
             file.write(json.dumps({"item_id": item_id, "sid": sid}, default=str) + "\n")
@@ -107,6 +108,8 @@ def adapt(source: Path, contract: Path, dataset: str | None = None) -> Adapted:
                 f"only {common:,} of {len(held):,} items of {index.path.name} have a text in {item_path.name}; the others "
                 "are named after their ids"
             )
+    else:
+        files["items"] = index.path.name
     unnamed = 0
     # JSON in ASCII: half of a surrogate pair, which UTF-8 cannot hold, is left to validation.
     with (contract / "items.jsonl").open("w", encoding="utf-8") as file:

@@ -194,19 +194,19 @@ class DelimitedFile:
         """Places and whole text of the rows that DuckDB's reader rejected, by their first byte in `path`."""
         starts: dict[int, tuple[str, str]] = {}
         with path.open("rb") as file:
-            line, done = 1 + cut, 0
+            line, done, last = 1 + cut, 0, b""
             for position, kind, column in errors:
                 while done < position:
                     chunk = file.read(min(1 << 20, position - done))
                     if not chunk:
                         break
-                    line += chunk.count(b"\n")
-                    done += len(chunk)
+                    line += _breaks(chunk, last)
+                    done, last = done + len(chunk), chunk[-1:]
                 # The reader's position may be the '\n' of a Windows line end, or a blank line before the row.
                 ahead = file.read(4096)
                 file.seek(done)
                 blank = ahead[: len(ahead) - len(ahead.lstrip(b"\r\n"))]
-                starts[line + blank.count(b"\n")] = (kind, column)
+                starts[line + _breaks(blank, last)] = (kind, column)
         records = [first for first, _ in each_record(self.path, dialect)]
         ends = dict(zip(records, [*records[1:], sys.maxsize], strict=True))
         wanted = sorted(starts)
@@ -231,6 +231,12 @@ def _n_lines(path: Path) -> int | None:
             lone += block.count(b"\r") - (before + block).count(b"\r\n")
             before = block[-1:]
     return None if lone else lines + (before != b"\n")
+
+
+def _breaks(piece: bytes, last: bytes) -> int:
+    """Line ends in a piece of a file ('\\n', '\\r\\n' or '\\r') that comes after the byte `last`."""
+    halved = last == b"\r" and piece[:1] == b"\n"
+    return piece.count(b"\n") + piece.count(b"\r") - piece.count(b"\r\n") - halved
 
 
 def _lost(raw: RawTable) -> int:

@@ -36,8 +36,17 @@ def read_option(table: str, key: str, value: str) -> str:
     return f"{key} = {value} under [read.{table}] in dataset.toml"
 
 
+LONGEST = 60
+"""Characters of a name or value in a message: a damaged header may name a column in a million."""
+
+
+def brief(text: str) -> str:
+    """A name as messages show it."""
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
 def listed(values: Iterable[str], *, most: int = 3, quote: str = "'") -> str:
     """'a', 'b', 'c' and 4 more."""
     values = list(values)
-    some = ", ".join(f"{quote}{v}{quote}" for v in values[:most])
+    some = ", ".join(f"{quote}{brief(v)}{quote}" for v in values[:most])
     return some + (f" and {len(values) - most:,} more" if len(values) > most else "")

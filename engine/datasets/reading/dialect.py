@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.datasets.reading.lines import printable
 from engine.datasets.reading.names import known_names
 
 SEPARATORS = (",", ";", "\t", "|", "\x01")
@@ -128,6 +129,7 @@ def _fits(sample: list[str], dialect: Dialect, table: str | None) -> Candidate |
     known = [known_names(values, table) for _, _, values in records[:HEADER_WITHIN]]
     place = max(range(len(known)), key=lambda n: (min(known[n], 2), -n))
     first, after, names = records[place]
+    names = [printable(name) for name in names]
     rows = [values for _, _, values in records[place + 1 :]]
     if len(rows) > 1 and len(sample) > 1:
         rows = rows[:-1] if len(records) < SAMPLE_RECORDS and len("".join(sample)) > SAMPLE_BYTES else rows

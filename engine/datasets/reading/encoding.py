@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import re
 import shutil
 import zipfile
 import zlib
@@ -22,10 +21,13 @@ EVIDENCE_BYTES = 64_000
 MAX_UNPACKED_BYTES = 200_000_000_000
 MAX_RATIO = 2_000
 """A file that unpacks to more than so many times its size is no table."""
+PACKED_WITHIN = 3
+"""Archives within archives that are opened."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
+_ZEROS = "every other byte of its beginning is zero"
 MARKS = tuple(_MARKS)
 """Byte-order marks."""
 
@@ -39,7 +41,16 @@ class Text(NamedTuple):
 
 
 def unpack(path: Path, label: str, staging: Path) -> Path:
-    """The file itself, or a copy of what a `.gz` or a `.zip` of one file holds. Raises DataError for a damaged one."""
+    """The file itself, or a copy of what a `.gz` or a `.zip` of one file holds, and that may hold. Raises DataError for a damaged one."""
+    for depth in range(PACKED_WITHIN):
+        within = _unpacked(path, label, staging / f"packed-{depth}")
+        if within == path:
+            break
+        path = within
+    return path
+
+
+def _unpacked(path: Path, label: str, staging: Path) -> Path:
     with path.open("rb") as file:
         start = file.read(4)
     if start[:2] == b"\x1f\x8b":
@@ -61,9 +72,9 @@ def unpack(path: Path, label: str, staging: Path) -> Path:
 
 
 def copy_of(path: Path, what: str, staging: Path) -> Path:
-    """Where a copy of a file goes: under its own name, less the ending of a packed one, for messages."""
-    (staging / what).mkdir(exist_ok=True)
-    return staging / what / re.sub(r"\.(?:gz|zip)$", "", path.name, flags=re.IGNORECASE)
+    """Where a copy of a file goes: under its own name, for messages."""
+    (staging / what).mkdir(exist_ok=True, parents=True)
+    return staging / what / path.name
 
 
 def _is_workbook(path: Path) -> bool:
@@ -105,18 +116,24 @@ def as_utf8(path: Path, label: str, staging: Path, stated: str | None = None) ->
     if encoding in ("utf-8", "ascii"):
         return Text(path, "utf-8", because)
     target = copy_of(path, "utf8", staging)
-    try:
-        with (
-            path.open(encoding=encoding, newline="") as read,
-            target.open("w", encoding="utf-8", newline="") as written,
-        ):
-            shutil.copyfileobj(read, written, CHUNK)
-    except (UnicodeError, LookupError) as error:
-        raise DataError(
-            f'{label} cannot be read as {encoding} ({error}); name its encoding, like encoding = "cp1252" under [read] in '
-            "dataset.toml, or save it as UTF-8"
-        ) from None
-    return Text(target, encoding, because)
+    sure = stated or marked or because == _ZEROS
+    # What was guessed from some of the lines, the others may disprove; every text can be read as the last of these.
+    for name in [encoding] if sure else dict.fromkeys((encoding, "cp1252", "iso8859-1")):
+        try:
+            with (
+                path.open(encoding=name, newline="") as read,
+                target.open("w", encoding="utf-8", newline="") as written,
+            ):
+                shutil.copyfileobj(read, written, CHUNK)
+            return Text(target, name, because)
+        except (UnicodeError, LookupError) as error:
+            fault = str(error.reason if isinstance(error, UnicodeDecodeError) else error)
+    remedy = (
+        'name its encoding, like encoding = "cp1252" under [read] in dataset.toml'
+        if stated
+        else "it is damaged or cut short: copy or write it again"
+    )
+    raise DataError(f"{label} cannot be read as {encoding} ({fault}); {remedy}, or save it as UTF-8")
 
 
 def _found(path: Path, label: str) -> tuple[str, str]:
@@ -127,26 +144,29 @@ def _found(path: Path, label: str) -> tuple[str, str]:
         even, odd = head[0::2].count(0), head[1::2].count(0)
         if nulls > len(head) / 5 and max(even, odd) > 0.8 * nulls:
             name = "utf-16-be" if even > odd else "utf-16-le"
-            return name, "every other byte of its beginning is zero"
+            return name, _ZEROS
         if nulls > len(head) / 20:
             raise DataError(f"{label} is not text (it holds zero bytes from its beginning on); save it as CSV in UTF-8")
-    sound = broken = 0
+    sound = damaged = broken = 0
     evidence = bytearray()
     for line in _beyond_ascii(path):
         try:
             line.decode()
             sound += 1
         except UnicodeDecodeError:
+            text = line.decode(errors="replace")
+            wrong = text.count("\ufffd")
+            if sum(letter > "\x7f" for letter in text) > 4 * wrong:
+                damaged += 1  # Of another encoding few bytes would pair to letters so.
+                continue
             broken += 1
             if len(evidence) < EVIDENCE_BYTES:
                 evidence += line[:4096]
-    if not broken:
+    if not broken and not damaged:
         return "utf-8", "all of it is valid" if sound else "it is plain ASCII"
-    if sound > broken:
-        return (
-            "utf-8",
-            f"{sound:,} of {sound + broken:,} lines with letters beyond ASCII are valid; the others are rejected",
-        )
+    if sound + damaged > broken:
+        whole = sound + damaged + broken
+        return "utf-8", f"{sound:,} of {whole:,} lines with letters beyond ASCII are valid; the others are rejected"
     return _guessed(bytes(evidence)), f"{broken:,} lines are not valid UTF-8; the letters they hold fit this best"
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,10 +19,11 @@ import pyarrow as pa
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, Column, DatasetSettings
 from engine.datasets.reading import categories, events, grades, shapes
 from engine.datasets.reading.dates import read_dates
-from engine.datasets.reading.decisions import Decision, Doubts, listed, read_option
+from engine.datasets.reading.decisions import Decision, Doubts, brief, listed, read_option
 from engine.datasets.reading.names import folded, map_names
 from engine.datasets.reading.numbers import read_numbers
 from engine.datasets.reading.raw import BLANK, Cell, RawTable
+from engine.datasets.reading.raw import literal as _literal
 from engine.datasets.settings import SettingsFile
 from engine.datasets.sid_columns import sid_column
 from engine.errors import DataError
@@ -83,7 +85,8 @@ class Interpretation:
         stated = self.file.columns.get(table, {})
         cells = dict(raw.given)
         own = {folded(c.name): c.name for c in COLUMNS[table]}
-        twice = [n for n in cells if sum(folded(n) == folded(m) for m in cells) > 1 and folded(n) in own]
+        spelt = Counter(map(folded, cells))
+        twice = [n for n in cells if spelt[folded(n)] > 1 and folded(n) in own]
         if len({n.casefold() for n in twice}) < len(twice):
             raise DataError(f"{raw.file} names column '{twice[0].casefold()}' more than once; rename or remove one")
         if table not in ("items", *AUDIT_FILES):
@@ -101,7 +104,7 @@ class Interpretation:
         self._require(table, raw)
         foreign = {ours: theirs for ours, theirs in raw.spoken.items() if folded(ours) != folded(theirs)}
         if foreign:
-            pairs = ", ".join(f"{ours} = '{theirs}'" for ours, theirs in foreign.items())
+            pairs = ", ".join(f"{ours} = '{brief(theirs)}'" for ours, theirs in foreign.items())
             why = "[columns] says so" if set(foreign) <= set(stated) else "known names of other programs"
             self.decide(raw, "columns", pairs, why, f'{next(iter(foreign))} = "..." under [columns.{table}]')
         unknown = [name for name in raw.columns if name not in known and name not in empty]
@@ -185,11 +188,13 @@ class Interpretation:
     # ------------------------------------------------------------ values
 
     def _skip_empty(self, raw: RawTable) -> None:
-        blank = [
-            f"({c.place} IS NULL OR {BLANK.format(c.place)})" if c.kind == "VARCHAR" else f"{c.place} IS NULL"
-            for c in raw.given.values()
-        ]
-        raw.skipped["empty"] = " AND ".join(blank) or "false"
+        texts = [c.place for c in raw.given.values() if c.kind == "VARCHAR"]
+        tests = [f"{c.place} IS NULL" for c in raw.given.values() if c.kind != "VARCHAR"]
+        if texts:
+            # One pattern over all of them, and only where the first is blank: there may be a thousand columns.
+            rest = BLANK.format(f"concat_ws('', {', '.join(texts)})")
+            tests.append(f"CASE WHEN {texts[0]} IS NULL OR {BLANK.format(texts[0])} THEN {rest} ELSE false END")
+        raw.skipped["empty"] = " AND ".join(tests) or "false"
 
     def _read_texts(self, table: str, raw: RawTable) -> None:
         """Missing values by their words; entities and, in descriptions, tags."""
@@ -236,7 +241,7 @@ class Interpretation:
         for column in COLUMNS[table]:
             if column.name not in raw.columns:
                 continue
-            cell, called = raw.columns[column.name], raw.called(column.name)
+            cell, called = raw.columns[column.name], brief(raw.called(column.name))
             if column.kind == "id":
                 raw.columns[column.name] = _id_cell(cell)
             elif column.name == "event":
@@ -259,7 +264,7 @@ class Interpretation:
                 self._read_categories(raw, options.several_paths)
 
     def _read_number(self, table: str, raw: RawTable, column: Column, decimal: str | None) -> None:
-        cell, called = raw.columns[column.name], raw.called(column.name)
+        cell, called = raw.columns[column.name], brief(raw.called(column.name))
         found = read_numbers(
             self.connection, raw.name, called, table, raw.file, cell, decimal, grouped=_REALS[column.kind]
         )  # fmt: skip
@@ -321,7 +326,7 @@ class Interpretation:
         taken = {"impressions", "clicks", "purchases"} & set(raw.columns)
         if taken or not counts:
             self.warnings.append(
-                f"{raw.file}: '{raw.called('event')}' is ignored: "
+                f"{raw.file}: '{brief(raw.called('event'))}' is ignored: "
                 + (
                     f"counts are given ({listed(sorted(taken))})"
                     if taken
@@ -468,7 +473,7 @@ class Interpretation:
 
     def decide(self, raw: RawTable, what: str, found: str, because: str, change: str) -> None:
         """Notes a decision."""
-        self.decisions.append(Decision(raw.file, what, found, because, change))
+        self.decisions.append(Decision(raw.file, brief(what), found, because, change))
 
     def _row(self, sql: str) -> tuple[Any, ...]:
         row = self.connection.execute(sql).fetchone()
@@ -493,10 +498,6 @@ def _id_cell(cell: Cell) -> Cell:
 
 def _unescape(text: str) -> str:
     return re.sub(_ENTITY, lambda found: html.unescape(found.group()), text)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _among(text: str, values: list[str]) -> str:

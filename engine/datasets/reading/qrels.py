@@ -14,6 +14,8 @@ from engine.datasets.reading.raw import BadRow
 from engine.datasets.reading.records import Record
 
 _ITERATION = re.compile(r"[Qq]?\d")
+SOUND = 0.8
+"""Share of the first lines that must be judgments: one that is damaged does not make a file another."""
 _GRADE = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -24,11 +26,12 @@ def _fields(line: str) -> list[str]:
 
 
 def recognise(head: str) -> bool:
-    """Whether every line has four values, the second the same small number throughout and the fourth a number."""
-    rows = [_fields(line) for line in whole_lines(head)]
+    """Whether four lines in five have four values, the second the same small number throughout and the fourth a number."""
+    every = [_fields(line) for line in whole_lines(head)]
+    rows = [row for row in every if len(row) == 4 and _GRADE.fullmatch(row[3])]
     return (
         bool(rows)
-        and all(len(row) == 4 and _GRADE.fullmatch(row[3]) for row in rows)
+        and len(rows) >= SOUND * len(every)
         and len({row[1] for row in rows}) == 1
         and bool(_ITERATION.fullmatch(rows[0][1]))
     )

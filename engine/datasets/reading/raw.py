@@ -112,6 +112,12 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """An SQL string; DuckDB's parser knows no NUL."""
+    sql = "'" + text.replace("'", "''") + "'"
+    return "(" + sql.replace("\0", "' || chr(0) || '") + ")" if "\0" in sql else sql
+
+
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     """Rows of a table."""
     row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from engine.datasets.reading.names import folded
-from engine.datasets.reading.raw import Cell, RawTable
+from engine.datasets.reading.raw import Cell, RawTable, literal
 
 if TYPE_CHECKING:
     from engine.datasets.reading.interpretation import Interpretation
@@ -19,11 +19,15 @@ DEPTH = 3
 def nested_cells(reading: Interpretation, raw: RawTable) -> dict[str, Cell]:
     """The values inside columns of JSON objects (UBI's event_attributes) as columns of their own: 'a.b.c'."""
     found: dict[str, Cell] = {}
+    texts: dict[str, str] = {}
     for name, (place, kind, *_) in raw.given.items():
         struct = kind.startswith(("STRUCT", "MAP"))
-        if not (struct or kind in ("VARCHAR", "JSON")):
-            continue
-        text = f"CAST(to_json({place}) AS VARCHAR)" if struct else place
+        if struct or kind in ("VARCHAR", "JSON"):
+            texts[name] = f"CAST(to_json({place}) AS VARCHAR)" if struct else place
+    tests = ", ".join(f"bool_or({text} LIKE '{{%')" for text in texts.values())
+    # One look at all columns: there may be a thousand of them.
+    held = reading.connection.execute(f"SELECT {tests} FROM {raw.name}").fetchone() if texts else None
+    for name, text in (each for each, any_object in zip(texts.items(), held or (), strict=False) if any_object):
         sample = reading.connection.execute(
             f"SELECT {text} FROM {raw.name} WHERE {text} LIKE '{{%' LIMIT 20"
         ).fetchall()
@@ -36,9 +40,8 @@ def nested_cells(reading: Interpretation, raw: RawTable) -> dict[str, Cell]:
         for path in paths:
             steps = "$" + "".join(f'."{step}"' for step in path)
             if '"' not in "".join(path):
-                quoted = steps.replace("'", "''")
                 found[f"{name}.{'.'.join(path)}"] = Cell(
-                    f"json_extract_string(try(json({text})), '{quoted}')", "VARCHAR"
+                    f"json_extract_string(try(json({text})), {literal(steps)})", "VARCHAR"
                 )
     return found
 
@@ -59,10 +62,8 @@ def fold(reading: Interpretation, table: str, raw: RawTable) -> None:
     title = raw.columns["title"].place
     if "handle" in names and "title" in names and names["handle"].place != title:
         handle = names["handle"].place
-        first = (
-            f"(SELECT arg_min(x.v, x.o) FROM (SELECT {handle} AS h, {{0}} AS v, rowid AS o FROM {raw.name} "
-            f"WHERE {{0}} IS NOT NULL) x WHERE x.h = {handle})"
-        )
+        rows = f"(SELECT {{0}} AS v, rowid AS r, {handle} AS h FROM {raw.name})"
+        first = f"(SELECT arg_min(x.v, x.r) FROM {rows} x WHERE x.h = {handle} AND x.v IS NOT NULL)"
         if raw.columns["item_id"].place == handle:
             raw.skipped["variants and pictures of a product"] = f"({title} IS NULL AND {handle} IS NOT NULL)"
         else:

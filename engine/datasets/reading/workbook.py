@@ -20,7 +20,7 @@ import openpyxl
 
 from engine.datasets.contract import COLUMNS
 from engine.datasets.reading.dialect import HEADER_WITHIN
-from engine.datasets.reading.names import known_names
+from engine.datasets.reading.names import known_names, stem_of
 from engine.datasets.reading.raw import BadRow
 from engine.datasets.reading.records import Record
 from engine.errors import DataError
@@ -86,7 +86,7 @@ def _sheet(book: Any, path: Path) -> Any:
         sheet.reset_dimensions()  # What other programs write there is often wrong, and rows would be lost.
     if len(shown) == 1:
         return shown[0]
-    like_file = [sheet for sheet in shown if sheet.title.strip().casefold() == path.stem.casefold()]
+    like_file = [sheet for sheet in shown if sheet.title.strip().casefold() == stem_of(path.name).casefold()]
     like_contract = [sheet for sheet in shown if sheet.title.strip().casefold() in COLUMNS]
     named = like_file or (like_contract if len(like_contract) == 1 else [])
     return named[0] if named else max(shown, key=lambda sheet: sum(1 for _ in _cells(sheet)))
