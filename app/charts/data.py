@@ -146,6 +146,9 @@ def traffic(curve: pd.DataFrame) -> go.Figure:
     return figure
 
 
+DAY_MS = 86_400_000
+
+
 def log(rows: pd.DataFrame, kind: str) -> go.Figure:
     """The log by 'day' (impressions, or rows where there are none) or 'position' (click rate, or clicks).
 
@@ -162,6 +165,8 @@ def log(rows: pd.DataFrame, kind: str) -> go.Figure:
     style(figure, height=HEIGHT, x="Day" if kind == "day" else "Position in the result list", y=name)
     figure.update_yaxes(tickformat=",")
     figure.update_xaxes(type="date" if kind == "day" else "linear")
+    if kind == "day":  # Hours between days would be read as such.
+        figure.update_xaxes(tickformat="%-d %b %Y", dtick=DAY_MS if len(rows) <= 4 else None, tickangle=0)
     if kind == "position" and len(rows) <= 24:
         figure.update_xaxes(dtick=1)
     return figure
