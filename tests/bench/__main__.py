@@ -1,7 +1,7 @@
 """The benchmarks of docs/benchmarks.md on the published demo, one after the other: `make bench`.
 
 Apart from it, because they take long or need other data: `python -m engine ablate` with tests.bench.report_ladder,
-tests.bench.reference_ranker, bench_growth, bench_retrieval, bench_lexical, bench_judge, bench_implicit,
+tests.bench.reference_ranker, bench_growth, bench_retrieval, bench_lexical, bench_judge, bench_implicit, bench_ingest,
 bench_learning_curve, marketplace_difficulty and exam_shaped.
 """
 
