@@ -66,17 +66,16 @@ _QUERY_NAMES = (
 )  # fmt: skip
 _QUERY = Column("query", "text", also=_QUERY_NAMES)
 _QUERY_ID = Column("query_id", "id", also=("qid", "query_identifier"))
-_ITEM_ID = Column(
-    "item_id", "id", required=True,
-    also=("id", "product_id", "docid", "doc_id", "document_id", "parent_asin", "asin", "object_id", "event_attributes.object.object_id",
+_ITEM_NAMES = ("product_id", "docid", "doc_id", "document_id", "parent_asin", "asin", "object_id", "event_attributes.object.object_id",
           "object.object_id", "offer_id", "entity_id", "article_id", "artikelnummer", "item_number", "nid", "iid", "sku", "product_sku",
           "handle", "variant_sku", "variant_id", "document", "doc", "item", "product", "video_id", "photo_id", "goods_id",
-          "movie_id", "song_id", "track_id", "news_id", "book_id", "listing_id", "business_id", "gmap_id"),
-)  # fmt: skip
+          "movie_id", "song_id", "track_id", "news_id", "book_id", "listing_id", "business_id", "gmap_id")  # fmt: skip
+_ITEM_ID = Column("item_id", "id", required=True, also=(*_ITEM_NAMES, "id"))
+"""Of a row that speaks of an item: its own `id` is the row's, where it names a product beside it."""
 
 FILES: dict[str, tuple[Column, ...]] = {
     "items": (
-        _ITEM_ID,
+        Column("item_id", "id", required=True, also=("id", *_ITEM_NAMES)),
         Column(
             "title",
             "text",
@@ -167,7 +166,7 @@ FILES: dict[str, tuple[Column, ...]] = {
                 "beschreibung",
             ),
         ),
-        Column("attributes", "object"),
+        Column("attributes", "object", also=("product_features",)),
         Column(
             "created_at",
             "time",

@@ -42,13 +42,13 @@ from engine.datasets.vectors import read_vectors
 from engine.errors import DataError
 from engine.progress import Progress, silent
 
-ADAPTERS: dict[str, Callable[[Path, Path], object]] = {
+ADAPTERS: dict[str, Callable[[Path, Path], list[Path]]] = {
     "icecat": icecat.adapt,
     "wands": wands.adapt,
     **esci.ADAPTERS,
-    "sid-json": sid_index.adapt,
 }
-"""Name -> function(source folder, empty contract folder) that writes a public layout as contract files."""
+"""Name -> function(source folder, empty contract folder) that writes there what of a public layout is not read as it is, and
+gives the files that are. `sid-json` stands apart: it may be one file, and says more."""
 
 FEW_LOGGED_QUERIES = 200
 """With fewer distinct logged queries, synthetic ones are made from the items."""
@@ -335,8 +335,8 @@ def _contract_files(paths: list[Path], adapter: str | None, staged: Path, audit:
         )
     if adapter is None:
         return _Contract(paths, [], [], {})
-    if adapter not in ADAPTERS:
-        raise DataError(f"adapter '{adapter}' is unknown; allowed: {', '.join(ADAPTERS)}")
+    if adapter not in (*ADAPTERS, "sid-json"):
+        raise DataError(f"adapter '{adapter}' is unknown; allowed: {', '.join(ADAPTERS)}, sid-json")
     if len(paths) > 1 or not (first.is_dir() or (first.is_file() and adapter == "sid-json")):
         raise DataError(f"{first} is not a folder; give the folder that holds the files of '{adapter}'")
     contract = staged / "contract" / (first.resolve().name or "dataset")  # a dataset without a name is called after it
@@ -344,8 +344,7 @@ def _contract_files(paths: list[Path], adapter: str | None, staged: Path, audit:
     decision = Decision(first.name, "layout", adapter, why, "--adapter")
     if adapter == "sid-json":
         return _Contract([contract], [decision], *sid_index.adapt(first, contract, dataset))
-    ADAPTERS[adapter](first, contract)
-    return _Contract([contract], [decision], [], {})
+    return _Contract([contract, *ADAPTERS[adapter](first, contract)], [decision], [], {})
 
 
 def _layout(paths: list[Path], *, audit: bool) -> str | None:

@@ -40,6 +40,7 @@ class ReadOptions:
     several_paths: bool | None = None  # Whether a comma, ';' or '|' in a category begins another path.
     events: Mapping[str, str] | None = None  # Kind of event as the file writes it -> one of `EVENTS`.
     position_base: int | None = None  # The number of the first position, 0 or 1.
+    source: str | None = None  # Of judgments, where the file does not say: human, llm ...
     sid_suffix: str | None = None  # 'drop' or 'level': a last code that only some SIDs have.
 
     def __post_init__(self) -> None:

@@ -315,8 +315,11 @@ def test_categories_of_a_column_of_every_kind(ws: Path) -> None:
 
 def test_entities_are_decoded_once(tmp_path: Path, ws: Path) -> None:
     assert read(CASES / "entities-in-titles", ws).catalogue.items["title"][0] == "oak tray & lid\u00a0set"
+    judged = "query,item_id,grade\noak &amp; lid,1,2\n"
     text = "item_id,title,brand\n1,a &amp;amp; b &#233; &lt;i&gt; AT&T; R&D,Marks &amp; Co\n"
-    items = read(shop(tmp_path / "s", items_csv=text), ws).catalogue.items
+    done = read(shop(tmp_path / "s", items_csv=text, judgments_csv=judged), ws)
+    assert done.catalogue.judgments["query_id"].tolist() == ["oak & lid"]
+    items = done.catalogue.items
     assert items.loc[0, ["title", "brand"]].tolist() == ["a &amp; b é <i> AT&T; R&D", "Marks & Co"]
 
 
@@ -357,6 +360,23 @@ def test_grades_that_never_reach_the_stated_scale_are_said(tmp_path: Path, ws: P
         "none reaches relevant_grade = 2" in w and "max_grade = 1 and relevant_grade = 1" in w
         for w in done.report.warnings
     )
+
+
+def test_one_word_of_another_scale_costs_its_row(tmp_path: Path, ws: Path) -> None:
+    rows = "".join(f"tray,{n},{word}\n" for n, word in enumerate(["Exact", "Partial", "Irrelevant", "Exact", "Maybe"]))
+    done = read(shop(tmp_path / "s", items_csv=ITEMS, judgments_csv="query,item_id,label\n" + rows), ws, share=0.5)
+    assert done.catalogue.judgments["grade"].tolist() == [2, 1, 0, 2]
+    assert "label 'Maybe'" in done.report.issues[0].examples[0]
+
+
+def test_the_id_of_a_row_is_not_its_items(tmp_path: Path, ws: Path) -> None:
+    rows = "id,query,product_id,label\n0,tray,3,Exact\n1,tray,4,Partial\n"
+    assert read(shop(tmp_path / "s", items_csv=ITEMS, label_csv=rows), ws).catalogue.judgments["item_id"].tolist() == [
+        "3",
+        "4",
+    ]
+    log = "id,query,product_id,event\n0,tray,3,click\n1,tray,4,click\n"
+    assert logged(read(shop(tmp_path / "l", items_csv=ITEMS, log_csv=log), ws))["item_id"].tolist() == ["3", "4"]
 
 
 @pytest.mark.parametrize(

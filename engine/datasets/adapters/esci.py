@@ -36,7 +36,7 @@ _LANGUAGES = {"us": "English (US)", "es": "Spanish", "jp": "Japanese"}
 _LFS = b"version https://git-lfs"
 
 
-def adapt(source: Path, contract: Path, *, locale: str = "us", version: str = "small") -> None:
+def adapt(source: Path, contract: Path, *, locale: str = "us", version: str = "small") -> list[Path]:
     """Writes items, queries and judgments as Parquet, and dataset.toml, into the folder `contract`.
 
     Kept are the examples of one locale and version and the products they name. `source` holds the two Parquet files,
@@ -71,9 +71,10 @@ def adapt(source: Path, contract: Path, *, locale: str = "us", version: str = "s
             f"the files of {folder} cannot be read ({first_line(error)}); copy or download them again"
         ) from None
     (contract / "dataset.toml").write_text(_settings(locale, version), encoding="utf-8")
+    return []
 
 
-ADAPTERS: dict[str, Callable[[Path, Path], None]] = {
+ADAPTERS: dict[str, Callable[[Path, Path], list[Path]]] = {
     "esci": adapt,
     **{
         f"esci:{locale}" + (":large" if version == "large" else ""): partial(adapt, locale=locale, version=version)

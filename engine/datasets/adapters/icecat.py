@@ -1,7 +1,7 @@
 """Adapter for the Icecat electronics catalogue of the Chorus project, with its human relevance ratings.
 
 Source: github.com/o19s/chorus; product data under the Icecat Open Content License, ratings by Supahands.
-Rows are carried over one to one, so that a row or line named by validation is the same in the source.
+Products are carried over one to one, so that a row named by validation is the same in the source; ratings are read as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.datasets.adapters.carry import Carried, carry_rows
 from engine.datasets.reading.files import source_folder
 from engine.datasets.reading.raw import first_line
 from engine.errors import DataError
@@ -26,7 +25,6 @@ _ITEM = {
     "description": "short_description", "created_at": "date_released",
 }  # fmt: skip
 _COLUMNS = (*_ITEM.values(), "price", "attributes")
-_RATING = {"query": "query", "docid": "item_id", "rating": "grade"}
 _SETTINGS = """name = "Icecat electronics"
 source = "Chorus project (o19s/chorus): Icecat products, ratings by Supahands"
 license = "Icecat Open Content License (products); shared with the community by Supahands (ratings)"
@@ -34,20 +32,21 @@ max_grade = 3
 relevant_grade = 2
 # Guessed from titles; the source has no categories.
 derived = ["category"]
+[read.judgments]
+source = "human"
 """
 
 
-def adapt(source: Path, contract: Path) -> None:
-    """Writes items.parquet, judgments.csv and dataset.toml into the folder `contract`.
+def adapt(source: Path, contract: Path) -> list[Path]:
+    """Writes items.parquet and dataset.toml into the folder `contract`, and gives the ratings to read beside them.
 
     The supplier is a brand: the source has no sellers, and its price is in cents. Grades are the final ratings.
     Raises DataError where the source lacks a file or a column, or a file is damaged.
     """
     source_folder(source, "an Icecat", FILES, "", "ratings: query,docid,rating")
     _write_items(source / "products.parquet", contract / "items.parquet")
-    how = Carried(names=_RATING, delimiter=",", others=True, constant={"source": "human"})
-    carry_rows(source / "ratings.csv", contract / "judgments.csv", how)
     (contract / "dataset.toml").write_text(_SETTINGS, encoding="utf-8")
+    return [source / "ratings.csv"]
 
 
 def _write_items(products: Path, items: Path) -> None:

@@ -143,7 +143,7 @@ def _fits(sample: list[str], dialect: Dialect, table: str | None) -> Candidate |
     stray = dialect.quote == "" and any(
         v[:1] == '"' == v[-1:] and len(v) > 1 for values in [names, *rows] for v in values
     )
-    return Candidate(dialect, Header(names, first + 1, after), known[place], even - 0.3 * stray)
+    return Candidate(dialect, Header(names, first + 1, after), known[place], even - stray)
 
 
 def _is_sep_line(values: list[str], line: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 _SCALES = (
@@ -25,6 +25,8 @@ _SCALES = (
 )
 """Word -> number, for scales that are published or that judging tools offer."""
 
+ENOUGH = 0.8
+"""Share of grades in words that a scale must have the words of."""
 OUTLIERS = 0.02
 """Largest share of the grades that one far from the others may have."""
 _TOPS = (1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 100.0)
@@ -37,14 +39,24 @@ class Scale(NamedTuple):
     relevant_grade: float
 
 
-def words_of(values: Iterable[str]) -> dict[str, int] | None:
-    """Value -> number where all values that are no numbers are words of one scale; the smallest scale that has them."""
-    folded = {value: " ".join(value.casefold().replace("_", " ").replace("-", " ").split()) for value in values}
-    fitting = [scale for scale in _SCALES if set(folded.values()) <= set(scale)]
-    if len(folded) < 2 or not fitting:  # one word alone says nothing of a scale
+def words_of(counts: Mapping[str, int], top: float | None) -> dict[str, int] | None:
+    """Word -> number, of the scale that most values are words of; None where fewer than `ENOUGH` of them are of any.
+
+    `counts`: values that are no numbers, and how often each occurs; `top`: the highest grade, where it is stated. Of scales
+    that fit equally well the smallest. One word alone says nothing of a scale that is not stated.
+    """
+    scales = [scale for scale in _SCALES if top in (None, max(scale.values()))]
+    folded = {value: " ".join(value.casefold().replace("_", " ").replace("-", " ").split()) for value in counts}
+    if not scales or len(set(folded.values())) < (2 if top is None else 1):
         return None
-    best = min(fitting, key=len)
-    return {value: best[word] for value, word in folded.items()}
+
+    def told(scale: Mapping[str, int]) -> int:
+        return sum(n for value, n in counts.items() if folded[value] in scale)
+
+    best = max(scales, key=lambda scale: (told(scale), -len(scale)))
+    known = {value: best[word] for value, word in folded.items() if word in best}
+    enough = told(best) >= ENOUGH * sum(counts.values())
+    return known if enough and len(set(known.values())) > (top is None) else None
 
 
 def without_outliers(counts: dict[float, int]) -> list[float]:

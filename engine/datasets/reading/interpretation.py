@@ -56,6 +56,7 @@ class Interpretation:
         self.doubts = Doubts()
         self.warnings: list[str] = []
         connection.execute("SET TimeZone = 'UTC'")
+        connection.create_function("attribute_pairs", _pairs, ["VARCHAR"], "VARCHAR")
         connection.create_function("unescape", _unescape, ["VARCHAR"], "VARCHAR")
 
     def read(self, raws: Mapping[str, RawTable]) -> None:
@@ -199,45 +200,44 @@ class Interpretation:
     def _read_texts(self, table: str, raw: RawTable) -> None:
         """Missing values by their words; entities and, in descriptions, tags."""
         known = {c.name: c for c in COLUMNS[table]}
-        held = {name: cell for name, cell in raw.columns.items() if name in known and cell.kind == "VARCHAR"}
-        if not held:
-            return
         tests = []
-        for name, cell in held.items():
-            column = known[name]
-            words = "', '".join(NO_TITLE if column.required or column.kind == "text" else MISSING)
+        for name, cell in raw.columns.items():
+            column = known.get(name)
+            if cell.kind != "VARCHAR" or (column is None and table != "items"):
+                continue
+            plain = column is None or column.required or column.kind == "text"
+            words = "', '".join(NO_TITLE if plain else MISSING)
             tests.append((name, "missing", f"{cell.place} IN ('{words}')"))
-            if column.kind in _TEXTS and table in ("items", "queries"):
-                tests.append((name, "entities", f"regexp_matches({cell.place}, '{_ENTITY}')"))
             if name == "description" and "html" in folded(raw.called(name)):
                 tests.append((name, "tags", f"regexp_matches({cell.place}, '{_TAG}')"))
+            if column is not None and column.kind in _TEXTS:
+                entity = f"regexp_matches({cell.place}, '{_ENTITY}')"
+                tests.append((name, "entities", f"CASE WHEN contains({cell.place}, '&') THEN {entity} ELSE false END"))
+        if not tests:
+            return
         row = self._row(f"SELECT {', '.join(f'count(*) FILTER ({sql})' for *_, sql in tests)} FROM {raw.name}")
         for (name, what, test), n in zip(tests, row, strict=True):
             if not n:
                 continue
-            cell, called = raw.columns[name], raw.called(name)
-            now = cell.place
+            cell, called = raw.columns[name], brief(raw.called(name))
+            now, found, why = cell.place, "", f"{n:,} values hold some"
             if what == "missing":
                 now = f"CASE WHEN {test} THEN NULL ELSE {now} END"
-                self.decide(
-                    raw,
-                    called,
-                    "words for a missing value are missing",
-                    f"{n:,} values like {MISSING[1]}, nan, N/A",
-                    "the file",
-                )
+                found, why = "words for a missing value are missing", f"{n:,} values like {MISSING[1]}, nan, N/A"
             elif what == "tags":
                 now = f"trim(regexp_replace(regexp_replace({now}, '{_TAG}', ' ', 'g'), '[ \\t]+', ' ', 'g'))"
-                self.decide(
-                    raw, called, "HTML tags are left out", f"{n:,} of {raw.n_rows:,} values hold some", "the file"
-                )
-            elif what == "entities":
+                found = "HTML tags are left out"
+            else:
                 now = f"CASE WHEN {test} THEN unescape({now}) ELSE {now} END"
-                self.decide(raw, called, "entities such as &amp; are decoded", f"{n:,} values hold some", "the file")
+                found = "entities such as &amp; are decoded"
+            if name in known:
+                self.decide(raw, called, found, why, "the file")
             raw.columns[name] = Cell(now, "VARCHAR", cell.exact)
 
     def _read_columns(self, table: str, raw: RawTable) -> None:
         options = self.file.options(table)
+        if options.source and table == "judgments" and "source" not in raw.columns:
+            raw.columns["source"] = Cell(_literal(options.source), "VARCHAR")
         for column in COLUMNS[table]:
             if column.name not in raw.columns:
                 continue
@@ -260,6 +260,8 @@ class Interpretation:
                 elif dates.found:
                     change = read_option(table, "day_first", "true") if "first" in dates.found else "the file"
                     self.decide(raw, called, dates.found, dates.because, change)
+            elif column.kind == "object":
+                self._read_pairs(raw, column.name)
             elif column.kind == "category":
                 self._read_categories(raw, options.several_paths)
 
@@ -315,6 +317,20 @@ class Interpretation:
         self.decide(
             raw, raw.called("category"), found.found, found.because, 'category_separator = " / " in dataset.toml'
         )
+
+    def _read_pairs(self, raw: RawTable, name: str) -> None:
+        """Attributes as 'colour : red|size : 7', which no JSON is."""
+        cell = raw.columns[name]
+        if cell.kind != "VARCHAR":
+            return
+        given, pairs = self._row(
+            f"""SELECT count(*), count(*) FILTER (regexp_matches({cell.place}, '^\s*[^{{[|:]*:')) FROM {raw.name}
+            WHERE trim({cell.place}) <> ''"""
+        )
+        if pairs > 0.5 * given:
+            raw.columns[name] = Cell(f"attribute_pairs({cell.place})", "VARCHAR", said=cell.given)
+            self.decide(raw, raw.called(name), "pairs of name and value, with '|' between them",
+                        f"{pairs:,} of {given:,} values are", "a JSON object in each row")  # fmt: skip
 
     def _read_events(self, raw: RawTable, stated: Mapping[str, str]) -> None:
         cell = raw.columns.pop("event")
@@ -377,11 +393,12 @@ class Interpretation:
         raw.skipped["without a grade: not judged"] = (
             f"({text} IS NULL OR regexp_full_match({text}, '[\\s\\pZ]*')) AND NOT ({raw.skipped['empty']})"
         )
-        words = [v for (v,) in self.connection.execute(
-            f"""SELECT DISTINCT {text} FROM {raw.name} WHERE {text} IS NOT NULL AND trim({text}) <> ''
-            AND TRY_CAST(replace({text}, ',', '.') AS DOUBLE) IS NULL LIMIT 50""").fetchall()]  # fmt: skip
+        words = dict(self.connection.execute(
+            f"""SELECT {text}, count(*) FROM {raw.name} WHERE {text} IS NOT NULL AND trim({text}) <> ''
+            AND TRY_CAST(replace({text}, ',', '.') AS DOUBLE) IS NULL GROUP BY 1 ORDER BY 2 DESC LIMIT 50""").fetchall())  # fmt: skip
+        top = self.settings.max_grade if "max_grade" in self.file.stated else None
         graded = f"SELECT 1 FROM {raw.name} WHERE TRY_CAST({text} AS DOUBLE) IS NOT NULL LIMIT 1"
-        numbers = grades.words_of(words) if words and not self.connection.execute(graded).fetchone() else None
+        numbers = grades.words_of(words, top) if words and not self.connection.execute(graded).fetchone() else None
         if numbers:
             cases = " ".join(f"WHEN {_literal(word)} THEN {n}" for word, n in numbers.items())
             sql = f"(CASE {text} {cases} ELSE TRY_CAST({text} AS DOUBLE) END)"
@@ -494,6 +511,27 @@ def _id_cell(cell: Cell) -> Cell:
         return Cell(f"CASE WHEN {cell.place} = floor({cell.place}) THEN {whole} ELSE CAST({cell.place} AS VARCHAR) END",
                     "VARCHAR", said=f"CAST({cell.place} AS VARCHAR)")  # fmt: skip
     return cell
+
+
+def _pairs(text: str) -> str | None:
+    """`color : red|color : blue|size:7` -> {"color": "red; blue", "size": "7"}, as JSON.
+
+    A part without a colon belongs to the value before it, which held a '|'; a value without a name is 'unnamed'.
+    """
+    found: dict[str, list[str]] = {}
+    last: list[str] | None = None
+    for part in text.split("|"):
+        name, colon, value = (piece.strip() for piece in part.partition(":"))
+        if not colon and name:
+            if last:
+                last[-1] = f"{last[-1]}|{name}"
+            else:
+                found.setdefault("unnamed", []).append(name)
+        elif value:
+            last = found.setdefault(name or "unnamed", [])
+            last.append(value)
+    joined = {name: "; ".join(dict.fromkeys(values)) for name, values in found.items()}
+    return json.dumps(joined, ensure_ascii=False) if joined else None
 
 
 def _unescape(text: str) -> str:

@@ -14,7 +14,7 @@ _FILE_NAMES = {
     "items": ("item", "products", "product", "catalog", "catalogue", "feed"),
     "queries": ("query", "searches", "searchterms", "ubiqueries"),
     "interactions": ("interaction", "log", "logs", "searchlog", "clicks", "events", "ubievents", "clickstream"),
-    "judgments": ("judgement", "judgements", "judgment", "ratings", "rating", "qrels", "labels", "grades"),
+    "judgments": ("judgement", "judgements", "judgment", "ratings", "rating", "qrels", "labels", "label", "grades"),
     "sids": ("sid", "semanticids", "codes"),
     "beams": ("beam",),
     "scores": ("score",),
