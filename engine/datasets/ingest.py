@@ -27,6 +27,7 @@ from engine.datasets.contract import (
     LogReader,
     normalise_query,
 )
+from engine.datasets.reading.categories import SEPARATOR
 from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.files import find_files
 from engine.datasets.reading.interpretation import Interpretation
@@ -192,7 +193,9 @@ def read_items(
         ignored = others + ["dataset.toml"] * (folder / "dataset.toml").exists()
         warnings = [*found.warnings, *([f"items alone are read; ignored: {', '.join(ignored)}"] if ignored else [])]
         raw = found.files["items"].load(connection, "items")
-        reading = Interpretation(connection, file._replace(settings=settings, stated=frozenset({"category_separator"})))
+        # Paths that are found are joined as the catalogue's are; one that stated another separator goes on to.
+        stated = frozenset({"category_separator"} if settings.category_separator != SEPARATOR else ())
+        reading = Interpretation(connection, file._replace(settings=settings, stated=stated))
         reading.read({"items": raw})
         validator = Validator(connection, settings)
         validator.check("items", raw)
