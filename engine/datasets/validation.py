@@ -399,7 +399,11 @@ class Validator:
     def _check_item(self, table: str) -> None:
         items = "SELECT item_id FROM " + self.accepted("items")
         ids = self.connection.execute(f"{items} LIMIT 2").fetchall()
-        own = f" (its {self.raw['items'].called('item_id')} are like {listed(brief(id_) for (id_,) in ids)})" if ids else ""
+        own = (
+            f" (its {self.raw['items'].called('item_id')} are like {listed(brief(id_) for (id_,) in ids)})"
+            if ids
+            else ""
+        )
         self._break(table, "item_id", "unknown item", f"t.item_id NOT IN ({items})",
                     _literal(f"{self.raw['items'].file} has no accepted row with it{own}"))  # fmt: skip
 
