@@ -15,6 +15,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -121,8 +122,11 @@ def column_names(path: Path) -> list[str]:
             return pq.read_schema(path).names
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path.name} cannot be read as Parquet ({str(error)[:120]}); write it again") from None
-    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-        first = file.readline(1 << 20).decode("utf-8-sig", "replace").strip("\r\n")
+    try:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+            first = file.readline(1 << 20).decode("utf-8-sig", "replace").strip("\r\n")
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name} cannot be read: {error}") from None
     if suffix(path) not in LINES:
         try:
             return next(csv.reader([first.partition("\r")[0]], delimiter=_delimiter(first)), [])
@@ -130,7 +134,7 @@ def column_names(path: Path) -> list[str]:
             return []
     try:
         row = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return list(row) if isinstance(row, dict) else []
 
@@ -158,7 +162,7 @@ def item_id(value: object) -> str:
 def _bytes(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path.name} cannot be read: {error}") from None
 
 

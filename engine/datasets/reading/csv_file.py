@@ -28,7 +28,17 @@ from engine.datasets.reading.dialect import (
 )
 from engine.datasets.reading.encoding import as_utf8, copy_of
 from engine.datasets.reading.names import known_names
-from engine.datasets.reading.raw import BadRow, Cell, RawTable, count, first_line, needs, own_names, places
+from engine.datasets.reading.raw import (
+    BadRow,
+    Cell,
+    RawTable,
+    count,
+    first_line,
+    needs,
+    own_names,
+    places,
+    require_width,
+)
 from engine.datasets.settings import ReadOptions
 from engine.errors import DataError
 
@@ -63,6 +73,7 @@ class DelimitedFile:
         if not self.ways:
             raise DataError(f"{label} holds only blank lines; it needs {needs(table or 'items')}")
         self.options = options
+        self.rewritten: dict[Dialect, Path] = {}  # With one kind of line end, which DuckDB's reader asks for at times.
         self.way = self.ways[0]
         if options.header is not None:
             self.way = self.way._replace(header=Header(list(options.header), 0, 0))
@@ -95,6 +106,7 @@ class DelimitedFile:
 
         Raises DataError for a header that no contract knows where the rows under it look like data.
         """
+        require_width(len(self.names), self.label)
         self._require_header(table)
         best = self._load(connection, table, self.way)
         if best.bad_rows and self.options.quote is None:
@@ -128,7 +140,7 @@ class DelimitedFile:
         names = own_names(header.names, table, self.label)
         columns = {name: Cell(place, "VARCHAR") for name, place in zip(names, places(len(names)), strict=True)}
         name = f"raw_{table}"
-        path, skipped = self._after_header(header)
+        path, skipped = self._after_header(self.rewritten.get(dialect, self.path), header)
         for old in (name, f"errors_{name}", f"scans_{name}"):
             connection.execute(f"DROP TABLE IF EXISTS {old}")
         try:
@@ -145,8 +157,8 @@ class DelimitedFile:
                 ],
             )
         except duckdb.InvalidInputException as error:
-            if "state machine" in str(error) and path == self.path:
-                self.path = _one_line_end(self.path, dialect, self.staging)
+            if "state machine" in str(error) and dialect not in self.rewritten:
+                self.rewritten[dialect] = _one_line_end(self.path, dialect, self.staging / f"{len(self.rewritten)}")
                 return self._load(connection, table, way)
             raise DataError(f"{self.label} cannot be read as CSV: {first_line(error)}") from None
         errors = connection.execute(
@@ -166,12 +178,12 @@ class DelimitedFile:
         raw.find_lines = lambda: self._lines(dialect, header, n_rows, {b.line for b in bad})
         return raw
 
-    def _after_header(self, header: Header) -> tuple[Path, int]:
+    def _after_header(self, source: Path, header: Header) -> tuple[Path, int]:
         """A file and how many of its lines to skip; a copy of the rows where the header is not one plain first line."""
         if header.after <= 1 and header.first <= 1:
-            return self.path, header.after
-        target = copy_of(self.path, "rows", self.staging)
-        with self.path.open("rb") as read, target.open("wb") as written:
+            return source, header.after
+        target = copy_of(source, "rows", self.staging)
+        with source.open("rb") as read, target.open("wb") as written:
             _skip_lines(read, header.after)
             shutil.copyfileobj(read, written, 1 << 20)
         return target, 0
@@ -281,7 +293,7 @@ def _one_line_end(path: Path, dialect: Dialect, staging: Path) -> Path:
         ):
             writer = csv.writer(
                 written, delimiter=dialect.separator, lineterminator="\n",
-                quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE, quotechar=dialect.quote or None,
+                quoting=csv.QUOTE_NONE if not dialect.quote else csv.QUOTE_MINIMAL if dialect.escape != "\\" else csv.QUOTE_ALL, quotechar=dialect.quote or None,
                 escapechar="\\" if dialect.escape == "\\" else None, doublequote=dialect.escape != "\\",
             )  # fmt: skip
             writer.writerows(reader(read, dialect))

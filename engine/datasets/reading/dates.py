@@ -12,8 +12,9 @@ from engine.datasets.reading.raw import Cell
 MISSING = ("0000-00-00", "0000-00-00 00:00:00")
 """What MySQL writes where there is no date."""
 _TIMES = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-_WORDS = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y%m%d", "%Y.%m.%d",
+_WORDS = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y", "%d-%b-%Y", "%Y%m%d", "%Y.%m.%d",
           "%a, %d %b %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y")  # fmt: skip
+# Two digits of a year before four: '%Y' takes 97 for the year 97.
 _PARTS = r"^(\d{1,2})([./-])(\d{1,2})[./-](\d{2,4})"
 _EPOCH = {r"^\d{9,10}(\.\d+)?$": 1e6, r"^\d{12,13}(\.\d+)?$": 1e3, r"^\d{15,16}$": 1.0, r"^\d{18,19}$": 1e-3}
 """Digits since 1970 -> microseconds of one: seconds, milliseconds, microseconds, nanoseconds."""
@@ -67,7 +68,7 @@ def read_dates(
     if order is not None:
         day = "%d{0}%m{0}" if order else "%m{0}%d{0}"
         formats = [
-            day.format(s) + y + t for s in "/.-" for y in ("%Y", "%y") for t in _TIMES
+            day.format(s) + y + t for s in "/.-" for y in ("%y", "%Y") for t in _TIMES
         ] + formats  # fmt: skip
     epochs = " ".join(
         f"WHEN regexp_matches({text}, '{e}') THEN make_timestamp(CAST(TRY_CAST({text} AS DOUBLE) * {unit!r} AS BIGINT))"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from engine.datasets.reading.lines import printable
 from engine.datasets.reading.names import known_names
+from engine.datasets.reading.raw import MOST_COLUMNS
 
 SEPARATORS = (",", ";", "\t", "|", "\x01")
 SAMPLE_BYTES = 1 << 20
@@ -126,7 +127,7 @@ def _fits(sample: list[str], dialect: Dialect, table: str | None) -> Candidate |
         csv.field_size_limit(limit)
     if not records:
         return None
-    known = [known_names(values, table) for _, _, values in records[:HEADER_WITHIN]]
+    known = [known_names(values[:MOST_COLUMNS], table) for _, _, values in records[:HEADER_WITHIN]]
     place = max(range(len(known)), key=lambda n: (min(known[n], 2), -n))
     first, after, names = records[place]
     names = [printable(name) for name in names]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import re
 import shutil
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,6 +32,13 @@ _MARKS = {
 _ZEROS = "every other byte of its beginning is zero"
 MARKS = tuple(_MARKS)
 """Byte-order marks."""
+
+
+_USUAL = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "koi8_r", "cp932", "euc_jp",
+          "gb18030", "big5", "cp949", "cp850", "mac_roman"]  # fmt: skip
+"""Encodings that tables come in; more would only be mistaken for these."""
+_FOREIGN = re.compile(r"[ðþýÿšžõÐÞÝŸŠŽÕ\x80-\x9f]|(?<=[a-zA-Zà-ö])[³¹ºª¼¾¿¶±¥£¢¤¦§¨„”‚†‡ˆ‰‹›](?=[a-zA-Zà-ö])")
+"""Letters and signs that windows-1252 shows where another code page was meant: 'ma³y' is Polish, 'þeker' Turkish."""
 
 
 class Text(NamedTuple):
@@ -186,13 +195,19 @@ def _beyond_ascii(path: Path) -> Iterator[bytes]:
 
 def _guessed(evidence: bytes) -> str:
     """windows-1252 unless the letters say otherwise: few of them fit many encodings equally well."""
-    beyond = sum(b >= 0x80 for b in evidence)
-    if beyond >= 12 and (found := from_bytes(evidence).best()) is not None:
-        name = codecs.lookup(found.encoding).name
-        if name not in ("utf-8", "ascii") and evidence.decode(name) != evidence.decode("cp1252", "replace"):
-            return name
     try:
-        evidence.decode("cp1252")
+        plain = evidence.decode("cp1252")
     except UnicodeDecodeError:
-        return "iso8859-1"
-    return "cp1252"
+        plain = None
+    foreign = plain is None or _FOREIGN.search(plain) is not None
+    if not foreign and sum(b >= 0x80 for b in evidence) < 12:
+        return "cp1252"
+    found = from_bytes(evidence, cp_isolation=_USUAL).best()
+    if found is None or (not foreign and _is_latin(str(found))):
+        return "iso8859-1" if plain is None else "cp1252"
+    return codecs.lookup(found.encoding).name
+
+
+def _is_latin(text: str) -> bool:
+    letters = (c for c in text if c > "\x7f" and c.isalpha() and c not in "ªºµ")
+    return all(unicodedata.name(c, "").startswith("LATIN") for c in letters)

@@ -176,7 +176,7 @@ def _is_lines(path: Path) -> bool:
             if len(raw) == _LONGEST_LINE:
                 return bool(lines) and not _why_not(lines[0])
             if raw.strip(b" \t\r\n\xef\xbb\xbf"):
-                lines.append(raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff").strip())
+                lines.append(raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff").strip(" \t\r\n"))
     if not lines or lines[0][0] != "{":
         return bool(lines) and lines[0][0] != "["
     whole = [_why_not(line) for line in lines]

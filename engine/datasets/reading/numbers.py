@@ -86,8 +86,8 @@ def read_numbers(
         if not (point and comma) else f"{point:,} values with a decimal point, {comma:,} with a decimal comma",
         "the currency beside them" if named else "",
     ]  # fmt: skip
-    spaced = _one(connection, f"SELECT 1 FROM {source} WHERE regexp_matches({digits}, '{_quoted(_SPACE)}') LIMIT 1")
-    if not (comma or either_point or either_comma or named or spaced):
+    marked = _one(connection, f"SELECT 1 FROM {source} WHERE {odd} AND ({sound}) LIMIT 1")
+    if not (either_point or either_comma or named or marked):
         return NumberReading(plain)
     return NumberReading(
         sql, f"(CASE {sign} {cases} ELSE {sign} END)" if named else None, ", ".join(p for p in said if p), why, doubt

@@ -47,8 +47,11 @@ class ParquetFile:
         return f"read_parquet(?, union_by_name = {self.several}, hive_partitioning = {self.several})"
 
     def _damaged(self, error: Exception) -> DataError:
+        said = first_line(error)
+        for path in self.paths:
+            said = said.replace(path, Path(path).name if self.several else self.label)
         return DataError(
-            f"{self.label} cannot be read as Parquet ({first_line(error)}); it may be cut short: copy or write it again"
+            f"{self.label} cannot be read as Parquet ({said}); it may be cut short: copy or write it again"
         )
 
     @property

@@ -18,6 +18,10 @@ BLANK = r"(CASE WHEN {0} BETWEEN '!' AND '~' THEN false ELSE regexp_full_match({
 """SQL: whether a text is white space alone."""
 
 
+MOST_COLUMNS = 20_000
+"""A worksheet has at most 16,384."""
+
+
 class BadRow(NamedTuple):
     """A row that could not be divided into columns at all."""
 
@@ -84,16 +88,28 @@ class RawTable:
 
 def own_names(names: list[str], table: str, label: str) -> list[str]:
     """The names of a file's columns, none of them blank and none twice. Raises DataError where one of the contract is."""
+    require_width(len(names), label)
     known = {c.name for c in COLUMNS[table]}
     unique: dict[str, None] = {}
+    again: dict[str, int] = {}
     for position, name in enumerate(names, start=1):
         name = name.strip() or f"column_{position}"
         if name in unique and name.casefold() in known:
             raise DataError(f"{label} names column '{name}' more than once; rename or remove one")
+        plain = name
         while name in unique:
-            name += " (again)"
+            again[plain] = again.get(plain, 0) + 1
+            name = f"{plain} (again)" if again[plain] == 1 else f"{plain} (again, {again[plain]})"
         unique[name] = None
     return list(unique)
+
+
+def require_width(n: int, label: str) -> None:
+    """Raises DataError for more columns than a table has."""
+    if n > MOST_COLUMNS:
+        raise DataError(
+            f"{label} has more than {MOST_COLUMNS:,} columns, which no table does: is a line of it, or the separator, damaged?"
+        )
 
 
 def places(n: int) -> list[str]:

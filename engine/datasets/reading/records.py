@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.datasets.reading.raw import BadRow, Cell, RawTable, own_names, places
+from engine.datasets.reading.raw import BadRow, Cell, RawTable, own_names, places, require_width
 from engine.errors import DataError
 
 BATCH = 50_000
@@ -63,6 +63,7 @@ def load_records(
                     inexact.add(place)
         rows.append(row)
         lines.append(record.line)
+        require_width(len(keys), label)
         if len(rows) == BATCH:
             flush()
     if not keys:
