@@ -6,6 +6,7 @@ where rows begin. DuckDB counts records where people count lines, so its places 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import shutil
@@ -179,14 +180,24 @@ class DelimitedFile:
         return raw
 
     def _after_header(self, source: Path, header: Header) -> tuple[Path, int]:
-        """A file and how many of its lines to skip; a copy of the rows where the header is not one plain first line."""
-        if header.after <= 1 and header.first <= 1:
-            return source, header.after
+        """A file and how many of its lines to skip; a copy of the rows where the header is not one plain first line.
+
+        The copy begins with a line of no meaning: by its end DuckDB tells which line ends are those of rows.
+        """
+        if header.after == header.first == 1:
+            return source, 1
         target = copy_of(source, "rows", self.staging)
         with source.open("rb") as read, target.open("wb") as written:
+            start = read.read(1 << 16)
+            read.seek(0)
             _skip_lines(read, header.after)
+            before = start[: read.tell()] if header.after else start.removeprefix(codecs.BOM_UTF8)
+            ends = [end for end in (b"\r\n", b"\n", b"\r") if (before.endswith(end) if header.after else end in before)]
+            written.write(b"-" + (ends or [b"\n"])[0])
+            if not header.after and start.startswith(codecs.BOM_UTF8):
+                read.seek(len(codecs.BOM_UTF8))
             shutil.copyfileobj(read, written, 1 << 20)
-        return target, 0
+        return target, 1
 
     def _lines(self, dialect: Dialect, header: Header, n_rows: int, bad: set[int]) -> np.ndarray:
         """(n_rows,) int64: the first line of each row that DuckDB kept, given the lines of those it did not."""
