@@ -41,6 +41,7 @@ def inspect(places: Places = None, adapter: Adapter = None, as_json: Json = Fals
     """What is this, how would it be read, what is missing, what can be done with it? The first command to type; changes nothing."""
     from engine.datasets.inspection import inspect as look
     from engine.labeling.implicit import log_reader
+    from engine.problem.possible import possible
 
     source = given_source(places, None, adapter)
     with (
@@ -49,7 +50,7 @@ def inspect(places: Places = None, adapter: Adapter = None, as_json: Json = Fals
         dataset_at(source, temporary_folder(), watcher) as at,
         watcher.step("Looking") as progress,
     ):
-        found = look(at, adapter=adapter, read_log=log_reader("auto"), progress=progress)
+        found = look(at, possible, adapter=adapter, read_log=log_reader("auto"), progress=progress)
     say_possible = show_inspection(found, _typed(places))
     machine_line(as_json, **found.to_dict(), possible=say_possible)
     if found.refusal:

@@ -12,6 +12,7 @@ from engine.console import say, table
 if TYPE_CHECKING:
     from engine.datasets.inspection import Inspection
     from engine.datasets.report import Report
+    from engine.problem.possible import Possible
 
 _USUAL = ("format",)
 """Decisions that go into the table of files."""
@@ -39,17 +40,15 @@ def show_report(report: Report) -> None:
         say(f"[yellow]Note:[/] {console.escape(warning)}")
 
 
-def show_inspection(found: Inspection, typed: str) -> str | None:
+def show_inspection(found: Inspection[Possible], typed: str) -> str | None:
     """One screen: what it is, how it would be read, what is missing, what can be done. The sentence of what can be done."""
-    if found.report is None or found.catalogue is None:
+    if found.report is None or found.told is None:
         if found.files:
             table("Files", ["file", "looks like", "read as", "columns"], found.files)
         console.fail(found.refusal or "")
         return None
-    from engine.problem.possible import possible
-
     show_report(found.report)
-    can = possible(found.catalogue)
+    can = found.told
     say(can.sentence())
     for absent, text in can.lacks.items():
         if absent != "clicks" or not any("from clicks" in warning for warning in found.report.warnings):

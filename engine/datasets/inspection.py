@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from engine.datasets.adapters import sid_index
 from engine.datasets.contract import AUDIT_FILES, Catalogue, LogReader
@@ -16,13 +16,15 @@ from engine.datasets.report import Report
 from engine.errors import DataError, shown
 from engine.progress import Progress, silent
 
+Told = TypeVar("Told")
 
-class Inspection(NamedTuple):
+
+class Inspection(NamedTuple, Generic[Told]):
     """What was found."""
 
     files: list[tuple[str, str, str, str]]  # Where it cannot be read: (file, the contract's file, format, columns).
     report: Report | None
-    catalogue: Catalogue | None
+    told: Told | None  # What was asked of the catalogue that they make.
     refusal: str | None  # Why it cannot be read as it is, with the remedy.
     audit: bool  # Whether SIDs, beams or scores of another system are among it.
 
@@ -33,18 +35,22 @@ class Inspection(NamedTuple):
 
 
 def inspect(
-    sources: Sources, *, adapter: str | None = None, read_log: LogReader | None = None, progress: Progress = silent
-) -> Inspection:  # fmt: skip
-    """Reads the sources as `ingest` would, into a workspace that is gone afterwards; SIDs of another system as `import` would."""
+    sources: Sources, tell: Callable[[Catalogue], Told], *, adapter: str | None = None, read_log: LogReader | None = None,
+    progress: Progress = silent,
+) -> Inspection[Told]:  # fmt: skip
+    """Reads the sources as `ingest` would, into a workspace that is gone afterwards; SIDs of another system as `import` would.
+
+    `tell` is asked about the catalogue while it is there.
+    """
     with tempfile.TemporaryDirectory(prefix="inspect-", ignore_cleanup_errors=True) as scratch:
         workspace = Path(scratch)
         audit = _audited(sources)
         try:
             if audit:
                 read = ingest_audit(sources, workspace, adapter=adapter, max_reject_share=1, progress=progress)
-                return Inspection([], read.report, read.catalogue, None, True)
+                return Inspection([], read.report, tell(read.catalogue), None, True)
             done = ingest(sources, workspace, adapter=adapter, max_reject_share=1, read_log=read_log, progress=progress)
-            return Inspection([], done.report, done.catalogue, None, False)
+            return Inspection([], done.report, tell(done.catalogue), None, False)
         except DataError as error:
             staged = workspace / "looked-at"
             staged.mkdir(exist_ok=True)

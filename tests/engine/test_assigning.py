@@ -194,7 +194,7 @@ def nothing_was_made(workspace: Path, run_id: str) -> None:
         ("", "is empty"),
         ("item_id,title\n", "no rows"),
         ("item_id,title\na,\nb,  \n", "which leaves no item"),
-        ("item_id,name\na,Lamp\n", "no column 'title'"),
+        ("item_id,what\na,Lamp\n", "no column 'title'"),
         ("item_id,title\na,Lamp\na,Rug\nb,Hose\n", "duplicate id"),
     ],
     ids=["empty folder", "empty file", "no rows", "none accepted", "no title", "duplicates"],

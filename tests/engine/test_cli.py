@@ -266,3 +266,18 @@ def test_judgments_are_checked_against_a_catalogue(run, dataset: Path, tmp_path:
     assert result.json["n_unknown_items"] == 1
     assert result.json["n_judged"] == result.json["n_pairs"]
     assert "is no file" in run("check-judgments", tmp_path / "gone.csv", "--workspace", workspace).err
+
+
+def test_inspect_says_what_it_is_and_what_to_do_next(run, tmp_path: Path) -> None:
+    result = run("inspect", Path("data/sample"), "--json")
+    assert result.code == 0
+    assert "python -m engine ingest" in result.out
+    said = json.loads(result.out.splitlines()[-1])
+    assert {f["table"] for f in said["report"]["files"]} == {"items", "queries", "interactions", "judgments"}
+    assert said["possible"].startswith("With this: SIDs, codebook, map")
+    sids = run("inspect", Path("tests/cases/sid-underscored"))
+    assert "python -m engine import" in sids.out
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    refused = run("inspect", tmp_path / "notes.csv")
+    assert refused.code == 1
+    assert "no items file" in refused.err
