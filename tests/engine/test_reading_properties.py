@@ -131,6 +131,9 @@ def written(draw: Some) -> Written:
         titles = draw(st.lists(st.sampled_from(SPEECH[encoding].split("|")), min_size=4, max_size=12))
     else:
         titles = draw(st.lists(st.lists(LETTERS, min_size=1, max_size=12).map("".join), min_size=1, max_size=8))
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    if quoting == "minimal" and end == "\r":  # The writer would leave them without marks.
+        titles = [title.replace("\n", "") for title in titles]
     if quoting == "backslash":  # Without one before a mark nobody can tell that others mean themselves.
         titles = [title.replace("\\", "") for title in titles]
     if quoting == "none":
@@ -146,7 +149,6 @@ def written(draw: Some) -> Written:
         [f"id-{n}", title, f"{price / 100:.2f}", kind]
         for n, (title, price, kind) in enumerate(zip(titles, prices, kinds, strict=True))
     ]
-    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     before = draw(st.sampled_from(["", "", "", f"{end}{end}", f"sep={separator}{end}"]))
     text = (
         before
@@ -168,7 +170,7 @@ def written(draw: Some) -> Written:
 
 
 @given(written())
-@some(220)
+@some(120)
 def test_a_table_in_any_dialect_is_read_as_it_was(given: Written) -> None:
     found = read({given.name: given.content}).items
     assert found["item_id"].tolist() == [row[0] for row in given.rows], given.how
@@ -197,7 +199,7 @@ WHOLE = ("€12", "1,299", "1.299")
 
 
 @given(st.sampled_from(sorted(STYLES)), st.lists(st.integers(0, 10**9), min_size=1, max_size=8))
-@some(140)
+@some(45)
 def test_prices_in_one_style_are_read_so_or_the_doubt_names_what_settles_it(style: str, cents: list[int]) -> None:
     write, sign = STYLES[style]
     value = [c // 100 if style in WHOLE else c / 100 for c in cents]
@@ -223,7 +225,7 @@ FORMATS = {
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.lists(DAYS, min_size=1, max_size=6))
-@some(140)
+@some(50)
 def test_dates_in_one_format_are_read_so_or_the_doubt_names_what_settles_it(form: str, days: list[datetime]) -> None:
     if form in ("seconds", "milliseconds"):
         days = [max(d, datetime(2001, 9, 10)) for d in days]  # nine digits and fewer may be anything
@@ -246,9 +248,9 @@ def test_dates_in_one_format_are_read_so_or_the_doubt_names_what_settles_it(form
 # ---------------------------------------------------------------- categories
 
 WORDS = (
-    st.text("abcdeGHIéü0 &-", min_size=1, max_size=9)
+    st.text("abcdeGHIéü0 +-", min_size=1, max_size=9)
     .map(lambda w: w.strip(" -"))
-    .filter(lambda w: w.strip("&- 0") and "  " not in w)
+    .filter(lambda w: w.strip("+- 0") and "  " not in w)
 )
 BETWEEN = [" > ", ">", " >> ", " » ", " / ", "/", "|", " | ", "::", "\\", ";"]
 
@@ -259,7 +261,7 @@ BETWEEN = [" > ", ">", " >> ", " » ", " / ", "/", "|", " | ", "::", "\\", ";"]
         st.tuples(st.sampled_from("AB"), st.lists(WORDS, min_size=1, max_size=3)), min_size=4, max_size=9, unique_by=str
     ),
 )
-@some(110)
+@some(24)
 def test_categories_keep_their_levels_whatever_separates_them(
     separator: str, drawn: list[tuple[str, list[str]]]
 ) -> None:
@@ -271,7 +273,7 @@ def test_categories_keep_their_levels_whatever_separates_them(
 
 
 @given(st.lists(st.lists(WORDS, min_size=1, max_size=3), min_size=1, max_size=6))
-@some(30)
+@some(10)
 def test_lists_are_paths(paths: list[list[str]]) -> None:
     found = read({"items.csv": items(category=[json.dumps(path) for path in paths])}).items["category"]
     assert found.tolist() == [" > ".join(path) for path in paths]
@@ -281,7 +283,7 @@ def test_lists_are_paths(paths: list[list[str]]) -> None:
 
 
 @given(st.sampled_from(_SCALES), st.data())
-@some(40)
+@some(20)
 def test_words_of_a_scale_become_its_numbers(scale: dict[str, int], data: st.DataObject) -> None:
     words = [*scale, *data.draw(st.lists(st.sampled_from(sorted(scale)), max_size=6))]
     style = data.draw(st.sampled_from([str.title, str.upper, str.lower, lambda w: w.replace(" ", "_")]))
@@ -293,7 +295,7 @@ def test_words_of_a_scale_become_its_numbers(scale: dict[str, int], data: st.Dat
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=8), st.sampled_from(["{}", "{}.0", "{},0", " {}"]))
-@some(30)
+@some(12)
 def test_grades_in_numbers_are_read_whatever_their_point(grades: list[int], pattern: str) -> None:
     rows = [["kettle", f"i{n}", pattern.format(grade)] for n, grade in enumerate(grades)]
     given = {"items.csv": items(price=["1"] * len(grades)), "judgments.csv": table(["query", "item_id", "grade"], rows)}
@@ -304,7 +306,7 @@ def test_grades_in_numbers_are_read_whatever_their_point(grades: list[int], patt
     st.lists(st.integers(1, 10**9), min_size=1, max_size=8, unique=True),
     st.sampled_from(["{}.0", "{}.00", "{:012d}", " {}", "products/{}", "{}"]),
 )
-@some(30)
+@some(16)
 def test_ids_written_in_two_ways_are_one(ids: list[int], pattern: str) -> None:
     catalog = table(["item_id", "title"], [[str(i), "Kettle"] for i in ids])
     judged = table(
@@ -323,7 +325,7 @@ KINDS = {
     st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=12),
     st.booleans(),
 )
-@some(50)
+@some(20)
 def test_events_count_as_what_they_are_and_positions_from_one(
     events: list[tuple[str, int, int]], from_zero: bool
 ) -> None:

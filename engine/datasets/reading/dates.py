@@ -39,7 +39,8 @@ def read_dates(
     # Through TIMESTAMPTZ, because a plain cast drops a stated offset from UTC; '+0000' after a space is no offset to it.
     zoned = f"regexp_replace(trim({text}), '\\s+([+-]\\d{{2}}):?(\\d{{2}})$', '\\1:\\2')"
     # A date alone has no room for an offset. Microseconds spare the calendar that a cast of the zoned time consults.
-    iso = f"""CASE WHEN strlen({text}) <= 10 THEN TRY_CAST({text} AS TIMESTAMP)
+    # '28/02/08' begins with no year, though a cast would take it for a day of the year 28.
+    iso = f"""CASE WHEN {text}[2] IN ('/', '-') OR {text}[3] IN ('/', '-') THEN NULL WHEN strlen({text}) <= 10 THEN TRY_CAST({text} AS TIMESTAMP)
         ELSE try(make_timestamp(epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)))) END"""
     odd = f"SELECT DISTINCT {text} AS v FROM {source} WHERE {text} IS NOT NULL AND {iso} IS NULL"
     if connection.execute(f"{odd} LIMIT 1").fetchone() is None:
