@@ -115,7 +115,8 @@ def read_settings(folder: Path) -> SettingsFile:
     read = _read_options(raw.pop("read", {}), warnings)
     columns = _columns(raw.pop("columns", {}))
     values = _values(DatasetSettings, raw, "", warnings)
-    settings = DatasetSettings(**{"name": own.settings.name, **values})
+    scale = {"relevant_grade": min(own.settings.relevant_grade, values["max_grade"])} if "max_grade" in values else {}
+    settings = DatasetSettings(**{"name": own.settings.name, **scale, **values})
     return SettingsFile(settings, frozenset(values), tuple(warnings), read, columns)
 
 

@@ -346,6 +346,21 @@ def test_a_scale_follows_from_the_grades(tmp_path: Path, ws: Path) -> None:
         assert (done.catalogue.settings.max_grade, done.catalogue.settings.relevant_grade) == scale, grades
 
 
+@pytest.mark.parametrize(
+    ("toml", "scale"),
+    [
+        ("max_grade = 1", (1, 1)),
+        ("max_grade = 4", (4, 3)),
+        ("relevant_grade = 1", (2, 1)),
+        ("max_grade = 4\nrelevant_grade = 2", (4, 2)),
+    ],
+)
+def test_what_is_stated_of_a_scale_stands(tmp_path: Path, ws: Path, toml: str, scale: tuple[int, int]) -> None:
+    rows = "query,item_id,grade\ntray,0,0\ntray,1,1\n" + ("" if "max_grade = 1" in toml else "tray,2,2\n")
+    done = read(shop(tmp_path / "s", items_csv=ITEMS, judgments_csv=rows, dataset_toml=toml + "\n"), ws)
+    assert (done.catalogue.settings.max_grade, done.catalogue.settings.relevant_grade) == scale
+
+
 def test_a_slip_of_the_keyboard_is_no_scale(tmp_path: Path, ws: Path) -> None:
     rows = "".join(f"query {q},{n},{(q + n) % 4}\n" for q in range(20) for n in range(6)) + "query 1,0,99\n"
     done = read(shop(tmp_path / "s", items_csv=ITEMS, judgments_csv="query,item_id,grade\n" + rows), ws)

@@ -420,15 +420,21 @@ class Interpretation:
         if not values:
             return
         lowest, highest, whole = values[0], values[-1], all(value == int(value) for value in values)
-        stated = {"max_grade", "relevant_grade"} & self.file.stated
-        scale = grades.scale_of(lowest, highest, whole=whole)
-        if not stated and scale is not None:
+        stated, own = {"max_grade", "relevant_grade"} & self.file.stated, self.settings
+        scale = grades.scale_of(lowest, own.max_grade if "max_grade" in stated else highest, whole=whole)
+        if len(stated) < 2 and scale is not None:
+            top = own.max_grade if "max_grade" in stated else scale.max_grade
+            if "relevant_grade" in stated:
+                scale = grades.Scale(max(top, own.relevant_grade), own.relevant_grade)
             self.settings = dataclasses.replace(
-                self.settings, max_grade=scale.max_grade, relevant_grade=scale.relevant_grade
+                own, max_grade=max(top, scale.max_grade), relevant_grade=scale.relevant_grade
             )
-            self.decide(raw, "grades", f"0 to {scale.max_grade:g}, relevant from {scale.relevant_grade:g}",
-                        f"grades from {lowest:g} to {highest:g} occur", "max_grade = 3, relevant_grade = 2 in dataset.toml")  # fmt: skip
-        relevant = self.settings.relevant_grade
+            why = f"grades from {lowest:g} to {highest:g} occur"
+            if stated:
+                why += f"; {next(iter(stated))} is stated"
+            self.decide(raw, "grades", f"0 to {self.settings.max_grade:g}, relevant from {scale.relevant_grade:g}", why,
+                        "max_grade = 3, relevant_grade = 2 in dataset.toml")  # fmt: skip
+        relevant, natural = self.settings.relevant_grade, grades.scale_of(lowest, highest, whole=whole)
         if highest < relevant or lowest >= relevant:
             side = (
                 f"none reaches relevant_grade = {relevant:g}"
@@ -436,8 +442,8 @@ class Interpretation:
                 else f"all reach relevant_grade = {relevant:g}"
             )
             remedy = (
-                f"max_grade = {scale.max_grade:g} and relevant_grade = {scale.relevant_grade:g}"
-                if scale and highest < relevant
+                f"max_grade = {natural.max_grade:g} and relevant_grade = {natural.relevant_grade:g}"
+                if natural and highest < relevant
                 else "grades of both sides"
             )
             self.warnings.append(
