@@ -79,7 +79,7 @@ def read_dates(
     listed = "[" + ", ".join(f"'{f}'" for f in formats) + "]"
     sql = (
         f"CASE WHEN {text} IS NULL OR {text} IN {MISSING} THEN NULL {epochs} ELSE coalesce({iso}, "
-        f"CAST(TRY_CAST({zoned} AS TIMESTAMPTZ) AS TIMESTAMP), try_strptime({bare}, {listed})) END"
+        f"try_strptime({bare}, {listed}), CAST(TRY_CAST({zoned} AS TIMESTAMPTZ) AS TIMESTAMP)) END"
     )
     parts = [
         {True: "day first", False: "month first", None: ""}[order],
