@@ -287,7 +287,10 @@ def _check(
     given = [sources] if isinstance(sources, Path) else list(sources)
     paths, decisions, warnings, labels = _contract_files(given, adapter, staged, audit)
     file = _settings_of(paths)
-    found = find_files(paths, file, staged, audit=audit is not None)
+    try:
+        found = find_files(paths, file, staged, audit=audit is not None)
+    except DataError as error:  # An adapter's folder is of no use to anybody.
+        raise DataError(str(error).replace(str(paths[0]), str(given[0]))) from None
     left = [warning.replace(sid_index.SIDS, labels.get("sids", sid_index.SIDS)) for warning in found.warnings]
     raws = {}
     for done, (table, opened) in enumerate(found.files.items()):

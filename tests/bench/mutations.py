@@ -63,7 +63,10 @@ def _corpus() -> Iterator[tuple[str, Files]]:
         {p.name: b"".join(p.read_bytes().splitlines(keepends=True)[:LINES]) for p in sorted(sample.iterdir())},
     )
     for case in sorted(p for p in CASES.iterdir() if p.name != "formats"):
-        yield case.name.partition("-")[0], {p.name: p.read_bytes() for p in sorted(case.iterdir())}
+        yield (
+            "sid" if case.name.startswith("sid-") else "cases",
+            {p.name: p.read_bytes() for p in sorted(case.iterdir())},
+        )
     for path in sorted((CASES / "formats").glob("*/*")):
         role = _ROLES.get(path.parent.name, "items")
         more = {"queries.csv": b"query_id,text\n1,kettle\n2,mug\n"} if path.parent.name == "qrels" else {}

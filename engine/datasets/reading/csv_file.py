@@ -46,6 +46,8 @@ from engine.errors import DataError
 MAX_LINE_BYTES = 32_000_000
 ENOUGH = 50_000
 """Rejected rows that are looked at one by one; a file with more is written in another way than was found."""
+FAULTS = 1_000_000
+"""Faults that DuckDB's reader keeps, each with the text of its row: one for every value that a row lacks."""
 
 _WHY = {
     "MISSING COLUMNS": "it has too few values: the header names {n} columns",
@@ -110,7 +112,8 @@ class DelimitedFile:
         require_width(len(self.names), self.label)
         self._require_header(table)
         best = self._load(connection, table, self.way)
-        if best.bad_rows and self.options.quote is None:
+        # Rows without marks are read alike, whatever marks are thought to mean.
+        if self.options.quote is None and any('"' in row.text or "'" in row.text for row in best.bad_rows):
             for way in self._others():
                 other = self._load(connection, table, way)
                 if _lost(other) < _lost(best) and not _marked(connection, other, way):
@@ -148,7 +151,7 @@ class DelimitedFile:
             connection.execute(
                 f"""CREATE TABLE {name} AS SELECT * FROM read_csv(?, columns = ?, delim = ?, auto_detect = false,
                 header = false, skip = {skipped}, compression = 'none', quote = ?, escape = ?, max_line_size = {MAX_LINE_BYTES},
-                store_rejects = true, rejects_table = 'errors_{name}', rejects_scan = 'scans_{name}', rejects_limit = 0)""",
+                store_rejects = true, rejects_table = 'errors_{name}', rejects_scan = 'scans_{name}', rejects_limit = {FAULTS})""",
                 [
                     str(path),
                     {c.place: c.kind for c in columns.values()},
@@ -167,9 +170,11 @@ class DelimitedFile:
             FROM errors_{name} GROUP BY line_byte_position ORDER BY 1"""
         ).fetchall()
         n_rows, bad = count(connection, name), []
-        if len(errors) > ENOUGH:
+        full = count(connection, f"errors_{name}") >= FAULTS
+        if len(errors) > ENOUGH or full:
+            some = f"{len(errors):,} {'rows and more' if full else f'of {n_rows + len(errors):,} rows'}"
             raise DataError(
-                f"{self.label}: {len(errors):,} of {n_rows + len(errors):,} rows cannot be divided into {len(names)} columns; name "
+                f"{self.label}: {some} cannot be divided into {len(names)} columns; name "
                 f'its separator and quotation mark, like delimiter = ";" and quote = "" under [read.{table}] in dataset.toml'
             )
         if errors:
@@ -225,10 +230,10 @@ class DelimitedFile:
                         break
                     line += _breaks(chunk, last)
                     done, last = done + len(chunk), chunk[-1:]
-                # The reader's position may be the '\n' of a Windows line end, or a blank line before the row.
+                # The reader's position may be the '\n' of a Windows line end, a blank line before the row, or behind its spaces.
                 ahead = file.read(4096)
                 file.seek(done)
-                blank = ahead[: len(ahead) - len(ahead.lstrip(b"\r\n"))]
+                blank = ahead[: len(ahead) - len(ahead.lstrip(b"\r\n"))] if last in (b"", b"\r", b"\n") else b""
                 starts[line + _breaks(blank, last)] = (kind, column)
         records = [first for first, _ in each_record(self.path, dialect)]
         ends = dict(zip(records, [*records[1:], sys.maxsize], strict=True))

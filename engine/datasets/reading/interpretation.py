@@ -367,7 +367,7 @@ class Interpretation:
             said += f"; unknown, not counted: {listed(unknown, most=6)}"
             self.warnings.append(
                 f"{raw.file}: {sum(tally[v] for v in unknown):,} events of unknown kinds are not counted: {listed(unknown, most=6)}; "
-                f'say what they are, like events = {{{json.dumps(unknown[0])} = "click"}} under [read.interactions] in dataset.toml'
+                f'say what they are, like events = {{{json.dumps(brief(unknown[0]))} = "click"}} under [read.interactions] in dataset.toml'
             )
         self.decide(raw, raw.called("event"), said, "known names of events", '[read] events = {view_item = "click"}')
 

@@ -11,7 +11,7 @@ from engine.datasets.reading import json_any, ubi
 from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.formats import RecordFile
 from engine.datasets.reading.raw import BadRow, RawTable
-from engine.datasets.reading.records import Record, load_records
+from engine.datasets.reading.records import Record, as_text, load_records
 
 BATCH = 10_000
 
@@ -46,14 +46,14 @@ class UbiLog:
         return load_records(connection, table, self.label, self._records(connection), self.staging)
 
     def _records(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Record | BadRow]:
-        texts: dict[object, object] = {}
+        texts: dict[str | None, object] = {}
         for file in self.searches:
             for record in _each(connection, file):
                 if isinstance(record, BadRow):
                     yield record
                     continue
                 flat = ubi.flatten(record.values)
-                texts[flat["query_id"]] = flat["query"]
+                texts[as_text(flat["query_id"])] = flat["query"]
                 for row in ubi.rows(record.values):
                     yield Record(record.line, row)
         for file in self.events:
@@ -63,7 +63,7 @@ class UbiLog:
                     continue
                 row = ubi.flatten(record.values)
                 if row["query"] is None:
-                    row["query"] = texts.get(row["query_id"])
+                    row["query"] = texts.get(as_text(row["query_id"]))
                 yield Record(record.line, row)
 
 
