@@ -215,7 +215,10 @@ class Interpretation:
                 tests.append((name, "entities", f"CASE WHEN contains({cell.place}, '&') THEN {entity} ELSE false END"))
         if not tests:
             return
-        row = self._row(f"SELECT {', '.join(f'count(*) FILTER ({sql})' for *_, sql in tests)} FROM {raw.name}")
+        # Each FILTER would hold a block of every other one's values: gigabytes for some thousand columns.
+        row = self._row(
+            f"SELECT {', '.join(f'count(CASE WHEN {sql} THEN 1 END)' for *_, sql in tests)} FROM {raw.name}"
+        )
         for (name, what, test), n in zip(tests, row, strict=True):
             if not n:
                 continue
