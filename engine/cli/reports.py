@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from engine.datasets.report import Report
     from engine.problem.possible import Possible
 
-_USUAL = ("format",)
-"""Decisions that go into the table of files."""
-
 
 def show_report(report: Report) -> None:
     """Rows of each file, how it was read, what was rejected and why."""
@@ -27,7 +24,7 @@ def show_report(report: Report) -> None:
          for f in report.files],
         right=["rows", "accepted", "rejected", "passed over"],
     )  # fmt: skip
-    if told := [d for d in report.decisions if d.what not in _USUAL]:
+    if told := [d for d in report.decisions if d.what != "format"]:
         table("How it was read", ["file", "what", "found", "because", "change it with"], told)
     for file, why, n in report.skipped:
         say(f"[dim]{n:,} × {escape(file)}: {escape(why)}[/]")

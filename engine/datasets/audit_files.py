@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, ROUNDING, DatasetSettings
 from engine.datasets.reading.decisions import Decision
-from engine.datasets.reading.raw import Cell, RawTable
-from engine.datasets.reading.raw import literal as _literal
+from engine.datasets.reading.raw import Cell, RawTable, literal
 from engine.datasets.sid_columns import item_columns, no_common_ids, sid_column
 from engine.datasets.sid_levels import SUFFIXES, Suffix, find_suffix, running_on
 from engine.datasets.sid_text import BadSid, parse_sid, read_sid
@@ -220,7 +219,7 @@ class AuditValidator(Validator):
             known = " UNION ALL ".join(f"SELECT _key FROM {self.accepted(name)}" for name in named)
             files = " or ".join(self.raw[name].file for name in named)
             self._break(table, "query", "unknown query", f"t._key NOT IN (SELECT _key FROM ({known}) WHERE _key IS NOT NULL)",
-                        _literal(f"no accepted row of {files} names it; a queries file with it would"))  # fmt: skip
+                        literal(f"no accepted row of {files} names it; a queries file with it would"))  # fmt: skip
 
     def _check_codes(self, table: str, raw: RawTable) -> None:
         """Adds `codes` INTEGER[], and rejects SIDs that cannot be understood or have other levels than most."""
@@ -249,7 +248,7 @@ class AuditValidator(Validator):
             remedy = "'; if the last code of some is a suffix, add --sid-suffix drop or --sid-suffix level'"
             suffix = f"CASE WHEN {table == of} AND abs(len(t.codes) - {usual}) = 1 THEN {remedy} ELSE '' END"
             self._break(table, "sid", "SIDs of unequal length", f"len(t.codes) <> {usual}",
-                        f"'it has ' || len(t.codes) || {_literal(f' levels where {most} {usual}')} || {suffix}")  # fmt: skip
+                        f"'it has ' || len(t.codes) || {literal(f' levels where {most} {usual}')} || {suffix}")  # fmt: skip
 
     def _check_names(self, table: str, of: str, most: str) -> None:
         """Of two SIDs whose levels are named otherwise, codes at the same place mean different things."""
@@ -258,8 +257,8 @@ class AuditValidator(Validator):
         )
         if usual is not None:
             self._break(table, "sid", "levels are named otherwise",
-                        f"NOT (starts_with(t.names || ' ', {_literal(usual + ' ')}) OR starts_with({_literal(usual + ' ')}, t.names || ' '))",
-                        f"'its levels are ' || t.names || {_literal(f' where {most} {usual}')}")  # fmt: skip
+                        f"NOT (starts_with(t.names || ' ', {literal(usual + ' ')}) OR starts_with({literal(usual + ' ')}, t.names || ' '))",
+                        f"'its levels are ' || t.names || {literal(f' where {most} {usual}')}")  # fmt: skip
 
     def _treat_suffix(self, table: str, of: str) -> None:
         label, known = self.raw[table].file, self.suffix

@@ -60,16 +60,24 @@ class Column:
     also: tuple[str, ...] = ()  # Names that other programs give it, the likeliest first (`reading.names`).
 
 
-_QUERY_NAMES = (
-    "query_text", "search_term", "search_terms", "search_query", "search_keyword", "search_phrase", "user_query", "keyword",
-    "keywords", "phrase", "term", "q", "search", "suchbegriff",
-)  # fmt: skip
+def words(text: str) -> tuple[str, ...]:
+    """Many names, written as one text."""
+    return tuple(text.split())
+
+
+_QUERY_NAMES = words(
+    "query_text search_term search_terms search_query search_keyword search_phrase user_query "
+    "keyword keywords phrase term q search suchbegriff"
+)
 _QUERY = Column("query", "text", also=_QUERY_NAMES)
 _QUERY_ID = Column("query_id", "id", also=("qid", "query_identifier"))
-_ITEM_NAMES = ("product_id", "docid", "doc_id", "document_id", "parent_asin", "asin", "object_id", "event_attributes.object.object_id",
-          "object.object_id", "offer_id", "entity_id", "article_id", "artikelnummer", "item_number", "nid", "iid", "sku", "product_sku",
-          "handle", "variant_sku", "variant_id", "document", "doc", "item", "product", "video_id", "photo_id", "goods_id",
-          "movie_id", "song_id", "track_id", "news_id", "book_id", "listing_id", "business_id", "gmap_id")  # fmt: skip
+_ITEM_NAMES = words(
+    "product_id docid doc_id document_id parent_asin asin object_id "
+    "event_attributes.object.object_id object.object_id offer_id entity_id article_id "
+    "artikelnummer item_number nid iid sku product_sku handle variant_sku variant_id document doc "
+    "item product video_id photo_id goods_id movie_id song_id track_id news_id book_id listing_id "
+    "business_id gmap_id"
+)
 _ITEM_ID = Column("item_id", "id", required=True, also=(*_ITEM_NAMES, "id"))
 """Of a row that speaks of an item: its own `id` is the row's, where it names a product beside it."""
 
@@ -80,118 +88,58 @@ FILES: dict[str, tuple[Column, ...]] = {
             "title",
             "text",
             required=True,
-            also=(
-                "name",
-                "product_name",
-                "product_title",
-                "item_title",
-                "item_name",
-                "display_name",
-                "post_title",
-                "titel",
-                "bezeichnung",
-                "produktname",
-                "nom",
+            also=words(
+                "name product_name product_title item_title item_name display_name post_title "
+                "titel bezeichnung produktname nom"
             ),
         ),
         Column(
             "category",
             "category",
-            also=(
-                "category_path",
-                "category_hierarchy",
-                "hierarchical_categories",
-                "category_name",
-                "categories",
-                "product_category",
-                "product_categories",
-                "product_type",
-                "google_product_category",
-                "breadcrumbs",
-                "breadcrumb",
-                "taxonomy",
-                "main_category",
-                "kategorie",
-                "type",
+            also=words(
+                "category_path category_hierarchy hierarchical_categories category_name "
+                "categories product_category product_categories product_type "
+                "google_product_category breadcrumbs breadcrumb taxonomy main_category kategorie "
+                "type"
             ),
         ),
         Column(
             "seller",
             "label",
-            also=(
-                "seller_name",
-                "merchant",
-                "merchant_name",
-                "vendor",
-                "vendor_name",
-                "shop",
-                "shop_name",
-                "store",
-                "store_name",
-                "sold_by",
-            ),
+            also=words("seller_name merchant merchant_name vendor vendor_name shop shop_name store store_name sold_by"),
         ),
         Column(
             "brand",
             "label",
-            also=("brand_name", "product_brand", "brands", "manufacturer", "hersteller", "marke", "supplier"),
+            also=words("brand_name product_brand brands manufacturer hersteller marke supplier"),
         ),
         Column(
             "price",
             "number",
-            also=(
-                "variant_price",
-                "regular_price",
-                "current_price",
-                "final_price",
-                "list_price",
-                "price_amount",
-                "sale_price",
-                "unit_price",
-                "preis",
+            also=words(
+                "variant_price regular_price current_price final_price list_price price_amount "
+                "sale_price unit_price preis"
             ),
         ),
         Column("currency", "label", also=("currency_code", "price_currency")),
         Column(
             "description",
             "text",
-            also=(
-                "body_html",
-                "body",
-                "product_description",
-                "long_description",
-                "item_description",
-                "short_description",
-                "post_content",
-                "beschreibung",
+            also=words(
+                "body_html body product_description long_description item_description "
+                "short_description post_content beschreibung"
             ),
         ),
         Column("attributes", "object", also=("product_features",)),
         Column(
             "created_at",
             "time",
-            also=(
-                "created",
-                "date_created",
-                "created_date",
-                "creation_date",
-                "date_first_available",
-                "published_at",
-                "date_added",
-            ),
+            also=words("created date_created created_date creation_date date_first_available published_at date_added"),
         ),
         Column(
             "popularity",
             "number",
-            also=(
-                "rating_number",
-                "rating_count",
-                "ratings_count",
-                "review_count",
-                "reviews_count",
-                "units_sold",
-                "sales_count",
-            ),
+            also=words("rating_number rating_count ratings_count review_count reviews_count units_sold sales_count"),
         ),
         Column("image_embedding", "embedding"),
         Column("text_embedding", "vector"),
@@ -199,7 +147,7 @@ FILES: dict[str, tuple[Column, ...]] = {
     "queries": (
         Column("query_id", "id", required=True, also=("qid", "query_identifier", "id")),
         Column("text", "text", required=True, also=("query", *_QUERY_NAMES)),
-        Column("frequency", "number", also=("freq", "count", "searches", "search_count", "search_volume", "volume")),
+        Column("frequency", "number", also=words("freq count searches search_count search_volume volume")),
         Column("kind", "label", also=("query_class", "query_type")),
         Column("image_space_embedding", "embedding"),
         Column("text_embedding", "vector"),
@@ -213,23 +161,23 @@ FILES: dict[str, tuple[Column, ...]] = {
         Column(
             "purchases",
             "number",
-            also=("purchase", "purchased", "orders", "conversions", "sales", "transactions", "bought"),
+            also=words("purchase purchased orders conversions sales transactions bought"),
         ),
         Column(
             "position",
             "number",
-            also=("event_attributes.position.ordinal", "position.ordinal", "ordinal", "rank", "slot", "pos"),
+            also=words("event_attributes.position.ordinal position.ordinal ordinal rank slot pos"),
         ),
         Column(
             "date",
             "time",
-            also=("timestamp", "event_time", "datetime", "event_date", "time", "day", "ts", "created_at"),
+            also=words("timestamp event_time datetime event_date time day ts created_at"),
         ),
         Column("session", "label", also=("session_id", "client_id", "visitor_id", "search_id")),
         Column(
             "event",
             "label",
-            also=("event_type", "action_name", "event_name", "action", "interaction_type", "interaction", "type"),
+            also=words("event_type action_name event_name action interaction_type interaction type"),
         ),
     ),
     "judgments": (
@@ -240,18 +188,8 @@ FILES: dict[str, tuple[Column, ...]] = {
             "grade",
             "grade",
             required=True,
-            also=(
-                "rating",
-                "relevance",
-                "relevance_grade",
-                "relevance_label",
-                "judgment",
-                "judgement",
-                "esci_label",
-                "label",
-                "gain",
-                "rel",
-                "score",
+            also=words(
+                "rating relevance relevance_grade relevance_label judgment judgement esci_label label gain rel score"
             ),
         ),
         Column("source", "label", also=("label_source",)),
@@ -457,12 +395,9 @@ def normalise_query(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def close_matches(name: str, columns: Sequence[str], also: Sequence[str] = ()) -> list[str]:
-    """Columns that were probably meant by `name`: known other names first, then near spellings."""
-    folded = {c.casefold().strip(): c for c in columns}
-    known = [folded[a] for a in also if a in folded]
-    near = [folded[m] for m in difflib.get_close_matches(name, list(folded), n=3, cutoff=0.6)]
-    return list(dict.fromkeys(known + near))
+def close_matches(name: str, names: Sequence[str]) -> list[str]:
+    """Of `names` those that were probably meant by `name`, the nearest first."""
+    return difflib.get_close_matches(name, names, n=3, cutoff=0.6)
 
 
 def shown(value: object, *, width: int = 60) -> str:

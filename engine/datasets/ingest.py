@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,7 @@ from engine.datasets.reading.decisions import Decision
 from engine.datasets.reading.files import find_files
 from engine.datasets.reading.interpretation import Interpretation
 from engine.datasets.reading.names import stem_of
+from engine.datasets.reading.raw import connected
 from engine.datasets.report import Report
 from engine.datasets.settings import SettingsFile, read_settings
 from engine.datasets.storage import list_catalogues as list_catalogues
@@ -88,6 +88,11 @@ Sources = Path | Sequence[Path]
 """A folder, a file, or several of either that are one dataset."""
 
 
+def listed_sources(sources: Sources) -> list[Path]:
+    """One or several, as a list."""
+    return [sources] if isinstance(sources, Path) else list(sources)
+
+
 class _AuditOptions(NamedTuple):
     """How the files of an audit are read: the arguments of `ingest_audit`."""
 
@@ -121,7 +126,7 @@ def validate(folder: Sources, *, adapter: str | None = None, max_reject_share: f
     with (
         storage.writing(scratch),
         tempfile.TemporaryDirectory(prefix="validate-") as staged,
-        _connect(Path(staged)) as c,
+        connected(Path(staged)) as c,
     ):
         return _check(c, folder, adapter, Path(staged), max_reject_share, silent).report
 
@@ -141,7 +146,7 @@ def ingest(
     `validate` does, where a file has a larger share of rejected rows than `max_reject_share`,
     and where the disk refuses; then nothing is stored.
     """
-    with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
+    with storage.writing(workspace), storage.staging(workspace) as staged, connected(staged) as connection:
         checked = _check(connection, folder, adapter, staged, max_reject_share, progress)
         checked.report.require_ok()
         return _store(workspace, staged, checked, checked.report, progress, read_log)
@@ -167,7 +172,7 @@ def ingest_audit(
     any query: then those of the beams and scores become its queries. Raises DataError as `ingest` does, and where there
     is nothing to audit.
     """
-    with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
+    with storage.writing(workspace), storage.staging(workspace) as staged, connected(staged) as connection:
         checked = _check(
             connection, folder, adapter, staged, max_reject_share, progress, audit=_AuditOptions(dataset, sid_suffix)
         )
@@ -186,7 +191,7 @@ def read_items(
 ) -> NewItems:  # fmt: skip
     """Validates the items file of a dataset folder under the `settings` of a catalogue and stores nothing; other files are
     noted and not read. Raises DataError as `ingest` does."""
-    with storage.writing(workspace), storage.staging(workspace) as staged, _connect(staged) as connection:
+    with storage.writing(workspace), storage.staging(workspace) as staged, connected(staged) as connection:
         file = read_settings(folder)
         found = find_files([folder], file, staged)
         others = [opened.label for table, opened in found.files.items() if table != "items"]
@@ -262,18 +267,6 @@ def _joined(batches: Iterator[pa.RecordBatch], table: str, more: DataFrame | Non
         yield from pa.Table.from_pandas(more, TABLES[table], preserve_index=False).to_batches()
 
 
-def _connect(staged: Path) -> contextlib.closing[duckdb.DuckDBPyConnection]:
-    # 'x IN (ten constants)' would become a join wherever it stands, and the SQL of a column stands in a hundred places.
-    own: dict[str, str | bool | int | float | list[str]] = {
-        "temp_directory": str(staged / "spill"),
-        "autoinstall_known_extensions": False,
-        "disabled_optimizers": "in_clause",
-    }
-    connection = duckdb.connect(config=own)
-    connection.execute("SET enable_progress_bar = false")
-    return contextlib.closing(connection)
-
-
 def _check(
     connection: duckdb.DuckDBPyConnection,
     sources: Sources,
@@ -284,7 +277,7 @@ def _check(
     *,
     audit: _AuditOptions | None = None,
 ) -> _Checked:
-    given = [sources] if isinstance(sources, Path) else list(sources)
+    given = listed_sources(sources)
     paths, decisions, warnings, labels = _contract_files(given, adapter, staged, audit)
     file = _settings_of(paths)
     try:

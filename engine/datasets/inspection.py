@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from engine.datasets.adapters import sid_index
 from engine.datasets.contract import AUDIT_FILES, Catalogue, LogReader
-from engine.datasets.ingest import Sources, ingest, ingest_audit
+from engine.datasets.ingest import Sources, ingest, ingest_audit, listed_sources
 from engine.datasets.reading.decisions import listed
 from engine.datasets.reading.files import look_at
 from engine.datasets.report import Report
@@ -42,19 +42,19 @@ def inspect(
 
     `tell` is asked about the catalogue while it is there.
     """
+    paths = listed_sources(sources)
     with tempfile.TemporaryDirectory(prefix="inspect-", ignore_cleanup_errors=True) as scratch:
         workspace = Path(scratch)
-        audit = _audited(sources)
+        audit = _audited(paths)
         try:
             if audit:
-                read = ingest_audit(sources, workspace, adapter=adapter, max_reject_share=1, progress=progress)
+                read = ingest_audit(paths, workspace, adapter=adapter, max_reject_share=1, progress=progress)
                 return Inspection([], read.report, tell(read.catalogue), None, True)
-            done = ingest(sources, workspace, adapter=adapter, max_reject_share=1, read_log=read_log, progress=progress)
+            done = ingest(paths, workspace, adapter=adapter, max_reject_share=1, read_log=read_log, progress=progress)
             return Inspection([], done.report, tell(done.catalogue), None, False)
         except DataError as error:
             staged = workspace / "looked-at"
             staged.mkdir(exist_ok=True)
-            paths = [sources] if isinstance(sources, Path) else list(sources)
             return Inspection(_files(paths, staged), None, None, str(error), audit)
 
 
@@ -65,9 +65,8 @@ def _files(paths: Sequence[Path], staged: Path) -> list[tuple[str, str, str, str
     ]
 
 
-def _audited(sources: Sources) -> bool:
+def _audited(paths: list[Path]) -> bool:
     """Whether SIDs, beams or scores of another system are among the sources."""
-    paths = [sources] if isinstance(sources, Path) else list(sources)
     with tempfile.TemporaryDirectory(prefix="inspect-") as scratch:
         try:
             seen = look_at(paths, Path(scratch))

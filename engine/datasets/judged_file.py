@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from engine.datasets.contract import Catalogue
 from engine.datasets.reading.files import open_file
 from engine.datasets.reading.interpretation import Interpretation
 from engine.datasets.reading.parquet_file import ParquetFile
+from engine.datasets.reading.raw import connected
 from engine.datasets.report import Report
 from engine.datasets.settings import SettingsFile
 from engine.datasets.validation import Validator
@@ -47,10 +47,9 @@ def check_judgments(path: Path, catalogue: Catalogue) -> Checked:
     """
     with (
         tempfile.TemporaryDirectory(prefix="judgments-") as folder,
-        contextlib.closing(duckdb.connect(config={"autoinstall_known_extensions": False})) as connection,
+        connected(Path(folder)) as connection,
     ):
         staged = Path(folder)
-        connection.execute(f"SET temp_directory = '{staged / 'spill'}'")
         settings = _settings(catalogue)
         opened = open_file(path, "judgments", settings, staged)
         if not opened.is_table:

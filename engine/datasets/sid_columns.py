@@ -6,28 +6,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from engine.datasets.contract import SID_NAMES
+from engine.datasets.contract import SID_NAMES, words
 from engine.datasets.sid_text import MAX_LEVELS
 from engine.errors import DataError
 
-ITEM_NAMES = (
-    *(
-        "item_id",
-        "item",
-        "iid",
-        "itemid",
-        "item_ids",
-        "items",
-        "id",
-        "ids",
-        "asin",
-        "parent_asin",
-        "product_id",
-        "product",
-    ),
-    *("productid", "sku", "docid", "doc_id", "video_id", "videoid", "vid", "photo_id", "pid", "goods_id", "movie_id"),
-    *("movieid", "song_id", "track_id", "news_id", "article_id", "book_id", "offer_id", "listing_id", "business_id"),
-    *("gmap_id", "item_idx", "item_index", "raw_id", "original_id", "key"),
+ITEM_NAMES = words(
+    "item_id item iid itemid item_ids items id ids asin parent_asin product_id product productid sku "
+    "docid doc_id video_id videoid vid photo_id pid goods_id movie_id movieid song_id track_id news_id "
+    "article_id book_id offer_id listing_id business_id gmap_id item_idx item_index raw_id original_id "
+    "key"
 )
 """Names of the column of item ids, compared without case and with `_` for spaces, dots and dashes."""
 

@@ -29,8 +29,7 @@ from engine.datasets.contract import (
 )
 from engine.datasets.reading.dates import MISSING as MISSING_DATES
 from engine.datasets.reading.decisions import Decision, brief, listed
-from engine.datasets.reading.raw import BLANK, Cell, RawTable, quoted
-from engine.datasets.reading.raw import literal as _literal
+from engine.datasets.reading.raw import BLANK, Cell, RawTable, literal, quoted
 from engine.errors import DataError
 
 # Few values have anything to trim: the pattern that finds them is twice as fast as the one that does it.
@@ -150,8 +149,8 @@ class Validator:
         )
         for n, rule in enumerate(rules):
             self.connection.execute(
-                f"""INSERT INTO broken SELECT '{table}', _row, '{rule.column}', {_literal(rule.name)}, v_{rule.column},
-                {_literal(rule.why)}, NULL, '{rule.costs}' FROM faulty WHERE b{n}"""
+                f"""INSERT INTO broken SELECT '{table}', _row, '{rule.column}', {literal(rule.name)}, v_{rule.column},
+                {literal(rule.why)}, NULL, '{rule.costs}' FROM faulty WHERE b{n}"""
             )
         optional = {c.name: "0" if c.name in _COUNTS else "NULL" for c in COLUMNS[table] if not c.required}
         for name in {rule.column for rule in rules if rule.costs == "value"}:
@@ -181,7 +180,7 @@ class Validator:
         # Few rows are broken: they are found before anything is read beside them.
         self.connection.execute(
             f"""INSERT INTO broken WITH hit AS MATERIALIZED (SELECT * FROM typed_{table} t WHERE {condition})
-            SELECT '{table}', t._row, '{column}', {_literal(rule)}, left(CAST({value} AS VARCHAR), 200), {why}, {other}, '{costs}'
+            SELECT '{table}', t._row, '{column}', {literal(rule)}, left(CAST({value} AS VARCHAR), 200), {why}, {other}, '{costs}'
             FROM hit t JOIN {raw.name} ON {raw.name}.rowid = t._row WHERE {given}"""
         )
         if costs == "value":
@@ -208,7 +207,7 @@ class Validator:
         cell = raw.columns[column.name]
         t, text = f"t.{quoted(column.name)}", f"CAST({cell.given} AS VARCHAR)"
         given, top = given_values(column.name, raw), self.settings.max_grade
-        separator = _literal(self.settings.category_separator)
+        separator = literal(self.settings.category_separator)
         levels, finite = f"string_split({t}, {separator})", f"isfinite({t})"
         unread = f"CASE WHEN {t} IS NULL THEN {given} ELSE NOT {finite} END"
         json_type = f"coalesce(json_type(try({_as_json(cell)})), '')"
@@ -241,9 +240,9 @@ class Validator:
     def _check_embedding(self, table: str, name: str, given: str) -> None:
         typed = f"t.{quoted(name)}"
         self._break(table, name, "not a list of numbers", self.unreadable(typed),
-                    _literal("write it as [0.1, 0.2, ...], finite numbers only"), given=given, costs="value")  # fmt: skip
+                    literal("write it as [0.1, 0.2, ...], finite numbers only"), given=given, costs="value")  # fmt: skip
         self._break(table, name, "absurdly long embedding", f"len({typed}) > {MAX_EMBEDDING}",
-                    _literal(f"at most {MAX_EMBEDDING:,} numbers"), costs="value")  # fmt: skip
+                    literal(f"at most {MAX_EMBEDDING:,} numbers"), costs="value")  # fmt: skip
         usual = self.usual_length(name, f"typed_{table} t")
         if usual is not None:
             self._break(
@@ -353,7 +352,7 @@ class Validator:
         query, id_ = raw.columns["query"], raw.columns["query_id"]
         row = self.connection.execute(
             f"""SELECT count(DISTINCT id), count(DISTINCT text), count(*) FROM (SELECT DISTINCT CAST({id_.place} AS VARCHAR) AS id,
-            lower(trim(regexp_replace(CAST({query.place} AS VARCHAR), '\s+', ' ', 'g'))) AS text FROM {raw.name})
+            lower(trim(regexp_replace(CAST({query.place} AS VARCHAR), '\\s+', ' ', 'g'))) AS text FROM {raw.name})
             WHERE id IS NOT NULL AND text IS NOT NULL"""
         ).fetchone()
         assert row is not None
@@ -384,17 +383,17 @@ class Validator:
         text = "query" in raw.columns
         column = "query_id" if by_id else "query"
         self._break(table, column, "required value is missing", f"t.{column} IS NULL OR {BLANK.format(f't.{column}')}",
-                    _literal(f"every row needs a {column}"))  # fmt: skip
+                    literal(f"every row needs a {column}"))  # fmt: skip
         if by_id and text and "queries" in self.raw:
             self.warnings.append(f"{raw.file}: 'query' ignored, the queries file gives the text of each query_id")
         elif by_id and text:
             self._break(table, "query", "required value is missing", f"t.query IS NULL OR {BLANK.format('t.query')}",
-                        _literal("without a queries file every row needs its query's text"))  # fmt: skip
+                        literal("without a queries file every row needs its query's text"))  # fmt: skip
         if "queries" in self.raw:
             known = "t._key IS NULL OR t._key NOT IN (SELECT query_id FROM " + self.accepted("queries") + ")"
             stated = f"NOT coalesce({BLANK.format(f't.{column}')}, true)"
             self._break(table, column, "unknown query", f"{stated} AND ({known})",
-                        _literal(f"{self.raw['queries'].file} has no accepted row with it"))  # fmt: skip
+                        literal(f"{self.raw['queries'].file} has no accepted row with it"))  # fmt: skip
 
     def _check_item(self, table: str) -> None:
         items = "SELECT item_id FROM " + self.accepted("items")
@@ -405,7 +404,7 @@ class Validator:
             else ""
         )
         self._break(table, "item_id", "unknown item", f"t.item_id NOT IN ({items})",
-                    _literal(f"{self.raw['items'].file} has no accepted row with it{own}"))  # fmt: skip
+                    literal(f"{self.raw['items'].file} has no accepted row with it{own}"))  # fmt: skip
 
 
 def given_values(name: str, raw: RawTable) -> str:
@@ -449,7 +448,7 @@ def _as_json(cell: Cell) -> str:
 def _with_extras(attributes: str, extras: dict[str, str]) -> str:
     """Unknown columns join the attributes; where both name one, the attributes' own value stands."""
     if extras:
-        pairs = ", ".join(f"{_literal(name)}, {place}" for name, place in extras.items())
+        pairs = ", ".join(f"{literal(name)}, {place}" for name, place in extras.items())
         # The inner merge drops the NULLs of absent values.
         present = f"json_merge_patch('{{}}', json_object({pairs}))"
         attributes = f"json_merge_patch({present}, coalesce({attributes}, '{{}}'))"
@@ -460,6 +459,6 @@ def row_json(raw: RawTable) -> str:
     """SQL for a raw row, whole, as JSON, by the names of its file."""
     return (
         "CAST(json_object("
-        + ", ".join(f"{_literal(name)}, {cell.place}" for name, cell in raw.given.items())
+        + ", ".join(f"{literal(name)}, {cell.place}" for name, cell in raw.given.items())
         + ") AS VARCHAR)"
     )

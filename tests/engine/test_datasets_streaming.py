@@ -48,7 +48,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Sets how many threads DuckDB has."""
-    real = ingesting._connect
+    real = ingesting.connected
 
     def use(n: int) -> None:
         def connect(staged: Path):  # type: ignore[no-untyped-def]
@@ -56,7 +56,7 @@ def threads(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
             made.thing.execute(f"SET threads = {n}")  # type: ignore[attr-defined]
             return made
 
-        monkeypatch.setattr(ingesting, "_connect", connect)
+        monkeypatch.setattr(ingesting, "connected", connect)
 
     return use
 

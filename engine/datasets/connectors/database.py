@@ -21,6 +21,7 @@ import pyarrow as pa
 from engine.datasets.connectors.address import Address
 from engine.datasets.connectors.optional import driver
 from engine.datasets.connectors.readable import is_id
+from engine.datasets.reading.raw import quoted
 from engine.errors import DataError
 
 CONNECT_SECONDS = "20"
@@ -33,11 +34,6 @@ class Session(Protocol):
 
     def batches(self, sql: str) -> pa.RecordBatchReader:
         """The rows of a statement, which are not in memory at once. The reader is read before the next statement."""
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ class DelimitedFile:
         self, label: str, path: Path, suffix: str, table: str | None, options: ReadOptions, staging: Path
     ) -> None:
         """Raises DataError where it is no text, has only blank lines, or no line of it is a header."""
-        self.label, self.staging, self.table = label, staging, table
+        self.label, self.staging = label, staging
         text = as_utf8(path, label, staging, options.encoding)
         self.path, self.encoding = text.path, text
         stated = None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import duckdb
-
 from engine.datasets.reading.decisions import read_option
-from engine.datasets.reading.raw import Cell
+from engine.datasets.reading.raw import Asked
 
 MISSING = ("0000-00-00", "0000-00-00 00:00:00")
 """What MySQL writes where there is no date."""
@@ -29,10 +27,9 @@ class DateReading(NamedTuple):
     doubt: str | None = None
 
 
-def read_dates(
-    connection: duckdb.DuckDBPyConnection, source: str, name: str, table: str, label: str, cell: Cell, day_first: bool | None
-) -> DateReading:  # fmt: skip
-    """How the dates of a column of the raw table `source` are read."""
+def read_dates(asked: Asked, day_first: bool | None) -> DateReading:
+    """How the dates of a column are read, with the order that is stated."""
+    cell = asked.cell
     if cell.kind == "DATE" or (cell.kind.startswith("TIMESTAMP") and "ZONE" not in cell.kind):
         return DateReading(f"TRY_CAST({cell.place} AS TIMESTAMP)")
     text = cell.place if cell.kind == "VARCHAR" else f"CAST({cell.place} AS VARCHAR)"
@@ -42,13 +39,13 @@ def read_dates(
     # '28/02/08' begins with no year, though a cast would take it for a day of the year 28.
     iso = f"""CASE WHEN {text}[2] IN ('/', '-') OR {text}[3] IN ('/', '-') THEN NULL WHEN strlen({text}) <= 10 THEN TRY_CAST({text} AS TIMESTAMP)
         ELSE try(make_timestamp(epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)))) END"""
-    odd = f"SELECT DISTINCT {text} AS v FROM {source} WHERE {text} IS NOT NULL AND {iso} IS NULL"
-    if connection.execute(f"{odd} LIMIT 1").fetchone() is None:
+    odd = f"{text} IS NOT NULL AND {iso} IS NULL"
+    if not asked.any(odd):
         return DateReading(iso)
-    row = connection.execute(
+    row = asked.connection.execute(
         f"""SELECT count(*), max(v) FILTER (p[1] <> ''), max(TRY_CAST(p[1] AS INT)), max(TRY_CAST(p[3] AS INT)), bool_or(p[2] = '.'),
         count(*) FILTER ({" OR ".join(f"regexp_matches(v, '{e}')" for e in _EPOCH)}), count(*) FILTER (v IN {MISSING})
-        FROM (SELECT v, [{", ".join(f"regexp_extract(v, '{_PARTS}', {group})" for group in (1, 2, 3))}] AS p FROM ({odd}))"""
+        FROM (SELECT v, [{", ".join(f"regexp_extract(v, '{_PARTS}', {group})" for group in (1, 2, 3))}] AS p FROM (SELECT DISTINCT {text} AS v FROM {asked.raw.name} WHERE {odd}))"""
     ).fetchone()
     assert row is not None
     _, example, first, second, dotted, n_epoch, n_missing = row
@@ -58,13 +55,13 @@ def read_dates(
     elif day_first is not None:
         order, why = day_first, "dataset.toml says so"
     elif first > 12 and second > 12:
-        order, doubt = None, _doubt(name, table, label, example, "both day and month are above 12 in some")
+        order, doubt = None, _doubt(asked, example, "both day and month are above 12 in some")
     elif first > 12 or dotted:
         order, why = True, "the first number goes beyond 12" if first > 12 else "dates with points begin with the day"
     elif second > 12:
         order, why = False, "the second number goes beyond 12"
     else:
-        order, doubt = True, _doubt(name, table, label, example, "no number in them goes beyond 12")
+        order, doubt = True, _doubt(asked, example, "no number in them goes beyond 12")
     formats = list(_WORDS)
     if order is not None:
         day = "%d{0}%m{0}" if order else "%m{0}%d{0}"
@@ -89,8 +86,8 @@ def read_dates(
     return DateReading(sql, ", ".join(p for p in parts if p) or None, why or "they are of that form", doubt)
 
 
-def _doubt(name: str, table: str, label: str, example: str, why: str) -> str:
+def _doubt(asked: Asked, example: str, why: str) -> str:
     return (
-        f"{label}: '{name}' holds dates like '{example}', which may begin with the day or the month ({why}); write "
-        f"{read_option(table, 'day_first', 'true')} or day_first = false"
+        f"{asked.raw.file}: '{asked.name}' holds dates like '{example}', which may begin with the day or the month ({why}); write "
+        f"{read_option(asked.table, 'day_first', 'true')} or day_first = false"
     )

@@ -53,13 +53,13 @@ class Candidate(NamedTuple):
     even: float  # Share of records as wide as the header, 0..1.
 
 
-def reader(lines: Iterator[str], dialect: Dialect, *, strict: bool = False):  # type: ignore[no-untyped-def]
+def reader(lines: Iterator[str], dialect: Dialect):  # type: ignore[no-untyped-def]
     """Python's reader of that dialect."""
     if not dialect.quote:
-        return csv.reader(lines, delimiter=dialect.separator, strict=strict, quoting=csv.QUOTE_NONE)
+        return csv.reader(lines, delimiter=dialect.separator, quoting=csv.QUOTE_NONE)
     doubled = dialect.escape != "\\"
     return csv.reader(
-        lines, delimiter=dialect.separator, strict=strict, quotechar=dialect.quote, doublequote=doubled,
+        lines, delimiter=dialect.separator, quotechar=dialect.quote, doublequote=doubled,
         escapechar=None if doubled else "\\",
     )  # fmt: skip
 

@@ -25,15 +25,13 @@ MAX_RATIO = 2_000
 """A file that unpacks to more than so many times its size is no table."""
 PACKED_WITHIN = 3
 """Archives within archives that are opened."""
-_MARKS = {
+_MARKED = {
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
-_ZEROS = "every other byte of its beginning is zero"
-MARKS = tuple(_MARKS)
+MARKS = tuple(_MARKED)
 """Byte-order marks."""
-
-
+_ZEROS = "every other byte of its beginning is zero"
 _USUAL = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "koi8_r", "cp932", "euc_jp",
           "gb18030", "big5", "cp949", "cp850", "mac_roman"]  # fmt: skip
 """Encodings that tables come in; more would only be mistaken for these."""
@@ -115,7 +113,7 @@ def as_utf8(path: Path, label: str, staging: Path, stated: str | None = None) ->
     """The text of a file as UTF-8, in a copy where it was not. Raises DataError where it cannot be text."""
     with path.open("rb") as file:
         start = file.read(4)
-    marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
+    marked = next((name for mark, name in _MARKED.items() if start.startswith(mark)), None)
     if stated:
         encoding, because = codecs.lookup(stated).name, "dataset.toml says so"
     elif marked:

@@ -21,8 +21,6 @@ from engine.datasets.reading.ubi_log import UbiLog
 from engine.datasets.settings import SettingsFile, default_settings
 from engine.errors import DataError
 
-IGNORED = ("dataset.toml",)
-
 
 class OpenFile(Protocol):
     """A file of which the beginning has been read."""
@@ -155,7 +153,7 @@ def _paths(sources: Sequence[Path]) -> list[Path]:
             )
         within = sorted(source.iterdir()) if source.is_dir() and not _is_parts(source) else [source]
         found += [
-            p for p in within if (p.is_file() or _is_parts(p)) and p.name not in IGNORED and p.name[:1] not in "._"
+            p for p in within if (p.is_file() or _is_parts(p)) and p.name != "dataset.toml" and p.name[:1] not in "._"
         ]
     return list(dict.fromkeys(found))
 

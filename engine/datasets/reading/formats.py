@@ -11,8 +11,7 @@ import duckdb
 
 from engine.datasets.reading import json_any, ltr, merchant_xml, qrels, rated_json, ubi, workbook
 from engine.datasets.reading.decisions import Decision
-from engine.datasets.reading.encoding import MARKS as _MARKS
-from engine.datasets.reading.encoding import Text, as_utf8
+from engine.datasets.reading.encoding import MARKS, Text, as_utf8
 from engine.datasets.reading.raw import BadRow, RawTable
 from engine.datasets.reading.records import Record, load_records
 from engine.datasets.settings import ReadOptions
@@ -80,7 +79,7 @@ def open_format(
         head = file.read(HEAD_BYTES)
     if workbook.recognise(head):
         return RecordFile(label, path, Format("workbook", "it begins like one", bool, workbook.records), staging)
-    if whatever or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<") or head.startswith(_MARKS):
+    if whatever or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<") or head.startswith(MARKS):
         text = as_utf8(path, label, staging, options.encoding)
     else:
         text = Text(path, "utf-8", "")

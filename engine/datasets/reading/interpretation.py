@@ -22,8 +22,7 @@ from engine.datasets.reading.dates import read_dates
 from engine.datasets.reading.decisions import Decision, Doubts, brief, listed, read_option
 from engine.datasets.reading.names import folded, map_names
 from engine.datasets.reading.numbers import read_numbers
-from engine.datasets.reading.raw import BLANK, Cell, RawTable
-from engine.datasets.reading.raw import literal as _literal
+from engine.datasets.reading.raw import BLANK, Asked, Cell, RawTable, literal
 from engine.datasets.settings import SettingsFile
 from engine.datasets.sid_columns import sid_column
 from engine.errors import DataError
@@ -92,16 +91,16 @@ class Interpretation:
             raise DataError(f"{raw.file} names column '{twice[0].casefold()}' more than once; rename or remove one")
         if table not in ("items", *AUDIT_FILES):
             cells |= shapes.nested_cells(self, raw)
-        empty = self._empty(raw)
+        empty = self._empty(raw, cells)
         mapped = map_names(table, list(cells), stated, empty)
-        by_file = {theirs: ours for ours, theirs in mapped.names.items()}
-        raw.columns = {ours: cells[theirs] for ours, theirs in mapped.names.items()}
-        raw.spoken = {ours: theirs for ours, theirs in mapped.names.items() if ours != theirs}
+        by_file = {theirs: ours for ours, theirs in mapped.items()}
+        raw.columns = {ours: cells[theirs] for ours, theirs in mapped.items()}
+        raw.spoken = {ours: theirs for ours, theirs in mapped.items() if ours != theirs}
         known = {c.name for c in COLUMNS[table]}
         for name, cell in raw.given.items():
             if name not in by_file:
                 raw.columns[name if name not in known else f"{name} (as given)"] = cell
-        self._leave_empty(table, raw)
+        self._leave_empty(table, raw, empty)
         self._require(table, raw)
         foreign = {ours: theirs for ours, theirs in raw.spoken.items() if folded(ours) != folded(theirs)}
         if foreign:
@@ -115,18 +114,15 @@ class Interpretation:
             fate = "kept as attributes" if table == "items" else "ignored"
             self.warnings.append(f"{raw.file}: unknown columns {fate}: {listed(unknown, most=12)}")
 
-    def _leave_empty(self, table: str, raw: RawTable) -> None:
+    @staticmethod
+    def _leave_empty(table: str, raw: RawTable, empty: set[str]) -> None:
         """An optional column without any value says nothing: it is as if it were not there."""
-        optional = [c.name for c in COLUMNS[table] if not c.required and c.name in raw.columns]
-        if not optional:
-            return
-        row = self._row(f"SELECT {', '.join(f'count({raw.columns[c].place})' for c in optional)} FROM {raw.name}")
-        filled = {name for name, n in zip(optional, row, strict=True) if n}
-        for name in optional:
-            names_query = name in ("query", "query_id") and not {"query", "query_id"} & filled
-            if name not in filled and not names_query:
-                del raw.columns[name]
-                raw.spoken.pop(name, None)
+        held = {name for name in raw.columns if raw.called(name) not in empty}
+        for column in COLUMNS[table]:
+            names_query = column.name in ("query", "query_id") and not {"query", "query_id"} & held
+            if column.name in raw.columns and not (column.required or column.name in held or names_query):
+                del raw.columns[column.name]
+                raw.spoken.pop(column.name, None)
 
     def _require(self, table: str, raw: RawTable) -> None:
         named = list(raw.columns)
@@ -143,12 +139,12 @@ class Interpretation:
                 f"[columns.{table}] in dataset.toml"
             )
 
-    def _empty(self, raw: RawTable) -> set[str]:
-        """Columns without any value."""
-        if not raw.given:
+    def _empty(self, raw: RawTable, cells: Mapping[str, Cell]) -> set[str]:
+        """Those of the cells that hold no value."""
+        if not cells:
             return set()
-        row = self._row(f"SELECT {', '.join(f'count({c.place})' for c in raw.given.values())} FROM {raw.name}")
-        return {name for name, n in zip(raw.given, row, strict=True) if n == 0}
+        row = self._row(f"SELECT {', '.join(f'count({cell.place})' for cell in cells.values())} FROM {raw.name}")
+        return {name for name, n in zip(cells, row, strict=True) if n == 0}
 
     def _choose_id(self, raws: Mapping[str, RawTable]) -> None:
         """Of the columns that could be the items' id, that which the other files speak of."""
@@ -240,7 +236,7 @@ class Interpretation:
     def _read_columns(self, table: str, raw: RawTable) -> None:
         options = self.file.options(table)
         if options.source and table == "judgments" and "source" not in raw.columns:
-            raw.columns["source"] = Cell(_literal(options.source), "VARCHAR")
+            raw.columns["source"] = Cell(literal(options.source), "VARCHAR")
         for column in COLUMNS[table]:
             if column.name not in raw.columns:
                 continue
@@ -256,7 +252,7 @@ class Interpretation:
                 if column.name == "position":
                     self._read_positions(raw, options.position_base)
             elif column.kind == "time":
-                dates = read_dates(self.connection, raw.name, called, table, raw.file, cell, options.day_first)
+                dates = read_dates(Asked(self.connection, raw, table, called, cell), options.day_first)
                 raw.columns[column.name] = Cell(dates.sql, "TIMESTAMP", said=cell.given)
                 if dates.doubt:
                     self.doubts.append(dates.doubt)
@@ -270,9 +266,8 @@ class Interpretation:
 
     def _read_number(self, table: str, raw: RawTable, column: Column, decimal: str | None) -> None:
         cell, called = raw.columns[column.name], brief(raw.called(column.name))
-        found = read_numbers(
-            self.connection, raw.name, called, table, raw.file, cell, decimal, grouped=_REALS[column.kind]
-        )  # fmt: skip
+        asked = Asked(self.connection, raw, table, called, cell)
+        found = read_numbers(asked, decimal, grouped=_REALS[column.kind])
         raw.columns[column.name] = Cell(found.sql, "DOUBLE", said=cell.given)
         if found.doubt:
             self.doubts.append(found.doubt)
@@ -327,7 +322,7 @@ class Interpretation:
         if cell.kind != "VARCHAR":
             return
         given, pairs = self._row(
-            f"""SELECT count(*), count(*) FILTER (regexp_matches({cell.place}, '^\s*[^{{[|:]*:')) FROM {raw.name}
+            f"""SELECT count(*), count(*) FILTER (regexp_matches({cell.place}, '^\\s*[^{{[|:]*:')) FROM {raw.name}
             WHERE trim({cell.place}) <> ''"""
         )
         if pairs > 0.5 * given:
@@ -403,7 +398,7 @@ class Interpretation:
         graded = f"SELECT 1 FROM {raw.name} WHERE TRY_CAST({text} AS DOUBLE) IS NOT NULL LIMIT 1"
         numbers = grades.words_of(words, top) if words and not self.connection.execute(graded).fetchone() else None
         if numbers:
-            cases = " ".join(f"WHEN {_literal(word)} THEN {n}" for word, n in numbers.items())
+            cases = " ".join(f"WHEN {literal(word)} THEN {n}" for word, n in numbers.items())
             sql = f"(CASE {text} {cases} ELSE TRY_CAST({text} AS DOUBLE) END)"
             raw.columns["grade"] = Cell(sql, "DOUBLE", said=cell.given)
             said = ", ".join(f"{word} = {n}" for word, n in sorted(numbers.items(), key=lambda p: -p[1]))
@@ -460,14 +455,12 @@ class Interpretation:
         """Ids that the files write in two ways are matched where one item alone can be meant."""
         items = raws["items"]
         own = f"trim(CAST({items.columns['item_id'].place} AS VARCHAR))"
-        for table, raw in raws.items():
-            if table == "items" or "item_id" not in raw.columns:
-                continue
+        others = {table: raw for table, raw in raws.items() if table != "items" and "item_id" in raw.columns}
+        if others:
+            self.connection.execute(f"CREATE TEMP TABLE own_ids AS SELECT DISTINCT {own} AS id FROM {items.name}")
+        for table, raw in others.items():
             cell = raw.columns["item_id"]
             ref = f"trim(CAST({cell.place} AS VARCHAR))"
-            self.connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE own_ids AS SELECT DISTINCT {own} AS id FROM {items.name}"
-            )
             self.connection.execute(
                 f"""CREATE OR REPLACE TEMP TABLE strange AS SELECT DISTINCT {ref} AS id FROM {raw.name}
                 WHERE {ref} IS NOT NULL AND {ref} NOT IN (SELECT id FROM own_ids WHERE id IS NOT NULL)"""
@@ -548,4 +541,4 @@ def _unescape(text: str) -> str:
 
 
 def _among(text: str, values: list[str]) -> str:
-    return f"({text} IN ({', '.join(map(_literal, values))}))" if values else "false"
+    return f"({text} IN ({', '.join(map(literal, values))}))" if values else "false"

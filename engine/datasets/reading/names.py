@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
 
 from engine.datasets.contract import AUDIT_FILES, COLUMNS, SID_NAMES, Column
 from engine.datasets.sid_columns import CODE_NAMES
@@ -79,15 +78,10 @@ def file_like(names: Collection[str]) -> str | None:
     return None
 
 
-class Mapped(NamedTuple):
-    """Which column of a file is which column of the contract."""
-
-    names: dict[str, str]  # Column of the contract -> column of the file.
-    otherwise: dict[str, list[str]]  # Column of the contract -> other columns that could be it, in order.
-
-
-def map_names(table: str, names: Collection[str], stated: Mapping[str, str], empty: Collection[str] = ()) -> Mapped:
-    """Columns of a file by the contract's names: those stated, then the contract's own, then those of other programs.
+def map_names(
+    table: str, names: Collection[str], stated: Mapping[str, str], empty: Collection[str] = ()
+) -> dict[str, str]:  # fmt: skip
+    """Column of the contract -> column of the file: those stated, then the contract's own, then those of other programs.
 
     Columns without any value (`empty`) are taken only where nothing else is there.
     """
@@ -96,7 +90,7 @@ def map_names(table: str, names: Collection[str], stated: Mapping[str, str], emp
     for name in names:
         by_fold.setdefault(folded(name), []).append(name)
     found: dict[str, str] = {ours: exact[theirs] for ours, theirs in stated.items() if theirs in exact}
-    taken, otherwise = set(found.values()), {}
+    taken = set(found.values())
 
     def candidates(column: Column) -> list[str]:
         spellings = [folded(column.name), *(folded(a) for a in column.also)]
@@ -115,10 +109,7 @@ def map_names(table: str, names: Collection[str], stated: Mapping[str, str], emp
             if possible:
                 found[column.name] = (own if only_own else possible)[0]
                 taken.add(found[column.name])
-    for column in COLUMNS[table]:
-        if column.name in found and (rest := candidates(column)):
-            otherwise[column.name] = rest
-    return Mapped(found, otherwise)
+    return found
 
 
 def stem_of(name: str) -> str:
@@ -128,22 +119,6 @@ def stem_of(name: str) -> str:
     return name
 
 
-ENDINGS = (
-    "gz",
-    "zip",
-    "csv",
-    "tsv",
-    "tab",
-    "txt",
-    "json",
-    "jsonl",
-    "ndjson",
-    "parquet",
-    "pq",
-    "xlsx",
-    "xlsm",
-    "xml",
-    "rss",
-    "atom",
-)
+ENDINGS = ("gz", "zip", "csv", "tsv", "tab", "txt", "json", "jsonl", "ndjson", "parquet", "pq", "xlsx", "xlsm", "xml", "rss",
+           "atom")  # fmt: skip
 """Endings of files that may be tables, in lower case."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
-import duckdb
-
 from engine.datasets.reading.decisions import listed, read_option
-from engine.datasets.reading.raw import Cell
+from engine.datasets.reading.raw import Asked
 
 _CURRENCY = r"(?:US\$|CA\$|A\$|\p{Sc}|[A-Z]{3}|kr\.?|Kč|zł|Ft|lei|руб\.?|Rs\.?|Fr\.)"
 _SPACE = r"[\s\x{00A0}\x{202F}\x{2009}'’]"
@@ -37,14 +36,12 @@ class NumberReading(NamedTuple):
     doubt: str | None = None  # Two readings are possible.
 
 
-def read_numbers(
-    connection: duckdb.DuckDBPyConnection, source: str, name: str, table: str, label: str, cell: Cell, decimal: str | None,
-    *, grouped: bool,
-) -> NumberReading:  # fmt: skip
-    """How the numbers of a column of the raw table `source` are read.
+def read_numbers(asked: Asked, decimal: str | None, *, grouped: bool) -> NumberReading:
+    """How the numbers of a column are read, with the decimal sign that is stated.
 
     `grouped`: thousands may be marked in it, as people do in prices and counts and machines do not in scores.
     """
+    cell = asked.cell
     if cell.kind == "BOOLEAN":
         return NumberReading(f"CAST({cell.place} AS DOUBLE)")
     if cell.kind != "VARCHAR":
@@ -53,22 +50,26 @@ def read_numbers(
     if cell.exact:
         return NumberReading(plain)
     odd = f"({cell.place} IS NOT NULL AND {plain} IS NULL)"
-    point = f"contains({cell.place}, '.')"  # Said first: it spares most values the pattern.
+    dotted = f"contains({cell.place}, '.')"  # Said first: it spares most values the pattern.
     maybe = (
-        f"{point} AND regexp_full_match(trim({cell.place}), '{_CLASSES['either point'][1:-1]}')" if grouped else "false"
+        f"{dotted} AND regexp_full_match(trim({cell.place}), '{_CLASSES['either point'][1:-1]}')"
+        if grouped
+        else "false"
     )
-    if decimal != "," and not _one(connection, f"SELECT 1 FROM {source} WHERE {odd} OR ({maybe}) LIMIT 1"):
+    if decimal != "," and not asked.any(f"{odd} OR ({maybe})"):
         return NumberReading(plain)
     digits = f"regexp_extract({cell.place}, '{_quoted(_WHOLE)}', 2)"
     bare = f"regexp_replace({digits}, '{_quoted(_SPACE)}', '', 'g')"
     counts = ", ".join(f"count(*) FILTER (regexp_matches(v, '{p}'))" for p in _CLASSES.values())
     examples = ", ".join(f"min(v) FILTER (regexp_matches(v, '{p}'))" for p in list(_CLASSES.values())[2:])
-    row = connection.execute(f"SELECT {counts}, {examples} FROM (SELECT {bare} AS v FROM {source})").fetchone()
+    row = asked.connection.execute(
+        f"SELECT {counts}, {examples} FROM (SELECT {bare} AS v FROM {asked.raw.name})"
+    ).fetchone()
     assert row is not None
     point, comma, either_point, either_comma = row[2:6]
     style, why, doubt = decimal, "dataset.toml says so", None
     if decimal is None:
-        style, why, doubt = _style(table, name, label, row, grouped=grouped)
+        style, why, doubt = _style(asked, row, grouped=grouped)
     pattern = {p: _CLASSES[p] for p in ("point", "comma")}
     as_point, as_comma = f"replace({bare}, ',', '')", f"replace(replace({bare}, '.', ''), ',', '.')"
     by_value = f"WHEN regexp_matches({bare}, '{pattern['comma']}') THEN {as_comma} ELSE {as_point}"
@@ -79,14 +80,14 @@ def read_numbers(
     sql = f"coalesce(CASE WHEN {sound} THEN TRY_CAST((CASE {by_value} END) AS DOUBLE) END, {plain})"
     signs = [f"regexp_extract({cell.place}, '{_quoted(_WHOLE)}', {group})" for group in (1, 3)]
     sign = f"nullif({signs[0]} || {signs[1]}, '')"
-    named = _one(connection, f"SELECT 1 FROM {source} WHERE {sign} IS NOT NULL LIMIT 1")
+    named = asked.any(f"{sign} IS NOT NULL")
     cases = " ".join(f"WHEN '{a}' THEN '{b}'" for a, b in _SIGNS.items())
     said = [
         {".": "decimal point", ",": "decimal comma", None: "numbers"}[style]
         if not (point and comma) else f"{point:,} values with a decimal point, {comma:,} with a decimal comma",
         "the currency beside them" if named else "",
     ]  # fmt: skip
-    marked = _one(connection, f"SELECT 1 FROM {source} WHERE {odd} AND ({sound}) LIMIT 1")
+    marked = asked.any(f"{odd} AND ({sound})")
     if not (either_point or either_comma or named or marked):
         return NumberReading(plain)
     return NumberReading(
@@ -94,9 +95,7 @@ def read_numbers(
     )
 
 
-def _style(
-    table: str, name: str, label: str, row: tuple[Any, ...], *, grouped: bool
-) -> tuple[str | None, str, str | None]:
+def _style(asked: Asked, row: tuple[Any, ...], *, grouped: bool) -> tuple[str | None, str, str | None]:
     """(decimal sign, why, doubt) from how many values are of each class."""
     _, long, point, comma, either_point, either_comma, *shown = row
     certain = f"values like {listed([v for v in shown[:2] if v])} can be read one way only" if point or comma else ""
@@ -113,8 +112,8 @@ def _style(
     sign = "," if "." in value else "."
     other = "." if sign == "," else ","
     doubt = (
-        f"{label}: '{name}' holds values like '{value}', which may be {whole} or {broken}; write "
-        f"{read_option(table, 'decimal', repr(sign).replace(chr(39), chr(34)))} for {whole}, "
+        f"{asked.raw.file}: '{asked.name}' holds values like '{value}', which may be {whole} or {broken}; write "
+        f"{read_option(asked.table, 'decimal', json.dumps(sign))} for {whole}, "
         f'or decimal = "{other}" for {broken}'
     )
     return ".", "", doubt
@@ -122,7 +121,3 @@ def _style(
 
 def _quoted(pattern: str) -> str:
     return pattern.replace("'", "''")
-
-
-def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
-    return connection.execute(sql).fetchone() is not None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
@@ -86,6 +88,22 @@ class RawTable:
         return self.spoken.get(name, name)
 
 
+class Asked(NamedTuple):
+    """A column of a file of which the reading is to be found."""
+
+    connection: duckdb.DuckDBPyConnection
+    raw: RawTable
+    table: str  # The file of the contract that it is.
+    name: str  # What the file calls the column, for messages.
+    cell: Cell
+
+    def any(self, condition: str) -> bool:
+        """Whether `condition` holds for a row of the file."""
+        return (
+            self.connection.execute(f"SELECT 1 FROM {self.raw.name} WHERE {condition} LIMIT 1").fetchone() is not None
+        )
+
+
 def own_names(names: list[str], table: str, label: str) -> list[str]:
     """The names of a file's columns, none of them blank and none twice. Raises DataError where one of the contract is."""
     require_width(len(names), label)
@@ -144,3 +162,16 @@ def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 def first_line(error: Exception) -> str:
     """A library's message without its advice."""
     return str(error).strip().splitlines()[0][:200]
+
+
+def connected(staged: Path) -> contextlib.closing[duckdb.DuckDBPyConnection]:
+    """A database in memory that raw tables are read into; what does not fit goes to `staged`."""
+    # 'x IN (ten constants)' would become a join wherever it stands, and the SQL of a column stands in a hundred places.
+    own: dict[str, str | bool | int | float | list[str]] = {
+        "temp_directory": str(staged / "spill"),
+        "autoinstall_known_extensions": False,
+        "disabled_optimizers": "in_clause",
+    }
+    connection = duckdb.connect(config=own)
+    connection.execute("SET enable_progress_bar = false")
+    return contextlib.closing(connection)

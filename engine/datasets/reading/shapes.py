@@ -68,16 +68,10 @@ def fold(reading: Interpretation, table: str, raw: RawTable) -> None:
             raw.skipped["variants and pictures of a product"] = f"({title} IS NULL AND {handle} IS NOT NULL)"
         else:
             # An item is a variant: it takes what only its product's first row says.
-            for name, cell in list(raw.columns.items()):
-                if (
-                    cell.kind == "VARCHAR"
-                    and name != "item_id"
-                    and cell.place.startswith("c")
-                    and cell.place[1:].isdigit()
-                ):
-                    inherited = f"coalesce({cell.place}, {first.format(cell.place)})"
-                    if name in ("title", "category", "seller", "brand", "description"):
-                        raw.columns[name] = Cell(inherited, "VARCHAR")
+            for name in ("title", "category", "seller", "brand", "description"):
+                cell = raw.columns.get(name)
+                if cell is not None and cell.kind == "VARCHAR":
+                    raw.columns[name] = Cell(f"coalesce({cell.place}, {first.format(cell.place)})", "VARCHAR")
             raw.skipped["pictures of a product"] = f"({raw.columns['item_id'].place} IS NULL AND {handle} IS NOT NULL)"
         reading.decide(raw, "rows", "variants and pictures belong to the product of their Handle", "columns of a Shopify export",
                        'item_id = "Variant SKU" under [columns.items], for variants as items')  # fmt: skip

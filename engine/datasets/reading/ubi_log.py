@@ -47,27 +47,19 @@ class UbiLog:
 
     def _records(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Record | BadRow]:
         texts: dict[str | None, object] = {}
-        for file in self.searches:
-            for record in _each(connection, file):
+        for file in (*self.searches, *self.events):
+            for record in each_record(connection, file):
                 if isinstance(record, BadRow):
                     yield record
                     continue
                 flat = ubi.flatten(record.values)
-                texts[as_text(flat["query_id"])] = flat["query"]
+                if flat["query"] is not None:
+                    texts[as_text(flat["query_id"])] = flat["query"]
                 for row in ubi.rows(record.values):
-                    yield Record(record.line, row)
-        for file in self.events:
-            for record in _each(connection, file):
-                if isinstance(record, BadRow):
-                    yield record
-                    continue
-                row = ubi.flatten(record.values)
-                if row["query"] is None:
-                    row["query"] = texts.get(as_text(row["query_id"]))
-                yield Record(record.line, row)
+                    yield Record(record.line, row | {"query": row["query"] or texts.get(as_text(row["query_id"]))})
 
 
-def _each(connection: duckdb.DuckDBPyConnection, file: object) -> Iterator[Record | BadRow]:
+def each_record(connection: duckdb.DuckDBPyConnection, file: object) -> Iterator[Record | BadRow]:
     """The records of an open file, as it has them."""
     if isinstance(file, RecordFile):
         yield from json_any.records(file.path) if file.form.recognise is ubi.recognise else file.form.records(file.path)
