@@ -28,7 +28,7 @@ def identity() -> None:
         ("items", "n_items"),
         ("queries", "n_queries"),
         ("judgments", "n_judgments"),
-        ("log rows", "n_interactions"),
+        ("interactions", "n_interactions"),  # those of synthetic queries too
     )
     parts = [f"{int(info[column]):,} {name}" for name, column in counts if info.get(column)]
     st.markdown(f"**{escape(info['dataset'])}**: {escape(', '.join(parts) or 'an empty catalogue')}.")
