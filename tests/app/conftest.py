@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 from exact_ranker import write_exact_ranker
 from filled_snapshot import OTHER_RUN, RUN, write_snapshot
 from streamlit.testing.v1 import AppTest
+
+from engine.store.snapshot import open_snapshot
+from tests.conftest import Trained
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 
@@ -98,3 +103,24 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
         return page.run()
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def true_workspace(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A marketplace that was really trained: the shared tiny one, or the workspace that SIDELIGHT_TRUE_WORKSPACE names."""
+    if named := os.environ.get("SIDELIGHT_TRUE_WORKSPACE"):
+        return Path(named)
+    return Path(shutil.copytree(trained.workspace, tmp_path_factory.mktemp("true") / "workspace"))
+
+
+@pytest.fixture
+def true_page(open_page: Callable[..., AppTest], true_workspace: Path) -> Callable[..., AppTest]:
+    """`true_page(view, **query_params)`: a page of that workspace, whose sentences and counts are held against `sql`."""
+    return lambda view, **params: open_page(view, true_workspace, **params)
+
+
+@pytest.fixture(scope="session")
+def sql(true_workspace: Path) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+    """`sql(query, *values)`: rows of the snapshot that `true_page` shows."""
+    with open_snapshot(true_workspace) as snapshot:
+        yield lambda query, *values: snapshot.cursor().execute(query, list(values)).fetchall()
