@@ -122,5 +122,6 @@ def true_page(open_page: Callable[..., AppTest], true_workspace: Path) -> Callab
 @pytest.fixture(scope="session")
 def sql(true_workspace: Path) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
     """`sql(query, *values)`: rows of the snapshot that `true_page` shows."""
-    with open_snapshot(true_workspace) as snapshot:
-        yield lambda query, *values: snapshot.cursor().execute(query, list(values)).fetchall()
+    snapshot = open_snapshot(true_workspace)
+    yield lambda query, *values: snapshot.cursor().execute(query, list(values)).fetchall()
+    snapshot.close()
