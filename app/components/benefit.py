@@ -99,11 +99,11 @@ def in_short(worth: pd.DataFrame, metric: str) -> str:
     if "twin" not in rows or "beyond" not in rows:
         return f"{said}."
     beyond = {
-        1: "the same ideas without SIDs give less",
-        -1: "the same ideas without SIDs give more",
-        0: "that the same ideas without SIDs give less cannot be shown",
+        1: "which is less: codes add to them",
+        -1: "which is more: codes take from them",
+        0: "that codes add to them cannot be shown",
     }[_sign(rows["beyond"])]
-    return f"{said}; {beyond} ({_change(rows['twin'])})."
+    return f"{said}. The same ideas without SIDs (dense twins) give {_change(rows['twin'])}: {beyond}."
 
 
 def _sign(row: Row) -> int:

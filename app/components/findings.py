@@ -57,9 +57,17 @@ _COUNTED = {
 
 
 def _group(group: pd.DataFrame) -> None:
+    """A headline and its members; what is merely to be noted opens on demand."""
+    head, *members = group.to_dict("records")
     with st.container(border=True, gap="xsmall"):
-        for i, row in enumerate(group.to_dict("records")):
-            _row(row, bold=i == 0)
+        _row(head, bold=True)
+        if members and head["severity"] == "note":
+            with st.expander(f"The largest: {len(members)}", type="compact"):
+                for row in members:
+                    _row(row, bold=False)
+        else:
+            for row in members:
+                _row(row, bold=False)
 
 
 def _row(row: dict[Hashable, Any], *, bold: bool) -> None:

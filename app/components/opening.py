@@ -43,8 +43,8 @@ def opening() -> None:
             link("codebook", "Its code", {"code": matched})
         with _step("4 · Its place in the results", text.DEFINITIONS["without"]):
             st.markdown(f"**{before:.0f}** without SIDs → **{after:.0f}** with SIDs: {text.move(after, before)}")
+            st.caption(escape(example["sentence"]))
             link("explain", "Why this item", {"q": example["query_id"], "item": example["item_id"]})
-    st.caption(escape(example["sentence"]))
 
 
 @contextmanager

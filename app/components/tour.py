@@ -38,7 +38,7 @@ def tour() -> None:
                 on_click=_answer,
                 args=(False,),
             )
-        with st.grid(5, min_column_width=190, gap="medium"):
+        with st.grid(5, min_column_width=165, gap="small"):
             for i, (sentence, page, label, params) in enumerate(_steps(found), 1):
                 with st.container(gap="xxsmall"):
                     st.markdown(f"**{i}** · {sentence}")

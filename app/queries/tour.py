@@ -15,7 +15,7 @@ class Stops(NamedTuple):
     item_id: str | None
     title: str | None
     code: str | None
-    """The deepest code that the query and the item agree on."""
+    """The level-1 code that the query and the item agree on."""
     code_name: str | None
     seller: str | None
     """Whose exposure changes most among the clear changes, else among all."""
@@ -50,6 +50,7 @@ def stops(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Stops:
                 [run_id],
             ).fetchone()
         )
+    code = code and code.split("-")[0]
     name = _first(
         cursor.execute("SELECT label FROM codes WHERE run_id = ? AND prefix = ? LIMIT 1", [run_id, code]).fetchone()
     )

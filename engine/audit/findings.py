@@ -182,7 +182,7 @@ def _coverage(audited: Audited) -> Group | None:
             Told(
                 severity(Harm(row["traffic"], None, sure)),
                 f"{row['category']} is not protected",
-                f"{percent(row['traffic'], 2)} of all searches, {counted(int(row['n_items']), 'item', 'items')}; {row['reason']}",
+                f"{_searches(row['traffic'])}, {counted(int(row['n_items']), 'item', 'items')}; {row['reason']}",
                 "coverage", {"category": str(row["category"])}, traffic=row["traffic"], sure=sure,
             )
         )  # fmt: skip
@@ -198,6 +198,10 @@ def _coverage(audited: Audited) -> Group | None:
         len(open_), judged, traffic=float(open_["traffic"].sum()), sure=any(one.sure for one in members) if members else True,
     )  # fmt: skip
     return Group("coverage", headline, members)
+
+
+def _searches(traffic: float) -> str:
+    return f"{percent(traffic, 2)} of all searches" if traffic > 0 else "never searched for in the log"
 
 
 def _sharing(audited: Audited) -> Group | None:
