@@ -200,7 +200,7 @@ def escape(text: object) -> str:
 
 def shortened(text: object, width: int) -> str:
     """The text on one line, at most `width` characters, with an ellipsis where it is cut."""
-    flat = " ".join(str(text).split())
+    flat = one_line(text)
     return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
 
 
