@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import text
 from app.components.answer import Answer
-from app.components.figure import choose_from, table
+from app.components.figure import chosen_row, table
 from app.components.links import choose
 from app.components.states import bad_parameter, lacks, unfilled
 from app.fetch import current, deferred, fetch
@@ -29,6 +29,13 @@ def known(name: str, allowed: tuple[str, ...]) -> None:
     asked = st.query_params.get(name)
     if asked and asked not in allowed:
         bad_parameter(name, asked, f"Shown instead: {text.escape(allowed[0])}.")
+
+
+def take(table_key: str, rows: pd.DataFrame, column: str, key: str) -> None:
+    """Set a menu to a column of the row chosen in a table; a menu cannot be set to what it does not offer, so not to nothing."""
+    row = chosen_row(table_key, rows)
+    if row is not None:
+        choose(key, str(row[column]))
 
 
 def choose_from_log() -> None:
@@ -80,7 +87,7 @@ def choose_from_log() -> None:
         height=420,
         full=lambda: _in_words(every()),
         heading=False,
-        on_select=lambda: choose_from("query-log", rows, "handle", "q"),
+        chooses=("handle", "q"),
     )  # fmt: skip
     told = ["Choose a row to open that query."]
     if pages > 1:
@@ -157,8 +164,8 @@ def walk(given: Answer) -> None:
         if there is None:
             return
         for label, icon, key, to in (
-            ("Previous", ":material/arrow_back:", "P", there.before),
-            ("Next", ":material/arrow_forward:", "N", there.after),
+            ("Previous", ":material/arrow_upward:", "K", there.before),
+            ("Next", ":material/arrow_downward:", "J", there.after),
         ):
             st.button(
                 label,

@@ -12,8 +12,9 @@ import streamlit as st
 from app import text
 from app.charts import query_sets as charts
 from app.components.export import download, slug
-from app.components.figure import choose_from, chosen_point, figure, table
+from app.components.figure import chosen_point, figure, table
 from app.components.links import choose
+from app.components.query_log import take
 from app.components.states import bad_parameter, lacks, nothing
 from app.fetch import current, fetch
 from app.queries import query_sets as queries
@@ -267,7 +268,7 @@ def _table(sets: list[QuerySet], own: dict[str, Measured], names: list[str]) -> 
             "difference": st.column_config.NumberColumn("difference", format="%+.3f", width=85),
             "interval": st.column_config.TextColumn("95 % interval", width=130),
         },
-        on_select=lambda: choose_from("sets", told, "name", "set"),
+        on_select=lambda: take("sets", told, "name", "set"),
         height=380,
     )  # fmt: skip
 
@@ -343,7 +344,7 @@ def _queries(own: QuerySet) -> None:
             "difference": st.column_config.NumberColumn("difference", format="%+.3f"),
             "n_candidates": st.column_config.NumberColumn("Candidates", format="localized"),
         },
-        on_select=lambda: choose_from("set-queries", found, "text", "q"),
+        chooses=("text", "q"),
         height=380,
     )  # fmt: skip
     st.caption("Choose a row to open that query; one that the snapshot does not know is answered live.")

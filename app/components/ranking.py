@@ -13,7 +13,7 @@ from app.charts import signed
 from app.components import items
 from app.components.answer import Answer, reference
 from app.components.explanation import explain_all, load_ranker
-from app.components.figure import choose_from, table
+from app.components.figure import table
 from app.components.links import address
 from app.components.moved import moved_item
 from app.components.own_metrics import own_metrics
@@ -203,7 +203,7 @@ def _listed(given: Answer, ranked: pd.DataFrame) -> None:
         row_height=TALL,
         heading=False,
         full=lambda: shown.drop(columns=["bar", "explain", "dots"]),
-        on_select=lambda: choose_from("ranking", shown, "item_id", "item"),
+        chooses=("item_id", "item"),
         alt="Every scored item with its rank without and with SIDs",
     )  # fmt: skip
     st.caption(

@@ -11,9 +11,9 @@ import streamlit as st
 from app import text
 from app.charts import beams as charts
 from app.components.answer import Answer, labels
-from app.components.figure import choose_from, chosen_point, figure, table
+from app.components.figure import chosen_point, figure, table
 from app.components.links import address, choose, link
-from app.components.query_log import known
+from app.components.query_log import known, take
 from app.components.states import bad_parameter, imported, nothing, unfilled
 from app.fetch import current, deferred, fetch
 from app.queries import beams as queries
@@ -218,7 +218,7 @@ def _beams(given: Answer, facts: pd.DataFrame) -> None:
             "learnt": st.column_config.TextColumn("Like queries it was learnt from", width=230, help=text.DEFINITIONS["learnt"]),
             "sid": "SID",
         },
-        on_select=lambda: choose_from("beams-beams", rows, "sid", "beam"),
+        on_select=lambda: take("beams-beams", rows, "sid", "beam"),
     )  # fmt: skip
 
 

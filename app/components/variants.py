@@ -10,7 +10,7 @@ import streamlit as st
 from app import text
 from app.components import live
 from app.components.answer import Answer, answer, labels
-from app.components.figure import choose_from, table
+from app.components.figure import table
 from app.components.states import nothing
 from app.fetch import current, fetch
 from app.queries import brands
@@ -74,7 +74,7 @@ def show(given: Answer) -> None:
             "held": st.column_config.NumberColumn("All beams, %", format="%.1f", help=text.DEFINITIONS["unsure"]),
             "best": "SID",
         },
-        on_select=lambda: choose_from("variants", rows, "text", "q"),
+        chooses=("text", "q"),
         heading=False,
     )  # fmt: skip
     st.caption("Choose a row to open that query.")
