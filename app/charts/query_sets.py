@@ -1,4 +1,4 @@
-"""Sets of queries x runs as a heatmap: nDCG@10, or what SIDs changed of it."""
+"""Sets of queries: x runs as a heatmap of nDCG@10 or what SIDs changed of it; of one run, the changes with their intervals."""
 
 from __future__ import annotations
 
@@ -48,6 +48,34 @@ def heatmap(cells: pd.DataFrame, *, signed: bool, unit: str) -> go.Figure:
         range=[len(names) - 0.5, -0.5], showgrid=False,
     )  # fmt: skip
     figure.update_xaxes(side="top", showgrid=False, type="category")
+    return figure
+
+
+def changes(rows: pd.DataFrame) -> go.Figure:
+    """What SIDs changed of each set's nDCG@10 in one run: a point with its 95 % interval, zero drawn.
+
+    Args:
+        rows: name, value, low, high; sets whose n is too small are left out. Points have the name as `customdata`.
+    """
+    rows = rows.dropna(subset=["value"]).reset_index(drop=True)
+    clear = (rows["low"] > 0) | (rows["high"] < 0)
+    figure = go.Figure(
+        go.Scatter(
+            x=rows["value"], y=rows.index, mode="markers", customdata=rows["name"],
+            error_x={"type": "data", "symmetric": False, "array": rows["high"] - rows["value"], "arrayminus": rows["value"] - rows["low"],
+                     "color": theme.NEUTRAL},
+            marker={"size": 12, "symbol": clear.map({True: "circle", False: "circle-open"}), "line": {"width": 2},
+                    "color": [theme.GAIN if v > 0 else theme.LOSS for v in rows["value"]]},
+            hovertext=[f"{theme.short(r['name'], 60)}<br>{r['value']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in rows.to_dict("records")],
+            hoverinfo="text", showlegend=False, unselected={"marker": {"opacity": 1}},
+        )
+    )  # fmt: skip
+    figure.add_vline(x=0, line={"color": theme.NEUTRAL, "dash": "dot", "width": 1})
+    theme.style(figure, height=110 + 34 * len(rows), x="difference of nDCG@10, with minus without SIDs")
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(rows.index), ticktext=[theme.short(name, 34) for name in rows["name"]],
+        range=[len(rows) - 0.5, -0.5],
+    )  # fmt: skip
     return figure
 
 

@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from app.charts import theme
 
-WIDTH, HEIGHT = 104, 20
+WIDTH, HEIGHT = 100, 60
+"""As the cell of a tall row: an image is drawn as high as its row, and what is wider than its column is cut."""
 
 
 def bar(value: float | None, largest: float) -> str | None:
@@ -20,6 +21,6 @@ def bar(value: float | None, largest: float) -> str | None:
     colour = theme.GAIN if value >= 0 else theme.LOSS
     return "data:image/svg+xml;utf8," + quote(
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{HEIGHT}' viewBox='0 0 {WIDTH} {HEIGHT}'>"
-        f"<rect x='{left:.1f}' y='5' width='{length:.1f}' height='10' fill='{colour}'/>"
-        f"<line x1='{middle}' x2='{middle}' y1='1' y2='{HEIGHT - 1}' stroke='{theme.NEUTRAL}'/></svg>"
+        f"<rect x='{left:.1f}' y='{HEIGHT / 2 - 8}' width='{length:.1f}' height='16' fill='{colour}'/>"
+        f"<line x1='{middle}' x2='{middle}' y1='{HEIGHT / 2 - 16}' y2='{HEIGHT / 2 + 16}' stroke='{theme.NEUTRAL}'/></svg>"
     )

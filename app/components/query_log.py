@@ -73,7 +73,7 @@ def choose_from_log() -> None:
         if rows["kind"].notna().any()
         else ["text", "frequency", "tier", "n_judged", *(MEASURES if ranked else ()), "category", "source"],
         columns={
-            "text": st.column_config.TextColumn("Query", width=270, pinned=True),
+            "text": st.column_config.TextColumn("Query", width=270),
             "frequency": st.column_config.NumberColumn("Searches", format="localized", width=75),
             "tier": st.column_config.TextColumn("Tier", width=75, help=text.DEFINITIONS["query_tier"]),
             "kind": "Kind", "category": "Category", "source": "Source",

@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app import text
-from app.charts import query_sets as charts
 from app.components.export import download, slug
-from app.components.figure import chosen_point, figure, table
+from app.components.figure import table
 from app.components.links import choose
-from app.components.query_log import take
-from app.components.states import bad_parameter, lacks, nothing
+from app.components.set_measures import KIND, measures
+from app.components.states import bad_parameter, lacks
 from app.fetch import current, fetch
 from app.queries import query_sets as queries
-from app.queries import snapshot as snapshot_queries
-from app.rankers import run_name
-from engine.audit.intervals import mean_interval
 from engine.errors import EngineError
 from engine.store.query_sets import TAGS, QuerySet, QuerySets, normalise, read_csv, rows
 
-KIND = "kind: "
-"""Before the name of a set that the catalogue itself makes: the queries of one kind."""
 LARGEST_FILE = 5 * 2**20
 ZERO = "nothing relevant retrieved"
 NEW = "a new set"
-
-
-class Measured(NamedTuple):
-    """A set in one run."""
-
-    queries: int
-    known: int
-    """Held by the snapshot."""
-    searches: float
-    measured: int
-    """Judged queries held out of training: what the means rest on."""
-    value: float
-    value_without: float
-    difference: float
-    low: float
-    high: float
 
 
 def show() -> None:
@@ -56,10 +33,7 @@ def show() -> None:
         help=text.DEFINITIONS["query_sets"],
     )
     _make(sets)
-    if not lacks("judgments"):
-        _heatmap(sets)
-    elif sets:
-        _plain(sets)
+    measures(sets, ranked=not lacks("judgments"))
     _one(sets)
 
 
@@ -151,136 +125,6 @@ def _read(data: bytes) -> None:
 
 def _tags(sets: list[QuerySet]) -> list[str]:
     return list(dict.fromkeys((*TAGS, *(tag for each in sets for tag in each.tags))))
-
-
-def measure(found: pd.DataFrame) -> Measured:
-    """What the rows of `queries.texts` or `queries.by_kind` say together."""
-    own = found.dropna(subset=["difference"])
-    interval = mean_interval(own["difference"].to_numpy(dtype=np.float64))
-    known = int(found["query_id"].notna().sum()) if "query_id" in found else len(found)
-    return Measured(
-        len(found), known, float(found["frequency"].sum()), len(own), float(own["value"].mean()),
-        float(own["value_without"].mean()), interval.value, interval.low, interval.high,
-    )  # fmt: skip
-
-
-def _measured(sets: list[QuerySet], run: str) -> dict[str, Measured]:
-    """Every set, the catalogue's own kinds last, in one run."""
-    made = {each.name: measure(fetch(queries.texts, run, each.texts)) for each in sets if each.texts}
-    kinds = fetch(queries.by_kind, run)
-    return made | {f"{KIND}{kind}": measure(part) for kind, part in kinds.groupby("kind")}
-
-
-def _heatmap(sets: list[QuerySet]) -> None:
-    """Sets x runs, and the same as a table."""
-    listed = fetch(snapshot_queries.runs)
-    runs = [str(r) for r in listed.loc[listed["method"] != "none", "run_id"]]
-    by_run = {run: _measured(sets, run) for run in runs}
-    names = list(dict.fromkeys(name for made in by_run.values() for name in made))
-    if not names:
-        nothing("No query of a set was measured.", remedy="Make a set above: judged test queries of it are measured.")
-        return
-    own = by_run[current().run_id]
-    _table(sets, own, names)
-    asked = st.segmented_control(
-        "Heatmap of", ("difference", "nDCG@10"), default="difference", required=True, key="measure", bind="query-params"
-    )
-    signed = asked != "nDCG@10"
-    called = {str(r): run_name(str(r), str(m)) for r, m in zip(listed["run_id"], listed["method"], strict=True)}
-    cells = []
-    for name in names:
-        for run in runs:
-            if name not in by_run[run]:
-                continue
-            made = by_run[run][name]
-            if not signed:
-                cells.append((name, f"{called[run]}: without", made.value_without, made.measured))
-            cells.append(
-                (
-                    name,
-                    f"{called[run]}: difference" if signed else f"{called[run]}: with SIDs",
-                    made.difference if signed else made.value,
-                    made.measured,
-                )
-            )
-    drawn = pd.DataFrame(cells, columns=["name", "column", "value", "n"])
-    small = drawn["n"] < text.LEAST_QUERIES
-    drawn["said"] = [
-        "–" if not n else text.TOO_SMALL if s else f"{v:+.3f}" if signed else f"{v:.3f}"
-        for v, n, s in zip(drawn["value"], drawn["n"], small, strict=True)
-    ]
-    drawn.loc[small, "value"] = np.nan
-    figure(
-        charts.heatmap(drawn, signed=signed, unit="difference of nDCG@10" if signed else "nDCG@10"),
-        title="Sets of queries, run by run",
-        key="sets-heatmap",
-        data=drawn,
-        n=f"{text.plural(len(names), 'set', 'sets')} x {text.plural(len(runs), 'run', 'runs')}; each over its judged test queries",
-        alt=_takeaway(drawn, signed),
-        define="query_sets",
-        subtitle="Click a cell for the queries of its set.",
-        on_select=_take_cell,
-    )  # fmt: skip
-
-
-def _takeaway(drawn: pd.DataFrame, signed: bool) -> str:
-    large = drawn.dropna(subset=["value"])
-    if large.empty:
-        return "No set has enough judged test queries for a number"
-    worst = large.sort_values("value").iloc[0]
-    return f"Lowest {'change' if signed else 'nDCG@10'}: {worst['name']} with {worst['said']}"
-
-
-def _take_cell() -> None:
-    point = chosen_point("sets-heatmap")
-    if point:
-        choose("set", str(point[0] if isinstance(point, list) else point))
-
-
-def _table(sets: list[QuerySet], own: dict[str, Measured], names: list[str]) -> None:
-    """Every set with its measures in the run in view."""
-    tags = {each.name: ", ".join(each.tags) for each in sets}
-    told = pd.DataFrame(
-        [
-            {
-                "name": name, "tags": tags.get(name, "of the catalogue"), "queries": m.queries, "known": m.known, "searches": m.searches,
-                "n": m.measured, "without": _mean(m.value_without, m), "with": _mean(m.value, m), "difference": _mean(m.difference, m),
-                "interval": text.interval(m.low, m.high) if m.measured >= text.LEAST_QUERIES else text.TOO_SMALL if m.measured else "–",
-            }
-            for name, m in own.items()
-        ]
-    )  # fmt: skip
-    table(
-        told,
-        title="Sets of queries",
-        key="sets",
-        define="query_sets",
-        n=f"{text.plural(len(sets), 'set', 'sets')} of yours, {text.plural(len(own) - sum(bool(e.texts) for e in sets), 'kind', 'kinds')} of the catalogue",
-        show=["name", "tags", "queries", "known", "searches", "n", "without", "with", "difference", "interval"],
-        columns={
-            "name": st.column_config.TextColumn("Set", width=220), "tags": "Tags",
-            "queries": st.column_config.NumberColumn("Queries", format="localized", width=70),
-            "known": st.column_config.NumberColumn("In this snapshot", format="localized", width=110),
-            "searches": st.column_config.NumberColumn("Searches", format="localized", width=75),
-            "n": st.column_config.NumberColumn("Measured (n)", width=95, help=text.DEFINITIONS["judged"]),
-            "without": st.column_config.NumberColumn("nDCG@10 without", format="%.3f"),
-            "with": st.column_config.NumberColumn("with SIDs", format="%.3f", width=80),
-            "difference": st.column_config.NumberColumn("difference", format="%+.3f", width=85),
-            "interval": st.column_config.TextColumn("95 % interval", width=130),
-        },
-        on_select=lambda: take("sets", told, "name", "set"),
-        height=380,
-    )  # fmt: skip
-
-
-def _mean(value: float, of: Measured) -> float:
-    return value if of.measured >= text.LEAST_QUERIES else float("nan")
-
-
-def _plain(sets: list[QuerySet]) -> None:
-    """Sets where nothing is judged: what the snapshot knows of them."""
-    run = current().run_id
-    _table(sets, {each.name: measure(fetch(queries.texts, run, each.texts)) for each in sets}, [e.name for e in sets])
 
 
 def _one(sets: list[QuerySet]) -> None:

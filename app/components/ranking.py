@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -12,44 +10,23 @@ from app import text
 from app.charts import signed
 from app.components import items
 from app.components.answer import Answer, reference
+from app.components.compared import MOVES, compare, in_words, kind, numbers
 from app.components.explanation import explain_all, load_ranker
 from app.components.figure import table
 from app.components.links import address
 from app.components.moved import moved_item
-from app.components.own_metrics import own_metrics
 from app.components.query_log import known
 from app.components.states import nothing, unfilled
 from app.fetch import current, fetch
 from app.queries import query as queries
 from app.queries import snapshot as snapshot_queries
 from app.rankers import unit
-from engine.audit.overlap import overlap_at, rbo
 from engine.errors import EngineError
 
-PAGE = 10
-"""Places of page one."""
-MOVES = ("new on page one", "gone from page one", "up", "down", "same", "not retrieved")
 MARKS = ("all", "judged", "not judged")
 ANY = "all"
 TALL = 66
 """Pixels a row: from 65 on Streamlit wraps the text of a cell."""
-
-
-class Lists(NamedTuple):
-    """How the two rankings of a query differ; counts are of items."""
-
-    candidates: int
-    up: int
-    down: int
-    entered: int
-    left: int
-    """Of the first places, those that SIDs took away."""
-    page: int
-    """Places of page one that are filled: PAGE, or all candidates of a shorter list."""
-    overlap: float
-    rbo: float
-    unjudged: int
-    unjudged_without: int
 
 
 def rows(given: Answer) -> pd.DataFrame:
@@ -61,34 +38,9 @@ def rows(given: Answer) -> pd.DataFrame:
     levels = fetch(snapshot_queries.run, run).levels
     out["match"] = [text.match(m, levels, p) for m, p in zip(out["match_level"], out["matched_prefix"], strict=True)]
     out["dots"] = [text.dots(m, levels) for m in out["match_level"]]
-    out["kind"] = [_kind(a, b) for a, b in zip(out["rank"], out["rank_without_sid"], strict=True)]
+    out["kind"] = [kind(a, b) for a, b in zip(out["rank"], out["rank_without_sid"], strict=True)]
     out["explain"] = out["item_id"].map(lambda i: address("explain", {"q": given.query_id or given.text, "item": i}))
     return out.reset_index(drop=True)
-
-
-def _kind(rank: float, without: float) -> str:
-    """One of MOVES, or 'unknown' where the rank without SIDs is."""
-    if pd.isna(rank):
-        return "not retrieved"
-    if pd.isna(without):
-        return text.UNKNOWN
-    if (rank <= PAGE) != (without <= PAGE):
-        return "new on page one" if rank <= PAGE else "gone from page one"
-    return "up" if rank < without else "down" if rank > without else "same"
-
-
-def compare(ranked: pd.DataFrame) -> Lists:
-    """The two rankings of the rows of `rows`, which both rank the same candidates."""
-    own = ranked[ranked["rank"].notna() & ranked["rank_without_sid"].notna()]
-    now = own.sort_values("rank")["item_id"].tolist()
-    before = own.sort_values("rank_without_sid")["item_id"].tolist()
-    judged = set(own.loc[own["judged"].astype(bool), "item_id"])
-    page = min(PAGE, len(own))
-    return Lists(
-        len(own), int((own["rank"] < own["rank_without_sid"]).sum()), int((own["rank"] > own["rank_without_sid"]).sum()),
-        int((own["kind"] == MOVES[0]).sum()), int((own["kind"] == MOVES[1]).sum()), page, overlap_at(now, before, page),
-        rbo(now, before), len(set(now[:page]) - judged), len(set(before[:page]) - judged),
-    )  # fmt: skip
 
 
 def show(given: Answer) -> None:
@@ -98,38 +50,15 @@ def show(given: Answer) -> None:
         _under(given)
         return
     ranked, why = _with_parts(given, rows(given))
-    own_metrics(given)
-    if ranked["rank_without_sid"].notna().any():
-        for line, define in told(compare(ranked)):
-            st.markdown(line, help=text.DEFINITIONS[define])
-    else:
+    compared = compare(ranked) if ranked["rank_without_sid"].notna().any() else None
+    numbers(given, compared)
+    if compared is None:
         unfilled("This query was not ranked without SIDs.", needs=("scores without SIDs",))
+    else:
+        st.markdown(in_words(compared), help=text.DEFINITIONS["without"])
     if why:
         st.caption(f"What SIDs add cannot be told: {text.escape(why)}.")
     _listed(given, ranked)
-
-
-def told(lists: Lists) -> list[tuple[str, str]]:
-    """How the rankings differ, in sentences, each with its definition."""
-    same = lists.candidates - lists.up - lists.down
-    where = f"the first {lists.page}" if lists.page > 1 else "the first place"
-    return [
-        (
-            f"With SIDs **{lists.up} of {text.plural(lists.candidates, 'candidate', 'candidates')} move up**, {lists.down} down, "
-            f"{same} {'stays' if same == 1 else 'stay'}; {text.plural(lists.entered, 'enters', 'enter')} {where}, "
-            f"{text.plural(lists.left, 'leaves', 'leave')} them.",
-            "without",
-        ),
-        (
-            f"The rankings share **{round(lists.overlap * lists.page)} of {where}** (overlap@{lists.page} "
-            f"{100 * lists.overlap:.0f} %); rank-biased overlap of the whole lists {lists.rbo:.3f}.",
-            "overlap",
-        ),
-        (
-            f"Nobody judged **{lists.unjudged} of {where}** with SIDs, {lists.unjudged_without} without (unjudged@{lists.page}).",
-            "unjudged",
-        ),
-    ]
 
 
 def _with_parts(given: Answer, ranked: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -152,9 +81,8 @@ def _with_parts(given: Answer, ranked: pd.DataFrame) -> tuple[pd.DataFrame, str]
 
 def _listed(given: Answer, ranked: pd.DataFrame) -> None:
     """The difference list with its filters; a row opens what moved it."""
-    wanted = items.ask("Item of this list")
-    chosen = ranked[ranked["item_id"] == wanted]
-    shown, filters = _filtered(ranked, "" if len(chosen) else wanted)
+    words, shown, filters = _filtered(ranked)
+    chosen = ranked[ranked["item_id"] == words]
     if shown.empty:
         nothing("No item of this ranking is like that.", remedy="Clear the words or choose other filters.")
         return
@@ -180,7 +108,7 @@ def _listed(given: Answer, ranked: pd.DataFrame) -> None:
         filters={"query": given.text, **filters},
         show=[name for name in order if has.get(needs.get(name, ""), True)],
         columns={
-            "rank": st.column_config.NumberColumn("Rank with", width=62, help="With SIDs", pinned=True),
+            "rank": st.column_config.NumberColumn("Rank with", width=62, help="With SIDs"),
             "rank_without_sid": st.column_config.NumberColumn("without", width=58, help=text.DEFINITIONS["without"]),
             "move": st.column_config.TextColumn("Change", width=80),
             "image": st.column_config.ImageColumn("Image", width=70),
@@ -213,40 +141,45 @@ def _listed(given: Answer, ranked: pd.DataFrame) -> None:
         moved_item(given, chosen.iloc[0])
 
 
-def _filtered(ranked: pd.DataFrame, words: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The rows that the controls ask for, and the controls as filters of the export."""
+def _filtered(ranked: pd.DataFrame) -> tuple[str, pd.DataFrame, dict[str, str]]:
+    """The words or the id that was asked for, the rows that the controls ask for, and the controls as filters of the export."""
     kinds = tuple(k for k in MOVES if (ranked["kind"] == k).any())
     categories, sellers = ((ANY, *sorted(ranked[c].dropna().unique())) for c in ("category", "seller"))
-    known("marked", MARKS)
+    for name, allowed in (("marked", MARKS), ("within", categories), ("from", sellers)):
+        known(name, allowed)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = items.ask("Item of this list")
+        category = _menu("Category", categories, "within", 200)
+        seller = _menu("Seller", sellers, "from", 160)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         moves = st.pills(
             "Change", kinds, selection_mode="multi", key="moves", bind="query-params", help=text.DEFINITIONS["moves"]
         )
         mark = st.segmented_control("Judgments", MARKS, default=ANY, required=True, key="marked", bind="query-params")
-        category = (
-            st.selectbox("Category", categories, key="within", bind="query-params", width=230)
-            if len(categories) > 2
-            else ANY
-        )
-        seller = (
-            st.selectbox("Seller", sellers, key="from", bind="query-params", width=180) if len(sellers) > 2 else ANY
-        )
     shown = ranked[ranked["kind"].isin(moves)] if moves else ranked
     if mark != ANY:
         shown = shown[shown["judged"].astype(bool) == (mark == "judged")]
     for column, value in (("category", category), ("seller", seller)):
-        if value not in (ANY, None):
+        if value != ANY:
             shown = shown[shown[column] == value]
-    for word in words.lower().split():
-        shown = shown[shown["title"].str.lower().str.contains(word, regex=False)]
+    if words not in set(ranked["item_id"]):
+        for word in words.lower().split():
+            shown = shown[shown["title"].str.lower().str.contains(word, regex=False)]
     filters = {
         "change": ", ".join(moves or ()),
         "judgments": mark or "",
-        "category": category or "",
-        "seller": seller or "",
+        "category": category,
+        "seller": seller,
         "words": words,
     }
-    return shown, {k: v for k, v in filters.items() if v and v != ANY}  # fmt: skip
+    return words, shown, {k: v for k, v in filters.items() if v and v != ANY}
+
+
+def _menu(label: str, options: tuple[str, ...], key: str, width: int) -> str:
+    """A menu of what the list holds, where there is anything to choose."""
+    if len(options) <= 2:
+        return ANY
+    return st.selectbox(label, options, key=key, bind="query-params", width=width) or ANY
 
 
 def _under(given: Answer) -> None:

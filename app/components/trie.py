@@ -44,10 +44,8 @@ def show(given: Answer) -> None:
         _tree(given, facts)
     _beams(given, facts)
     _chosen(given, facts)
-    if not given.nodes.empty:
-        with st.expander("Every prefix tried", icon=":material/table_rows:", key="tried", on_change="rerun") as tried:
-            if tried.open:
-                _nodes(given, facts)
+    if not given.nodes.empty and st.toggle("Every prefix tried, as a table", key="tried", bind="query-params"):
+        _nodes(given, facts)
 
 
 def _facts(given: Answer) -> pd.DataFrame:
@@ -210,14 +208,15 @@ def _beams(given: Answer, facts: pd.DataFrame) -> None:
         show=["rank", "name", "probability", "n_items", *(["n_relevant"] if relevant else []), "titles", "learnt", "sid"],
         columns={
             "rank": st.column_config.NumberColumn("Beam", width=50),
-            "name": st.column_config.TextColumn("In words", width=210),
+            "name": st.column_config.TextColumn("In words", width=250),
             "probability": st.column_config.NumberColumn("Probability, %", format="%.1f", width=95),
             "n_items": st.column_config.NumberColumn("Items", format="localized", width=50, help="Items that hold the SID"),
             "n_relevant": st.column_config.NumberColumn("Relevant", width=70, help="Items under it that were judged relevant to this query"),
-            "titles": st.column_config.TextColumn("First titles", width=380),
+            "titles": st.column_config.TextColumn("First titles", width=330),
             "learnt": st.column_config.TextColumn("Like queries it was learnt from", width=230, help=text.DEFINITIONS["learnt"]),
             "sid": "SID",
         },
+        row_height=66,
         on_select=lambda: take("beams-beams", rows, "sid", "beam"),
     )  # fmt: skip
 

@@ -58,7 +58,7 @@ def show(given: Answer) -> None:
         rows,
         title="Variants of the query",
         key="variants",
-        n=f"{len(rows)} texts, all answered just now",
+        n=f"{len(rows)} texts, all answered live",
         define="variants",
         filters={"query": given.text},
         show=["kind", "text", *(["overlap", "rbo"] if rows["overlap"].notna().any() else []), "same_beams", "name", "probability",

@@ -18,7 +18,8 @@ def width(given: Answer, id: str, found: Lost, known: bool) -> None:
     if not known:
         return
     if found.verdict != LOST_IN_BEAM:
-        st.markdown(f"**A wider beam cannot help**: {_cannot(found.verdict)}.", help=text.DEFINITIONS["width"])
+        needless = "is not needed" if found.verdict == FOUND else "cannot help"
+        st.markdown(f"**A wider beam {needless}**: {_cannot(found.verdict)}.", help=text.DEFINITIONS["width"])
         return
     where = current()
     model = live.model(str(where.workspace), where.run_id)

@@ -70,10 +70,11 @@ def one(asked: str, fresh: bool) -> None:
     given = answer(asked, fresh=fresh)
     if given is None:
         return
-    walk(given)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        walk(given)
+        query_sets.add_one(given.text)
     with panel("Answer"):
         about(given)
-        query_sets.add_one(given.text)
     known("view", VIEWS)
     beams, ranked, target, others = st.tabs(VIEWS, key="view", bind="query-params", on_change="rerun")
     if beams.open:

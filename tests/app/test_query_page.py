@@ -94,6 +94,7 @@ def test_a_stored_query_is_shown_from_the_snapshot_by_text_or_id(
 def test_the_beam_table_has_every_stored_prefix(open_page: Open, workspace: Path, pairs: dict[str, Pair]) -> None:
     pair = pairs["found"]
     page = open_page("query", workspace, q=pair.query_id)
+    page = open_all(page)
     with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
         expected = connection.execute(
             "SELECT prefix FROM beam_nodes WHERE run_id = ? AND query_id = ? ORDER BY level, rank",
