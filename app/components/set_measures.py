@@ -144,7 +144,7 @@ def _by_run(by_run: dict[str, dict[str, Measured]], names: list[str], called: di
         return
     one = signed and len(by_run) == 1
     n = f"{text.plural(len(names), 'set', 'sets')} x {text.plural(len(by_run), 'run', 'runs')}; each over its judged test queries"
-    small = int(drawn.groupby("name")["value"].agg(lambda v: v.isna().all()).sum())
+    small = drawn["name"].nunique() - drawn.dropna(subset=["value"])["name"].nunique()
     figure(
         charts.changes(drawn) if one else charts.heatmap(drawn, signed=signed, unit="difference of nDCG@10" if signed else "nDCG@10"),
         title="What SIDs change, set by set" if one else "Sets of queries, run by run",
