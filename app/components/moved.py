@@ -19,7 +19,7 @@ from engine.errors import EngineError
 def moved_item(given: Answer, row: pd.Series) -> None:
     """A drawer on one row of the ranking; closing it lets go of the bound `item`."""
 
-    @st.dialog("What moved it", width="large", position="right", on_dismiss=lambda: choose("item", ""))
+    @st.dialog("What moved it", width="medium", position="right", on_dismiss=lambda: choose("item", ""))
     def drawer() -> None:
         _told(given, row)
 

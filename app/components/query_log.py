@@ -147,37 +147,20 @@ def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def walk(given: Answer) -> None:
-    """Buttons and keys to the previous and the next query of the log as it was last shown, and back to it."""
+    """Buttons and keys to the previous and the next query of the log as it was last shown, and back to it; for a row of controls."""
     last = st.session_state.get(_LAST)
     asked = last if isinstance(last, Asked) and last.run_id == current().run_id else Asked(current().run_id)
     there = fetch(queries.neighbours, *asked, given.query_id) if given.query_id else None
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Back to the log",
-            icon=":material/list:",
-            type="tertiary",
-            shortcut="L",
-            key="back-to-log",
-            on_click=choose,
-            args=("q", ""),
-        )
-        if there is None:
-            return
-        for label, icon, key, to in (
-            ("Previous", ":material/arrow_upward:", "K", there.before),
-            ("Next", ":material/arrow_downward:", "J", there.after),
-        ):
-            st.button(
-                label,
-                icon=icon,
-                type="tertiary",
-                shortcut=key,
-                key=f"walk-{key}",
-                disabled=to is None,
-                on_click=choose,
-                args=("q", to or ""),
-            )
-        st.caption(f"{there.place:,} of {there.of:,} in the log, {asked.order}{_narrowed(asked)}")  # fmt: skip
+    step = {"type": "tertiary", "on_click": choose}
+    st.button("Back to the log", icon=":material/list:", shortcut="L", key="back-to-log", args=("q", ""), **step)
+    if there is None:
+        return
+    for label, icon, key, to in (
+        ("Previous", ":material/arrow_upward:", "K", there.before),
+        ("Next", ":material/arrow_downward:", "J", there.after),
+    ):
+        st.button(label, icon=icon, shortcut=key, key=f"walk-{key}", disabled=to is None, args=("q", to or ""), **step)
+    st.caption(f"{there.place:,} of {there.of:,} in the log, {asked.order}{_narrowed(asked)}", width="content")
 
 
 def _narrowed(asked: Asked) -> str:

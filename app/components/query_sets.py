@@ -38,18 +38,22 @@ def show() -> None:
 
 
 def add_one(query: str) -> None:
-    """A small control that puts the query in view into a set."""
-    sets = _store().all()
+    """A small control that puts the query in view into a set; for a row of controls."""
+    try:
+        sets = _store().all()
+    except EngineError as error:
+        st.caption(f"Sets of queries: {text.escape(error)}")
+        return
     key = normalise(query)
     inside = [each.name for each in sets if key in map(normalise, each.texts)]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        with st.popover("Add to a set", icon=":material/playlist_add:", type="tertiary"):
-            name = _which(sets, "add")
-            if st.button("Add this query", type="primary", disabled=not name):
-                _put(name, [query], ())
-                st.rerun()
-        if inside:
-            st.caption(text.escape(f"In your {'set' if len(inside) == 1 else 'sets'} {text.listed(inside)}"))
+    with st.popover("Add to a set", icon=":material/playlist_add:", type="tertiary"):
+        name = _which(sets, "add")
+        if st.button("Add this query", type="primary", disabled=not name) and _put(name, [query], ()):
+            st.rerun()
+    if inside:
+        st.caption(
+            text.escape(f"In your {'set' if len(inside) == 1 else 'sets'} {text.listed(inside)}"), width="content"
+        )
 
 
 def _store() -> QuerySets:
@@ -65,17 +69,18 @@ def _which(sets: list[QuerySet], key: str) -> str:
     return str(st.text_input("Name of the new set", key=f"set-name-{key}", max_chars=60) or "").strip()
 
 
-def _put(name: str, texts: list[str], tags: tuple[str, ...]) -> None:
-    """Add texts, and say what became of them."""
+def _put(name: str, texts: list[str], tags: tuple[str, ...]) -> bool:
+    """Add texts, and say what became of them; False where that failed."""
     try:
         added = _store().add(name, texts, tags)
     except EngineError as error:
         st.error(text.escape(error), icon=":material/error:")
-        return
+        return False
     said = [f"{text.plural(added.new, 'query', 'queries')} added to “{name}”"]
     said += [f"{added.known:,} in it already"] if added.known else []
     said += [f"{added.refused:,} left out: too long, or the set is full"] if added.refused else []
     st.toast(text.escape("; ".join(said) + "."), icon=":material/playlist_add_check:")
+    return True
 
 
 def _make(sets: list[QuerySet]) -> None:
@@ -90,10 +95,10 @@ def _make(sets: list[QuerySet]) -> None:
             tags = st.multiselect("Tags", _tags(sets), accept_new_options=True, placeholder="mine, seasonal, brand ...")
             lines = st.text_area("Queries, one a line", height=120)
             if st.form_submit_button("Add them", icon=":material/playlist_add:"):
-                if name and (lines or "").strip():
-                    _put(str(name), str(lines).splitlines(), tuple(tags))
+                if not (name and (lines or "").strip()):
+                    st.warning("A set needs a name and at least one query.", icon=":material/edit:")
+                elif _put(str(name), str(lines).splitlines(), tuple(tags)):
                     st.rerun()
-                st.warning("A set needs a name and at least one query.", icon=":material/edit:")
         with file:
             st.caption("CSV with the columns set, tags, text: what the CSV button below gives.")
             given = st.file_uploader("Sets from a CSV file", type="csv", key="set-file", max_upload_size=5)
@@ -108,8 +113,8 @@ def _make(sets: list[QuerySet]) -> None:
                 )
             if not lacks("judgments") and st.button(f"Make a set of queries with {ZERO}", icon=":material/search_off:"):
                 found = fetch(queries.nothing_relevant, current().run_id, 1_000)
-                _put(ZERO, list(found), ("zero result",))
-                st.rerun()
+                if _put(ZERO, list(found), ("zero result",)):
+                    st.rerun()
 
 
 def _read(data: bytes) -> None:
@@ -118,9 +123,8 @@ def _read(data: bytes) -> None:
     except EngineError as error:
         st.error(text.escape(error), icon=":material/error:")
         return
-    for each in given:
-        _put(each.name, list(each.texts), each.tags)
-    st.rerun()
+    if all([_put(each.name, list(each.texts), each.tags) for each in given]):
+        st.rerun()
 
 
 def _tags(sets: list[QuerySet]) -> list[str]:

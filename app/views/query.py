@@ -24,14 +24,15 @@ def about(given: Answer) -> None:
     if row is None:
         st.caption("Not in the log and not judged: nothing about it was stored.")
         return
-    seen = "its clicks were used in training" if pd.notna(row["seen"]) and bool(row["seen"]) else "new to the generator"
+    used = "used in training" if row["source"] == "synthetic" else "its clicks were used in training"
+    seen = used if pd.notna(row["seen"]) and bool(row["seen"]) else "new to the generator"
     tier = f"{row['tier']} tier" if pd.notna(row["tier"]) else None
     facts = [
         _searches(row["frequency"]),
         tier if row["frequency"] != 0 else "in no traffic tier",
         f"kind {row['kind']}" if pd.notna(row["kind"]) else None,
         f"split {row['split']}" if pd.notna(row["split"]) else None,
-        "synthetic query" if row["source"] == "synthetic" else None,
+        "made from item fields (synthetic)" if row["source"] == "synthetic" else None,
         seen if pd.notna(row["seen"]) else None,
         text.plural(row["n_judged"], "judged item", "judged items") if pd.notna(row["n_judged"]) else None,
         f"id {row['query_id']}",

@@ -40,7 +40,7 @@ def some(sql: Sql, run: str) -> list[str]:
     found = [
         sql("SELECT query_id FROM queries WHERE query_id IN (SELECT query_id FROM scores) ORDER BY frequency DESC, query_id LIMIT 1"),
         sql("SELECT query_id FROM queries WHERE frequency = 0 AND split = 'test' ORDER BY query_id LIMIT 1"),
-        sql("SELECT query_id FROM beams WHERE run_id = ? GROUP BY 1 ORDER BY sum(exp(log_prob)), 1 LIMIT 1", run),
+        sql("SELECT query_id FROM beams WHERE run_id = ? AND query_id IN (SELECT query_id FROM scores) GROUP BY 1 ORDER BY sum(exp(log_prob)), 1 LIMIT 1", run),
         sql("SELECT query_id FROM query_metrics WHERE run_id = ? AND metric = 'ndcg@10' ORDER BY difference, 1 LIMIT 1", run),
         sql("SELECT query_id FROM queries WHERE n_judged = 0 AND query_id IN (SELECT query_id FROM scores) ORDER BY 1 LIMIT 1"),
     ]  # fmt: skip
@@ -143,7 +143,7 @@ def test_the_reading_of_the_beams(true_page: Page, sql: Sql, run: str, some: lis
 
 def test_what_falling_below_the_bar_has_meant(true_page: Page, sql: Sql, run: str) -> None:
     unsure = sql(
-        "SELECT query_id FROM beams WHERE run_id = ? GROUP BY 1 HAVING sum(exp(log_prob)) < 0.2 ORDER BY 1 LIMIT 1", run
+        "SELECT query_id FROM beams WHERE run_id = ? AND query_id IN (SELECT query_id FROM scores) GROUP BY 1 HAVING sum(exp(log_prob)) < 0.2 ORDER BY 1 LIMIT 1", run
     )
     if not unsure:
         pytest.skip("the generator knows every query")
