@@ -15,11 +15,23 @@ SUFFIXES = (
     '<img src=x onerror="window.__ran=1"><script>window.__ran=1</script>',
     r"**b** :red[r] $\frac{a}{b}$ [l](javascript:window.__ran=1) https://example.com",
     "👩‍👩‍👧 🛋️ שלום עולם מנורה مصباح الطاولة",
-    "=HYPERLINK(\"x\") | a_b `c` ~~d~~ \\ ' \" % & <b>",
+    '=HYPERLINK("x") | a_b `c` ~~d~~ \\ \' " % & <b>',
     "unbroken" * 12,
     "\u202eright-to-left override",
 )
-WORDS = ("title", "category", "name", "parent", "department", "seller", "brand", "top_category", "label", "text", "description")
+WORDS = (
+    "title",
+    "category",
+    "name",
+    "parent",
+    "department",
+    "seller",
+    "brand",
+    "top_category",
+    "label",
+    "text",
+    "description",
+)
 """Columns that hold words of the catalogue or of a search."""
 GROUPS = ("exposure", "causes", "drivers")
 """Tables whose `value` is such a word too."""
@@ -28,7 +40,9 @@ GROUPS = ("exposure", "causes", "drivers")
 def make_hostile(snapshot: Path) -> None:
     """Rewrite the words of a snapshot in place; it must be open nowhere."""
     with duckdb.connect(str(snapshot)) as connection:
-        cases = " ".join(f"WHEN {place} THEN x || ' ' || $${suffix}$$" for place, suffix in enumerate(SUFFIXES) if suffix)
+        cases = " ".join(
+            f"WHEN {place} THEN x || ' ' || $${suffix}$$" for place, suffix in enumerate(SUFFIXES) if suffix
+        )
         connection.execute(
             f"CREATE TEMP MACRO worse(x) AS CASE CAST(hash(x) % {len(SUFFIXES)} AS INTEGER) {cases} ELSE x END"
         )
@@ -36,9 +50,11 @@ def make_hostile(snapshot: Path) -> None:
             "SELECT table_name, column_name FROM information_schema.columns WHERE data_type = 'VARCHAR' AND table_schema = 'main'"
         ).fetchall()
         for table, column in columns:
-            words = column in WORDS and not (table, column) == ("codes", "parent")
+            words = column in WORDS and (table, column) != ("codes", "parent")
             if words or (table in GROUPS and column == "value"):
-                where = "WHERE cohort NOT IN ('all', 'moved', 'tier')" if table == "drivers" and column == "value" else ""
+                where = (
+                    "WHERE cohort NOT IN ('all', 'moved', 'tier')" if table == "drivers" and column == "value" else ""
+                )
                 connection.execute(f'UPDATE "{table}" SET "{column}" = worse("{column}") {where}')
         longest = "(SELECT item_id FROM items ORDER BY item_id LIMIT 3)"
         connection.execute(

@@ -39,12 +39,22 @@ CUT = """() => {
     for (const chart of document.querySelectorAll('[data-testid="stPlotlyChart"]')) {
         const frame = chart.getBoundingClientRect();
         if (!chart.checkVisibility() || !frame.width) continue;
-        for (const word of chart.querySelectorAll('.main-svg text')) {
-            const box = word.getBoundingClientRect();
-            if (box.width && word.textContent.trim() && (box.left < frame.left - 2 || box.right > frame.right + 2))
-                out.push(`outside its chart: ${word.textContent.slice(0, 60)}`);
-        }
+        const words = [...chart.querySelectorAll('.main-svg text')].map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
+            .filter(([said, box]) => said && box.width);
+        for (const [said, box] of words)
+            if (box.left < frame.left - 2 || box.right > frame.right + 2 || box.top < frame.top - 2 || box.bottom > frame.bottom + 2)
+                out.push(`outside its chart: ${said.slice(0, 60)}`);
+        for (const [i, [said, a]] of words.entries())
+            for (const [other, b] of words.slice(i + 1)) {
+                const x = Math.min(a.right, b.right) - Math.max(a.left, b.left), y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+                if (x > 3 && y > 3 && x * y > 0.2 * Math.min(a.width * a.height, b.width * b.height))
+                    out.push(`one over the other: ${said.slice(0, 30)} | ${other.slice(0, 30)}`);
+            }
     }
+    for (const e of document.querySelectorAll('[data-testid="stButtonGroup"]'))
+        for (const b of e.querySelectorAll('button'))
+            if (e.checkVisibility() && b.getBoundingClientRect().right > e.getBoundingClientRect().right + 1)
+                out.push(`cut off: ${b.textContent}`);
     return out.slice(0, 8);
 }"""
 
