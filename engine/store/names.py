@@ -10,6 +10,7 @@ a name gives the computed label back.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from engine.store.kept import Kept
 DOCUMENT = "code_names"
 LONGEST = 80
 """Characters of a name, and of who gave it."""
+ENDPOINT, MODEL, KEY_ENV = "SIDELIGHT_JUDGE_ENDPOINT", "SIDELIGHT_JUDGE_MODEL", "SIDELIGHT_JUDGE_KEY_ENV"
+"""Environment variables of the dashboard: who proposes names (docs/judge.md), by which key's variable."""
 MOST_KEPT = 20
 """Earlier names of one code."""
 
@@ -32,6 +35,11 @@ class Name(NamedTuple):
     by: str
     at: str  # UTC, ISO 8601.
     proposed: bool  # The words were a language model's, and somebody took them.
+
+
+def can_be_proposed() -> bool:
+    """Whether this server knows a language model to ask."""
+    return bool(os.environ.get(ENDPOINT) and os.environ.get(MODEL))
 
 
 def _line(said: str) -> str:
