@@ -38,6 +38,15 @@ def health(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     ).df()
 
 
+def pure_by_construction(cursor: duckdb.DuckDBPyConnection, run_id: str) -> list[int]:
+    """Levels whose codes hold one category because the method forces it."""
+    rows = cursor.execute(
+        "SELECT level FROM health WHERE run_id = ? AND metric = 'category_purity' AND by_construction ORDER BY level",
+        [run_id],
+    ).fetchall()
+    return [int(level) for (level,) in rows]
+
+
 class Wanted(NamedTuple):
     """Which codes of a level are asked for."""
 
