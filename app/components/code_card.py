@@ -139,36 +139,36 @@ def details(code: dict[str, Any]) -> None:
                 draw(run, prefix, code)
 
 
-def _item_columns() -> dict[str, Any]:
-    return {
-        "place": st.column_config.TextColumn("Place", width="small"),
-        "item_id": st.column_config.TextColumn("Item", width="small"),
-        "title": st.column_config.TextColumn("Title", width="medium"),
-        "category": "Category",
-        "seller": "Seller",
-        "brand": "Brand",
-        "price": st.column_config.NumberColumn("Price", format="%.2f"),
-        "currency": "Currency",
-        "sid": "SID",
-        "distance": st.column_config.NumberColumn("Distance to centre", format="%.3f"),
-        "n_sharing": st.column_config.NumberColumn("Items with its SID"),
-    }
-
-
 def _items(run: str, prefix: str, code: dict[str, Any]) -> None:
     typical = fetch(queries.typical, run, prefix, 5)
     if typical.empty:
         nothing("No item holds this code.")
         return
-    table(
-        typical, title="Near, median and borderline items", define="distance", key="typical", columns=_item_columns(),
-        n=f"{len(typical)} of {int(code['n_items']):,} items", filters={"code": prefix},
-        chooses=("item_id", "item"),
-    )  # fmt: skip
+    n_items = int(code["n_items"])
+    mixed = ["category"] if code["n_categories"] != 1 else []
+    described = {
+        "place": st.column_config.TextColumn("Place", width=80),
+        "item_id": st.column_config.TextColumn("Item", width=90),
+        "title": st.column_config.TextColumn("Title", width=290 if mixed else 420),
+        "category": st.column_config.TextColumn("Category", width=180),
+        "seller": st.column_config.TextColumn("Seller", width=120),
+        "brand": st.column_config.TextColumn("Brand", width=100),
+        "price": st.column_config.NumberColumn("Price", format="%.2f", width=70),
+        "currency": st.column_config.TextColumn("Currency", width=70),
+        "sid": st.column_config.TextColumn("SID", width=80),
+        "distance": st.column_config.NumberColumn("Distance to centre", format="%.3f", width=130),
+        "n_sharing": st.column_config.NumberColumn("Items with its SID", width=120),
+    }
+    if n_items > len(typical):
+        table(
+            typical, title="Near, median and borderline items", define="distance", key="typical", columns=described,
+            n=f"{len(typical)} of {n_items:,} items", filters={"code": prefix}, chooses=("item_id", "item"), height=300,
+            show=["place", "title", *mixed, "distance", "item_id"],
+        )  # fmt: skip
     paged_table(
-        queries.items, (run, prefix), rows=int(code["n_items"]), title="All items under the code", key="items",
-        columns=_item_columns(), define="distance", filters={"code": prefix},
-        chooses=("item_id", "item"),
+        queries.items, (run, prefix), rows=n_items, title="All items under the code, nearest first", key="items",
+        columns=described, define="distance", filters={"code": prefix}, chooses=("item_id", "item"),
+        show=["title", *mixed, "seller", "brand", "price", "currency", "distance", "sid", "n_sharing", "item_id"],
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ def columns() -> dict[str, object]:
     """Column names and units of tables of codes."""
     number = st.column_config.NumberColumn
     return {
-        "path": st.column_config.TextColumn("Name", width="large"), "prefix": st.column_config.TextColumn("Code", width="small"),
-        "name": st.column_config.TextColumn("Name", width="medium"), "level": number("Level", width="small"),
+        "inside": st.column_config.TextColumn("Inside", width="medium"), "prefix": st.column_config.TextColumn("Code", width="small"),
+        "name": st.column_config.TextColumn("Name", width=260), "level": number("Level", width="small"),
         "n_items": number("Items", format="localized"), "n_categories": number("Categories"),
         "top_category": "Main category", "label_score": number("Label score", format="%.2f", help="0.5 = by chance"),
         "label_items": number("Items it rests on"), "n_queries": number("Queries", format="localized"),
@@ -46,9 +46,9 @@ def show(run: str, level: int) -> None:
         return
     paged_table(
         queries.codes, (run, wanted, names.given()), rows=n, title=f"Codes of level {level}", key="codes", chooses=("prefix", "code"),
-        filters={"level": level, "find": wanted.find, "mixed": mixed or ""}, define="code_label", height=520,
+        filters={"level": level, "find": wanted.find} | ({"only": "mixed"} if mixed else {}), define="code_label", height=520,
         show=[
-            "path", "prefix", "n_items", "n_categories", "top_category", "label_score", "label_items", "exposure",
+            "name", "inside", "prefix", "n_items", "n_categories", "top_category", "label_score", "label_items", "exposure",
             "exposure_change", "n_queries", "query_weight", "purity", "category_entropy", "price_median", "dead", "under_used",
         ],
         columns=columns(),
@@ -100,5 +100,5 @@ def offer(run: str, said: str) -> None:
     table(
         rows, title=f"Codes with the words “{said[:60]}”", key="offered", chooses=("prefix", "code"), height=300,
         n=f"{n:,} codes, all" if n <= OFFERED else f"the {OFFERED} largest of {n:,} codes", define="code_label",
-        filters={"words": said}, show=["path", "prefix", "level", "n_items", "n_categories", "top_category", "label_score"], columns=columns(),
+        filters={"words": said}, show=["name", "inside", "prefix", "level", "n_items", "n_categories", "top_category", "label_score"], columns=columns(),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from app.components.links import choose
 from app.components.states import nothing
 from app.fetch import fetch
 from app.queries import codebook as queries
+from app.text import escape
 
 MOST_BOXES = 2_500  # prefixes of a treemap: more are not readable and slow the browser
 SIZES = {"n_items": "items", "exposure": "exposure with SIDs"}
@@ -43,7 +44,6 @@ def show(run: str, code: str, levels: int) -> None:
     if root and root.count("-") + 1 >= levels:
         root = root.rpartition("-")[0]
     shown = root.count("-") + 2 if root else 1
-    shades = [shade for shade in SHADES if shade != "purity" or shown not in pure]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         size = st.segmented_control(
             "Size by", list(SIZES), default="n_items", required=True, key="size", bind="query-params",
@@ -53,13 +53,19 @@ def show(run: str, code: str, levels: int) -> None:
             "Colour by", list(SHADES), default="department", required=True, key="shade", bind="query-params",
             format_func=SHADES.__getitem__,
         ) or "department"  # fmt: skip
-    if shade not in shades:
+    if shade == "purity" and shown in pure:
         st.caption(f"Every code of level {shown} holds one category by construction, so purity says nothing here: coloured by department.")  # fmt: skip
         shade = "department"
     rows = fetch(queries.tree, run, root, MOST_BOXES, names.given())
     if rows.empty or not rows[size].fillna(0).sum():
         nothing("No code here has a size to draw.", remedy="Size by items instead." if size != "n_items" else None)
         return
+    departments = rows["department"].unique()
+    if shade == "department" and root and len(departments) == 1 and rows["exposure_change"].notna().any():
+        st.caption(
+            f"All of these codes are of one department, {escape(departments[0])}: coloured by {SHADES['exposure']}."
+        )
+        shade = "exposure"
     if shade != "department" and rows[charts.SHADES[shade].column].isna().all():
         nothing(f"No {SHADES[shade]} is known of these codes.", remedy="Colour by department instead.")
         return

@@ -110,8 +110,9 @@ def show(run: str, levels: int) -> None:
         nothing("This run holds no health measures.")
         return
     rows = chosen_rows(every, MEASURES)
-    for said in health.sentences(every):
-        st.markdown(f"{MARKS[said.verdict]} {escape(said.words)}", help=text.DEFINITIONS.get(said.define))
+    with st.container(gap="xxsmall"):
+        for said in health.sentences(every):
+            st.markdown(f"{MARKS[said.verdict]} {escape(said.words)}", help=text.DEFINITIONS.get(said.define))
     verdicts = rows["verdict"].value_counts()
     counts = f"{verdicts.get('bad', 0)} poor, {verdicts.get('warn', 0)} to watch, {verdicts.get('good', 0)} good"
     with st.expander(

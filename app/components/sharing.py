@@ -61,13 +61,13 @@ def conflicts(prefix: str, key: str) -> None:
         define="harmful_aliasing", filters={"code": prefix or "all"}, on_select=lambda: None,
         show=["query", "relevant_title", "relevant_grade", "other_title", "other_grade", "sid", "frequency"],
         columns={
-            "query": st.column_config.TextColumn("Query", width="medium"),
-            "relevant_title": st.column_config.TextColumn("Relevant item", width="large"),
-            "relevant_grade": st.column_config.NumberColumn("Grade", format="%.1f", width="small"),
-            "other_title": st.column_config.TextColumn("Item of the same SID", width="large"),
-            "other_grade": st.column_config.NumberColumn("Its grade", format="%.1f", width="small"),
-            "sid": st.column_config.TextColumn("SID", width="small"),
-            "frequency": st.column_config.NumberColumn("Asked", format="localized", width="small"),
+            "query": st.column_config.TextColumn("Query", width=160 if prefix else 220),
+            "relevant_title": st.column_config.TextColumn("Relevant item", width=200 if prefix else 290),
+            "relevant_grade": st.column_config.NumberColumn("Grade", format="%.1f", width=60),
+            "other_title": st.column_config.TextColumn("Item of the same SID", width=200 if prefix else 290),
+            "other_grade": st.column_config.NumberColumn("Grade", format="%.1f", width=60),
+            "sid": st.column_config.TextColumn("SID", width=70),
+            "frequency": st.column_config.NumberColumn("Asked", format="localized", width=70, help="How often, by the log"),
         },
     )  # fmt: skip
     st.caption(
@@ -118,13 +118,13 @@ def _sids(prefix: str, key: str, counts: Mapping[str, int]) -> None:
     shown = rows.assign(reason=rows["reason"].map(REASONS).fillna("unknown"))
     table(
         shown, title="SIDs held by two items or more", key=key, define="harmful_aliasing",
-        filters={"code": prefix or "all", "harmful": harmful or ""}, chooses=("sid", "code"), height=420,
+        filters={"code": prefix or "all"} | ({"only": "harmful"} if harmful else {}), chooses=("sid", "code"), height=420,
         n=f"{n:,} shared SIDs, all" if len(rows) == n else f"the first {len(rows):,} of {n:,} shared SIDs, those with most conflicts first",
-        show=["path", "sid", "reason", "n_items", "n_categories", "n_conflicts"],
+        show=["name", "inside", "sid", "reason", "n_items", "n_categories", "n_conflicts"],
         full=deferred(queries.shared, run, prefix, harmful, names.given(), n, 0),
         columns={
-            "path": st.column_config.TextColumn("Name", width="large"), "sid": st.column_config.TextColumn("SID", width="small"),
-            "reason": st.column_config.TextColumn("Harmful or not", width="medium"),
+            "name": st.column_config.TextColumn("Name", width=230), "inside": st.column_config.TextColumn("Inside", width=200), "sid": st.column_config.TextColumn("SID", width="small"),
+            "reason": st.column_config.TextColumn("Harmful or not", width=300),
             "n_items": st.column_config.NumberColumn("Items"), "n_categories": st.column_config.NumberColumn("Categories"),
             "n_conflicts": st.column_config.NumberColumn("Queries that tell them apart"),
         },

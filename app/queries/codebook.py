@@ -81,12 +81,12 @@ def count_codes(cursor: duckdb.DuckDBPyConnection, run_id: str, wanted: Wanted, 
 def codes(
     cursor: duckdb.DuckDBPyConnection, run_id: str, wanted: Wanted, given: Given, limit: int, offset: int
 ) -> pd.DataFrame:
-    """Such codes, most items first: `path` (the name in words) and the columns of the table, less terms and centroids."""
+    """Such codes, most items first: `path` (the name in words), `name` (its last part), `inside` (the rest) and the columns of the table, less terms and centroids."""
     return cursor.execute(
         f"""
         WITH {_wanted(wanted)},
         page AS (SELECT * FROM found ORDER BY n_items DESC, prefix LIMIT $limit OFFSET $offset), {paths_of("page")}
-        SELECT n.path, {_CODE_COLUMNS} FROM page c LEFT JOIN paths n USING (prefix) ORDER BY c.n_items DESC, c.prefix
+        SELECT n.name, n.inside, n.path, {_CODE_COLUMNS} FROM page c LEFT JOIN paths n USING (prefix) ORDER BY c.n_items DESC, c.prefix
         """,
         {"run": run_id, **wanted._asdict(), "limit": limit, "offset": offset, **values(given)},
     ).df()

@@ -22,19 +22,22 @@ def values(given: Given) -> dict[str, Any]:
 
 
 def paths_of(source: str) -> str:
-    """A common table expression `paths`: prefix, path ('TV Stands > tv > oakridge, pine') of the prefixes in `source`.
+    """A common table expression `paths` of the prefixes in `source`: prefix, path ('TV Stands > tv > oakridge, pine'), name (its
+    last part) and inside (what comes before).
 
     Reads `GIVEN` and the parameter `run`.
     """
     return f"""
         paths AS (
-            SELECT s.prefix, string_agg({NAMED.format(given="g", code="a")}, ' > ' ORDER BY s.depth) AS path
+            SELECT prefix, array_to_string(every, ' > ') AS path, every[-1] AS name, array_to_string(every[:-2], ' > ') AS inside
+            FROM (
+            SELECT s.prefix, list({NAMED.format(given="g", code="a")} ORDER BY s.depth) AS every
             FROM (SELECT prefix, unnest(range(1, len(string_split(prefix, '-')) + 1)) AS depth
                   FROM (SELECT DISTINCT prefix FROM {source})) s
             JOIN codes a ON a.run_id = $run
                  AND a.prefix = array_to_string(list_slice(string_split(s.prefix, '-'), 1, s.depth), '-')
             LEFT JOIN given g ON g.prefix = a.prefix
-            GROUP BY s.prefix
+            GROUP BY s.prefix)
         )
     """
 

@@ -46,7 +46,7 @@ def shared(
 ) -> pd.DataFrame:
     """Shared SIDs under a prefix ('' = all), or only the `harmful` ones; those graded apart for most queries first.
 
-    Columns: sid, path, label, n_items, n_categories, n_conflicts (queries), harmful, reason.
+    Columns: sid, name, inside, path, label, n_items, n_categories, n_conflicts (queries), harmful, reason.
     """
     return cursor.execute(
         f"""
@@ -55,7 +55,7 @@ def shared(
             WHERE s.run_id = $run AND {_UNDER} AND (s.harmful OR NOT $harmful)
             ORDER BY s.harmful DESC, s.n_conflicts DESC, s.n_items DESC, s.sid LIMIT $limit OFFSET $offset
         ), {paths_of("page")}
-        SELECT p.sid, n.path, c.label, p.n_items, p.n_categories, p.n_conflicts, p.harmful, p.reason
+        SELECT p.sid, n.name, n.inside, n.path, c.label, p.n_items, p.n_categories, p.n_conflicts, p.harmful, p.reason
         FROM page p LEFT JOIN paths n USING (prefix) LEFT JOIN codes c ON c.run_id = $run AND c.prefix = p.sid
         ORDER BY p.harmful DESC, p.n_conflicts DESC, p.n_items DESC, p.sid
         """,
