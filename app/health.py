@@ -71,13 +71,27 @@ def _hourglass(rows: pd.DataFrame, row: Row) -> str:
     )
 
 
-def _aliasing(rows: pd.DataFrame, row: Row) -> str:
-    harm = _of(rows, row, "harmful_share")
-    more = f"; {number(harm, 'percent')} of all items share one that does harm" if pd.notna(harm) else ""
-    return (
-        f"Many items share their whole SID with another: {number(row['value'], 'percent')} (aliasing, {_bar(row, 'percent', 'up to')}). "
-        f"Between alike items that is wanted{more}."
-    )
+def _aliasing(row: Row) -> str:
+    return f"{number(row['value'], 'percent')} share their whole SID with another (aliasing, {_bar(row, 'percent', 'up to')})"
+
+
+def _largest(row: Row) -> str:
+    return f"the most crowded SID holds {number(row['value'], 'count')} ({_bar(row, 'count', 'up to')})"
+
+
+def _others(row: Row) -> str:
+    return f"one drawn at random shares its SID with {number(row['value'])} others on average ({_bar(row, 'number', 'up to')})"
+
+
+def _crowding(rows: pd.DataFrame, crowded: list[Row]) -> Said:
+    """One sentence on how many items share a SID, which is no fault between alike items."""
+    parts = [CROWDING[str(row["metric"])](row) for row in crowded]
+    worst = "bad" if any(row["verdict"] == "bad" for row in crowded) else "warn"
+    harm = rows.loc[rows["metric"] == "harmful_share", "value"]
+    known = len(harm) and pd.notna(harm.iloc[0])
+    more = f"; {number(float(harm.iloc[0]), 'percent')} of all items are under one that does harm" if known else ""
+    words = f"Items are crowded under few SIDs: {listed(parts)}. Between alike items sharing is wanted{more}."
+    return Said(worst, words, "aliasing", "aliasing")
 
 
 def _harmful(rows: pd.DataFrame, row: Row) -> str:
@@ -85,20 +99,6 @@ def _harmful(rows: pd.DataFrame, row: Row) -> str:
     return (
         f"{number(row['value'], 'percent')} of all items are under a SID that holds items of different categories, or items that "
         f"one query found relevant and not (harmful sharing, {_bar(row, 'percent', 'up to')}): no SID tells them apart.{note}"
-    )
-
-
-def _largest(rows: pd.DataFrame, row: Row) -> str:
-    return (
-        f"The most crowded SID holds {number(row['value'], 'count')} items ({_bar(row, 'count', 'up to')}): "
-        "other features alone order them."
-    )
-
-
-def _others(rows: pd.DataFrame, row: Row) -> str:
-    return (
-        f"An item drawn at random shares its SID with {number(row['value'])} others on average "
-        f"({_bar(row, 'number', 'up to')})."
     )
 
 
@@ -124,11 +124,14 @@ SENTENCES: dict[str, tuple[Callable[[pd.DataFrame, Row], str], str]] = {
     "category_purity": (_purity, "purity"),
     "neighbour_agreement": (_neighbours, "neighbour_agreement"),
     "harmful_share": (_harmful, "harmful_aliasing"),
-    "aliasing": (_aliasing, "aliasing"),
-    "largest_bucket": (_largest, "largest_bucket"),
-    "same_sid_others": (_others, "same_sid_others"),
 }
 """By measure, in the order they are told. `dead_codes` says what `utilisation` does."""
+CROWDING: dict[str, Callable[[Row], str]] = {
+    "aliasing": _aliasing,
+    "largest_bucket": _largest,
+    "same_sid_others": _others,
+}
+"""Told together, last."""
 WELL = {
     "utilisation": "nearly all codes are in use",
     "perplexity_ratio": "items are spread evenly over codes",
@@ -147,13 +150,16 @@ def sentences(rows: pd.DataFrame) -> list[Said]:
 
     `rows` of table `health`: level, metric, value, threshold, verdict, note.
     """
-    judged = rows[rows["metric"].isin(SENTENCES) & rows["verdict"].isin(("good", "warn", "bad"))]
-    order = list(SENTENCES)
+    judged = rows[rows["metric"].isin((*SENTENCES, *CROWDING)) & rows["verdict"].isin(("good", "warn", "bad"))]
+    amiss: list[Row] = judged[judged["verdict"] != "good"].to_dict("records")  # type: ignore[assignment]
     made = []
-    for row in judged[judged["verdict"] != "good"].to_dict("records"):
-        words, define = SENTENCES[str(row["metric"])]
-        made.append(Said(str(row["verdict"]), words(rows, row), define, str(row["metric"])))
-    made.sort(key=lambda said: (said.verdict != "bad", order.index(said.measure)))
+    for row in amiss:
+        if row["metric"] in SENTENCES:
+            words, define = SENTENCES[str(row["metric"])]
+            made.append(Said(str(row["verdict"]), words(rows, row), define, str(row["metric"])))
+    made.sort(key=lambda said: (said.verdict != "bad", list(SENTENCES).index(said.measure)))
+    if crowded := [row for metric in CROWDING for row in amiss if row["metric"] == metric]:
+        made.append(_crowding(rows, crowded))
     well = _well(judged[judged["verdict"] == "good"])
     return [Said("good", well), *made] if well else made
 
@@ -161,7 +167,7 @@ def sentences(rows: pd.DataFrame) -> list[Said]:
 def _well(good: pd.DataFrame) -> str:
     """'Nearly all codes are in use (levels 2 and 3, 100.0 %), ...'."""
     parts = []
-    for metric in SENTENCES:
+    for metric in (*SENTENCES, *CROWDING):
         own = good[good["metric"] == metric]
         if own.empty:
             continue

@@ -135,9 +135,9 @@ class Shade(NamedTuple):
 
 
 SHADES = {
-    "exposure": Shade("Change of exposure by SIDs (pp)", "exposure_change", scale=DIVERGING),
+    "exposure change": Shade("Change of exposure by SIDs (pp)", "exposure_change", scale=DIVERGING),
     "purity": Shade("Purity (%)", "purity", 0.0, 100.0),
-    "label": Shade("Label score", "label_score", 0.0, 1.0, PURITY),
+    "label score": Shade("Label score", "label_score", 0.0, 1.0, PURITY),
 }
 """Besides departments."""
 
@@ -184,14 +184,14 @@ def _tree_colours(rows: pd.DataFrame, colour_by: str, departments: list[str]) ->
             short(d, 60) for d in rows["department"]
         ]
     shade = SHADES[colour_by]
-    values = rows[shade.column].to_numpy(dtype=np.float64) * (1.0 if colour_by == "label" else 100.0)
+    values = rows[shade.column].to_numpy(dtype=np.float64) * (1.0 if colour_by == "label score" else 100.0)
     low, high = shade.low, shade.high
-    if colour_by == "exposure":
+    if colour_by == "exposure change":
         high = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
         low = -high
     bar = {"title": {"text": shade.title, "side": "right"}, "thickness": 10, "len": 0.7}
     marker = {"colors": values, "colorscale": shade.scale, "cmin": low, "cmax": high, "colorbar": bar}
-    unit = {"exposure": "{:+.3f}", "purity": "{:.1f}", "label": "{:.2f}"}[colour_by]
+    unit = {"exposure change": "{:+.3f}", "purity": "{:.1f}", "label score": "{:.2f}"}[colour_by]
     return marker, [f"{shade.title}: {unit.format(v) if np.isfinite(v) else 'unknown'}" for v in values]
 
 

@@ -15,19 +15,14 @@ from app.text import escape
 
 MOST_BOXES = 2_500  # prefixes of a treemap: more are not readable and slow the browser
 SIZES = {"n_items": "items", "exposure": "exposure with SIDs"}
-SHADES = {
-    "department": "department",
-    "exposure": "change of exposure by SIDs",
-    "purity": "purity of categories",
-    "label": "how well labels fit",
-}
+SHADES = ("department", "exposure change", "purity", "label score")
 TOLD = {
     "department": "Colour: the department of a code's commonest category",
-    "exposure": "Blue: items under the code gain exposure by SIDs; orange: they lose; grey: no change",
+    "exposure change": "Blue: items under the code gain exposure by SIDs; orange: they lose; grey: no change",
     "purity": "Dark: one category; bright: mixed categories",
-    "label": "Dark: the label finds the code's own items; bright: it fits a sibling's as well",
+    "label score": "Dark: the label finds the code's own items; bright: it fits a sibling's as well",
 }
-DEFINED = {"exposure": "exposure_change", "purity": "purity", "label": "label_score"}
+DEFINED = {"exposure change": "exposure_change", "purity": "purity", "label score": "code_label"}
 
 
 def _open() -> None:
@@ -50,8 +45,7 @@ def show(run: str, code: str, levels: int) -> None:
             format_func=SIZES.__getitem__,
         ) or "n_items"  # fmt: skip
         shade = st.segmented_control(
-            "Colour by", list(SHADES), default="department", required=True, key="shade", bind="query-params",
-            format_func=SHADES.__getitem__,
+            "Colour by", SHADES, default="department", required=True, key="shade", bind="query-params",
         ) or "department"  # fmt: skip
     if shade == "purity" and shown in pure:
         st.caption(f"Every code of level {shown} holds one category by construction, so purity says nothing here: coloured by department.")  # fmt: skip
@@ -62,12 +56,10 @@ def show(run: str, code: str, levels: int) -> None:
         return
     departments = rows["department"].unique()
     if shade == "department" and root and len(departments) == 1 and rows["exposure_change"].notna().any():
-        st.caption(
-            f"All of these codes are of one department, {escape(departments[0])}: coloured by {SHADES['exposure']}."
-        )
-        shade = "exposure"
+        st.caption(f"All of these codes are of one department, {escape(departments[0])}: coloured by exposure change.")
+        shade = "exposure change"
     if shade != "department" and rows[charts.SHADES[shade].column].isna().all():
-        nothing(f"No {SHADES[shade]} is known of these codes.", remedy="Colour by department instead.")
+        nothing(f"No {shade} is known of these codes.", remedy="Colour by department instead.")
         return
     deepest, called = int(rows["level"].max()), names.path(root) if root else ""
     figure(

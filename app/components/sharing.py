@@ -22,10 +22,16 @@ REASONS = {
     "unjudged": "No harm known: never judged together",
 }
 _COUNTED = {
-    "categories": "hold items of different categories",
-    "grades": "hold items of which one query found some relevant and others not",
-    "alike": "hold items that were judged alike, as is wanted",
-    "unjudged": "were never judged together",
+    "categories": ("holds items of different categories", "hold items of different categories"),
+    "grades": (
+        "holds items of which one query found some relevant and others not",
+        "hold items of which one query found some relevant and others not",
+    ),
+    "alike": ("holds items that were judged alike, as is wanted", "hold items that were judged alike, as is wanted"),
+    "unjudged": (
+        "was never judged: no query graded two of its items",
+        "were never judged: no query graded two of their items",
+    ),
 }
 
 
@@ -33,7 +39,9 @@ def told(counts: Mapping[str, int]) -> str:
     """'910 SIDs are held by two items or more (4,308 items): 307 hold items of which ..., and 192 were never judged together.'"""
     n, items = counts["n"], counts["items"]
     start = f"{text.plural(n, 'SID is', 'SIDs are')} held by two items or more ({items:,} items)"
-    parts = [f"{counts[f'n_{reason}']:,} {said}" for reason, said in _COUNTED.items() if counts.get(f"n_{reason}")]
+    parts = [
+        text.plural(counts[f"n_{reason}"], *said) for reason, said in _COUNTED.items() if counts.get(f"n_{reason}")
+    ]
     return f"{start}: {text.listed(parts)}."
 
 
@@ -61,10 +69,10 @@ def conflicts(prefix: str, key: str) -> None:
         define="harmful_aliasing", filters={"code": prefix or "all"}, on_select=lambda: None,
         show=["query", "relevant_title", "relevant_grade", "other_title", "other_grade", "sid", "frequency"],
         columns={
-            "query": st.column_config.TextColumn("Query", width=160 if prefix else 220),
-            "relevant_title": st.column_config.TextColumn("Relevant item", width=200 if prefix else 290),
+            "query": st.column_config.TextColumn("Query", width=160 if prefix else 180),
+            "relevant_title": st.column_config.TextColumn("Relevant item", width=200 if prefix else 280),
             "relevant_grade": st.column_config.NumberColumn("Grade", format="%.1f", width=60),
-            "other_title": st.column_config.TextColumn("Item of the same SID", width=200 if prefix else 290),
+            "other_title": st.column_config.TextColumn("Item of the same SID", width=200 if prefix else 280),
             "other_grade": st.column_config.NumberColumn("Grade", format="%.1f", width=60),
             "sid": st.column_config.TextColumn("SID", width=70),
             "frequency": st.column_config.NumberColumn("Asked", format="localized", width=70, help="How often, by the log"),
@@ -119,7 +127,7 @@ def _sids(prefix: str, key: str, counts: Mapping[str, int]) -> None:
     table(
         shown, title="SIDs held by two items or more", key=key, define="harmful_aliasing",
         filters={"code": prefix or "all"} | ({"only": "harmful"} if harmful else {}), chooses=("sid", "code"), height=420,
-        n=f"{n:,} shared SIDs, all" if len(rows) == n else f"the first {len(rows):,} of {n:,} shared SIDs, those with most conflicts first",
+        n=f"{text.plural(n, 'shared SID', 'shared SIDs')}, all" if len(rows) == n else f"the first {len(rows):,} of {n:,} shared SIDs, those with most conflicts first",
         show=["name", "inside", "sid", "reason", "n_items", "n_categories", "n_conflicts"],
         full=deferred(queries.shared, run, prefix, harmful, names.given(), n, 0),
         columns={
