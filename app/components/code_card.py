@@ -55,6 +55,7 @@ def summary(code: dict[str, Any]) -> None:
     counts = ", ".join(
         text.plural(code[f"n_{many}"], one, many)
         for one, many in (("category", "categories"), ("seller", "sellers"), ("brand", "brands"))
+        if many != "categories" or code["n_categories"] != 1
     )
     mostly = "Categories unknown" if not code["top_category"] else code["top_category"]
     start = f"All in {mostly}" if code["n_categories"] == 1 else f"Mostly {mostly}" if code["top_category"] else mostly
