@@ -225,7 +225,7 @@ def _run_tables(catalogue: dict[str, pd.DataFrame], *, boosted: bool, seed: int)
         "sids": sids,
         **_generations(sids, later=not boosted),
         "category_codes": owners,
-        "codes": codes_table(shelf, exposure=np.array([exposure, exposure[::-1]]), reach=reach),
+        "codes": _labelled(codes_table(shelf, exposure=np.array([exposure, exposure[::-1]]), reach=reach)),
         "sid_sharing": sharing,
         "health": health_table(
             shelf, sharing, Neighbourhood(np.arange(N), neighbours, rng.integers(0, N, (500, 2))), _knowledge(),
@@ -242,6 +242,12 @@ def _run_tables(catalogue: dict[str, pd.DataFrame], *, boosted: bool, seed: int)
         **_evaluation(queries, rng, boosted=boosted),
         **_words(queries, coverage, scores),
     }  # fmt: skip
+
+
+def _labelled(codes: pd.DataFrame) -> pd.DataFrame:
+    """Label scores: .95, .75, .55 and .3 in turn, of all items of a code; none where nothing is held."""
+    score = np.where(codes["n_items"] > 0, np.resize([0.95, 0.75, 0.55, 0.3], len(codes)), np.nan)
+    return codes.assign(label_score=score, label_items=codes["n_items"].where(codes["n_items"] > 0).astype("Int64"))
 
 
 def _knowledge() -> list[Row]:

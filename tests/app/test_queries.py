@@ -117,17 +117,18 @@ class TestOverview:
 
 class TestCodebook:
     def test_codes_search_and_page(self, cursor: Cursor) -> None:
-        n = codebook.count_codes(cursor, RUN, 2, "")
-        every = codebook.codes(cursor, RUN, 2, "", 1_000, 0)
+        second = codebook.Wanted(2)
+        n = codebook.count_codes(cursor, RUN, second, ())
+        every = codebook.codes(cursor, RUN, second, (), 1_000, 0)
         assert len(every) == n
-        pages = [codebook.codes(cursor, RUN, 2, "", 5, offset) for offset in range(0, n, 5)]
+        pages = [codebook.codes(cursor, RUN, second, (), 5, offset) for offset in range(0, n, 5)]
         assert list(pd.concat(pages)["prefix"]) == list(every["prefix"])
-        rugs = codebook.codes(cursor, RUN, 1, "RUGS", 10, 0)
+        rugs = codebook.codes(cursor, RUN, codebook.Wanted(1, "RUGS"), (), 10, 0)
         assert list(rugs["top_category"]) == ["Home > Rugs"]
 
     @pytest.mark.parametrize("find", ["%", "_", "'; DROP TABLE codes; --"])
     def test_search_words_are_not_patterns(self, cursor: Cursor, find: str) -> None:
-        assert codebook.count_codes(cursor, RUN, 2, find) == 0
+        assert codebook.count_codes(cursor, RUN, codebook.Wanted(2, find), ()) == 0
 
     def test_prefix_does_not_swallow_its_namesakes(self, cursor: Cursor) -> None:
         """'1' holds 1-..., not 10-... or 11-...."""
@@ -184,12 +185,12 @@ class TestCodebook:
             assert rows["n_items"].sum() == COUNTS[0]
 
     def test_tree_is_cut_by_whole_levels(self, cursor: Cursor) -> None:
-        assert set(codebook.tree(cursor, RUN, "", 10_000)["level"]) == {1, 2, 3}
-        assert set(codebook.tree(cursor, RUN, "", 20)["level"]) == {1, 2}
-        assert set(codebook.tree(cursor, RUN, "0", 10_000)["prefix"].str.split("-").str[0]) == {"0"}
+        assert set(codebook.tree(cursor, RUN, "", 10_000, ())["level"]) == {1, 2, 3}
+        assert set(codebook.tree(cursor, RUN, "", 20, ())["level"]) == {1, 2}
+        assert set(codebook.tree(cursor, RUN, "0", 10_000, ())["prefix"].str.split("-").str[0]) == {"0"}
 
     def test_siblings_share_the_parent_and_are_sorted(self, cursor: Cursor) -> None:
-        rows = codebook.siblings(cursor, RUN, "0-1")
+        rows = codebook.siblings(cursor, RUN, "0-1", ())
         assert set(rows["prefix"]) == {"0-0", "0-2", "0-3"}
         assert rows["distance"].is_monotonic_increasing
 
@@ -198,12 +199,6 @@ class TestCodebook:
         stored = cursor.execute("SELECT n_queries FROM codes WHERE prefix = '1' AND run_id = ?", [RUN]).fetchone()
         assert stored is not None
         assert len(rows) == stored[0] > 0
-
-    def test_shared_sids_put_harmful_ones_first(self, cursor: Cursor) -> None:
-        n = codebook.count_shared(cursor, RUN, "")
-        rows = codebook.shared(cursor, RUN, "", n, 0)
-        assert len(rows) == n
-        assert list(rows["harmful"]) == sorted(rows["harmful"], reverse=True)
 
     def test_residual_norms_of_all_items(self, cursor: Cursor) -> None:
         rows = codebook.residuals(cursor, RUN, "")
