@@ -157,7 +157,7 @@ def _trust(run: str) -> None:
         return
     n, kept, _ = map_look.mean_kept(fetch(parts.kept, run, "", ""))
     if not n:
-        n, kept = int(trust["n_sampled"]), float(trust["neighbour_preservation"])
+        n, kept = trust["n_sampled"], trust["neighbour_preservation"]
     st.caption(
         escape(
             f"Faithfulness of the whole map: trustworthiness {text.number(trust['trustworthiness'])}, measured on "

@@ -29,7 +29,7 @@ def show(run: str, look: Look | None) -> None:
     names = {str(r): run_name(r, method) for r, method in zip(runs["run_id"], runs["method"], strict=True)}
     st.subheader("The same items in another run", anchor=False)
     other = st.selectbox(
-        "Run beside", others, index=None, key="beside", bind="query-params", placeholder="none", width=420,
+        "Run beside", others, index=None, key="maprun", bind="query-params", placeholder="none", width=420,
         format_func=lambda r: names.get(r, r), help="Its map is drawn beside this one, with the same items lit up.",
     )  # fmt: skip
     if other is None:
