@@ -16,10 +16,18 @@ from app.components import live, session  # noqa: E402
 from app.components.links import PAGES, arrive  # noqa: E402
 
 ASSETS = Path(__file__).parent / "assets"
-st.set_page_config(page_title="Sidelight", page_icon=str(ASSETS / "icon.svg"), layout="wide")
+SIDEBAR = 230  # pixels
+st.set_page_config(
+    page_title="Sidelight", page_icon=str(ASSETS / "icon.svg"), layout="wide", initial_sidebar_state=SIDEBAR
+)
+st.html(ASSETS / "style.css")
+st.html(f"<script>{(ASSETS / 'history.js').read_text()}</script>", unsafe_allow_javascript=True)
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
 page = st.navigation([p.page() for p in PAGES.values()])
 if session.start():
     arrive(page.url_path)
-    page.run()
+    try:
+        page.run()
+    finally:  # a page may stop early
+        session.name_in_address()
     live.warm()  # after the page, which does not wait for it

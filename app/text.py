@@ -183,11 +183,21 @@ def segment_name(segment: str) -> str:
 
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~^=&])")
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+_LINKED = re.compile(r"(?<=http:)(?=//)|(?<=https:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=\w)", re.IGNORECASE)
+_JOINER = "\u2060"  # seen by nobody
+
+
+def one_line(text: object) -> str:
+    """A text on one line, without the marks that turn the direction of what follows it."""
+    return " ".join(_TURNS.sub("", str(text)).split())
 
 
 def escape(text: object) -> str:
-    """Text that Markdown shows as it is: no links, emphasis, HTML, colour directives or formulas."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    """Text that Markdown shows as it is: no links (of bare addresses neither), emphasis, HTML, colour directives or formulas."""
+    return _MARKDOWN.sub(r"\\\1", _LINKED.sub(_JOINER, one_line(text)))
 
 
 def settings(values: str | Mapping[str, Any]) -> str:

@@ -38,14 +38,18 @@ def start() -> bool:
         _unusable(str(error), wanted, newest)
         return False
     st.session_state["_snapshot"] = wanted
-    if st.query_params.get("snapshot") != wanted:
-        st.query_params["snapshot"] = wanted
     st.session_state["_current"] = Current(folder, wanted, "")
     with st.sidebar:
         st.session_state["_current"] = Current(folder, wanted, _choose_run())
         _watch(str(folder), wanted)
         _about()
     return True
+
+
+def name_in_address() -> None:
+    """Put the snapshot that is shown into the address: after the page, when the browser knows how to keep its history."""
+    if st.query_params.get("snapshot") != current().snapshot_id:
+        st.query_params["snapshot"] = current().snapshot_id
 
 
 def open_current() -> None:
