@@ -93,8 +93,10 @@ DEFINITIONS = {
     "A verdict's reason counts items in beams whether their SID is unique or shared, so its share is larger.",
     "lorenz": "Lorenz curve: codes by rising use on the x axis, the share of items they hold together on the y axis. The "
     "diagonal is perfectly even use.",
-    "code_label": "Label: the terms that set a code apart from its siblings (c-TF-IDF within the parent). Support is the "
-    "share of its items that carry the term.",
+    "code_label": "Name: the labels of a code's levels, the broadest first. A label is the terms that set a code apart from its "
+    "siblings (c-TF-IDF within the parent), unless people named it. Support is the share of its items that carry the term. Label score: "
+    "the chance that an item of the code is nearer (by its title's vector) to this label than to a sibling's; 0.5 = by chance; over all of "
+    "its items, or 50 of them.",
     "distance": "Distance of an item to the mean of its prefix's items, in the latent space of the quantizer.",
     "residual": "Residual norm: how much of an item's vector is still unexplained before level 1 and after each level.",
     "map": "UMAP places items that are alike near each other; distances between far groups mean little, and the map is "
@@ -198,6 +200,12 @@ def one_line(text: object) -> str:
 def escape(text: object) -> str:
     """Text that Markdown shows as it is: no links (of bare addresses neither), emphasis, HTML, colour directives or formulas."""
     return _MARKDOWN.sub(r"\\\1", _LINKED.sub(_JOINER, one_line(text)))
+
+
+def cut(text: object, width: int = 60) -> str:
+    """Text on one line, at most `width` characters, with an ellipsis where something is left out. Not yet escaped."""
+    flat = " ".join(str(text).split())
+    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
 
 
 def settings(values: str | Mapping[str, Any]) -> str:

@@ -141,6 +141,8 @@ CREATE TABLE category_codes (run_id VARCHAR NOT NULL, category VARCHAR NOT NULL,
 CREATE TABLE codes (
     run_id VARCHAR NOT NULL, level INTEGER NOT NULL, prefix VARCHAR NOT NULL, parent VARCHAR, code INTEGER NOT NULL,
     label VARCHAR,                         -- terms that set it apart from its siblings, ' · ' between
+    label_score DOUBLE,                    -- chance that an item of it is nearer (title vector) to this label than to a sibling's; NULL: not asked
+    label_items BIGINT,                    -- items that rests on: all of its items, or 50 of them
     terms JSON,                            -- [{"term","weight","support"}]: c-TF-IDF within the parent; support = share of items with it
     n_items BIGINT NOT NULL, n_sids BIGINT,
     purity DOUBLE,                         -- share of its items in its commonest leaf category
