@@ -38,6 +38,9 @@ STATES = {
 SIZES = {"laptop": (1440, 900), "small": (1024, 768), "large": (1920, 1080)}
 
 
+LINKED = '[data-testid="stMain"] :is(img[src="x"], script[src], a[href*="example.com"], a[href^="javascript"])'
+
+
 def named(snapshot: Snapshot) -> dict[str, str]:
     """What states speak of: the example story's query, item and code, the seller that changed most, a large category."""
     [(query, item, prefix)] = snapshot.rows(
@@ -89,7 +92,8 @@ def look(
         )
         found += [f"{state}: {fault}" for fault in faults(page, accessible=size != "small")]
         page.screenshot(path=ARTIFACTS / f"{kind}-{state}-{theme}-{width}.png", animations="disabled")
-    assert page.evaluate("window.__ran") is None
+        assert page.evaluate("window.__ran") is None
+        assert not page.locator(LINKED).count(), f"{state}: words became a link, an image or a script"
     context.close()
     return found
 
