@@ -17,6 +17,8 @@ MARK = "#D81B60"
 """The selection on the map: outside the palette, seen on both backgrounds."""
 PAGE = "#000038"
 """What Streamlit's chart theme replaces by the page's background, light or dark."""
+INK = "#000037"
+"""What it replaces by the colour of strong text."""
 NEAR = 3_000
 """With no more points than this, marks are large enough for symbols to be told apart."""
 SYMBOLS = ("circle", "square", "diamond")
@@ -25,6 +27,8 @@ REACHED = (OTHER, "#56B4E9", "#0072B2", "#D55E00")
 """No code agrees with a beam; one does, two do, ... ; the last for the deepest."""
 NAMES = 40
 """Names on the map at most."""
+MANY = 100
+"""More marks than this of one kind are drawn smaller."""
 
 
 class Picked(NamedTuple):
@@ -46,7 +50,7 @@ class Overlay(NamedTuple):
 
 
 LOOKS: dict[str, dict[str, Any]] = {
-    "code": {"symbol": "circle-open", "color": MARK, "size": 8, "line": {"width": 1.5, "color": MARK}},
+    "code": {"symbol": "circle-open", "color": MARK, "size": 11, "line": {"width": 2, "color": MARK}},
     "item": {"symbol": "circle-cross-open", "color": MARK, "size": 20, "line": {"width": 3, "color": MARK}},
     "found": {"symbol": "diamond", "color": "#F0E442", "size": 9, "line": {"width": 1.2, "color": "#303030"}},
     "candidate": {"symbol": "triangle-up", "color": "#CC79A7", "size": 8, "line": {"width": 0.8, "color": "#FFFFFF"}},
@@ -80,19 +84,23 @@ def called(label: str | None, width: int = 26) -> str:
 def placed(names: pd.DataFrame, box: Sequence[float], *, wide: int = 1000, high: int = HEIGHT) -> pd.DataFrame:
     """The names that fit on a map of `wide` x `high` pixels without touching one another, in their order (the largest first).
 
-    `names`: label, x, y. A text that stands already is not written twice. Adds `name`.
+    `names`: label, x, y (where a text ends below). A text that stands already is not written twice. Adds `name` and `anchor`:
+    beside the left and the right border a text begins or ends at its place.
     """
     across, up = wide / max(box[1] - box[0], 1e-9), high / max(box[3] - box[2], 1e-9)
-    kept: list[int] = []
+    kept: list[dict[str, Any]] = []
     taken: list[tuple[float, float, float]] = []
-    texts = [called(label) for label in names["label"]]
-    for n, (x, y) in enumerate(zip(names["x"] * across, names["y"] * up, strict=True)):
-        half = 3.6 * len(texts[n]) + 6
-        clear = all(abs(x - a) > half + b or abs(y - c) > 21 for a, c, b in taken)
-        if texts[n] and clear and texts[n] not in (texts[k] for k in kept) and len(kept) < NAMES:
-            kept.append(n)
-            taken.append((x, y, half))
-    return names.iloc[kept].assign(name=[texts[n] for n in kept])
+    for row in names.to_dict("records"):
+        text = called(row["label"])
+        half = 3.6 * len(text) + 6
+        x, y = (row["x"] - box[0]) * across, (row["y"] - box[2]) * up
+        anchor = "left" if x < half else "right" if x > wide - half else "center"
+        middle = x + {"left": half, "right": -half, "center": 0.0}[anchor]
+        clear = all(abs(middle - a) > half + b or abs(y - c) > 21 for a, c, b in taken)
+        if text and clear and all(text != other["name"] for other in kept) and len(kept) < NAMES:
+            kept.append({**row, "name": text, "anchor": anchor})
+            taken.append((middle, y, half))
+    return pd.DataFrame(kept, columns=[*names.columns, "name", "anchor"])
 
 
 class Mark(NamedTuple):
@@ -229,8 +237,8 @@ def light(figure: go.Figure, overlays: Sequence[Overlay]) -> None:
     """Draw what is lit up over the points, in order."""
     for over in overlays:
         look = LOOKS[over.look]
-        if over.look == "code" and len(over.rows) < 200:
-            look = look | {"size": 11, "line": {"width": 2, "color": MARK}}
+        if len(over.rows) > MANY:
+            look = look | {"size": 0.65 * look["size"], "line": look["line"] | {"width": 1}}
         told = (
             {"text": list(over.rows["text"]), "hovertemplate": "%{text}<extra></extra>"}
             if "text" in over.rows
@@ -246,7 +254,8 @@ def name(figure: go.Figure, names: pd.DataFrame) -> None:
     """Write names of codes where `placed` left room. As notes, not as a trace: a box must not select them."""
     for row in names.to_dict("records"):
         figure.add_annotation(
-            x=row["x"], y=row["y"], text=row["name"], showarrow=False, font={"size": 12}, bgcolor=PAGE, opacity=0.85, borderpad=1,
+            x=row["x"], y=row["y"], text=row["name"], showarrow=False, font={"size": 12, "color": INK}, bgcolor=PAGE, opacity=0.85,
+            borderpad=0, xanchor=row["anchor"], yanchor="bottom", yshift=4,
         )  # fmt: skip
 
 
@@ -263,7 +272,14 @@ def outline(figure: go.Figure, region: Sequence[float] | None) -> None:
 
 
 def _trace(
-    figure: go.Figure, rows: pd.DataFrame, name: str, marker: dict[str, Any], titles: bool, *, legend: bool = True
+    figure: go.Figure,
+    rows: pd.DataFrame,
+    name: str,
+    marker: dict[str, Any],
+    titles: bool,
+    *,
+    legend: bool = True,
+    last: bool = False,
 ) -> None:
     if rows.empty:
         return
@@ -276,7 +292,7 @@ def _trace(
         }
     figure.add_scattergl(
         x=rows["x"].to_numpy(dtype=np.float32), y=rows["y"].to_numpy(dtype=np.float32), mode="markers", name=name,
-        customdata=rows[["sid", "item_id"]].to_numpy(dtype=object), marker=marker, showlegend=legend, **told,
+        customdata=rows[["sid", "item_id"]].to_numpy(dtype=object), marker=marker, showlegend=legend, legendrank=1_100 if last else 1_000, **told,
     )  # fmt: skip
 
 

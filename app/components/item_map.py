@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import text
 from app.components import map_beside, map_figure, map_look, map_query
+from app.components.code_table import suggest
 from app.components.map_figure import Scene, Shown
 from app.components.states import bad_parameter, imported, nothing
 from app.fetch import fetch
@@ -21,6 +22,8 @@ COLOURS = {
     "purity": "purity of the code", "price": "price", "age": "new or old", "grade": "mean judged grade",
     "exposure": "exposure gained by SIDs", "reached": "reached by the drawn query",
 }  # fmt: skip
+MOST_WORDS = 5_000
+"""Words that a mistyped one is held against."""
 MICE = {"pan": "choose a point", "select": "draw a box", "lasso": "draw a lasso"}
 
 
@@ -33,6 +36,10 @@ def show(run: str, level: int, code: str, item: str) -> None:
     box = _box()
     inside = fetch(maps.count, run, box) if box else whole
     found, query = _search(run)
+    if found:
+        _found(run, found, box)
+    if query:
+        map_query.sentence(run, query, box)
     shown = _controls(inside, level, query is not None)
     look = map_look.chosen(run, code, found, box)
     if inside:
@@ -42,11 +49,9 @@ def show(run: str, level: int, code: str, item: str) -> None:
         nothing("No item lies in this part of the map.", remedy="Zoom out to see the whole map.")
     _buttons(run, look, box)
     _trust(run)
-    if found:
-        _found(run, found, box)
-    if query:
-        map_query.show(run, query, box)
     map_look.show(run, look, whole)
+    if query:
+        map_query.table(run, query)
     map_beside.show(run, look)
 
 
@@ -141,6 +146,7 @@ def _found(run: str, words: str, box: maps.Box | None) -> None:
     n = fetch(parts.size, run, "words", words)
     if not n:
         st.caption(f"No item carries “{escape(words)}” in its title, brand, seller or category.")
+        suggest("lit", words, fetch(maps.vocabulary, MOST_WORDS))
         return
     lit = fetch(parts.places, run, "words", words, box or maps.EVERYWHERE, map_figure.MOST_LIT)
     here = int(lit["n"].iloc[0]) if len(lit) else 0

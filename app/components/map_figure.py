@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app.charts import item_map as charts
-from app.components import map_query
+from app.components import map_query, names
 from app.components.figure import figure
 from app.components.links import choose
 from app.components.map_look import Look
@@ -74,7 +74,7 @@ def draw(scene: Scene, shown: Shown) -> None:
         )
     charts.light(chart, lit)
     if shown.names:
-        charts.name(chart, charts.placed(fetch(maps.names, scene.run, scene.view, MOST_NAMES), scene.view))
+        charts.name(chart, charts.placed(_names(scene), scene.view))
     charts.outline(chart, parts.region(st.query_params.get("sel")))
     colour = "department" if shown.dense else shown.colour
     n = _counted(scene, len(rows), dense=shown.dense)
@@ -128,6 +128,13 @@ def _lit(scene: Scene) -> list[charts.Overlay]:
     return [over for over in made if len(over.rows)]
 
 
+def _names(scene: Scene) -> pd.DataFrame:
+    """Codes that are compact in view, by the names that people gave them, else by their labels."""
+    rows = fetch(maps.names, scene.run, scene.view, MOST_NAMES)
+    called = dict(names.given())
+    return rows.assign(label=[called.get(p, label) for p, label in zip(rows["prefix"], rows["label"], strict=True)])
+
+
 def _counted(scene: Scene, drawn: int, *, dense: bool) -> str:
     """How much of the catalogue the map shows."""
     where = f" in view, of {scene.whole:,} on the map" if scene.zoomed else ""
@@ -155,8 +162,8 @@ def _points(scene: Scene, shown: Shown, rows: pd.DataFrame, *, titles: bool, fai
 
 def _takeaway(scene: Scene, n: str, lit: list[charts.Overlay]) -> str:
     """The map in a sentence: what lies on it, by the largest named groups, and what is lit up."""
-    names = fetch(maps.names, scene.run, scene.view, MOST_NAMES)
-    largest = [f"{charts.called(r['label'], 40)} ({r['n_items']:,})" for r in names.head(5).to_dict("records")]
+    compact = _names(scene)
+    largest = [f"{charts.called(r['label'], 40)} ({r['n_items']:,})" for r in compact.head(5).to_dict("records")]
     told = f"Map of {n}; alike items lie together."
     if largest:
         told += f" The largest compact groups: {', '.join(largest)}."

@@ -80,7 +80,7 @@ def show(run: str, look: Look | None, whole: int) -> None:
         filters={"part": f"{look.kind} {look.text}"}, define="neighbours_kept", height=420,
         show=["title", "category", "seller", "brand", "price", "currency", "sid", "kept", "item_id"],
         columns={
-            "title": st.column_config.TextColumn("Title", width="large"), "category": "Category", "seller": "Seller",
+            "title": st.column_config.TextColumn("Title", width=330), "category": st.column_config.TextColumn("Category", width=200), "seller": "Seller",
             "brand": "Brand", "price": st.column_config.NumberColumn("Price", format="%.2f"), "currency": "Currency", "sid": "SID",
             "item_id": "Item",
         },
@@ -172,14 +172,14 @@ def _standing_out(compared: pd.DataFrame, look: Look) -> None:
         on_select=light_up,
         show=["kind", "name", "inside", "share_inside", "outside", "share_outside", "beyond", "log_odds", "low"],
         columns={
-            "kind": "Kind", "name": st.column_config.TextColumn("Name", width="large"),
-            "inside": st.column_config.NumberColumn("Items here", format="localized"),
-            "outside": st.column_config.NumberColumn("Items elsewhere", format="localized"),
-            "beyond": st.column_config.NumberColumn("Items beyond expectation", format="%.0f"),
+            "kind": "Kind", "name": st.column_config.TextColumn("Name", width=280),
+            "inside": st.column_config.NumberColumn("Here (items)", format="localized"),
+            "outside": st.column_config.NumberColumn("Elsewhere (items)", format="localized"),
+            "beyond": st.column_config.NumberColumn("More than expected", format="%.0f"),
             "log_odds": st.column_config.NumberColumn("Log-odds ratio", format="%.2f"),
-            "low": st.column_config.NumberColumn("At least (95 %, all at once)", format="%.2f"),
+            "low": st.column_config.NumberColumn("At least (95 %)", format="%.2f"),
         },
-        percent={"share_inside": "Share here", "share_outside": "Share elsewhere"},
+        percent={"share_inside": "Here", "share_outside": "Elsewhere"},
     )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from app.queries import map_parts as parts
 from app.text import escape
 
 MOST = 1_000_000
+MOST_TEXTS = 5_000
+"""Queries that a mistyped text is held against."""
 NEAR = 5
 """Queries that are offered where the words are no query's."""
 
@@ -76,7 +78,7 @@ def _told(row: Mapping[Any, Any]) -> str:
     return f"{short(str(row['title']), 60)}<br>{', '.join(facts) or 'candidate'}<br>SID {row['sid']}"
 
 
-def sentence(rows: pd.DataFrame, box: maps.Box | None) -> str:
+def counted(rows: pd.DataFrame, box: maps.Box | None) -> str:
     """Counts of a query's items on the map, in words."""
     beam, relevant = rows["beam"].notna(), rows["relevant"].fillna(False).astype(bool)
     judged = rows["grade"].notna()
@@ -88,23 +90,26 @@ def sentence(rows: pd.DataFrame, box: maps.Box | None) -> str:
         said += f", {int(relevant.sum()):,} of them relevant"
     if relevant.any():
         said += f" ({int((relevant & beam).sum()):,} of those under a beam)"
-    view = f" {len(_inside(rows, box)):,} of these {len(rows):,} are in view." if box else ""
+    view = f" {len(_inside(rows, box)):,} of these {len(rows):,} items are in view." if box else ""
     return f"{said}.{view}"
 
 
-def show(run: str, query: Asked, box: maps.Box | None) -> None:
-    """The query's items in words and as a table."""
+def sentence(run: str, query: Asked, box: maps.Box | None) -> None:
+    """What of the query lies on the map, in words."""
     rows = fetch(parts.of_query, run, query.query_id, MOST, 0)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**Query “{escape(query.text)}”**: {escape(sentence(rows, box))}", width="stretch")
+        st.markdown(f"**Query “{escape(query.text)}”**: {escape(counted(rows, box))}", width="stretch")
         link("query", "Open the query", {"q": query.text})
-    with st.expander("Its items as a table", key="mapq-table", on_change="rerun") as place:
-        if place.open:
-            paged_table(
-                parts.of_query, (run, query.query_id), rows=len(rows), title="Items of the drawn query", key="map-query", chooses=("item_id", "item"),
-                filters={"query": query.text}, define="beam", height=380, show=["title", "beam", "rank", "grade", "relevant", "sid", "item_id"],
-                columns={
-                    "title": st.column_config.TextColumn("Title", width="large"), "beam": "Beam (rank)", "rank": "Place with SIDs",
-                    "grade": st.column_config.NumberColumn("Grade", format="%.2f"), "relevant": "Relevant", "sid": "SID", "item_id": "Item",
-                },
-            )  # fmt: skip
+
+
+def table(run: str, query: Asked) -> None:
+    """The query's items as a table."""
+    rows = fetch(parts.of_query, run, query.query_id, MOST, 0)
+    paged_table(
+        parts.of_query, (run, query.query_id), rows=len(rows), title="Items of the drawn query", key="map-query", chooses=("item_id", "item"),
+        filters={"query": query.text}, define="beam", height=380, show=["title", "beam", "rank", "grade", "relevant", "sid", "item_id"],
+        columns={
+            "title": st.column_config.TextColumn("Title", width=430), "beam": "Under beam", "rank": "Place with SIDs",
+            "grade": st.column_config.NumberColumn("Grade", format="%.2f"), "relevant": "Relevant", "sid": "SID", "item_id": "Item",
+        },
+    )  # fmt: skip

@@ -87,6 +87,22 @@ def one(cursor: duckdb.DuckDBPyConnection, run_id: str, item_id: str) -> pd.Data
     ).df()
 
 
+def vocabulary(cursor: duckdb.DuckDBPyConnection, most: int) -> list[str]:
+    """Sellers, brands, category names and words of titles, the commonest first: what a mistyped word is held against."""
+    rows = cursor.execute(
+        r"""
+        SELECT name FROM (
+            SELECT seller AS name, count(*) AS n FROM items GROUP BY 1 UNION ALL SELECT brand, count(*) FROM items GROUP BY 1
+            UNION ALL SELECT name, n_items FROM categories
+            UNION ALL SELECT unnest(list_distinct(regexp_extract_all(lower(left(title, 200)), '\pL{3,}'))), count(*)
+            FROM (SELECT title FROM items ORDER BY hash(item_id) LIMIT 20000) GROUP BY 1
+        ) WHERE name IS NOT NULL GROUP BY 1 ORDER BY max(n) DESC, 1 LIMIT ?
+        """,
+        [most],
+    ).fetchall()
+    return [str(name) for (name,) in rows]
+
+
 def currency(cursor: duckdb.DuckDBPyConnection) -> str:
     """The currency of all prices; blank where there are several or none."""
     rows = cursor.execute("SELECT DISTINCT currency FROM items WHERE price IS NOT NULL LIMIT 2").fetchall()
@@ -250,8 +266,8 @@ LEAST_SHARE = 0.002
 
 
 def names(cursor: duckdb.DuckDBPyConnection, run_id: str, box: Box, most: int) -> pd.DataFrame:
-    """Where a code's name may stand: the median place of the items in view of every code that is compact there, at any level,
-    the largest first. The smaller the box, the more and the deeper codes are compact.
+    """Where a code's name may stand: above the items in view of every code that is compact there (their median across, their
+    ninth decile up), at any level, the largest first. The smaller the box, the more and the deeper codes are compact.
 
     Columns: prefix, level, label, n_items (in view), x, y.
     """
@@ -273,7 +289,7 @@ def names(cursor: duckdb.DuckDBPyConnection, run_id: str, box: Box, most: int) -
                    quantile_cont(x, [0.1, 0.5, 0.9]) AS qx, quantile_cont(y, [0.1, 0.5, 0.9]) AS qy
             FROM cells c JOIN sampled i ON i.codes[1:c.level] = c.prefix GROUP BY ALL
         )
-        SELECT p.prefix, p.level, k.label, p.n_items, qx[2] AS x, qy[2] AS y
+        SELECT p.prefix, p.level, k.label, p.n_items, qx[2] AS x, qy[3] AS y
         FROM placed p JOIN codes k ON k.run_id = $run AND k.prefix = p.prefix, span
         WHERE qx[3] - qx[1] <= {COMPACT} * wide AND qy[3] - qy[1] <= {COMPACT} * high AND k.label IS NOT NULL
         ORDER BY p.n_items DESC, p.level, p.prefix LIMIT $most

@@ -99,7 +99,7 @@ def test_names_do_not_touch_and_the_largest_come_first() -> None:
     names = pd.DataFrame(
         {
             "label": ["tents · dome", "tent pegs", "tents · dome", "rugs", ""],
-            "x": [0.0, 0.1, 8.0, 9.0, -9.0],
+            "x": [0.0, 0.1, 8.0, 9.9, -9.0],
             "y": [0.0, 0.1, 8.0, -8.0, -9.0],
         }
     )
@@ -107,12 +107,13 @@ def test_names_do_not_touch_and_the_largest_come_first() -> None:
     assert list(kept["name"]) == ["tents · dome", "rugs"], "one would touch, one stands already, one says nothing"
     closer = charts.placed(names.head(2), (-1.0, 1.0, -1.0, 1.0))
     assert len(closer) == 2, "a closer look has room for both"
+    assert list(kept["anchor"]) == ["center", "right"], "at the border a name ends at its place"
 
 
 def test_names_and_regions_are_no_traces(cursor: object) -> None:
     figure = charts.points(rows(cursor), box=BOX)
     n = len(figure.data)
-    charts.name(figure, pd.DataFrame({"name": ["<b>"], "x": [0.0], "y": [0.0]}))
+    charts.name(figure, pd.DataFrame({"name": ["b"], "x": [0.0], "y": [0.0], "anchor": ["left"]}))
     charts.outline(figure, (0.0, 1.0, 0.0, 1.0))
     charts.outline(figure, (0.0, 0.0, 1.0, 0.0, 1.0, 1.0))
     charts.outline(figure, None)
@@ -172,9 +173,9 @@ class TestLook:
 
 
 def test_the_page_s_background_is_still_a_colour_that_streamlit_replaces() -> None:
-    from streamlit.elements.lib.streamlit_plotly_theme import BG_COLOR
+    from streamlit.elements.lib.streamlit_plotly_theme import BG_COLOR, GRAY_90
 
-    assert charts.PAGE == BG_COLOR
+    assert (charts.PAGE, charts.INK) == (BG_COLOR, GRAY_90)
     figure = charts.points(pd.DataFrame(columns=["item_id", "sid", "x", "y", "value", "title", "category"]), box=BOX)
-    charts.name(figure, pd.DataFrame({"name": ["a"], "x": [0.0], "y": [0.0]}))
+    charts.name(figure, pd.DataFrame({"name": ["a"], "x": [0.0], "y": [0.0], "anchor": ["left"]}))
     assert json.loads(figure.to_json())["layout"]["annotations"][0]["bgcolor"] == charts.PAGE

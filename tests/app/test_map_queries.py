@@ -104,7 +104,7 @@ class TestDensity:
 
 
 class TestNames:
-    def test_compact_codes_are_named_at_their_median(self, cursor: Cursor, items: pd.DataFrame) -> None:
+    def test_compact_codes_are_named_above_their_items(self, cursor: Cursor, items: pd.DataFrame) -> None:
         rows = maps.names(cursor, RUN, maps.EVERYWHERE, 100)
         wide, high = np.ptp(items["x"]), np.ptp(items["y"])
         expected = {}
@@ -112,7 +112,7 @@ class TestNames:
             for prefix, group in items.groupby(items["sid"].str.split("-").str[:level].str.join("-")):
                 spread = [group[v].quantile(0.9) - group[v].quantile(0.1) for v in ("x", "y")]
                 if len(group) >= 3 and spread[0] <= 0.25 * wide and spread[1] <= 0.25 * high:
-                    expected[prefix] = (group["x"].median(), group["y"].median())
+                    expected[prefix] = (group["x"].median(), group["y"].quantile(0.9))
         assert expected, "the snapshot has compact codes"
         assert set(rows["prefix"]) == set(expected)
         for row in rows.itertuples():
@@ -210,6 +210,12 @@ class TestParts:
         assert loose["text"].str.contains(text.split()[0]).all()
         assert list(loose["frequency"]) == sorted(loose["frequency"], reverse=True)
         assert parts.asked(cursor, RUN, "zzz", 3).empty
+        assert text in parts.texts(cursor, RUN, 100)
+
+    def test_words_that_a_mistyped_one_is_held_against(self, cursor: Cursor) -> None:
+        words = maps.vocabulary(cursor, 100)
+        assert {"Alpha", "Nor", "Lamps", "outdoor"} <= set(words)
+        assert len(words) == len(set(words))
 
 
 def test_one_selection_in_another_run(two_runs_workspace: object) -> None:
