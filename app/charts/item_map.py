@@ -98,7 +98,7 @@ def placed(names: pd.DataFrame, box: Sequence[float], *, wide: int = 1000, high:
         middle = x + {"left": half, "right": -half, "center": 0.0}[anchor]
         clear = all(abs(middle - a) > half + b or abs(y - c) > 21 for a, c, b in taken)
         if text and clear and all(text != other["name"] for other in kept) and len(kept) < NAMES:
-            kept.append({**row, "name": text, "anchor": anchor})
+            kept.append({"name": text, "anchor": anchor} | {str(key): value for key, value in row.items()})
             taken.append((middle, y, half))
     return pd.DataFrame(kept, columns=[*names.columns, "name", "anchor"])
 

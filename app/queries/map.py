@@ -94,8 +94,9 @@ def vocabulary(cursor: duckdb.DuckDBPyConnection, most: int) -> list[str]:
         SELECT name FROM (
             SELECT seller AS name, count(*) AS n FROM items GROUP BY 1 UNION ALL SELECT brand, count(*) FROM items GROUP BY 1
             UNION ALL SELECT name, n_items FROM categories
-            UNION ALL SELECT unnest(list_distinct(regexp_extract_all(lower(left(title, 200)), '\pL{3,}'))), count(*)
-            FROM (SELECT title FROM items ORDER BY hash(item_id) LIMIT 20000) GROUP BY 1
+            UNION ALL SELECT name, count(*) FROM (
+                SELECT unnest(list_distinct(regexp_extract_all(lower(left(title, 200)), '\pL{3,}'))) AS name
+                FROM (SELECT title FROM items ORDER BY hash(item_id) LIMIT 20000)) GROUP BY 1
         ) WHERE name IS NOT NULL GROUP BY 1 ORDER BY max(n) DESC, 1 LIMIT ?
         """,
         [most],
