@@ -315,7 +315,7 @@ def _bare(figure: go.Figure, box: Sequence[float], drag: str, height: int) -> go
     pad = 0.015
     wide, high = max(box[1] - box[0], 1e-6), max(box[3] - box[2], 1e-6)
     figure.update_xaxes(visible=False, range=[box[0] - pad * wide, box[1] + pad * wide])
-    figure.update_yaxes(visible=False, range=[box[2] - pad * high, box[3] + pad * high])
+    figure.update_yaxes(visible=False, range=[box[2] - pad * high, box[3] + 3 * pad * high])  # room for a name
     figure.update_layout(
         dragmode=drag, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=True,
         legend={"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "itemsizing": "constant", "title": {"text": ""}},

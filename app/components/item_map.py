@@ -40,15 +40,15 @@ def show(run: str, level: int, code: str, item: str) -> None:
         _found(run, found, box)
     if query:
         map_query.sentence(run, query, box)
-    shown = _controls(inside, level, query is not None)
-    look = map_look.chosen(run, code, found, box)
+    shown = _controls(inside, query is not None)
     if inside:
         view = box or fetch(maps.extent, run)
-        map_figure.draw(Scene(run, level, view, box is not None, inside, whole, code, item, found, query, look), shown)
+        map_figure.draw(Scene(run, level, view, box is not None, inside, whole, code, item, found, query), shown)
     else:
         nothing("No item lies in this part of the map.", remedy="Zoom out to see the whole map.")
-    _buttons(run, look, box)
     _trust(run)
+    look = map_look.chosen(run, code, found, box)
+    _buttons(run, look, box)
     map_look.show(run, look, whole)
     if query:
         map_query.table(run, query)
@@ -89,7 +89,7 @@ def _search(run: str) -> tuple[str, map_query.Asked | None]:
     return " ".join(found.split()), map_query.asked(run, asked)
 
 
-def _controls(inside: int, level: int, drawn: bool) -> Shown:
+def _controls(inside: int, drawn: bool) -> Shown:
     """Colour, mouse, names; density or sample where there are too many items."""
     held = fetch(maps.colourings, st.session_state["_current"].run_id)
     offered = [name for name in COLOURS if held.get(name, drawn)]
@@ -104,7 +104,7 @@ def _controls(inside: int, level: int, drawn: bool) -> Shown:
         if not dense:
             colour = st.selectbox(
                 "Colour by", offered, key="colour", bind="query-params", width=250,
-                format_func=lambda name: f"code of level {level}" if name == "code" else COLOURS[name],
+                format_func=COLOURS.__getitem__,
                 help=text.DEFINITIONS["map_colour"],
             )  # fmt: skip
         drag = st.segmented_control(

@@ -13,7 +13,6 @@ from app.charts import item_map as charts
 from app.components import map_query, names
 from app.components.figure import figure
 from app.components.links import choose
-from app.components.map_look import Look
 from app.fetch import deferred, fetch
 from app.queries import map as maps
 from app.queries import map_parts as parts
@@ -51,13 +50,12 @@ class Scene(NamedTuple):
     item: str
     found: str
     query: map_query.Asked | None
-    look: Look | None
 
 
 def draw(scene: Scene, shown: Shown) -> None:
     """The figure with its caption and export."""
     lit = _lit(scene)
-    faint = any(over.look not in ("code", "item") for over in lit)
+    faint = shown.colour != "reached" and any(over.look not in ("code", "item") for over in lit)
     asked = scene.query.query_id if scene.query and shown.colour == "reached" else ""
     if shown.dense:
         rows = fetch(maps.density, scene.run, scene.level, scene.view, maps.BINS)

@@ -153,6 +153,9 @@ def _standing_out(compared: pd.DataFrame, look: Look) -> None:
     """The first of each kind in a sentence, then all that stand out; the export holds everything compared."""
     clear = compared[compared["stands_out"]]
     m = len(compared)
+    if not m:
+        st.caption(f"Too few items to compare: nothing is carried by {parts.LEAST_WITH} of them.")
+        return
     if clear.empty:
         st.markdown(
             f"Nothing stands out: none of the {m:,} codes, categories, sellers, brands and words compared is clearly more common "
@@ -172,7 +175,7 @@ def _standing_out(compared: pd.DataFrame, look: Look) -> None:
         on_select=light_up,
         show=["kind", "name", "inside", "share_inside", "outside", "share_outside", "beyond", "log_odds", "low"],
         columns={
-            "kind": "Kind", "name": st.column_config.TextColumn("Name", width=280),
+            "kind": "Kind", "name": st.column_config.TextColumn("Name", width=230),
             "inside": st.column_config.NumberColumn("Here (items)", format="localized"),
             "outside": st.column_config.NumberColumn("Elsewhere (items)", format="localized"),
             "beyond": st.column_config.NumberColumn("More than expected", format="%.0f"),
