@@ -100,8 +100,21 @@ DEFINITIONS = {
     "its items, or 50 of them.",
     "distance": "Distance of an item to the mean of its prefix's items, in the latent space of the quantizer.",
     "residual": "Residual norm: how much of an item's vector is still unexplained before level 1 and after each level.",
-    "map": "UMAP places items that are alike near each other; distances between far groups mean little. Trustworthiness: "
-    "how far map neighbours are true neighbours (1 = all). Preservation: true neighbours that stayed neighbours.",
+    "map": "UMAP places items that are alike near each other; distances between far groups mean little, and the map is "
+    "stretched to the page. Trustworthiness: how far map neighbours are true neighbours (1 = all). Preservation: true neighbours "
+    "that stayed neighbours.",
+    "map_colour": "A value keeps its colour and symbol wherever you look: they are given by the counts of the whole map. Seven values have "
+    "colours of their own; fourteen more are told apart by symbols once a view holds 3,000 items or fewer. Scales run from the 1st to the 99th percentile of the whole map.",
+    "map_names": "A code is named, at the median place of its items in view, where the middle four fifths of them lie within a quarter of the view "
+    "across and up. Zoom in for more and deeper names; names that would touch a larger code's are left out.",
+    "map_held": "Into how many codes of each run the items looked at fall, level by level, and how many of them the commonest of those codes holds.",
+    "neighbours_kept": "Neighbours kept: of an item's true nearest neighbours (in the space that was quantized), the share that are its "
+    "nearest on the map too, averaged over the measured items: all, or a sample by category of a large catalogue. Interval: "
+    "normal, over items, 95 %.",
+    "enrichment": "Over-represented: codes, categories, sellers, brands and words of titles that these items carry more often than the "
+    "rest (at least 3 of them). Log-odds ratio: the logarithm of the odds of carrying it here over the odds elsewhere; 0 = as often, 0.7 = twice, 2.3 = ten "
+    "times. At least: its lower bound from exact bounds of both shares, corrected for all comparisons at once (Bonferroni, 95 %): above 0 "
+    "it stands out from items drawn at random. What the choice itself fixes (the code, the words looked for) is left out.",
     "sid": "Semantic identifier: one code per level, coarse to fine, written 17-203-88.",
     "by_construction": "By construction: the method forces this value (level 1 belongs to categories), so it says "
     "nothing about quality and is not compared between methods.",
