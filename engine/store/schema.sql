@@ -365,8 +365,21 @@ CREATE TABLE click_model (
     n BIGINT,                              -- clicks on moved pairs | impressions | examined impressions | clicks | unmeasured pairs
     source VARCHAR                         -- 'fitted' | 'stated'
 );
-CREATE TABLE findings (                    -- 'what should I look at first', worst first
-    run_id VARCHAR NOT NULL, position INTEGER NOT NULL, severity VARCHAR NOT NULL, kind VARCHAR, title VARCHAR NOT NULL, detail VARCHAR,
+-- What should I look at first: a headline for every kind of harm that could be measured, found or not, the most urgent first,
+-- each followed by its worst members. Bars: engine/audit/severity.py.
+CREATE TABLE findings (
+    run_id VARCHAR NOT NULL, position INTEGER NOT NULL,
+    kind VARCHAR NOT NULL,                 -- 'queries' | 'page one' | 'sellers' | 'categories' | 'brands' | 'price bands' |
+                                           -- 'new and old items' | 'coverage' | 'sharing' | 'health'
+    member INTEGER NOT NULL,               -- 0: the headline of its kind; 1, 2, 3: the worst of it
+    severity VARCHAR NOT NULL,             -- 'act' | 'watch' | 'note' | 'unknown' (n too small) | 'good'
+    title VARCHAR NOT NULL, detail VARCHAR,
+    n BIGINT, of_n BIGINT,                 -- headline: how many, of how many that were looked at
+    absolute DOUBLE,                       -- the loss weighed by traffic: of all exposure, of mean nDCG@10 over all searches
+    relative DOUBLE,                       -- the loss as a part of what is there without SIDs; health: distance from the bar
+    low DOUBLE, high DOUBLE,               -- of absolute; queries' headline: of the mean change, signed
+    traffic DOUBLE,                        -- share of all searches (or of all exposure) that it touches
+    sure BOOLEAN,                          -- the loss is no chance find; NULL: n too small
     page VARCHAR NOT NULL, params JSON     -- evidence: page url_path and its query parameters
 );
 CREATE TABLE stories (

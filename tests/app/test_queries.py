@@ -104,9 +104,9 @@ class TestOverview:
             "SELECT value, by_construction FROM health WHERE metric = 'utilisation' AND level = 1"
         ).fetchone()
         assert level_1 == (0.75, True)
-        assert lights["Codebook use"].verdict == "good"
-        assert "100.0 %" in lights["Codebook use"].value
-        assert lights["Beam validity"].verdict == "good"
+        assert lights["Codes in use (utilisation)"].verdict == "good"
+        assert "100.0 %" in lights["Codes in use (utilisation)"].value
+        assert lights["Guessed SIDs exist (beam validity)"].verdict == "good"
         assert all(light.page and light.value for light in lights.values())
 
     def test_lights_without_measures_do_not_pretend(self, bare_cursor: Cursor) -> None:
