@@ -84,15 +84,18 @@ DEFINITIONS = {
     "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
     "by how often the query is asked; shown as a share.",
     "concentration": "Concentration of exposure over sellers, categories or brands. HHI: sum of squared shares. Gini: unevenness.",
-    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams (SID unique or shared) "
-    "less than half as often as the catalogue's, or it loses without a level-1 code of its own. Yes: the interval "
-    "excludes a loss of more than 2 points. Otherwise n is too small to tell. The reason names all three: own level-1 code, "
-    "lift, funnel.",
-    "funnel": "Funnel, in items, each step within the one before: has a SID; is uniquely decodable (no other item holds its "
-    "SID); is unique and generated (that SID is in some query's beam); is in the top 10 of some query. Stored queries only. "
-    "A verdict's reason counts items in beams whether their SID is unique or shared, so its share is larger.",
-    "lorenz": "Lorenz curve: codes by rising use on the x axis, the share of items they hold together on the y axis. The "
-    "diagonal is perfectly even use.",
+    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams less than half as often as the "
+    "catalogue's, or it loses without a level-1 code of its own. Yes: the interval excludes a loss of more than 2 points. "
+    "Otherwise n is too small to tell. A category with fewer than 8 test queries is judged by the lift of its department, which "
+    "is said and never shown as its own. The reason names all three: own level-1 code, lift, funnel.",
+    "funnel": "Funnel, in items, each step within the one before: has a SID; its SID is in some query's beam (among those the "
+    "model guesses for it); it is in the top 10 of some query. Stored queries only. Sharing a SID with alike items is no loss, "
+    "so it is counted apart.",
+    "unshared": "Items that hold their SID alone; the others share it, which is wanted between alike items.",
+    "slipped": "Change of an item's share of all exposure (1/log2(1 + rank), every query as often as it is asked), with SIDs minus "
+    "without; beside it the query that moved it most in that direction.",
+    "lorenz": "How evenly codes are used (Lorenz curve): codes by rising use on the x axis, the share of items they hold together "
+    "on the y axis. The diagonal is perfectly even use; Gini says how far below it the curve lies (0 even, towards 1 uneven).",
     "code_label": "Label: the terms that set a code apart from its siblings (c-TF-IDF within the parent). Support is the "
     "share of its items that carry the term.",
     "distance": "Distance of an item to the mean of its prefix's items, in the latent space of the quantizer.",
@@ -208,9 +211,20 @@ def number(value: float | None, form: str = "number") -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
+def share(part: float, whole: float) -> str:
+    """'12.5 %' of a whole; 'none' of nothing."""
+    return number(part / whole, "percent") if whole else "none"
+
+
 def listed(names: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def shortened(words: object, width: int = 80) -> str:
+    """The words on one line, cut to `width` characters with an ellipsis."""
+    flat = " ".join(str(words).split())
+    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
 
 
 def sentence(words: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from app.queries.traffic import RANKED, TRAFFIC
 from engine.audit.groups import DIMENSIONS, item_groups
 from engine.audit.traffic import DISCOUNTS, discount_weights, exposure_total
 
@@ -29,15 +30,6 @@ __all__ = [
 
 ITEMS = 50
 """Moved items listed behind a change."""
-
-
-# Queries without traffic do not count, unless none has any: as in the audit itself.
-_TRAFFIC = """
-        traffic AS (
-            SELECT query_id, CASE WHEN (SELECT sum(greatest(frequency, 0)) FROM queries) > 0
-                                  THEN greatest(coalesce(frequency, 0), 0) ELSE 1 END AS weight
-            FROM queries)
-"""
 
 
 class Change(NamedTuple):
@@ -86,7 +78,7 @@ def n_queries(cursor: duckdb.DuckDBPyConnection, run_id: str) -> int:
     """Queries with ranked items that count for exposure: the number every interval on the page rests on."""
     row = cursor.execute(
         f"""
-        WITH {_TRAFFIC}
+        WITH {TRAFFIC}
         SELECT count(DISTINCT query_id) FROM scores JOIN traffic USING (query_id)
         WHERE run_id = ? AND retrieved AND weight > 0
         """,
@@ -117,21 +109,14 @@ def causes(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
 
 def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> Change:
     """Where one value's share changed: on which queries, by which of its items."""
-    ranked = f"""
-        {_TRAFFIC},
-        ranked AS (
-            SELECT s.query_id, t.weight, s.item_id, s.rank, s.rank_without_sid, s.matched_prefix
-            FROM scores s JOIN traffic t USING (query_id)
-            WHERE s.run_id = $run AND t.weight > 0 AND s.rank IS NOT NULL AND s.rank_without_sid IS NOT NULL)
-    """
     lists = cursor.execute(
-        f"WITH {ranked} SELECT weight, count(*) AS n FROM ranked GROUP BY query_id, weight ORDER BY query_id",
+        f"WITH {RANKED} SELECT weight, count(*) AS n FROM ranked GROUP BY query_id, weight ORDER BY query_id",
         {"run": run_id},
     ).df()
     total = exposure_total(lists["n"].to_numpy(), lists["weight"].to_numpy(), discount)
     moved = cursor.execute(
         f"""
-        WITH {ranked}
+        WITH {RANKED}
         SELECT r.*, q.text, q.frequency, i.title
         FROM ranked r JOIN queries q USING (query_id) JOIN items i USING (item_id)
         WHERE r.item_id IN (SELECT unnest($members::VARCHAR[])) AND r.rank <> r.rank_without_sid
