@@ -189,8 +189,8 @@ def settings(values: str | Mapping[str, Any]) -> str:
 def number(value: float | None, form: str = "number") -> str:
     """One number: 'number' .812, 'percent' 81.2 %, 'points' +1.25 pp (of a fraction), 'count' 1,234.
 
-    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103;
-    'change' +3.1 % of a relative change.
+    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103, 'signed' +.0103; 'about' about 630,000;
+    'fine_points' +0.0343 pp for single places; 'change' +3.1 % of a relative change.
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
@@ -202,13 +202,29 @@ def number(value: float | None, form: str = "number") -> str:
         return f"{100 * value:.2f} %"
     if form == "share_points":
         return f"{100 * value:+.3f} pp"
+    if form == "fine_points":
+        return f"{100 * value:+.4f} pp"
     if form == "change":
         return f"{100 * value:+.1f} %"
+    if form == "about":
+        return about(value)
+    if form == "signed":
+        return f"{value:+.4f}"
     if form == "fine":
         return f"{value:.4f}"
     if form == "count":
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def about(value: float | None) -> str:
+    """A large count no finer than two digits: 'about 630,000'."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value < 100:
+        return f"about {value:.0f}"
+    unit = 10 ** (math.floor(math.log10(value)) - 1)
+    return f"about {round(value / unit) * unit:,}"
 
 
 def share(part: float, whole: float) -> str:
@@ -351,6 +367,8 @@ DEFINITIONS |= {
     "exact; the 95 % interval (bootstrap over queries) speaks of new queries.",
     "q_value": "q value: the p value corrected for looking at many values at once (Benjamini-Hochberg). Below 0.05 the change "
     "is called clear.",
+    "crossing": "The same change, split: the parts add up to the whole. Intervals and q values are those of the audit, computed now "
+    "from the stored rankings with fewer resamples.",
     "effective_n": "Effective n: how many equally frequent queries the weighted queries are worth, (sum w)² / sum w². Below "
     "30 a change is not called clear.",
     "merit": "Merit: the value's share of relevance among judged, retrieved pairs. Exposure / merit above 1: shown more than "
@@ -441,7 +459,14 @@ DIMENSION_NAMES = {
     "brand": "Brands",
     "price_band": "Price bands",
     "age": "New and old items",
+    "seller_size": "Sellers by size",
+    "seller_age": "New and old sellers",
 }
+DIMENSION_NAME = {
+    "seller": "Seller", "category": "Category", "brand": "Brand", "price_band": "Price band", "age": "Age of items",
+    "seller_size": "Group of sellers", "seller_age": "Group of sellers",
+}  # fmt: skip
+"""One of them."""
 
 
 def feature_name(feature: str, label: str | None = None) -> str:

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from app.queries import groups
+from app.queries.item_filter import attribute_keys, pointer
 from app.queries.traffic import RANKED, TRAFFIC
-from engine.audit.groups import DIMENSIONS, item_groups
+from engine.audit.groups import DIMENSIONS, UNKNOWN, item_groups
 from engine.audit.traffic import DISCOUNTS, discount_weights, exposure_total
 
 if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
+    "ATTRIBUTE",
     "DIMENSIONS",
     "DISCOUNTS",
     "ITEMS",
     "Change",
+    "attributes",
     "causes",
     "change",
     "choices",
@@ -25,6 +29,7 @@ __all__ = [
     "driver_cohorts",
     "drivers",
     "exposure",
+    "ledger",
     "n_queries",
 ]
 
@@ -42,12 +47,16 @@ class Change(NamedTuple):
     matched_prefix, change."""
 
 
+ATTRIBUTE = "attribute: "
+"""How a dimension that is an attribute of the items begins; its name follows."""
+
+
 def exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, discount: str, dimension: str) -> pd.DataFrame:
     """Every value of a dimension with its share of exposure with and without SIDs, largest change first."""
     return cursor.execute(
         """
         SELECT "value", share, share_without, difference, low, high, p_value, q_value, n_items, catalogue_share,
-               merit, n_merit_pairs, revenue_share, revenue_share_without, n_queries, effective_n
+               merit, n_merit_pairs, revenue_share, revenue_share_without, n_queries, effective_n, verdict
         FROM exposure WHERE run_id = ? AND discount = ? AND dimension = ?
         ORDER BY abs(difference) DESC NULLS LAST, "value"
         """,
@@ -55,11 +64,29 @@ def exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, discount: str, dime
     ).df()
 
 
-def choices(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
-    """The discounts and dimensions the run has exposure rows for."""
+def attributes(cursor: duckdb.DuckDBPyConnection) -> list[str]:
+    """Attributes of the items that can be a dimension, the commonest first."""
+    known = attribute_keys(cursor)
+    return [str(name) for name in known.loc[known["n_values"] <= groups.MOST_VALUES, "name"]]
+
+
+def ledger(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str) -> pd.DataFrame:
+    """What became of the judged relevant pairs of one value's items: verdict, level, feature, n_pairs, n_queries."""
     return cursor.execute(
-        "SELECT discount, dimension, count(*) AS n FROM exposure WHERE run_id = ? GROUP BY ALL ORDER BY ALL",
-        [run_id],
+        """
+        SELECT verdict, level, CASE WHEN starts_with(feature, 'sid_') THEN split_part(feature, '.', 1) ELSE feature END AS feature,
+               count(*) AS n_pairs, count(DISTINCT query_id) AS n_queries
+        FROM loss_ledger WHERE run_id = $run AND item_id IN (SELECT unnest($members::VARCHAR[]))
+        GROUP BY ALL ORDER BY n_pairs DESC, verdict, level, feature
+        """,
+        {"run": run_id, "members": _members(cursor, dimension, value)},
+    ).df()
+
+
+def choices(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """Which dimensions and discounts the audit holds: discount, dimension, n."""
+    return cursor.execute(
+        "SELECT discount, dimension, count(*) AS n FROM exposure WHERE run_id = ? GROUP BY ALL ORDER BY ALL", [run_id]
     ).df()
 
 
@@ -89,6 +116,16 @@ def n_queries(cursor: duckdb.DuckDBPyConnection, run_id: str) -> int:
 
 def _members(cursor: duckdb.DuckDBPyConnection, dimension: str, value: str) -> list[str]:
     """Items of one value of a dimension, grouped as the audit groups them."""
+    if dimension.startswith(ATTRIBUTE):
+        rows = cursor.execute(
+            """
+            SELECT item_id FROM items
+            WHERE coalesce(CASE WHEN json_type(attributes, $at) NOT IN ('ARRAY', 'OBJECT', 'NULL')
+                                THEN nullif(json_extract_string(attributes, $at), '') END, $unknown) = $value
+            """,
+            {"at": pointer(dimension.removeprefix(ATTRIBUTE)), "value": value, "unknown": UNKNOWN},
+        ).fetchall()
+        return [str(item) for (item,) in rows]
     items = cursor.execute("SELECT item_id, seller, category, brand, price, currency, created_at FROM items").df()
     groups = item_groups(items)
     return [] if dimension not in groups else items["item_id"][groups[dimension] == value].tolist()
