@@ -151,7 +151,8 @@ def ledger_lines(rows: pd.DataFrame) -> list[str]:
     lost = rows[rows["verdict"] != "found"].sort_values("n_pairs", ascending=False, kind="stable")
     for row in lost.head(EXAMPLES).to_dict("records"):
         lines.append(f"{int(row['n_pairs']):,} {_LOST[row['verdict']].format(**_where(row))}")
-    return lines
+    rest = int(lost["n_pairs"].iloc[EXAMPLES:].sum())
+    return [*lines, f"{rest:,} more {'was' if rest == 1 else 'were'} lost otherwise."] if rest else lines
 
 
 _LOST = {
@@ -203,5 +204,5 @@ _STYLE = (
     "border-radius:6px;padding:8px;display:flex;flex-direction:column}.card b{font-size:20px}ul{margin:.2em 0;padding-left:1.2em}"
     "table{width:100%;border-collapse:collapse}td{padding:2px 6px 2px 0;vertical-align:middle}td:last-child{width:35%}.n{text-align:right;white-space:nowrap}"
     "i{display:block;height:10px}.up{background:#0072B2}.down{background:#D97B00}small,footer{color:#555}footer{font-size:12px;"
-    "border-top:1px solid #bbb;margin-top:1.5em}h2,tr,li{break-inside:avoid}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}"
+    "border-top:1px solid #bbb;margin-top:1.5em}@media print{body{font-size:11.5px;margin:0}.lead{font-size:13px}h2{font-size:13px}footer{font-size:9px}}h2,tr,li{break-inside:avoid}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}"
 )

@@ -146,7 +146,7 @@ def drivers(rows: pd.DataFrame) -> go.Figure:
             hovertemplate=f"{theme.short(part, 60)}: %{{x:.1f}} %<extra></extra>",
         )  # fmt: skip
     theme.style(figure, height=130 + 34 * len(groups), x="% of what decides", legend=True)
-    figure.update_layout(barmode="stack")
+    figure.update_layout(barmode="stack", legend_traceorder="normal")
     figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(autorange="reversed", title=None, type="category", showgrid=False)
     return figure

@@ -113,7 +113,11 @@ def _opened(rows: pd.DataFrame) -> pd.DataFrame:
     rank, without = (rows[name].astype(float) for name in ("rank", "rank_without_sid"))
     return rows.assign(
         move=[text.move(a, b) for a, b in zip(rank, without, strict=True)],
-        open=[address("explain", {"q": q, "item": i}) if isinstance(q, str) else None for q, i in pairs],
+        open=pd.Series(
+            [address("explain", {"q": q, "item": i}) if isinstance(q, str) else None for q, i in pairs],
+            index=rows.index,
+            dtype=object,
+        ),
     )
 
 

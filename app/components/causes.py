@@ -50,7 +50,7 @@ def causes(dimension: str, value: str, discount: str, stored: float) -> None:
         "By item",
         *(["By part of it"] if dimension in CROSSED else []),
     ]
-    places = st.tabs(views, key="causes-view", on_change="rerun")
+    places = st.tabs(views, key="told", on_change="rerun", bind="query-params")
     for name, place in zip(views, places, strict=True):
         if not place.open:
             continue

@@ -15,10 +15,8 @@ from app.queries import sellers as queries
 from app.queries import snapshot
 from app.rankers import unit
 
-COHORTS = {
-    "all": "All results", "moved": "Moved by SIDs", "department": "Department", "category": "Category", "tier": "Tier",
-    "seller": "Seller",
-}  # fmt: skip
+COHORTS = ("all", "moved", "department", "category", "tier", "seller")
+"""Groups as the control and the address name them."""
 LARGE = 0.05
 """A feature below this share of what decides is not named in the sentence."""
 
@@ -141,11 +139,11 @@ def _choice(known: pd.DataFrame) -> tuple[str, str]:
     cohorts = [name for name in COHORTS if name in set(known["cohort"])]
     asked = st.query_params.get("cohort")
     if asked and asked not in cohorts:
-        bad_parameter("cohort", asked, f"Shown instead: {COHORTS[cohorts[0]]}.")
+        bad_parameter("cohort", asked, f"Shown instead: {cohorts[0]}.")
         st.session_state["cohort"] = cohorts[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         cohort = st.segmented_control(
-            "Of", cohorts, default=cohorts[0], required=True, format_func=COHORTS.__getitem__, key="cohort", bind="query-params",
+            "Of", cohorts, default=cohorts[0], required=True, key="cohort", bind="query-params",
             on_change=choose, args=("driver", None), width="content",
         )  # fmt: skip
         cohort = cohort or cohorts[0]
@@ -162,17 +160,20 @@ def _choice(known: pd.DataFrame) -> tuple[str, str]:
 
 
 def _name(cohort: str, value: str) -> str:
-    return "all results" if cohort == "all" else _MOVED_NAMES.get(value, value) if cohort == "moved" else value
+    names = {"all": "all results", "moved": _MOVED_NAMES.get(value, value), "tier": f"{value} categories"}
+    return names.get(cohort, value)
 
 
 _MOVED_NAMES = {"gained": "moved up by SIDs", "lost": "moved down by SIDs", "unmoved": "left in place"}
 
 
 def _beside(known: pd.DataFrame, cohort: str, value: str) -> pd.DataFrame:
-    """The shares of the group, of its few siblings, and of all results: group, part, share; features of a SID level are one part."""
+    """The shares of the group, of its few siblings, and of all results (beside these, of the tiers): group, part, share; features of a SID level are one part."""
     values = known.loc[known["cohort"] == cohort, "value"].tolist()
     groups = [(cohort, v) for v in (values if len(values) <= SIBLINGS else [value])]
-    if cohort != "all":
+    if cohort == "all":
+        groups += [("tier", v) for v in TIERS if ((known["cohort"] == "tier") & (known["value"] == v)).any()]
+    else:
         groups.append(("all", "all"))
     parts = []
     for kind, one in groups:
@@ -186,6 +187,7 @@ def _beside(known: pd.DataFrame, cohort: str, value: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["group", "part", "share"]]
 
 
+TIERS = ("head", "torso", "tail")
 SIBLINGS = 4
 """Groups of a kind drawn together; of more, the chosen one alone beside all results."""
 

@@ -51,7 +51,7 @@ def collected(dimension: str, discount: str, row: pd.Series) -> OnePage:
     info, where = fetch(snapshot.info), current()
     foot = [
         f"{info['dataset']}, run {run}, snapshot {where.snapshot_id}. A place counts by {discount}: {text.DEFINITIONS['discount']}",
-        text.DEFINITIONS["exposure_change"], text.DEFINITIONS["effective_n"], text.DEFINITIONS["merit"], text.DEFINITIONS["cause"],
+        text.WHAT_IS_A_SID, text.DEFINITIONS["exposure_change"], text.DEFINITIONS["effective_n"], text.DEFINITIONS["merit"], text.DEFINITIONS["cause"],
     ]  # fmt: skip
     kind = text.DIMENSION_NAME.get(dimension, text.sentence(dimension.removeprefix(queries.ATTRIBUTE)))
     bars = [(str(r["name"]), 100 * float(r["net"])) for r in signal.head(8).to_dict("records")]
@@ -73,9 +73,7 @@ def draw(page: OnePage, dimension: str, discount: str, examples: pd.DataFrame) -
         with st.grid(len(page.numbers), min_column_width=150):
             for number in page.numbers:
                 with st.container(gap="xxsmall"):
-                    st.metric(
-                        number.label, text.escape(number.value), help=text.DEFINITIONS[number.define], border=True
-                    )
+                    st.metric(number.label, number.value, help=text.DEFINITIONS[number.define], border=True)
                     st.caption(text.escape(number.note))
         for section in page.sections:
             if section.lines:

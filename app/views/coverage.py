@@ -216,7 +216,9 @@ def told(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(
         verdict=[charts.VERDICT_NAMES.get(v, v) for v in rows["protected"].fillna("not judged")],
         judged_by=rows["judged_by"].replace("category", "itself"),
-        pooled=[p.removeprefix("Pooled over ").partition(";")[0] or None for p in pooled],
+        pooled=pd.Series(
+            [p.removeprefix("Pooled over ").partition(";")[0] or None for p in pooled], index=rows.index, dtype=object
+        ),
         reach=rows["in_beam"].astype(float) / rows["has_sid"].where(rows["has_sid"] > 0),
         page_one=rows["in_top_k"].astype(float) / rows["n_items"],
         **{f"{c}_points": 100 * rows[c] for c in ("auc_lift", "low", "high")},
@@ -253,6 +255,8 @@ if has_run():
                 bind="query-params",
                 width="content",
             )
+            if meant := st.session_state.pop("_meant", None):
+                st.session_state["category"] = meant
             asked = st.text_input(
                 "Category", key="category", bind="query-params", placeholder="a name, or choose a row", width=260
             ).strip()  # fmt: skip
@@ -260,6 +264,10 @@ if has_run():
             which = item_filter()
         st.caption(escape(said_limits(head, torso)))
         every = queries.retier(stored, head / 100, torso / 100)
+        category = resolved(asked, every) if asked else ""
+        if category and category != asked:  # as the table writes it: next, previous and the marked row go by that
+            st.session_state["_meant"] = category
+            st.rerun()
         every = every.assign(reason=every["reason"].map(text.sentence, na_action="ignore"))
         filters: dict[str, object] = {"tier": tier, "head": head, "torso": torso, **chosen_filter()}
         counted = queries.narrowed(every, fetch(queries.counted, run, which)) if which.active else every
@@ -277,18 +285,14 @@ if has_run():
             st.markdown(escape(funnel_sentence(shown, of)), help=text.DEFINITIONS["funnel"])
             with panel("Categories", height=320):
                 categories_table(shown, filters, not which.active)
-        category = resolved(asked, every) if asked else ""
         if asked and not category:
             near = [*every["category"], *every["name"].dropna().unique()]
             bad_parameter("category", asked, "Choose one in the table.", near=near)
         elif category:
             with panel(f"Category {category}"), st.container(border=True):
                 order = list(shown["category"]) if len(shown) else []
-                row = (
-                    (counted if category in set(counted["category"]) else every)
-                    .set_index("category", drop=False)
-                    .loc[category]
-                )
+                of_it = counted if category in set(counted["category"]) else every
+                row = of_it[of_it["category"] == category].iloc[0]
                 category_card.category_card(row, order, which)
         with panel("By tier"):
             st.subheader("Is the tail protected?", anchor=False, help=text.DEFINITIONS["protection"])

@@ -56,7 +56,7 @@ def concentration(dimension: str, discount: str) -> None:
         )
         return
     n = fetch(queries.n_queries, current().run_id)
-    with st.grid(len(rows), min_column_width=220):
+    with st.grid(len(rows), min_column_width=150):
         for row in rows.to_dict("records"):
             # A share is told in % and its change in pp; the others are indices without a unit.
             form, step = ("share", "share_points") if row["metric"] == "top10_share" else ("fine", "signed")
@@ -137,7 +137,7 @@ def everyone(rows: pd.DataFrame, dimension: str, discount: str) -> None:
             "n_queries": number("Queries", format="localized", width=70),
             "effective_n": number("Effective n", format="%.0f", width=90, help=text.DEFINITIONS["effective_n"]),
         },
-        height=480,
+        height=560,
     )  # fmt: skip
 
 
@@ -242,9 +242,8 @@ def exposure() -> None:
     dimension, discount = who()
     rows = prepared(_found(dimension, discount))
     names = list(rows["value"])
-    asked = str(st.session_state.get("value") or st.query_params.get("value") or "").strip()
-    if asked and (found := resolved(asked, names)):
-        st.session_state["value"] = found
+    if meant := st.session_state.pop("_meant", None):
+        st.session_state["value"] = meant
     asked = st.text_input(
         "Find one by its name",
         key="value",
@@ -253,11 +252,17 @@ def exposure() -> None:
         width=320,
     ).strip()
     value = resolved(asked, names) if asked else ""
+    if value and value != asked:  # as the table writes it: next, previous and the marked row go by that
+        st.session_state["_meant"] = value
+        st.rerun()
     if asked and not value:
         bad_parameter("value", asked, f"Choose one of {text.escape(plural_name(dimension))} below.", near=names)
     with st.grid(2, min_column_width=320, gap="large"):
         with st.container(), panel("All values", height=480):
             everyone(rows, dimension, discount)
+            with panel("Concentration"):
+                st.subheader("How unevenly exposure is spread", anchor=False, help=text.DEFINITIONS["concentration"])
+                concentration(dimension, discount)
         if value:
             with st.container(), panel("The answer", height=480):
                 chosen_value(rows, dimension, discount, value)
@@ -268,9 +273,6 @@ def exposure() -> None:
         with panel("Causes", height=400):
             st.subheader("What moved its items", anchor=False, help=text.DEFINITIONS["cause"])
             causes(dimension, value, discount, float(rows.loc[rows["value"] == value, "difference"].iloc[0]))
-    with panel("Concentration"):
-        st.subheader("How unevenly exposure is spread", anchor=False, help=text.DEFINITIONS["concentration"])
-        concentration(dimension, discount)
     with panel("Exposure against what is due", height=380):
         against_due(rows, dimension, discount)
 
