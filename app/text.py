@@ -85,15 +85,18 @@ DEFINITIONS = {
     "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
     "by how often the query is asked; shown as a share.",
     "concentration": "Concentration of exposure over sellers, categories or brands. HHI: sum of squared shares. Gini: unevenness.",
-    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams (SID unique or shared) "
-    "less than half as often as the catalogue's, or it loses without a level-1 code of its own. Yes: the interval "
-    "excludes a loss of more than 2 points. Otherwise n is too small to tell. The reason names all three: own level-1 code, "
-    "lift, funnel.",
-    "funnel": "Funnel, in items, each step within the one before: has a SID; is uniquely decodable (no other item holds its "
-    "SID); is unique and generated (that SID is in some query's beam); is in the top 10 of some query. Stored queries only. "
-    "A verdict's reason counts items in beams whether their SID is unique or shared, so its share is larger.",
-    "lorenz": "Lorenz curve: codes by rising use on the x axis, the share of items they hold together on the y axis. The "
-    "diagonal is perfectly even use.",
+    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams less than half as often as the "
+    "catalogue's, or it loses without a level-1 code of its own. Yes: the interval excludes a loss of more than 2 points. "
+    "Otherwise n is too small to tell. A category with fewer than 8 test queries is judged by the lift of its department, which "
+    "is said and never shown as its own. The reason names all three: own level-1 code, lift, funnel.",
+    "funnel": "Funnel, in items, each step within the one before: has a SID; its SID is in some query's beam (among those the "
+    "model guesses for it); it is in the top 10 of some query. Stored queries only. Sharing a SID with alike items is no loss, "
+    "so it is counted apart.",
+    "unshared": "Items that hold their SID alone; the others share it, which is wanted between alike items.",
+    "slipped": "Change of an item's share of all exposure (1/log2(1 + rank), every query as often as it is asked), with SIDs minus "
+    "without; beside it the query that moved it most in that direction.",
+    "lorenz": "How evenly codes are used (Lorenz curve): codes by rising use on the x axis, the share of items they hold together "
+    "on the y axis. The diagonal is perfectly even use; Gini says how far below it the curve lies (0 even, towards 1 uneven).",
     "code_label": "Name: the labels of a code's levels, the broadest first. A label is the terms that set a code apart from its "
     "siblings (c-TF-IDF within the parent), unless people named it. Support is the share of its items that carry the term. Label score: "
     "the chance that an item of the code is nearer (by its title's vector) to this label than to a sibling's; 0.5 = by chance; over all of "
@@ -229,8 +232,8 @@ def settings(values: str | Mapping[str, Any]) -> str:
 def number(value: float | None, form: str = "number") -> str:
     """One number: 'number' .812, 'percent' 81.2 %, 'points' +1.25 pp (of a fraction), 'count' 1,234.
 
-    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103;
-    'change' +3.1 % of a relative change.
+    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103, 'signed' +.0103; 'about' about 630,000;
+    'fine_points' +0.0343 pp for single places; 'change' +3.1 % of a relative change.
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
@@ -242,8 +245,14 @@ def number(value: float | None, form: str = "number") -> str:
         return f"{100 * value:.2f} %"
     if form == "share_points":
         return f"{100 * value:+.3f} pp"
+    if form == "fine_points":
+        return f"{100 * value:+.4f} pp"
     if form == "change":
         return f"{100 * value:+.1f} %"
+    if form == "about":
+        return about(value)
+    if form == "signed":
+        return f"{value:+.4f}"
     if form == "fine":
         return f"{value:.4f}"
     if form == "count":
@@ -251,9 +260,30 @@ def number(value: float | None, form: str = "number") -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
+def about(value: float | None) -> str:
+    """A large count no finer than two digits: 'about 630,000'."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value < 100:
+        return f"about {value:.0f}"
+    unit = 10 ** (math.floor(math.log10(value)) - 1)
+    return f"about {round(value / unit) * unit:,}"
+
+
+def share(part: float, whole: float) -> str:
+    """'12.5 %' of a whole; 'none' of nothing."""
+    return number(part / whole, "percent") if whole else "none"
+
+
 def listed(names: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def shortened(words: object, width: int = 80) -> str:
+    """The words on one line, cut to `width` characters with an ellipsis."""
+    flat = " ".join(str(words).split())
+    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
 
 
 def sentence(words: str) -> str:
@@ -402,6 +432,8 @@ DEFINITIONS |= {
     "exact; the 95 % interval (bootstrap over queries) speaks of new queries.",
     "q_value": "q value: the p value corrected for looking at many values at once (Benjamini-Hochberg). Below 0.05 the change "
     "is called clear.",
+    "crossing": "The same change, split: the parts add up to the whole. Intervals and q values are those of the audit, computed now "
+    "from the stored rankings with fewer resamples.",
     "effective_n": "Effective n: how many equally frequent queries the weighted queries are worth, (sum w)² / sum w². Below "
     "30 a change is not called clear.",
     "merit": "Merit: the value's share of relevance among judged, retrieved pairs. Exposure / merit above 1: shown more than "
@@ -492,7 +524,14 @@ DIMENSION_NAMES = {
     "brand": "Brands",
     "price_band": "Price bands",
     "age": "New and old items",
+    "seller_size": "Sellers by size",
+    "seller_age": "New and old sellers",
 }
+DIMENSION_NAME = {
+    "seller": "Seller", "category": "Category", "brand": "Brand", "price_band": "Price band", "age": "Age of items",
+    "seller_size": "Group of sellers", "seller_age": "Group of sellers",
+}  # fmt: skip
+"""One of them."""
 
 
 def feature_name(feature: str, label: str | None = None) -> str:

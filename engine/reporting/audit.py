@@ -212,16 +212,17 @@ def _coverage(
     absent = []
     if reach is None:
         absent.append("beams")
-        table["generated"] = pd.array([None] * len(table), "Int64")
+        table["in_beam"] = pd.array([None] * len(table), "Int64")
     if not sums.scored:
         absent.append("scores")
+        table["shown"] = pd.array([None] * len(table), "Int64")
     elif not sums.compared:
         absent.append("scores without SIDs")
     if reach is None or not sums.scored:
         table["in_top_k"] = pd.array([None] * len(table), "Int64")
     if absent:
         # A verdict weighs lift and reach together: without either there is none.
-        table["protected"] = None
+        table["protected"] = table["judged_by"] = None
         table["reason"] = f"not judged: there are no {' and no '.join(absent)}"
     return table
 

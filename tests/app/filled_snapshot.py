@@ -107,7 +107,7 @@ def _catalogue() -> dict[str, pd.DataFrame]:
             "item_id": [f"I{i:03d}" for i in range(N)], "title": [HOSTILE, *titles[1:]],
             "category": [CATEGORIES[c] for c in category], "seller": rng.choice(["Alpha", "Beta", "Gamma"], N, p=[0.6, 0.3, 0.1]),
             "brand": rng.choice(["Nor", "Vel"], N), "price": np.round(rng.uniform(5, 90, N), 2), "currency": "EUR",
-            "description": None, "attributes": "{}", "created_at": NOW - pd.to_timedelta(rng.integers(0, 700, N), unit="D"),
+            "description": None, "attributes": [json.dumps(_attributes(i)) for i in range(N)], "created_at": NOW - pd.to_timedelta(rng.integers(0, 700, N), unit="D"),
             "popularity": 1.0,
         }
     )  # fmt: skip
@@ -135,6 +135,13 @@ def _catalogue() -> dict[str, pd.DataFrame]:
         **_intake(len(judgments)),
         "items": items, "categories": categories, "sellers": sellers_table(items), "queries": queries, "judgments": judgments,
     }  # fmt: skip
+
+
+def _attributes(i: int) -> dict[str, Any]:
+    """A colour for most items, under a hostile name for some; lists are no values of their own."""
+    return {"parts": ["a", "b"], "colour": ("red", "blue", HOSTILE)[i % 3]} | (
+        {"a/b~c.\"d'": str(i % 2)} if i < 60 else {}
+    )
 
 
 def _intake(n_judgments: int) -> dict[str, pd.DataFrame]:
