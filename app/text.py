@@ -315,6 +315,24 @@ DEFINITIONS |= {
     "their scores. Named are the fewest features that explain four fifths of it.",
     "what_if": "The stored ranker evaluated again with the values set here, all else equal. The other candidates keep their "
     "scores; the rank is counted among them.",
+    "counterfactual": "Searched: one thing that the ranker reads of the item is set to every value that some candidate of this query "
+    "has, all else equal, and the smallest such change that reaches the goal is kept (else the one that comes nearest). Size: the "
+    "change in spreads, the standard deviation of that thing among the candidates, so that things can be compared. The other "
+    "candidates keep their scores. What can be changed in the ranker's eyes need not be possible for a seller.",
+    "evidence": "What a signal rests on for this pair. Value: what the ranker read; mean candidate: the mean over this query's "
+    "candidates, from which contributions are measured.",
+    "evidence_logp": "Probability from the root: that the query wants the codes down to this level, by the generator, shared out "
+    "among existing ones. Usual share: the code's share of what past queries led to (smoothed). Times as probable: the first over "
+    "the second. Branches: the best prefixes of each level that the beam search weighed; kept ones were extended.",
+    "evidence_memory": "Grades of training queries and interactions of the log, by the past queries whose texts are nearest to this one "
+    "(cosine of embeddings); never this query's own. Similar words are not the same wish: read the past queries. Counts: "
+    "what a piece of feedback weighs, 1 for the nearest query's.",
+    "evidence_words": "How many titles under a code hold each of the query's words. The signal compares how often a word is said there with "
+    "how often it is said in all titles; it does not read the item's own title alone.",
+    "evidence_list": "The first candidates of the first stage, before any ranker. The signal is their weighted share under the "
+    "item's code, the item itself left out; weight 1/log2(1 + place).",
+    "clusterings": "Memory, words and list are means over several clusterings of the items: this run's own SIDs first, then others made "
+    "of titles alone. Together: in how many of them both items stand under one code of that level.",
     "sid_off": "SID switched off: the same ranker with no match, and every other SID signal at the query's mean candidate.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
     "page one scores higher, mainly through one feature.",
@@ -421,6 +439,22 @@ LEXICAL_NAMES = {
     "qs_words": "Length of the query (log of 1 + words)",
 }
 """The lexical columns, as Explain opens them."""
+COLUMN_KINDS = {
+    "match": "Match with a beam",
+    "logp": "Log probability of the code",
+    "pmi": "Log probability of the code, less how common it is",
+    "memory": "Mean grade by like past queries under the code",
+    "evidence": "How much like past queries say of the code (log of 1 + weight)",
+    "clicks": "Share of like past queries' clicks under the code",
+    "cluster": "Fit of the query's words to titles under the code",
+    "best": "Fit of its words under the code, best clustering",
+    "list": "Share of the candidate list under the code",
+    "own_grade": "Mean grade by like past queries of this very item",
+    "own_evidence": "How much like past queries say of this very item (log of 1 + weight)",
+    "own_clicks": "Share of like past queries' clicks on this very item",
+    "own_words": "Fit of the query's words to this very title",
+}
+"""What a column of a SID signal, or of the item's own, holds."""
 DIMENSION_NAMES = {
     "seller": "Sellers",
     "category": "Categories",
@@ -441,6 +475,16 @@ def feature_name(feature: str, label: str | None = None) -> str:
     if head == "sid" and signal:
         return f"SID: {signal}"
     return f"{FEATURE_NAMES[feature]} ({feature})" if feature in FEATURE_NAMES else feature
+
+
+def column_name(column: str) -> str:
+    """A column that a ranker reads, in words: 'Share of the candidate list under the code, level 2'; 'Match with a beam'."""
+    if column in COLUMN_KINDS:
+        return COLUMN_KINDS[column]
+    kind, _, level = column.rpartition("_")
+    if kind in COLUMN_KINDS and level.isdigit():
+        return f"{COLUMN_KINDS[kind]}, level {level}"
+    return FEATURE_NAMES.get(column, LEXICAL_NAMES.get(column, column))
 
 
 def direction(difference: float | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
+from engine.answering import evidence
 from engine.answering.answer import Answers, Block, answer, stored_block
 from engine.answering.served import Served, ServedSids, load_served
 from engine.assigning import generations
@@ -154,6 +155,21 @@ class LiveRun:
         score = made.scores.loc[made.scores["item_id"] == item_id, "score"].iloc[0]
         values = dict(zip(own["feature"], own["value"].tolist(), strict=True))
         return Explained(float(score), float(made.reference_points["score"].iloc[0]), values)
+
+    @_threads_as_trained
+    def like_past(self, text: str, item_id: str) -> evidence.LikePast:
+        """Behind `memory` of a pair. Raises DataError for an unknown item, RunError where the signal is not served."""
+        return evidence.like_past(self.served, self._block(text).queries, self._item(item_id))
+
+    @_threads_as_trained
+    def fellows(self, text: str, item_id: str) -> evidence.Fellows:
+        """Behind `list`; raises as `like_past`."""
+        return evidence.fellows(self.served, self._block(text).queries, self._item(item_id))
+
+    @_threads_as_trained
+    def words(self, text: str, item_id: str) -> evidence.Words:
+        """Behind `cluster`; raises as `like_past`."""
+        return evidence.words(self.served, self._block(text).queries, self._item(item_id))
 
     @_threads_as_trained
     def width_that_keeps(self, text: str, item_id: str, cap: int = 256) -> int | None:
