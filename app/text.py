@@ -333,6 +333,14 @@ DEFINITIONS |= {
     "item's code, the item itself left out; weight 1/log2(1 + place).",
     "clusterings": "Memory, words and list are means over several clusterings of the items: this run's own SIDs first, then others made "
     "of titles alone. Together: in how many of them both items stand under one code of that level.",
+    "policy": "A policy is tried on the stored scores alone: a bonus is added to every score of the group, or of its items in the first ten "
+    "only so many stay and the rest goes just behind the tenth place. Nothing is retrained, no query is asked again, shoppers do "
+    "not react.",
+    "policy_exposure": "Share of all exposure (1/log2(1 + rank) over retrieved results, each query as often as it is asked), as the stored rankings "
+    "are and as they would be. Exact for these queries; the 95 % interval (bootstrap over queries) speaks of new ones.",
+    "policy_shown": "How many of the group's items stand in the first ten places, a mean over queries with traffic, each as often as it is asked.",
+    "policy_price": "nDCG@10 of the judged queries under the policy, minus as it is: paired by query, 95 % interval by bootstrap over "
+    "queries. Items that nobody judged do not count, so what a policy brings up unjudged costs nothing here.",
     "sid_off": "SID switched off: the same ranker with no match, and every other SID signal at the query's mean candidate.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
     "page one scores higher, mainly through one feature.",
