@@ -341,6 +341,16 @@ DEFINITIONS |= {
     "policy_shown": "How many of the group's items stand in the first ten places, a mean over queries with traffic, each as often as it is asked.",
     "policy_price": "nDCG@10 of the judged queries under the policy, minus as it is: paired by query, 95 % interval by bootstrap over "
     "queries. Items that nobody judged do not count, so what a policy brings up unjudged costs nothing here.",
+    "listing": "The query is answered again as if the item read so: its new title is encoded, given codes under the published codebook and "
+    "indexed, and everything else stays, clicks and grades on the item too. A query's beams change only where SIDs come or go.",
+    "edited_parts": "Exact contributions to the item's score as it is and written so, each from the mean candidate of its own answer; SIDs by "
+    "signal.",
+    "first_stage": "The place that words and text similarity alone give it, before any ranker: whoever is not among these is not ranked.",
+    "one_word": "The query's words that the title lacks, each added alone to its end and asked again as above. What helps the ranker "
+    "need not help a shopper.",
+    "bulk": "Titles of sampled items are written otherwise: two neighbouring letters exchanged in one word; the second half of the words "
+    "first, both halves shuffled; three frequent words of its category appended. All of a kind at once; each item's new score is "
+    "placed among the other candidates' scores as they are. Intervals: 95 %, shares by Wilson, places by bootstrap over items.",
     "sid_off": "SID switched off: the same ranker with no match, and every other SID signal at the query's mean candidate.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
     "page one scores higher, mainly through one feature.",
