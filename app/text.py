@@ -350,7 +350,7 @@ DEFINITIONS |= {
     "need not help a shopper.",
     "bulk": "Titles of sampled items are written otherwise: two neighbouring letters exchanged in one word; the second half of the words "
     "first, both halves shuffled; three frequent words of its category appended. All of a kind at once; each item's new score is "
-    "placed among the other candidates' scores as they are. Intervals: 95 %, shares by Wilson, places by bootstrap over items.",
+    "placed among the other candidates' scores as they are. Items were chosen for queries that rank them well, so most changes can only lose. Intervals: 95 %, shares by Wilson, places by bootstrap over items.",
     "sid_off": "SID switched off: the same ranker with no match, and every other SID signal at the query's mean candidate.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
     "page one scores higher, mainly through one feature.",

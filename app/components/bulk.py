@@ -21,7 +21,7 @@ from app.queries import what_if as queries
 from engine.audit.intervals import Interval, mean_interval, wilson
 from engine.errors import EngineError
 
-GROUPS = {"category": "Category", "seller": "Seller"}
+GROUPS = {"Category": "category", "Seller": "seller"}  # the words stand in the address
 KINDS = {"typo": "A typing error", "reorder": "Words in another order", "stuffing": "Three frequent words appended"}
 KEPT = 16
 Key = tuple[str, str, str, str, int]
@@ -32,13 +32,14 @@ def bulk() -> None:
     if lacks("judgments") or not shown_run().ranker:
         unfilled("This run ranks nothing, so there are no places to change.", needs=("judgments",))
         return
-    dimension = st.segmented_control(
-        "Items of a", list(GROUPS), format_func=GROUPS.__getitem__, default="category", required=True, key="among", bind="query-params"
-    )  # fmt: skip
-    dimension = str(dimension or "category")
+    word = st.segmented_control(
+        "Items of a", list(GROUPS), default="Category", required=True, key="among", bind="query-params"
+    )
+    word = str(word or "Category")
+    dimension = GROUPS[word]
     names = fetch(queries.groups, dimension)
     if not names:
-        nothing(f"The catalogue knows no {GROUPS[dimension].lower()}.")
+        nothing(f"The catalogue knows no {word.lower()}.")
         return
     key = f"in_{dimension}"
     asked = st.query_params.get(key)
@@ -46,7 +47,7 @@ def bulk() -> None:
         bad_parameter(dimension, asked, f"Shown instead: {text.escape(names[0])}.")
     left, right = st.columns([2, 1])
     with left:
-        value = st.selectbox(GROUPS[dimension], names, key=key, bind="query-params")
+        value = st.selectbox(word, names, key=key, bind="query-params")
     with right:
         n = st.slider("Sampled items", 10, 100, 40, step=10, key="n", bind="query-params")
     sampled = fetch(queries.sample, current().run_id, dimension, str(value), int(n))
@@ -57,7 +58,7 @@ def bulk() -> None:
     total, ranked = int(sampled["n_items"].iloc[0]), int(sampled["n_ranked"].iloc[0])
     st.caption(
         f"{len(sampled)} of {text.plural(ranked, 'item', 'items')} that some stored query ranks ({total:,} in all), drawn by a hash of "
-        "their ids; each for the query that ranks it best."
+        "their ids; each for the most asked query that ranks it in its first {queries.PLACES} (else for the one that ranks it best)."
     )
     if not st.toggle("Write their titles otherwise and ask again (some seconds)", key="bulk", bind="query-params"):
         return
@@ -136,10 +137,11 @@ def told(made: pd.DataFrame, sampled: pd.DataFrame, value: str) -> None:
         define="bulk",
         show=["kind", "title", "new_title", "text", "rank", "new_rank", "level", "open"],
         columns={
-            "kind": "What is done", "title": st.column_config.TextColumn("Title", width="medium"),
-            "new_title": st.column_config.TextColumn("Written so", width="medium"),
-            "text": st.column_config.TextColumn("Query", width="medium"), "rank": "Rank as it is", "new_rank": "Rank written so",
-            "level": st.column_config.TextColumn("SID changes from level", help="Blank: the SID stays"),
+            "kind": st.column_config.TextColumn("What is done", width=130), "title": st.column_config.TextColumn("Title", width=190),
+            "new_title": st.column_config.TextColumn("Written so", width=190),
+            "text": st.column_config.TextColumn("Query", width=190), "rank": st.column_config.NumberColumn("Rank", width="small"),
+            "new_rank": st.column_config.NumberColumn("Rank so", width="small", help="Blank: no longer retrieved"),
+            "level": st.column_config.TextColumn("SID from level", width="small", help="Blank: the SID stays"),
             "open": st.column_config.LinkColumn("Open", display_text="edit"),
         },
         filters={"group": value},

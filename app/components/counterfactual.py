@@ -38,14 +38,14 @@ def counterfactual(ranker: Ranker, query: str, rows: pd.DataFrame, row: pd.Serie
     if not possible:
         nothing("There is no other ranked item to pass.")
         return
-    words = {g.key: g.words for g in possible}
-    if st.session_state.get("goal", possible[0].key) not in words:
+    words = {text.sentence(g.words): g for g in possible}  # they stand in the address
+    first = next(iter(words))
+    if st.session_state.get("goal", first) not in words:
         del st.session_state["goal"]  # of another pair
-    key = st.segmented_control(
-        "What should this item do?", list(words), format_func=words.__getitem__, default=possible[0].key, required=True,
-        key="goal", bind="query-params",
-    )  # fmt: skip
-    goal = next(g for g in possible if g.key == (key or possible[0].key))
+    chosen = st.segmented_control(
+        "What should this item do?", list(words), default=first, required=True, key="goal", bind="query-params"
+    )
+    goal = words[str(chosen or first)]
     every = ranker.values(rows[rows["retrieved"]])
     own = ranker.values(pd.DataFrame([row]))[0]
     changes = _searched(

@@ -49,15 +49,17 @@ def evidence(pair: Pair) -> None:
         nothing("The ranker reads no SID signal of this item.")
         return
     of = {s: _contribution(pair.made, s) for s in signals}
-    names = {s: f"{SIGNAL_NAMES.get(s, s)} {of[s]:+.2f}" for s in signals}
+    names = {SIGNAL_NAMES.get(s, s): s for s in signals}  # the words stand in the address
+    first = SIGNAL_NAMES.get(largest := max(signals, key=lambda s: abs(of[s])), largest)
     chosen = st.segmented_control(
-        "Signal, and what it adds", signals, format_func=names.__getitem__, required=True,
-        default=max(signals, key=lambda s: abs(of[s])), key="signal", bind="query-params",
+        "Signal", list(names), required=True, default=first, key="signal", bind="query-params"
+    )
+    signal = names[str(chosen or first)]
+    means = f"{text.escape(SIGNAL_MEANINGS[signal])}. " if signal in SIGNAL_MEANINGS else ""
+    st.caption(
+        f"{SIGNAL_NAMES.get(signal, signal)}: {means}It adds {of[signal]:+.2f} to this score.",
         help=text.DEFINITIONS["contributions"],
-    )  # fmt: skip
-    signal = str(chosen or signals[0])
-    if signal in SIGNAL_MEANINGS:
-        st.caption(f"{SIGNAL_NAMES[signal]}: {text.escape(SIGNAL_MEANINGS[signal])}.")
+    )
     show: dict[str, Callable[[Pair], None]] = {
         MATCH: _match, "logp": _logp, "memory": _memory, "cluster": _words, "list": _fellows,
     }  # fmt: skip

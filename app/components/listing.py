@@ -181,7 +181,11 @@ def in_words(made: Edited, before: pd.Series, after: pd.Series) -> str:
         sid = f"Its SID stays {text.escape(made.sid)}"
     else:
         where = "from the first code on" if kept == 0 else f"from level {kept + 1} on"
-        shares = text.plural(made.n_sharing, "other item holds", "other items hold")
+        shares = (
+            text.plural(made.n_sharing, "other item holds", "other items hold")
+            if made.n_sharing
+            else "no other item holds"
+        )
         sid = f"Its SID changes {where}, from {text.escape(made.sid)} to {text.escape(made.new_sid)}, which {shares}"
     moved = text.move(after["rank"], before["rank"]) if pd.notna(before["rank"]) and pd.notna(after["rank"]) else ""
     place = f"{_place(before)} becomes {_place(after)}" + (f" ({moved})" if moved else "")
@@ -220,7 +224,7 @@ def _codes(made: Edited) -> None:
                 a,
                 names.get(a, "no name"),
                 b,
-                names.get(b, "a SID that no item has"),
+                names.get(b, "a code that no item has"),
                 "same" if a == b else "changed",
             )
             for i, (a, b) in enumerate(zip(*prefixes, strict=True))
@@ -275,39 +279,42 @@ def _missing_words(model: live.Model, given: Answer, full: pd.Series, title: str
         bind="query-params",
     ):
         return
-    rows = []
-    for word in missing:
-        made = ask(model, given.text, str(full["item_id"]), f"{title} {word}", attributes)
-        if made is None:
-            return
-        before, after = pair_rows(made, str(full["item_id"]))
-        rows.append(
-            (
-                word,
-                after["rank"],
-                after["score"],
-                after["score"] - before["score"],
-                "same" if made.sid == made.new_sid else made.new_sid,
-            )
-        )
-    told = pd.DataFrame(rows, columns=["word", "rank", "score", "difference", "sid"]).sort_values(
-        "score", ascending=False, kind="stable"
-    )  # fmt: skip
+    as_it_is = title == str(full["title"]) and attributes == _attributes(full)
+    tried = {word: ask(model, given.text, str(full["item_id"]), f"{title} {word}", attributes) for word in missing}
+    whole = None if as_it_is else ask(model, given.text, str(full["item_id"]), title, attributes)
+    made = [(word, t) for word, t in tried.items() if t is not None]
+    if not made or (whole is None and not as_it_is):
+        return
+    without = (
+        pair_rows(made[0][1], str(full["item_id"]))[0] if whole is None else pair_rows(whole, str(full["item_id"]))[1]
+    )
+    then = [pair_rows(t, str(full["item_id"]))[1] for _, t in made]
+    told = pd.DataFrame(
+        {
+            "word": [word for word, _ in made],
+            "rank": [row["rank"] for row in then],
+            "score": [row["score"] for row in then],
+            "difference": [row["score"] - without["score"] for row in then],
+            "sid": [t.new_sid for _, t in made],
+        }
+    ).sort_values("score", ascending=False, kind="stable")
     best = told.iloc[0]
+    against = "the listing as it is" if as_it_is else "the title above"
     if best["difference"] > 0:
         st.markdown(
             f"“{text.escape(best['word'])}” at the end of the title helps most: {_place_of(best['rank'])}, score "
-            f"{best['difference']:+.3f} against the listing as it is ({_place(before)})."
+            f"{best['difference']:+.3f} against {against} ({_place(without)})."
         )
     else:
         st.markdown(
-            f"None of them helps: the best, “{text.escape(best['word'])}”, changes the score by {best['difference']:+.3f}."
+            f"None of them helps: the best, “{text.escape(best['word'])}”, changes the score by {best['difference']:+.3f} against "
+            f"{against} ({_place(without)})."
         )
     table(
         told, title="One missing word added", key="one-word", n=f"{text.plural(len(told), 'word', 'words')}", define="one_word", heading=False,
         columns={
             "word": "Word added", "rank": "Rank", "score": st.column_config.NumberColumn("Score", format="%.3f"),
-            "difference": st.column_config.NumberColumn("Against the listing as it is", format="%+.3f"), "sid": "SID",
+            "difference": st.column_config.NumberColumn(f"Against {against}", format="%+.3f"), "sid": "SID",
         },
         filters={"query": given.text, "item": str(full["item_id"])},
         height="content",

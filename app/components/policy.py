@@ -29,12 +29,13 @@ GROUPS = {
     "code": "Codes",
 }
 TOLD = {
-    "seller": "Sellers",
-    "category": "Categories",
-    "department": "Departments",
-    "brand": "Brands",
-    "tier": "Category tiers",
+    "Sellers": "seller",
+    "Categories": "category",
+    "Departments": "department",
+    "Brands": "brand",
+    "Category tiers": "tier",
 }
+BONUS, CAP = "Bonus on the score", "Cap in the first ten"
 BARS = 12
 WORST = 200
 
@@ -59,8 +60,8 @@ def policy() -> None:
     group = _group()
     tried = _policy()
     told = st.segmented_control(
-        "Tell who moves by", list(TOLD), format_func=TOLD.__getitem__, default="seller", required=True, key="told", bind="query-params"
-    )  # fmt: skip
+        "Tell who moves by", list(TOLD), default="Sellers", required=True, key="told", bind="query-params"
+    )
     st.caption(_said(rows))
     if group is None:
         nothing("Choose whom the policy is for: type a name above.")
@@ -72,7 +73,7 @@ def policy() -> None:
     made = _tried(where.snapshot_id, where.run_id, group, tried, rows)
     st.markdown(f"**{text.sentence(in_words(group, tried))}**: {outcome(made, rows)}")
     _numbers(made, rows)
-    _movers(made, rows, group, tried, str(told or "seller"))
+    _movers(made, rows, group, tried, str(told or "Sellers"))
     _queries(made, rows, group, tried)
 
 
@@ -80,37 +81,38 @@ def _group() -> Group | None:
     """The group that the address or the menus name."""
     asked = st.query_params.get("group")
     if asked and asked not in GROUPS:
-        bad_parameter("group", asked, "Shown instead: sellers.")
-    dimension = st.segmented_control(
-        "A group of", list(GROUPS), format_func=GROUPS.__getitem__, default="seller", required=True, key="group", bind="query-params"
-    )  # fmt: skip
-    dimension = str(dimension or "seller")
+        bad_parameter("group", asked, "Shown instead: Sellers.")
+    plural = st.segmented_control(
+        "A group of", list(GROUPS), default="Sellers", required=True, key="group", bind="query-params"
+    )
+    plural = str(plural or "Sellers")
+    dimension = GROUPS[plural]
     names = _names(dimension)
     key = f"of_{dimension}"
     if wrong := [v for v in st.query_params.get_all(key) if v not in names]:
-        bad_parameter(GROUPS[dimension].lower(), wrong[0], "Choose one of the list.")
+        bad_parameter(plural.lower(), wrong[0], "Choose one of the list.")
     if not names:
-        nothing(f"The catalogue knows no {GROUPS[dimension].lower()}.")
+        nothing(f"The catalogue knows no {plural.lower()}.")
         return None
     chosen = st.multiselect(
-        f"{GROUPS[dimension]} that the policy is for", list(names), format_func=names.__getitem__, key=key, bind="query-params",
+        f"{plural} that the policy is for", list(names), key=key, bind="query-params",
         placeholder="Type a name; several make one group",
     )  # fmt: skip
     if not chosen:
         return None
-    told = [f"“{names[v]}”" for v in chosen[:3]]
+    told = [f"“{v}”" for v in chosen[:3]]
     more = [f"{len(chosen) - 3} more"] if len(chosen) > 3 else []
-    return Group(dimension, tuple(chosen), text.listed([*told, *more]))
+    return Group(dimension, tuple(names[v] for v in chosen), text.listed([*told, *more]))
 
 
 def _names(dimension: str) -> dict[str, str]:
-    """What may be chosen, by what the link names it: codes of the first two levels by prefix, others by their name."""
+    """What may be chosen, in words, and what it stands for: codes of the first two levels by name and prefix, others by name."""
     if dimension != "code":
         found = fetch(queries.labels, current().run_id, dimension).value_counts()
         return {str(v): str(v) for v in found.index[found > 0]}
     levels = [fetch(queries.codes, current().run_id, level) for level in (1, 2)]
     return {
-        str(r["prefix"]): f"{r['label'] or 'no name'} ({r['prefix']})"
+        f"{r['label'] or 'no name'} ({r['prefix']})": str(r["prefix"])
         for level in levels
         for r in level.to_dict("records")
     }
@@ -121,11 +123,11 @@ def _policy() -> Policy:
     left, right = st.columns([1, 2])
     with left:
         kind = st.segmented_control(
-            "What is done", ["bonus", "cap"], format_func={"bonus": "Bonus on the score", "cap": "Cap in the first ten"}.__getitem__,
-            default="bonus", required=True, key="policy", bind="query-params", help=text.DEFINITIONS["policy"],
+            "What is done", [BONUS, CAP], default=BONUS, required=True, key="policy", bind="query-params",
+            help=text.DEFINITIONS["policy"],
         )  # fmt: skip
     with right:
-        if kind == "cap":
+        if kind == CAP:
             return Policy(
                 cap=int(st.slider("At most so many of the first ten", 0, PAGE - 1, 2, key="cap", bind="query-params"))
             )
@@ -244,15 +246,15 @@ def _signed(value: float, form: str) -> str:
 
 def _movers(made: Tried, rows: queries.Rankings, group: Group, policy: Policy, told: str) -> None:
     """Exposure of every seller, category ... before and after."""
-    labels = fetch(queries.labels, current().run_id, told)
+    labels = fetch(queries.labels, current().run_id, TOLD[told])
     if labels.isna().all():
-        nothing(f"The catalogue knows no {TOLD[told].lower()}.")
+        nothing(f"The catalogue knows no {told.lower()}.")
         return
     moved = exposure_by(made, rows, labels)
     filters = {"policy": in_words(group, policy), "told by": told}
     some = moved[moved["difference"].abs() > 1e-12]
     if some.empty:
-        st.caption(f"No exposure moves between {TOLD[told].lower()}.")
+        st.caption(f"No exposure moves between {told.lower()}.")
         return
     first = some.head(BARS)
     figure(
@@ -260,19 +262,19 @@ def _movers(made: Tried, rows: queries.Rankings, group: Group, policy: Policy, t
         title="Whose exposure moves",
         key="moved",
         data=moved,
-        n=f"the {len(first)} that move most of {len(some)} {TOLD[told].lower()} whose exposure moves; exact for these queries",
+        n=f"the {len(first)} that move most of {len(some)} {told.lower()} whose exposure moves; exact for these queries",
         alt=f"{first.iloc[0]['value']} moves most: {100 * first.iloc[0]['difference']:+.3f} percentage points",
         define="policy_exposure",
         filters=filters,
     )
     table(
         moved,
-        title=f"{TOLD[told]}, before and after",
+        title=f"{told}, before and after",
         key="movers",
-        n=f"{len(moved):,} {TOLD[told].lower()}, all",
+        n=f"{len(moved):,} {told.lower()}, all",
         define="policy_exposure",
         columns={
-            "value": st.column_config.TextColumn(TOLD[told], width="large"),
+            "value": st.column_config.TextColumn(told, width="large"),
             "before": st.column_config.NumberColumn("Share as it is (%)", format="%.3f"),
             "after": st.column_config.NumberColumn("Share under the policy (%)", format="%.3f"),
             "points": st.column_config.NumberColumn("Difference, pp", format="%+.3f"),

@@ -10,24 +10,28 @@ if TYPE_CHECKING:
 
 _GROUPS = {"category": "i.category", "seller": "i.seller"}
 """What items are sampled from; the keys are what the page offers."""
+PLACES = 20
+"""Places in which a sampled item is looked for."""
 
 
 def sample(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, n: int) -> pd.DataFrame:
-    """At most `n` items of a category or seller that some stored query ranks, drawn by a hash of their ids, each with the query
-    that ranks it best (of several the one most asked): item_id, title, query_id, text, rank; n_items of the group, n_ranked
+    """At most `n` items of a category or seller that some stored query ranks, drawn by a hash of their ids, each with the most
+    asked query that ranks it in its first PLACES, else with the one that ranks it best: item_id, title, query_id, text, rank; n_items of the group, n_ranked
     of them ranked."""
     return cursor.execute(
         f"""
         WITH inside AS (SELECT item_id, title FROM items i WHERE {_GROUPS[dimension]} = $value),
         ranked AS (
             SELECT s.item_id, s.query_id, s.rank, q.text,
-                   row_number() OVER (PARTITION BY s.item_id ORDER BY s.rank, q.frequency DESC NULLS LAST, s.query_id) AS nth
+                   row_number() OVER (
+                       PARTITION BY s.item_id
+                       ORDER BY s.rank > $places, CASE WHEN s.rank > $places THEN s.rank END, q.frequency DESC NULLS LAST, s.rank, s.query_id) AS nth
             FROM scores s JOIN inside USING (item_id) JOIN queries q USING (query_id)
             WHERE s.run_id = $run AND s.retrieved AND s.rank IS NOT NULL)
         SELECT item_id, title, query_id, text, rank, (SELECT count(*) FROM inside) AS n_items, count(*) OVER () AS n_ranked
         FROM ranked JOIN inside USING (item_id) WHERE nth = 1 ORDER BY hash(item_id), item_id LIMIT $n
         """,
-        {"run": run_id, "value": value, "n": n},
+        {"run": run_id, "value": value, "n": n, "places": PLACES},
     ).df()
 
 
