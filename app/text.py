@@ -280,12 +280,6 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def shortened(words: object, width: int = 80) -> str:
-    """The words on one line, cut to `width` characters with an ellipsis."""
-    flat = " ".join(str(words).split())
-    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
-
-
 def sentence(words: str) -> str:
     """The words with a capital first letter, the rest as it is."""
     return words[:1].upper() + words[1:]
@@ -410,6 +404,42 @@ DEFINITIONS |= {
     "their scores. Named are the fewest features that explain four fifths of it.",
     "what_if": "The stored ranker evaluated again with the values set here, all else equal. The other candidates keep their "
     "scores; the rank is counted among them.",
+    "counterfactual": "Searched: one thing that the ranker reads of the item is set to every value that some candidate of this query "
+    "has, all else equal, and the smallest such change that reaches the goal is kept (else the one that comes nearest). Size: the "
+    "change in spreads, the standard deviation of that thing among the candidates, so that things can be compared. The other "
+    "candidates keep their scores. What can be changed in the ranker's eyes need not be possible for a seller.",
+    "evidence": "What a signal rests on for this pair. Value: what the ranker read; mean candidate: the mean over this query's "
+    "candidates, from which contributions are measured.",
+    "evidence_logp": "Probability from the root: that the query wants the codes down to this level, by the generator, shared out "
+    "among existing ones. Usual share: the code's share of what past queries led to (smoothed). Times as probable: the first over "
+    "the second. Branches: the best prefixes of each level that the beam search weighed; kept ones were extended.",
+    "evidence_memory": "Grades of training queries and interactions of the log, by the past queries whose texts are nearest to this one "
+    "(cosine of embeddings); never this query's own. Similar words are not the same wish: read the past queries. Counts: "
+    "what a piece of feedback weighs, 1 for the nearest query's.",
+    "evidence_words": "How many titles under a code hold each of the query's words. The signal compares how often a word is said there with "
+    "how often it is said in all titles; it does not read the item's own title alone.",
+    "evidence_list": "The first candidates of the first stage, before any ranker. The signal is their weighted share under the "
+    "item's code, the item itself left out; weight 1/log2(1 + place).",
+    "clusterings": "Memory, words and list are means over several clusterings of the items: this run's own SIDs first, then others made "
+    "of titles alone. Together: in how many of them both items stand under one code of that level.",
+    "policy": "A policy is tried on the stored scores alone: a bonus is added to every score of the group, or of its items in the first ten "
+    "only so many stay and the rest goes just behind the tenth place. Nothing is retrained, no query is asked again, shoppers do "
+    "not react.",
+    "policy_exposure": "Share of all exposure (1/log2(1 + rank) over retrieved results, each query as often as it is asked), as the stored rankings "
+    "are and as they would be. Exact for these queries; the 95 % interval (bootstrap over queries) speaks of new ones.",
+    "policy_shown": "How many of the group's items stand in the first ten places, a mean over queries with traffic, each as often as it is asked.",
+    "policy_price": "nDCG@10 of the judged queries under the policy, minus as it is: paired by query, 95 % interval by bootstrap over "
+    "queries. Items that nobody judged do not count, so what a policy brings up unjudged costs nothing here.",
+    "listing": "The query is answered again as if the item read so: its new title is encoded, given codes under the published codebook and "
+    "indexed, and everything else stays, clicks and grades on the item too. A query's beams change only where SIDs come or go.",
+    "edited_parts": "Exact contributions to the item's score as it is and written so, each from the mean candidate of its own answer; SIDs by "
+    "signal.",
+    "first_stage": "The place that words and text similarity alone give it, before any ranker: whoever is not among these is not ranked.",
+    "one_word": "The query's words that the title lacks, each added alone to its end and asked again as above. What helps the ranker "
+    "need not help a shopper.",
+    "bulk": "Titles of sampled items are written otherwise: two neighbouring letters exchanged in one word; the second half of the words "
+    "first, both halves shuffled; three frequent words of its category appended. All of a kind at once; each item's new score is "
+    "placed among the other candidates' scores as they are. Items were chosen for queries that rank them well, so most changes can only lose. Intervals: 95 %, shares by Wilson, places by bootstrap over items.",
     "sid_off": "SID switched off: the same ranker with no match, and every other SID signal at the query's mean candidate.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
     "page one scores higher, mainly through one feature.",
@@ -518,6 +548,22 @@ LEXICAL_NAMES = {
     "qs_words": "Length of the query (log of 1 + words)",
 }
 """The lexical columns, as Explain opens them."""
+COLUMN_KINDS = {
+    "match": "Match with a beam",
+    "logp": "Log probability of the code",
+    "pmi": "Log probability of the code, less how common it is",
+    "memory": "Mean grade by like past queries under the code",
+    "evidence": "How much like past queries say of the code (log of 1 + weight)",
+    "clicks": "Share of like past queries' clicks under the code",
+    "cluster": "Fit of the query's words to titles under the code",
+    "best": "Fit of its words under the code, best clustering",
+    "list": "Share of the candidate list under the code",
+    "own_grade": "Mean grade by like past queries of this very item",
+    "own_evidence": "How much like past queries say of this very item (log of 1 + weight)",
+    "own_clicks": "Share of like past queries' clicks on this very item",
+    "own_words": "Fit of the query's words to this very title",
+}
+"""What a column of a SID signal, or of the item's own, holds."""
 DIMENSION_NAMES = {
     "seller": "Sellers",
     "category": "Categories",
@@ -545,6 +591,16 @@ def feature_name(feature: str, label: str | None = None) -> str:
     if head == "sid" and signal:
         return f"SID: {signal}"
     return f"{FEATURE_NAMES[feature]} ({feature})" if feature in FEATURE_NAMES else feature
+
+
+def column_name(column: str) -> str:
+    """A column that a ranker reads, in words: 'Share of the candidate list under the code, level 2'; 'Match with a beam'."""
+    if column in COLUMN_KINDS:
+        return COLUMN_KINDS[column]
+    kind, _, level = column.rpartition("_")
+    if kind in COLUMN_KINDS and level.isdigit():
+        return f"{COLUMN_KINDS[kind]}, level {level}"
+    return FEATURE_NAMES.get(column, LEXICAL_NAMES.get(column, column))
 
 
 def direction(difference: float | None) -> str:

@@ -33,7 +33,9 @@ def crumbs(prefix: str) -> None:
         for depth in range(1, len(parts)):
             ancestor = "-".join(parts[:depth])
             said = called[depth - 1] if depth <= len(called) else ancestor
-            button(escape(text.shortened(said, 40)), "code", ancestor, id=f"crumb-{depth}", icon=":material/chevron_right:")
+            button(
+                escape(text.shortened(said, 40)), "code", ancestor, id=f"crumb-{depth}", icon=":material/chevron_right:"
+            )
         st.markdown(f":material/chevron_right: **{escape(text.shortened(called[-1], 60))}**")
 
 
