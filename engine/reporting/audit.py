@@ -36,7 +36,15 @@ from engine.reporting.causes import causes_table
 from engine.reporting.drivers import drivers_table
 from engine.reporting.learned import Learned
 from engine.reporting.ledger import loss_ledger
-from engine.reporting.measures import Probe, clicked_pairs, later_log, measured_rows, probe_of
+from engine.reporting.measures import (
+    Probe,
+    clicked_pairs,
+    later_log,
+    measured_rows,
+    probe_of,
+    remembering,
+    with_label_scores,
+)
 from engine.reporting.stories import relevant_moves
 from engine.runs import Run, write_table
 
@@ -153,9 +161,11 @@ def _codebook(subject: Subject, shelf: Shelf, sums: Aggregates, seen: Seen, judg
     reach = sums.beam_reach(shelf.codes.shape[1])
     sharing = sid_sharing_table(shelf, subject.catalogue.judgments, relevant_grade=settings.relevant_grade)
     near = _neighbourhood(shelf, subject.item_x, config.seed)
+    probe = remembering(subject.probe)
     codes = codes_table(shelf, exposure=seen.by_item[0], reach=reach)
+    codes = with_label_scores(shelf, codes, subject.item_x, probe)
     clicked = clicked_pairs(subject.catalogue, subject.until)
-    more = measured_rows(shelf, codes, clicked, config, subject.item_x, subject.probe)
+    more = measured_rows(shelf, codes, clicked, config, subject.item_x, probe)
     return {
         "sids": sids_table(shelf),
         "codes": codes,
@@ -202,16 +212,17 @@ def _coverage(
     absent = []
     if reach is None:
         absent.append("beams")
-        table["generated"] = pd.array([None] * len(table), "Int64")
+        table["in_beam"] = pd.array([None] * len(table), "Int64")
     if not sums.scored:
         absent.append("scores")
+        table["shown"] = pd.array([None] * len(table), "Int64")
     elif not sums.compared:
         absent.append("scores without SIDs")
     if reach is None or not sums.scored:
         table["in_top_k"] = pd.array([None] * len(table), "Int64")
     if absent:
         # A verdict weighs lift and reach together: without either there is none.
-        table["protected"] = None
+        table["protected"] = table["judged_by"] = None
         table["reason"] = f"not judged: there are no {' and no '.join(absent)}"
     return table
 

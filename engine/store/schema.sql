@@ -141,6 +141,8 @@ CREATE TABLE category_codes (run_id VARCHAR NOT NULL, category VARCHAR NOT NULL,
 CREATE TABLE codes (
     run_id VARCHAR NOT NULL, level INTEGER NOT NULL, prefix VARCHAR NOT NULL, parent VARCHAR, code INTEGER NOT NULL,
     label VARCHAR,                         -- terms that set it apart from its siblings, ' · ' between
+    label_score DOUBLE,                    -- chance that an item of it is nearer (title vector) to this label than to a sibling's; NULL: not asked
+    label_items BIGINT,                    -- items that rests on: all of its items, or 50 of them
     terms JSON,                            -- [{"term","weight","support"}]: c-TF-IDF within the parent; support = share of items with it
     n_items BIGINT NOT NULL, n_sids BIGINT,
     purity DOUBLE,                         -- share of its items in its commonest leaf category
@@ -277,14 +279,16 @@ CREATE TABLE query_metrics (               -- per judged query, with and without
 
 -- ---------------------------------------------------------------- audit
 -- discount: 'log2' (1/log2(1+rank)), 'top10', 'click' (position-based click model).
--- dimension: 'seller', 'category', 'brand', 'price_band', 'age'.
+-- dimension: 'seller', 'category', 'brand', 'price_band', 'age', 'seller_size', 'seller_age'.
 CREATE TABLE exposure (
     run_id VARCHAR NOT NULL, discount VARCHAR NOT NULL, dimension VARCHAR NOT NULL, "value" VARCHAR NOT NULL,
     share DOUBLE, share_without DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE, p_value DOUBLE, q_value DOUBLE,
     n_items BIGINT, catalogue_share DOUBLE,
     merit DOUBLE, n_merit_pairs BIGINT,    -- share of relevance among judged retrieved pairs; how many pairs that rests on
     revenue_share DOUBLE, revenue_share_without DOUBLE, -- exposure x price, a proxy
-    n_queries BIGINT, effective_n DOUBLE   -- queries where it appears; (sum w)^2 / sum w^2 of them
+    n_queries BIGINT, effective_n DOUBLE,  -- queries where it appears; (sum w)^2 / sum w^2 of them
+    verdict VARCHAR                        -- 'gains' | 'loses' with ', clear' | ', clear but tiny' | ', could be chance'; or
+                                           -- 'unchanged' | 'n too small'
 );
 CREATE TABLE exposure_concentration (
     run_id VARCHAR NOT NULL, discount VARCHAR NOT NULL, dimension VARCHAR NOT NULL, metric VARCHAR NOT NULL, -- 'hhi','gini','top10_share'
@@ -331,9 +335,13 @@ CREATE TABLE coverage (
     utilisation DOUBLE,                    -- distinct sids / items
     aliasing DOUBLE,                       -- share of its items whose sid is shared
     purity DOUBLE,                         -- mean purity of its items' level-2 prefixes towards it
-    auc_lift DOUBLE, low DOUBLE, high DOUBLE, n_queries BIGINT,
-    has_sid BIGINT, uniquely_decodable BIGINT, generated BIGINT, in_top_k BIGINT, -- the funnel, in items; top k = 10 of some query
+    auc_lift DOUBLE, low DOUBLE, high DOUBLE, n_queries BIGINT, -- its own, over its own test queries; NULL lift: too few
+    pooled_lift DOUBLE, pooled_low DOUBLE, pooled_high DOUBLE, pooled_n BIGINT, -- over its whole department's
+    has_sid BIGINT, in_beam BIGINT, in_top_k BIGINT, -- the funnel, in items: holds a SID, that some beam is, and in the top 10 of some query
+    unshared BIGINT,                       -- items whose SID no other holds; no step of the funnel
+    shown BIGINT,                          -- in the top 10 of some query, whether a beam is its SID or not
     protected VARCHAR,                     -- 'yes' | 'no' | 'n too small'
+    judged_by VARCHAR,                     -- by which lift: 'category' | 'department'; NULL: by none
     reason VARCHAR
 );
 -- Simulated online effect: the logged query mix replayed under both rankings through a click model. A simulation.
@@ -390,6 +398,10 @@ CREATE TABLE stories (
 
 -- ---------------------------------------------------------------- the map
 CREATE TABLE projection (run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL, landmark BOOLEAN);
+CREATE TABLE projection_kept (             -- how faithful the map is around an item; of all items, or of 20,000 drawn by category
+    run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    kept DOUBLE NOT NULL                   -- share of its true nearest neighbours (projection_info.neighbours of them) kept on the map
+);
 CREATE TABLE projection_info (
     run_id VARCHAR NOT NULL, seed INTEGER, landmarks BIGINT, parameters JSON,
     trustworthiness DOUBLE, neighbour_preservation DOUBLE, n_sampled BIGINT, neighbours INTEGER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -254,8 +255,8 @@ class TestCodebook:
     def test_code_card(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace, code="0"))
         said = unescaped(page)
-        assert "Code 0" in said
-        assert "Mostly Home > Lamps" in said
+        assert "Code **0**, level 1" in said
+        assert "All in Home > Lamps; 3 sellers, 2 brands; price " in said
         assert "Belongs to Home > Lamps." in said
         assert [t.value for t in page.text_input if t.label == "Code"] == ["0"]
 
@@ -265,18 +266,18 @@ class TestCodebook:
 
     def test_bad_code_and_item_leave_a_usable_page(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace, code="99-1", item="nobody"))
-        assert "“99-1”" in unescaped(page)
+        assert "No code is called, or reads, “99-1”" in unescaped(page)
         assert "“nobody”" in unescaped(page)
         assert page.title[0].value == "Codebook"
 
     def test_an_item_alone_shows_its_code_at_the_level(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(healthy(open_page("codebook", workspace, item="I100", level="1")))
-        assert "Code 2" in said
+        assert "Code **2**, level 1" in said
         assert "Item I100" in said
 
     def test_an_item_outside_the_chosen_code_says_so(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(healthy(open_page("codebook", workspace, item="I100", code="0")))
-        assert "The chosen item I100 lies elsewhere" in said
+        assert re.search(r"The chosen item “.*” lies elsewhere, in .* \(2-\d-\d\)", said)
 
     def test_item_shows_hostile_title_as_text(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace, item="I000"))
@@ -321,15 +322,17 @@ class TestCodebook:
         assert "Counted by item. At level 2" in unescaped(healthy(control.set_value("item").run()))
 
     def test_box_of_a_link_zooms_and_a_bad_one_is_told(self, open_page: Open, workspace: Path) -> None:
-        assert "in the chosen box (of 120)" in unescaped(healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9")))
+        assert "in view, of 120 on the map, all" in unescaped(
+            healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9"))
+        )
         assert "“1,2,x,4”" in unescaped(healthy(open_page("codebook", workspace, box="1,2,x,4")))
 
     def test_generations_are_told_in_words_and_units(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace))
-        assert "Generations" in [h.value for h in page.header]
+        assert "Items added since training (generations)" in [h.value for h in page.header]
         said = unescaped(page)
-        assert "Generation 2 gave SIDs to 3 items of “arrivals <2>”, 1 new SID among them" in said
-        assert "% of them lie far from it, where 5 % are expected" in said
+        assert "3 items of “arrivals <2>” were given SIDs last (generation 2); 1 SID among them is new" in said
+        assert "% of them lie far from their SID, where 5 % are expected" in said
         assert "train again" in "".join(w.value for w in page.warning)
         frames = [d.value for d in page.dataframe]
         told = next(f for f in frames if "n_known" in f)
@@ -344,7 +347,7 @@ class TestCodebook:
         self, open_page: Open, boosted_workspace: Path
     ) -> None:
         page = healthy(open_page("codebook", boosted_workspace, code="0"))
-        assert "Generations" not in [h.value for h in page.header]
+        assert "Items added since training (generations)" not in [h.value for h in page.header]
         assert "later generations" not in unescaped(page)
 
     def test_a_card_counts_items_of_later_generations(self, open_page: Open, workspace: Path) -> None:
