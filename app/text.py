@@ -25,7 +25,8 @@ DEFINITIONS = {
     "seed), on the same queries. Interval and p value: paired bootstrap by query.",
     "seen": "Seen: the query itself was among the interactions used in training, as it would be when served. New: it was "
     "not. A memory of past clicks helps the first kind only.",
-    "query_tier": "Query tier: queries by falling frequency, cut into thirds of traffic: head, torso, tail.",
+    "query_tier": "Query tier: queries by falling frequency, cut into thirds of traffic: head, torso, tail. A query that the log does not "
+    "hold has no traffic and belongs to none of them.",
     "category_tier": "Category tier by cumulative share of items: head = the largest categories that hold the first half, "
     "torso = the next 30 %, tail = the rest.",
     "ladder": "Rankers on the same rows, folds, seed and test queries, in two families. Each is measured against the strong "
@@ -84,24 +85,50 @@ DEFINITIONS = {
     "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
     "by how often the query is asked; shown as a share.",
     "concentration": "Concentration of exposure over sellers, categories or brands. HHI: sum of squared shares. Gini: unevenness.",
-    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams (SID unique or shared) "
-    "less than half as often as the catalogue's, or it loses without a level-1 code of its own. Yes: the interval "
-    "excludes a loss of more than 2 points. Otherwise n is too small to tell. The reason names all three: own level-1 code, "
-    "lift, funnel.",
-    "funnel": "Funnel, in items, each step within the one before: has a SID; is uniquely decodable (no other item holds its "
-    "SID); is unique and generated (that SID is in some query's beam); is in the top 10 of some query. Stored queries only. "
-    "A verdict's reason counts items in beams whether their SID is unique or shared, so its share is larger.",
-    "lorenz": "Lorenz curve: codes by rising use on the x axis, the share of items they hold together on the y axis. The "
-    "diagonal is perfectly even use.",
-    "code_label": "Label: the terms that set a code apart from its siblings (c-TF-IDF within the parent). Support is the "
-    "share of its items that carry the term.",
+    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams less than half as often as the "
+    "catalogue's, or it loses without a level-1 code of its own. Yes: the interval excludes a loss of more than 2 points. "
+    "Otherwise n is too small to tell. A category with fewer than 8 test queries is judged by the lift of its department, which "
+    "is said and never shown as its own. The reason names all three: own level-1 code, lift, funnel.",
+    "funnel": "Funnel, in items, each step within the one before: has a SID; its SID is in some query's beam (among those the "
+    "model guesses for it); it is in the top 10 of some query. Stored queries only. Sharing a SID with alike items is no loss, "
+    "so it is counted apart.",
+    "unshared": "Items that hold their SID alone; the others share it, which is wanted between alike items.",
+    "slipped": "Change of an item's share of all exposure (1/log2(1 + rank), every query as often as it is asked), with SIDs minus "
+    "without; beside it the query that moved it most in that direction.",
+    "lorenz": "How evenly codes are used (Lorenz curve): codes by rising use on the x axis, the share of items they hold together "
+    "on the y axis. The diagonal is perfectly even use; Gini says how far below it the curve lies (0 even, towards 1 uneven).",
+    "code_label": "Name: the labels of a code's levels, the broadest first. A label is the terms that set a code apart from its "
+    "siblings (c-TF-IDF within the parent), unless people named it. Support is the share of its items that carry the term. Label score: "
+    "the chance that an item of the code is nearer (by its title's vector) to this label than to a sibling's; 0.5 = by chance; over all of "
+    "its items, or 50 of them.",
     "distance": "Distance of an item to the mean of its prefix's items, in the latent space of the quantizer.",
     "residual": "Residual norm: how much of an item's vector is still unexplained before level 1 and after each level.",
-    "map": "UMAP places items that are alike near each other; distances between far groups mean little. Trustworthiness: "
-    "how far map neighbours are true neighbours (1 = all). Preservation: true neighbours that stayed neighbours.",
+    "map": "UMAP places items that are alike near each other; distances between far groups mean little, and the map is "
+    "stretched to the page. Trustworthiness: how far map neighbours are true neighbours (1 = all). Preservation: true neighbours "
+    "that stayed neighbours.",
+    "map_colour": "A value keeps its colour and symbol wherever you look: they are given by the counts of the whole map. Seven values have "
+    "colours of their own; fourteen more are told apart by symbols once a view holds 3,000 items or fewer. Scales run from the 1st to the 99th percentile of the whole map.",
+    "map_names": "A code is named, at the median place of its items in view, where the middle four fifths of them lie within a quarter of the view "
+    "across and up. Zoom in for more and deeper names; names that would touch a larger code's are left out.",
+    "map_held": "Into how many codes of each run the items looked at fall, level by level, and how many of them the commonest of those codes holds.",
+    "neighbours_kept": "Neighbours kept: of an item's true nearest neighbours (in the space that was quantized), the share that are its "
+    "nearest on the map too, averaged over the measured items: all, or a sample by category of a large catalogue. Interval: "
+    "normal, over items, 95 %.",
+    "enrichment": "Over-represented: codes, categories, sellers, brands and words of titles that these items carry more often than the "
+    "rest (at least 3 of them). Log-odds ratio: the logarithm of the odds of carrying it here over the odds elsewhere; 0 = as often, 0.7 = twice, 2.3 = ten "
+    "times. At least: its lower bound from exact bounds of both shares, corrected for all comparisons at once (Bonferroni, 95 %): above 0 "
+    "it stands out from items drawn at random. What the choice itself fixes (the code, the words looked for) is left out.",
     "sid": "Semantic identifier: one code per level, coarse to fine, written 17-203-88.",
     "by_construction": "By construction: the method forces this value (level 1 belongs to categories), so it says "
     "nothing about quality and is not compared between methods.",
+    "severity": "Severity needs size and certainty. Act: a sure loss of 10 % or more of what the one concerned had, and of 0.1 pp or "
+    "more once weighed by traffic. Watch: 5 % and 0.01 pp; or as large as Act, but not sure. Note: smaller, or not sure. Well: looked for "
+    "and not found. Sure: 95 % interval clear of zero (corrected for looking at many), on 30 equally frequent queries or more. What is "
+    "measured of the codebook alone is never sure to harm anybody.",
+    "twin": "Dense twin: the same ideas (memory of past queries, words, neighbours, list) told with the embeddings themselves instead of "
+    "codes, by the same learner. What it reaches needs no SID; only what SIDs give beyond it is owed to the codes.",
+    "placebo": "Placebo: the same ranker after the SIDs were shuffled among the items. It must give nothing; what it gives is no merit of SIDs.",
+    "story": "Chosen by rule, not by hand: from judged queries with traffic, where the ranker's own contributions say that SIDs are the reason.",
     "oracle": "Ceiling: the AUC of the hidden truth itself, given the noise in the judgments.",
 }
 
@@ -113,19 +140,22 @@ WHAT_IS_A_SID = (
 CLICKS = "Grades were read from clicks: this measures agreement with clicks, not relevance."
 FROM_GRADES = frozenset(
     ("auc", "ndcg@10", "within_query_auc", "lift", "ladder", "train_gap", "harmful_aliasing", "generation", "protection",
-     "oracle", "regression", "grade", "own_ndcg", "merit")
+     "oracle", "regression", "grade", "twin", "placebo", "own_ndcg", "merit")
 )  # fmt: skip
 """Definitions of what rests on grades."""
 
 METRIC_NAMES = {
-    "auc": "AUC",
-    "ndcg@10": "nDCG@10",
-    "within_query_auc": "Within-query AUC",
-    "precision": "Precision",
-    "recall": "Recall",
-    "hhi": "HHI",
-    "gini": "Gini",
+    "auc": "Relevant above irrelevant (AUC)",
+    "ndcg@10": "Order of the first ten (nDCG@10)",
+    "within_query_auc": "Relevant above irrelevant in a query (within-query AUC)",
+    "precision": "Relevant among those called relevant (precision)",
+    "recall": "Called relevant among the relevant (recall)",
+    "hhi": "Concentration (HHI)",
+    "gini": "Unevenness (Gini)",
 }
+
+SEVERITY_NAMES = {"act": "Act", "watch": "Watch", "note": "Note", "unknown": "Too few", "good": "Well"}
+"""Of findings, most urgent first; the engine decides which."""
 
 FIELD_NAMES = {
     "category": "categories",
@@ -170,11 +200,27 @@ def segment_name(segment: str) -> str:
 
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~^=&])")
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+_LINKED = re.compile(r"(?<=http:)(?=//)|(?<=https:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=\w)", re.IGNORECASE)
+_JOINER = "\u2060"  # seen by nobody
+
+
+def one_line(text: object) -> str:
+    """A text on one line, without the marks that turn the direction of what follows it."""
+    return " ".join(_TURNS.sub("", str(text)).split())
 
 
 def escape(text: object) -> str:
-    """Text that Markdown shows as it is: no links, emphasis, HTML, colour directives or formulas."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    """Text that Markdown shows as it is: no links (of bare addresses neither), emphasis, HTML, colour directives or formulas."""
+    return _MARKDOWN.sub(r"\\\1", _LINKED.sub(_JOINER, one_line(text)))
+
+
+def shortened(text: object, width: int = 60) -> str:
+    """The text on one line, at most `width` characters, with an ellipsis where it is cut. Not yet escaped."""
+    flat = one_line(text)
+    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
 
 
 def settings(values: str | Mapping[str, Any]) -> str:
@@ -186,8 +232,8 @@ def settings(values: str | Mapping[str, Any]) -> str:
 def number(value: float | None, form: str = "number") -> str:
     """One number: 'number' .812, 'percent' 81.2 %, 'points' +1.25 pp (of a fraction), 'count' 1,234.
 
-    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103;
-    'change' +3.1 % of a relative change.
+    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103, 'signed' +.0103; 'about' about 630,000;
+    'fine_points' +0.0343 pp for single places; 'change' +3.1 % of a relative change.
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
@@ -199,13 +245,34 @@ def number(value: float | None, form: str = "number") -> str:
         return f"{100 * value:.2f} %"
     if form == "share_points":
         return f"{100 * value:+.3f} pp"
+    if form == "fine_points":
+        return f"{100 * value:+.4f} pp"
     if form == "change":
         return f"{100 * value:+.1f} %"
+    if form == "about":
+        return about(value)
+    if form == "signed":
+        return f"{value:+.4f}"
     if form == "fine":
         return f"{value:.4f}"
     if form == "count":
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def about(value: float | None) -> str:
+    """A large count no finer than two digits: 'about 630,000'."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value < 100:
+        return f"about {value:.0f}"
+    unit = 10 ** (math.floor(math.log10(value)) - 1)
+    return f"about {round(value / unit) * unit:,}"
+
+
+def share(part: float, whole: float) -> str:
+    """'12.5 %' of a whole; 'none' of nothing."""
+    return number(part / whole, "percent") if whole else "none"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -288,6 +355,10 @@ def not_above_cosine(row: Mapping[Hashable, Any], name: str) -> str:
 DEFINITIONS |= {
     "regression": "Worst regression: judged queries by how much nDCG@10 falls when SIDs are used (with minus without). One "
     "query's difference has no interval; it is a place to look, not a finding.",
+    "weighted": "The query's part in the mean change of nDCG@10 that weighs measured queries by how often they are asked, in percentage "
+    "points: its difference x its searches / the searches of all measured queries. Queries without traffic have no part in it.",
+    "judged": "Judged: somebody graded an item for it. Measured: a judged query held out of training, whose nDCG@10 is known with and "
+    "without SIDs.",
     "cached": "A text that equals a query of the snapshot (case and spaces aside) is shown from the snapshot; so is a query "
     "id. Anything else is generated live by the run's own model.",
     "live": "Generate beams, scores and explanations again with the run's model, although this query is stored.",
@@ -296,6 +367,24 @@ DEFINITIONS |= {
     "without": "Without SIDs: the strong ranker trained apart without any SID feature (same learner, folds and seed), "
     "over the same candidates. This is not the SID ranker with its SID switched off.",
     "grade": "Mean grade of the judgments of this query and item; empty where not judged.",
+    "unsure": "A generator is said not to know a query when its beams hold less than 20 % of the probability together. The bar is ours; what "
+    "falling below it has meant is counted over this run's judged test queries.",
+    "learnt": "Judged training queries with words in common, whose relevant items hold the SID. The generator learnt from these grades; it "
+    "also learnt from clicks, which a snapshot does not hold.",
+    "query_sets": "Queries under one name, kept by text apart from snapshots; a text of the set is measured where a query of that text was "
+    "judged and held out of training. Means over those queries, each counting once; with fewer than 30 no number is shown. Interval: bootstrap over "
+    "queries, 95 %. Kinds are what the catalogue states of its queries.",
+    "variants": "The same query written otherwise by fixed rules that know no language: two letters of its longest word exchanged, one left "
+    "out, an s added to its last word or taken away, a brand left out or the commonest brand of page one added, its words in another order. Each "
+    "is answered live, as is the query itself, so that nothing but the text differs.",
+    "overlap": "Overlap@k: the share of the first k places that both rankings fill with the same items. Rank-biased overlap (RBO): the "
+    "overlap at every depth, the first places weighing most (the first ten 86 %); 1 = the same ranking.",
+    "unjudged": "Unjudged@k: items among the first k that nobody judged for this query. Where there are many, nDCG says little of what "
+    "is on screen.",
+    "moves": "Page one: the first ten places. New: SIDs bring it there; gone: SIDs take it away. Up and down: it moves within page one, "
+    "or below it.",
+    "sid_part": "What the item's SID adds to its score: its exact Shapley contributions, all levels and signals together. Right and blue: more, "
+    "left and orange: less.",
     "match": "SID match: how many levels of the item's SID agree with the deepest-agreeing beam of the query.",
     "score": "Score: the ranker's ordinal logit, which orders the results. Only differences between items of one query mean "
     "something.",
@@ -373,6 +462,8 @@ DEFINITIONS |= {
     "exact; the 95 % interval (bootstrap over queries) speaks of new queries.",
     "q_value": "q value: the p value corrected for looking at many values at once (Benjamini-Hochberg). Below 0.05 the change "
     "is called clear.",
+    "crossing": "The same change, split: the parts add up to the whole. Intervals and q values are those of the audit, computed now "
+    "from the stored rankings with fewer resamples.",
     "effective_n": "Effective n: how many equally frequent queries the weighted queries are worth, (sum w)² / sum w². Below "
     "30 a change is not called clear.",
     "merit": "Merit: the value's share of relevance among judged, retrieved pairs. Exposure / merit above 1: shown more than "
@@ -479,7 +570,14 @@ DIMENSION_NAMES = {
     "brand": "Brands",
     "price_band": "Price bands",
     "age": "New and old items",
+    "seller_size": "Sellers by size",
+    "seller_age": "New and old sellers",
 }
+DIMENSION_NAME = {
+    "seller": "Seller", "category": "Category", "brand": "Brand", "price_band": "Price band", "age": "Age of items",
+    "seller_size": "Group of sellers", "seller_age": "Group of sellers",
+}  # fmt: skip
+"""One of them."""
 
 
 def feature_name(feature: str, label: str | None = None) -> str:
@@ -533,6 +631,13 @@ def match(level: float | None, levels: int, prefix: str | None) -> str:
     if int(level) == 0:
         return "no match"
     return f"{int(level)} of {levels} ({prefix})" if isinstance(prefix, str) else f"{int(level)} of {levels}"
+
+
+def dots(level: float | None, levels: int) -> str:
+    """How deep an item agrees with the beams, a dot a level: '●●○'."""
+    if level is None or not _known(level):
+        return UNKNOWN
+    return "●" * int(level) + "○" * (levels - int(level))
 
 
 def place(rank: float | None, retrieved: bool) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -41,11 +43,13 @@ def figure(
     selection_mode: Selection | Iterable[Selection] = "points",
     subtitle: str = "",
     tools: bool = False,
+    opens: str = "",
 ) -> Any:
     """A chart with its title, caption and CSV export. Returns Streamlit's selection state.
 
     `n` says how much it shows ('6,000 items, all' or '50,000 of 1,200,000 items, stratified sample'); `alt` states
-    the takeaway; `define` is a key of `app.text.DEFINITIONS` or a sentence; `title` and `subtitle` are plain text.
+    the takeaway; `define` is a key of `app.text.DEFINITIONS` or a sentence; `title` and `subtitle` are plain text; `opens`
+    is the widget that `on_select` sets: once that is empty again, the same point can be chosen again.
     """
     id = key or slug(title)
     definition = defined(define)
@@ -55,7 +59,7 @@ def figure(
             st.caption(text.escape(subtitle))
         event = st.plotly_chart(
             chart,
-            key=f"chart-{id}",
+            key=_chart(id, opens),
             on_select=on_select or "ignore",
             selection_mode=selection_mode,
             config={"displayModeBar": tools, "displaylogo": False, "scrollZoom": False},
@@ -83,14 +87,20 @@ def table(
     heading: bool = True,
     alt: str | None = None,
     full: Callable[[], pd.DataFrame] | None = None,
+    chooses: tuple[str, str] | None = None,
+    row_height: int | None = None,
 ) -> Any:
-    """A table with title, caption and CSV export of all its columns; one row can be chosen where `on_select` is given.
+    """A table with title, caption and CSV export of all its columns; a click on a row chooses it where `on_select` is given.
 
     `columns` is Streamlit's column configuration (names with units); `show` the columns on screen, in order; `percent`
     names the columns of shares to show as percentages with one decimal (the export keeps shares); `full` gives the rows
-    to export where `data` is a page of them.
+    to export where `data` is a page of them; `chooses` = (column, widget key): the widget follows the chosen row, and the
+    chosen row the widget.
     """
     id = key or slug(title)
+    if chooses:
+        on_select = partial(choose_from, id, data, *chooses)
+        _mark(id, data, *chooses)
     definition = defined(define)
     shares = {
         name: st.column_config.NumberColumn(f"{label} (%)", format="%.1f") for name, label in (percent or {}).items()
@@ -106,8 +116,11 @@ def table(
             column_config=dict(columns or {}) | shares,
             column_order=list(show) if show is not None else None,
             on_select=on_select or "ignore",
-            selection_mode="single-row",
-            height="content" if isinstance(height, int) and 38 * (len(data) + 1) < height else height or "auto",
+            selection_mode=("single-row", "single-cell"),
+            height="content"
+            if isinstance(height, int) and (row_height or 38) * (len(data) + 1) < height
+            else height or "auto",
+            row_height=row_height,
             alt=alt or title,
         )
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):
@@ -138,26 +151,49 @@ def paged_table(
         offset, limit = (int(chosen) - 1) * PAGE, PAGE
     data = fetch(page, *args, limit, offset)
     n = f"{rows:,} rows, all" if rows <= LARGEST_TABLE else f"rows {offset + 1:,}-{offset + len(data):,} of {rows:,}"
-    if chooses:
-        options["on_select"] = lambda: choose_from(key, data, *chooses)
-    table(data, title=title, n=n, key=key, full=deferred(page, *args, rows, 0), **options)
+    table(data, title=title, n=n, key=key, full=deferred(page, *args, rows, 0), chooses=chooses, **options)
     return data
 
 
 def chosen_row(key: str, data: pd.DataFrame) -> pd.Series | None:
-    """The row chosen in a `table(key=...)`: for selection callbacks."""
-    rows = st.session_state.get(f"table-{key}", {}).get("selection", {}).get("rows", [])
+    """The row chosen in a `table(key=...)`, by its box or by a click on any of its cells."""
+    chosen = st.session_state.get(f"table-{key}", {}).get("selection", {})
+    rows = [row for row, _ in chosen.get("cells", [])] or chosen.get("rows", [])
     return data.iloc[rows[0]] if rows and rows[0] < len(data) else None
 
 
 def choose_from(table_key: str, data: pd.DataFrame, column: str, key: str) -> None:
-    """Set the widget `key` to a column of the row chosen in a table: the usual selection callback."""
+    """Set the widget `key` to a column of the row chosen in a table, and empty it where no row is chosen any more."""
     row = chosen_row(table_key, data)
-    if row is not None:
+    if row is None:
+        choose(key, "")
+    elif pd.notna(row[column]):
         choose(key, str(row[column]))
+
+
+def _mark(id: str, data: pd.DataFrame, column: str, key: str) -> None:
+    """Mark the row that the widget `key` names, and no other: so that a row that was closed can be chosen again."""
+    value, state = st.session_state.get(key), f"table-{id}"
+    rows = [int(row) for row in np.flatnonzero(data[column].astype(str) == str(value))[:1]] if value else []
+    chosen = st.session_state.get(state, {}).get("selection", {})
+    if list(chosen.get("rows", [])) != rows or chosen.get("cells"):
+        st.session_state[state] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+
+
+def _chart(id: str, opens: str) -> str:
+    """The key of a chart: a new one once the widget `opens` is empty again, because a chart cannot be told to forget a point."""
+    if not opens:
+        return f"chart-{id}"
+    closed, was = st.session_state.get(f"_closed-{id}", (0, ""))
+    value = st.session_state.get(opens) or ""
+    closed += bool(was and not value)
+    st.session_state[f"_closed-{id}"] = (closed, value)
+    return f"chart-{id}-{closed}"
 
 
 def chosen_point(key: str) -> Any:
     """The first point chosen in a `figure(key=...)`: its customdata, or the id of a treemap's box; None without one."""
-    points = st.session_state.get(f"chart-{key}", {}).get("selection", {}).get("points", [])
+    closed = st.session_state.get(f"_closed-{key}")
+    chart = f"chart-{key}" if closed is None else f"chart-{key}-{closed[0]}"
+    points = st.session_state.get(chart, {}).get("selection", {}).get("points", [])
     return points[0].get("customdata", points[0].get("id")) if points else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -62,7 +62,7 @@ PAGES = {
 def parameters(params: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Query parameters of a link: the given ones without the empty, then the run and the snapshot."""
     where = current()
-    given = {k: str(v) for k, v in (params or {}).items() if v is not None and v != ""}
+    given = {k: str(v) for k, v in (params or {}).items() if v == v and v not in (None, "")}  # NaN: no such thing
     return given | {"run": where.run_id, "snapshot": where.snapshot_id}
 
 
@@ -101,6 +101,29 @@ def arrive(url_path: str) -> None:
 def choose(key: str, value: str | None) -> None:
     """Set the widget of that key before the next run: the target of every selection callback."""
     st.session_state[key] = value
+
+
+def steps(key: str, values: Sequence[str], *, id: str) -> None:
+    """Buttons, and keys, that take the widget `key` to the value before and after its own, and empty it."""
+    value = st.session_state.get(key) or ""
+    place = list(values).index(value) if value in values else None
+    before = values[place - 1] if place else None
+    after = (
+        values[0]
+        if place is None and values
+        else values[place + 1]
+        if place is not None and place + 1 < len(values)
+        else None
+    )
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        for name, to, icon, shortcut in (
+            ("Previous", before, ":material/arrow_upward:", "K"), ("Next", after, ":material/arrow_downward:", "J"),
+            ("Close", "" if value else None, ":material/close:", "Esc"),
+        ):  # fmt: skip
+            st.button(name, key=f"{id}-{name.lower()}", type="tertiary", icon=icon, shortcut=shortcut, disabled=to is None,
+                      on_click=choose, args=(key, to))  # fmt: skip
+        if place is not None:
+            st.caption(f"{place + 1:,} of {len(values):,}")
 
 
 def button(label: str, key: str, value: str, *, id: str, help: str | None = None, icon: str | None = None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import streamlit as st
+from rapidfuzz import fuzz, process, utils
 
 from app.fetch import current, fetch
 from app.queries import snapshot
@@ -14,6 +15,9 @@ from app.text import CLICKS, DEFINITIONS, FROM_GRADES, clicked, escape, listed
 from engine.errors import EngineError
 
 _logger = logging.getLogger(__name__)
+
+LIKE = 70
+"""How like a name must be to be offered, of 100: below it, names share little more than a few letters."""
 
 
 def header(title: str, lead: str) -> None:
@@ -88,12 +92,30 @@ def lacks(kind: str) -> bool:
     return kind in fetch(snapshot.lacks, current().run_id)
 
 
-def bad_parameter(name: str, value: str, allowed: str) -> None:
-    """A link named something that this snapshot does not have; the page stays usable."""
-    st.warning(
-        f"The link asks for {escape(name)} “{escape(value[:80])}”, which this run does not have. {allowed}",
-        icon=":material/link_off:",
+def bad_parameter(name: str, value: str, allowed: str, near: Iterable[str] = ()) -> None:
+    """A link or a person named something that is not here; the page stays usable.
+
+    `near`: names that exist; those like `value` are offered, each as a button that sets the widget `name`.
+    """
+    st.warning(f"There is no {escape(name)} “{escape(value[:80])}” here. {allowed}", icon=":material/search_off:")
+    meant = alike(value, near)
+    if meant:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown("Did you mean")
+            for place, one in enumerate(meant):
+                st.button(escape(one), key=f"near-{name}-{place}", on_click=_mean, args=(name, one))
+
+
+def alike(value: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """The names most like what was written, whatever its case, best first; none where none is near."""
+    found = process.extract(
+        value, list(names), scorer=fuzz.WRatio, processor=utils.default_process, limit=most, score_cutoff=LIKE
     )
+    return [str(name) for name, _, _ in found]
+
+
+def _mean(name: str, value: str) -> None:
+    st.session_state[name] = value
 
 
 def has_run() -> bool:

@@ -91,7 +91,7 @@ def test_overview_to_evidence(visit: Visit, snapshot: Snapshot) -> None:
         if not params:
             visit.text("by construction")  # the health of each level lies open
         visit.see(f"evidence-{page}")
-        assert "The link asks for" not in main_text(visit.page)
+        assert "There is no" not in main_text(visit.page)
         visit.back_to("Overview")
 
 
@@ -330,15 +330,15 @@ MARKUP = (
 @pytest.mark.parametrize(
     ("page", "params", "says"),
     [
-        ("codebook", {"code": "999-999"}, "The link asks for code “999-999”"),
-        ("codebook", {"item": "NOBODY", "level": "9", "view": "Cellar"}, "The link asks for item “NOBODY”"),
-        ("codebook", {"box": "1,2,three,4"}, "The link asks for box “1,2,three,4”"),
-        ("coverage", {"category": "Moon > Rocks", "tier": "sky"}, "The link asks for category “Moon > Rocks”"),
+        ("codebook", {"code": "999-999"}, "There is no code “999-999” here"),
+        ("codebook", {"item": "NOBODY", "level": "9", "view": "Cellar"}, "There is no item “NOBODY” here"),
+        ("codebook", {"box": "1,2,three,4"}, "There is no box “1,2,three,4” here"),
+        ("coverage", {"category": "Moon > Rocks", "tier": "sky"}, "There is no category “Moon > Rocks” here"),
         ("query", {"q": "q000000000", "view": "Cellar"}, "Generated live"),
         ("explain", {"q": "{known}", "item": MARKUP}, "Nothing in the catalogue has that id or those words"),
-        ("sellers", {"dimension": "planet", "value": "Nobody"}, "The link asks for dimension “planet”"),
-        ("data", {"file": "gone.csv", "table": "moons", "page": "-1"}, "The link asks for file “gone.csv”"),
-        ("", {"run": "dsirm-gone-00000000", "metric": "beauty"}, "The link asks for run “dsirm-gone-00000000”"),
+        ("sellers", {"dimension": "planet", "value": "Nobody"}, "There is no dimension “planet” here"),
+        ("data", {"file": "gone.csv", "table": "moons", "page": "-1"}, "There is no file “gone.csv” here"),
+        ("", {"run": "dsirm-gone-00000000", "metric": "beauty"}, "There is no run “dsirm-gone-00000000” here"),
     ],
     ids=["code", "item", "box", "category", "query", "explain", "sellers", "data", "run"],
 )  # fmt: skip
@@ -357,7 +357,7 @@ def test_bad_link(visit: Visit, snapshot: Snapshot, page: str, params: dict[str,
 def test_bad_link_can_be_corrected(visit: Visit) -> None:
     """After the sentence the page works on: the right code gives its card, and the sentence is gone."""
     visit.open("codebook", code="999-999", view="Table")
-    sentence = visit.text("The link asks for code")
+    sentence = visit.text("There is no code")
     visit.field("Code").fill("0")
     visit.field("Code").press("Enter")
     visit.expect_param("code", "0")
