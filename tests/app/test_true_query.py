@@ -143,7 +143,8 @@ def test_the_reading_of_the_beams(true_page: Page, sql: Sql, run: str, some: lis
 
 def test_what_falling_below_the_bar_has_meant(true_page: Page, sql: Sql, run: str) -> None:
     unsure = sql(
-        "SELECT query_id FROM beams WHERE run_id = ? AND query_id IN (SELECT query_id FROM scores) GROUP BY 1 HAVING sum(exp(log_prob)) < 0.2 ORDER BY 1 LIMIT 1", run
+        "SELECT query_id FROM beams WHERE run_id = ? AND query_id IN (SELECT query_id FROM scores) GROUP BY 1 HAVING sum(exp(log_prob)) < 0.2 ORDER BY 1 LIMIT 1",
+        run,
     )
     if not unsure:
         pytest.skip("the generator knows every query")
