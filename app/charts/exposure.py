@@ -154,3 +154,28 @@ def drivers(rows: pd.DataFrame) -> go.Figure:
 
 _LEVELS = ("#0072B2", "#3D95C9", "#7FB3D9", "#B3D1E8")
 """SIDs by level."""
+
+
+def moved(table: pd.DataFrame) -> go.Figure:
+    """Exact changes of exposure share, in the order given.
+
+    Args:
+        table: value, difference (fraction).
+    """
+    points = 100 * table["difference"].astype(float)
+    figure = go.Figure(
+        go.Bar(
+            orientation="h", y=[_short(v) for v in table["value"]], x=points, cliponaxis=False,
+            marker={"color": [theme.GAIN if d >= 0 else theme.LOSS for d in points]},
+            text=[f"{arrow(d)} {d:+.3f}" for d in points], textposition="outside",
+            hovertext=[theme.short(v, 90) for v in table["value"]], hovertemplate="%{hovertext}<br>%{text} pp<extra></extra>",
+        )
+    )  # fmt: skip
+    theme.style(figure, height=90 + 26 * len(table))
+    reach = 1.35 * (points.abs().max() or 1)
+    figure.update_xaxes(
+        title="← loses    change of exposure share under the policy, percentage points    gains →", range=[-reach, reach],
+        zeroline=True,
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", title=None, type="category")
+    return figure

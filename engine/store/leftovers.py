@@ -36,6 +36,7 @@ PLACES = (
     "cache/*.part/**/*.tmp",
     "ablations/*/*.tmp",
     "uploads/*.tmp",
+    "kept/*.tmp",
 )
 """Where temporary files lie. Of the stages, the unfinished ones alone are searched: the others may be large."""
 

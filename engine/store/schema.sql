@@ -141,6 +141,8 @@ CREATE TABLE category_codes (run_id VARCHAR NOT NULL, category VARCHAR NOT NULL,
 CREATE TABLE codes (
     run_id VARCHAR NOT NULL, level INTEGER NOT NULL, prefix VARCHAR NOT NULL, parent VARCHAR, code INTEGER NOT NULL,
     label VARCHAR,                         -- terms that set it apart from its siblings, ' · ' between
+    label_score DOUBLE,                    -- chance that an item of it is nearer (title vector) to this label than to a sibling's; NULL: not asked
+    label_items BIGINT,                    -- items that rests on: all of its items, or 50 of them
     terms JSON,                            -- [{"term","weight","support"}]: c-TF-IDF within the parent; support = share of items with it
     n_items BIGINT NOT NULL, n_sids BIGINT,
     purity DOUBLE,                         -- share of its items in its commonest leaf category
@@ -369,8 +371,21 @@ CREATE TABLE click_model (
     n BIGINT,                              -- clicks on moved pairs | impressions | examined impressions | clicks | unmeasured pairs
     source VARCHAR                         -- 'fitted' | 'stated'
 );
-CREATE TABLE findings (                    -- 'what should I look at first', worst first
-    run_id VARCHAR NOT NULL, position INTEGER NOT NULL, severity VARCHAR NOT NULL, kind VARCHAR, title VARCHAR NOT NULL, detail VARCHAR,
+-- What should I look at first: a headline for every kind of harm that could be measured, found or not, the most urgent first,
+-- each followed by its worst members. Bars: engine/audit/severity.py.
+CREATE TABLE findings (
+    run_id VARCHAR NOT NULL, position INTEGER NOT NULL,
+    kind VARCHAR NOT NULL,                 -- 'queries' | 'page one' | 'sellers' | 'categories' | 'brands' | 'price bands' |
+                                           -- 'new and old items' | 'coverage' | 'sharing' | 'health'
+    member INTEGER NOT NULL,               -- 0: the headline of its kind; 1, 2, 3: the worst of it
+    severity VARCHAR NOT NULL,             -- 'act' | 'watch' | 'note' | 'unknown' (n too small) | 'good'
+    title VARCHAR NOT NULL, detail VARCHAR,
+    n BIGINT, of_n BIGINT,                 -- headline: how many, of how many that were looked at
+    absolute DOUBLE,                       -- the loss weighed by traffic: of all exposure, of mean nDCG@10 over all searches
+    relative DOUBLE,                       -- the loss as a part of what is there without SIDs; health: distance from the bar
+    low DOUBLE, high DOUBLE,               -- of absolute; queries' headline: of the mean change, signed
+    traffic DOUBLE,                        -- share of all searches (or of all exposure) that it touches
+    sure BOOLEAN,                          -- the loss is no chance find; NULL: n too small
     page VARCHAR NOT NULL, params JSON     -- evidence: page url_path and its query parameters
 );
 CREATE TABLE stories (
@@ -383,6 +398,10 @@ CREATE TABLE stories (
 
 -- ---------------------------------------------------------------- the map
 CREATE TABLE projection (run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL, landmark BOOLEAN);
+CREATE TABLE projection_kept (             -- how faithful the map is around an item; of all items, or of 20,000 drawn by category
+    run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    kept DOUBLE NOT NULL                   -- share of its true nearest neighbours (projection_info.neighbours of them) kept on the map
+);
 CREATE TABLE projection_info (
     run_id VARCHAR NOT NULL, seed INTEGER, landmarks BIGINT, parameters JSON,
     trustworthiness DOUBLE, neighbour_preservation DOUBLE, n_sampled BIGINT, neighbours INTEGER

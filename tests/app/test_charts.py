@@ -15,7 +15,6 @@ from app.charts import codebook, coverage, overview
 from app.charts.theme import categorical, short
 from app.queries import codebook as code_queries
 from app.queries import coverage as coverage_queries
-from app.queries import map as maps
 from app.queries import overview as overview_queries
 
 
@@ -94,42 +93,40 @@ class TestOverview:
         assert sizes["training queries, as trained on"] == 2
 
 
-class TestMap:
-    def test_every_point_can_be_identified(self, cursor: object) -> None:
-        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 1_000)
-        for colouring in codebook.COLOURINGS:
-            figure = codebook.map_points(rows, colouring)
-            ids = np.concatenate([t.customdata for t in figure.data])
-            assert set(ids[:, 1]) == set(rows["item_id"])
-
-    def test_map_is_byte_stable_and_carries_no_titles(self, cursor: object) -> None:
-        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 1_000)
-        first, second = (codebook.map_points(rows, "department").to_json() for _ in range(2))
-        assert first == second
-        assert "Bold" not in first
-
-    def test_density_squares_carry_their_commonest_code(self, cursor: object) -> None:
-        rows = maps.density(cursor, RUN, 2, maps.EVERYWHERE, 16)
-        (squares,) = codebook.map_density(rows).data
-        assert [c[0] for c in squares.customdata] == list(rows["prefix"])
-
-    def test_selection_of_a_box_or_a_point(self) -> None:
-        point = {"customdata": ["17-203-88", "I9"]}
-        assert codebook.picked({"points": [point], "box": []}, 2) == ("", "17-203", "I9")
-        drawn = {"points": [point], "box": [{"x": [2.0, -1.0], "y": [0.5, 0.25]}]}
-        assert codebook.picked(drawn, 2).box == "-1.000,2.000,0.250,0.500"
-        assert codebook.picked({}, 1) == ("", "", "")
-
-
 class TestTree:
     @pytest.mark.parametrize("size", ["n_items", "exposure"])
     @pytest.mark.parametrize("root", ["", "0"])
     def test_values_add_up_to_the_root(self, cursor: object, size: str, root: str) -> None:
-        rows = code_queries.tree(cursor, RUN, root, 1_000)
-        (boxes,) = codebook.tree(rows, root, size).data
+        rows = code_queries.tree(cursor, RUN, root, 1_000, ())
+        boxes = codebook.tree(rows, root, size, "purity", ["Home", "Garden"]).data[0]
         top = rows[rows["level"] == rows["level"].min()]
         assert sum(boxes.values) == pytest.approx(top[size].sum())
         assert set(boxes.parents) <= {"", *boxes.ids}
+
+    def test_a_department_keeps_its_colour_wherever_the_tree_is_opened(self, cursor: object) -> None:
+        colours: dict[str, set[str]] = {}
+        legends = []
+        for root in ("", "0", "2"):
+            rows = code_queries.tree(cursor, RUN, root, 1_000, ())
+            figure = codebook.tree(rows, root, "n_items", "department", ["Home", "Garden"])
+            for department, colour in zip(rows["department"], figure.data[0].marker.colors, strict=True):
+                colours.setdefault(department, set()).add(colour)
+            legends.append([(entry.name, entry.marker.color) for entry in figure.data[1:]])
+        assert sorted(len(seen) for seen in colours.values()) == [1, 1]
+        assert [[name for name, _ in legend] for legend in legends] == [["Home", "Garden"], ["Home"], ["Garden"]]
+        assert all(colours[name] == {colour} for legend in legends for name, colour in legend)
+
+    def test_change_of_exposure_is_grey_at_zero_on_a_symmetric_scale(self, cursor: object) -> None:
+        rows = code_queries.tree(cursor, RUN, "", 1_000, ())
+        marker = codebook.tree(rows, "", "n_items", "exposure change", []).data[0].marker
+        assert marker.cmin == -marker.cmax < 0
+        np.testing.assert_allclose(marker.colors, 100 * rows["exposure_change"])
+
+    def test_hostile_names_are_text(self, cursor: object) -> None:
+        rows = code_queries.tree(cursor, RUN, "", 10, (("0", "<b>x</b>" * 2_000),))
+        label = codebook.tree(rows, "", "n_items", "department", []).data[0].labels[list(rows["prefix"]).index("0")]
+        assert label.startswith("<b>&lt;b>x&lt;")
+        assert len(label) < 200
 
 
 def test_mix_folds_the_rest_into_others() -> None:
