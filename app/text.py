@@ -25,7 +25,8 @@ DEFINITIONS = {
     "seed), on the same queries. Interval and p value: paired bootstrap by query.",
     "seen": "Seen: the query itself was among the interactions used in training, as it would be when served. New: it was "
     "not. A memory of past clicks helps the first kind only.",
-    "query_tier": "Query tier: queries by falling frequency, cut into thirds of traffic: head, torso, tail.",
+    "query_tier": "Query tier: queries by falling frequency, cut into thirds of traffic: head, torso, tail. A query that the log does not "
+    "hold has no traffic and belongs to none of them.",
     "category_tier": "Category tier by cumulative share of items: head = the largest categories that hold the first half, "
     "torso = the next 30 %, tail = the rest.",
     "ladder": "Rankers on the same rows, folds, seed and test queries, in two families. Each is measured against the strong "
@@ -99,8 +100,21 @@ DEFINITIONS = {
     "its items, or 50 of them.",
     "distance": "Distance of an item to the mean of its prefix's items, in the latent space of the quantizer.",
     "residual": "Residual norm: how much of an item's vector is still unexplained before level 1 and after each level.",
-    "map": "UMAP places items that are alike near each other; distances between far groups mean little. Trustworthiness: "
-    "how far map neighbours are true neighbours (1 = all). Preservation: true neighbours that stayed neighbours.",
+    "map": "UMAP places items that are alike near each other; distances between far groups mean little, and the map is "
+    "stretched to the page. Trustworthiness: how far map neighbours are true neighbours (1 = all). Preservation: true neighbours "
+    "that stayed neighbours.",
+    "map_colour": "A value keeps its colour and symbol wherever you look: they are given by the counts of the whole map. Seven values have "
+    "colours of their own; fourteen more are told apart by symbols once a view holds 3,000 items or fewer. Scales run from the 1st to the 99th percentile of the whole map.",
+    "map_names": "A code is named, at the median place of its items in view, where the middle four fifths of them lie within a quarter of the view "
+    "across and up. Zoom in for more and deeper names; names that would touch a larger code's are left out.",
+    "map_held": "Into how many codes of each run the items looked at fall, level by level, and how many of them the commonest of those codes holds.",
+    "neighbours_kept": "Neighbours kept: of an item's true nearest neighbours (in the space that was quantized), the share that are its "
+    "nearest on the map too, averaged over the measured items: all, or a sample by category of a large catalogue. Interval: "
+    "normal, over items, 95 %.",
+    "enrichment": "Over-represented: codes, categories, sellers, brands and words of titles that these items carry more often than the "
+    "rest (at least 3 of them). Log-odds ratio: the logarithm of the odds of carrying it here over the odds elsewhere; 0 = as often, 0.7 = twice, 2.3 = ten "
+    "times. At least: its lower bound from exact bounds of both shares, corrected for all comparisons at once (Bonferroni, 95 %): above 0 "
+    "it stands out from items drawn at random. What the choice itself fixes (the code, the words looked for) is left out.",
     "sid": "Semantic identifier: one code per level, coarse to fine, written 17-203-88.",
     "by_construction": "By construction: the method forces this value (level 1 belongs to categories), so it says "
     "nothing about quality and is not compared between methods.",
@@ -172,11 +186,21 @@ def segment_name(segment: str) -> str:
 
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~^=&])")
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+_LINKED = re.compile(r"(?<=http:)(?=//)|(?<=https:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=\w)", re.IGNORECASE)
+_JOINER = "\u2060"  # seen by nobody
+
+
+def one_line(text: object) -> str:
+    """A text on one line, without the marks that turn the direction of what follows it."""
+    return " ".join(_TURNS.sub("", str(text)).split())
 
 
 def escape(text: object) -> str:
-    """Text that Markdown shows as it is: no links, emphasis, HTML, colour directives or formulas."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    """Text that Markdown shows as it is: no links (of bare addresses neither), emphasis, HTML, colour directives or formulas."""
+    return _MARKDOWN.sub(r"\\\1", _LINKED.sub(_JOINER, one_line(text)))
 
 
 def cut(text: object, width: int = 60) -> str:
@@ -296,6 +320,10 @@ def not_above_cosine(row: Mapping[Hashable, Any], name: str) -> str:
 DEFINITIONS |= {
     "regression": "Worst regression: judged queries by how much nDCG@10 falls when SIDs are used (with minus without). One "
     "query's difference has no interval; it is a place to look, not a finding.",
+    "weighted": "The query's part in the mean change of nDCG@10 that weighs measured queries by how often they are asked, in percentage "
+    "points: its difference x its searches / the searches of all measured queries. Queries without traffic have no part in it.",
+    "judged": "Judged: somebody graded an item for it. Measured: a judged query held out of training, whose nDCG@10 is known with and "
+    "without SIDs.",
     "cached": "A text that equals a query of the snapshot (case and spaces aside) is shown from the snapshot; so is a query "
     "id. Anything else is generated live by the run's own model.",
     "live": "Generate beams, scores and explanations again with the run's model, although this query is stored.",
@@ -304,6 +332,24 @@ DEFINITIONS |= {
     "without": "Without SIDs: the strong ranker trained apart without any SID feature (same learner, folds and seed), "
     "over the same candidates. This is not the SID ranker with its SID switched off.",
     "grade": "Mean grade of the judgments of this query and item; empty where not judged.",
+    "unsure": "A generator is said not to know a query when its beams hold less than 20 % of the probability together. The bar is ours; what "
+    "falling below it has meant is counted over this run's judged test queries.",
+    "learnt": "Judged training queries with words in common, whose relevant items hold the SID. The generator learnt from these grades; it "
+    "also learnt from clicks, which a snapshot does not hold.",
+    "query_sets": "Queries under one name, kept by text apart from snapshots; a text of the set is measured where a query of that text was "
+    "judged and held out of training. Means over those queries, each counting once; with fewer than 30 no number is shown. Interval: bootstrap over "
+    "queries, 95 %. Kinds are what the catalogue states of its queries.",
+    "variants": "The same query written otherwise by fixed rules that know no language: two letters of its longest word exchanged, one left "
+    "out, an s added to its last word or taken away, a brand left out or the commonest brand of page one added, its words in another order. Each "
+    "is answered live, as is the query itself, so that nothing but the text differs.",
+    "overlap": "Overlap@k: the share of the first k places that both rankings fill with the same items. Rank-biased overlap (RBO): the "
+    "overlap at every depth, the first places weighing most (the first ten 86 %); 1 = the same ranking.",
+    "unjudged": "Unjudged@k: items among the first k that nobody judged for this query. Where there are many, nDCG says little of what "
+    "is on screen.",
+    "moves": "Page one: the first ten places. New: SIDs bring it there; gone: SIDs take it away. Up and down: it moves within page one, "
+    "or below it.",
+    "sid_part": "What the item's SID adds to its score: its exact Shapley contributions, all levels and signals together. Right and blue: more, "
+    "left and orange: less.",
     "match": "SID match: how many levels of the item's SID agree with the deepest-agreeing beam of the query.",
     "score": "Score: the ranker's ordinal logit, which orders the results. Only differences between items of one query mean "
     "something.",
@@ -479,6 +525,13 @@ def match(level: float | None, levels: int, prefix: str | None) -> str:
     if int(level) == 0:
         return "no match"
     return f"{int(level)} of {levels} ({prefix})" if isinstance(prefix, str) else f"{int(level)} of {levels}"
+
+
+def dots(level: float | None, levels: int) -> str:
+    """How deep an item agrees with the beams, a dot a level: '●●○'."""
+    if level is None or not _known(level):
+        return UNKNOWN
+    return "●" * int(level) + "○" * (levels - int(level))
 
 
 def place(rank: float | None, retrieved: bool) -> str:

@@ -2,126 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.theme import ACCENT, DIVERGING, LOSS, NEUTRAL, OTHER, PURITY, SEQUENTIAL, categorical, short, style
+from app.charts.theme import ACCENT, DIVERGING, LOSS, NEUTRAL, OTHER, PURITY, categorical, short, style
 
 MAP_HEIGHT = 560
-MARK = "#D81B60"
-"""The selection on the map: outside the palette, seen on both backgrounds."""
 TIERS = {"head": "#0072B2", "torso": "#009E73", "tail": "#E69F00", "unknown": OTHER}
-COLOURINGS = ("department", "tier", "purity")
-
-
-class Picked(NamedTuple):
-    """What a selection on the map asks for; '' where it does not."""
-
-    box: str = ""
-    """'x0,x1,y0,y1'."""
-    code: str = ""
-    item: str = ""
-
-
-def picked(selection: Mapping[str, Any], level: int) -> Picked:
-    """A drawn box zooms in; otherwise the first chosen point names its item and the item's code of `level`."""
-    if boxes := selection.get("box"):
-        x, y = sorted(boxes[0]["x"]), sorted(boxes[0]["y"])
-        return Picked(box=",".join(f"{v:.3f}" for v in (*x, *y)))
-    if points := selection.get("points"):
-        sid, item = (str(part) for part in list(points[0].get("customdata") or ("", ""))[:2])
-        return Picked(code="-".join(sid.split("-")[:level]), item=item)
-    return Picked()
-
-
-def _bare(figure: go.Figure, height: int, drag: str) -> go.Figure:
-    """Axes without ticks: map coordinates have no unit."""
-    style(figure, height=height)
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, scaleanchor="x")
-    figure.update_layout(dragmode=drag, margin={"l": 0, "r": 0, "t": 0, "b": 0})
-    return figure
-
-
-def _marked(figure: go.Figure, marked: pd.DataFrame | None, name: str) -> None:
-    """The selection: hollow rings over the points, so that what lies below keeps its colour."""
-    if marked is None or marked.empty:
-        return
-    figure.add_scattergl(
-        x=marked["x"].to_numpy(dtype=np.float32), y=marked["y"].to_numpy(dtype=np.float32), mode="markers", name=name,
-        marker={"size": 11 if len(marked) < 200 else 6, "symbol": "circle-open", "color": MARK, "line": {"width": 2 if len(marked) < 200 else 1, "color": MARK}}, hoverinfo="skip",
-    )  # fmt: skip
-
-
-def map_points(
-    rows: pd.DataFrame, colouring: str, marked: pd.DataFrame | None = None, name: str = "", drag: str = "pan"
-) -> go.Figure:
-    """One WebGL point an item, `customdata` = [sid, item_id]; coloured by department, tier, or purity of its code.
-
-    `rows`: item_id, sid, x, y and the column of the colouring. `marked`: x, y of the chosen prefix's items. `drag`: 'pan'
-    (a click chooses a point) or 'select' (a drag draws a box, clicks do not reach the page).
-    """
-    figure = go.Figure()
-    size = 6 if len(rows) < 3_000 else 4 if len(rows) < 20_000 else 3
-    ids = rows[["sid", "item_id"]].to_numpy(dtype=object)
-    x, y = rows["x"].to_numpy(dtype=np.float32), rows["y"].to_numpy(dtype=np.float32)
-    if colouring == "purity":
-        figure.add_scattergl(
-            x=x, y=y, customdata=ids, mode="markers", name="items", hoverinfo="none", showlegend=False,
-            marker={
-                "size": size, "color": rows["purity"].to_numpy(dtype=np.float32), "colorscale": PURITY,
-                "cmin": 0, "cmax": 1, "colorbar": {"title": {"text": "Purity"}, "thickness": 10, "len": 0.6},
-            },
-        )  # fmt: skip
-    else:
-        groups = rows[colouring].to_numpy(dtype=object)
-        largest = list(rows[colouring].value_counts().index)
-        if colouring == "department" and len(largest) > 8:
-            kept = set(largest[:7])
-            groups = np.array([g if g in kept else "other" for g in groups], dtype=object)
-            largest = [*largest[:7], "other"]
-        colours = TIERS if colouring == "tier" else categorical(largest)
-        for group in largest:
-            mask = groups == group
-            figure.add_scattergl(
-                x=x[mask], y=y[mask], customdata=ids[mask], mode="markers", name=short(str(group), 24), hoverinfo="none",
-                marker={"size": size, "color": colours.get(str(group), OTHER), "opacity": 0.8},
-            )  # fmt: skip
-    _marked(figure, marked, name)
-    _bare(figure, MAP_HEIGHT, drag)
-    figure.update_layout(
-        showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "itemsizing": "constant", "title": {"text": ""}},
-    )
-    return figure
-
-
-def map_density(rows: pd.DataFrame, marked: pd.DataFrame | None = None, name: str = "", drag: str = "pan") -> go.Figure:
-    """One square a cell, coloured by the logarithm of its items; `customdata` = [commonest prefix, ''].
-
-    `rows`: x, y, n_items, prefix. Squares rather than a heatmap: clicks on a heatmap do not reach the page.
-    """
-    figure = go.Figure()
-    n = rows["n_items"].to_numpy(dtype=np.float64)
-    ticks = [10**k for k in range(7) if 10**k <= max(n.max(initial=1), 1)]
-    ids = np.column_stack([rows["prefix"].to_numpy(dtype=object), np.full(len(rows), "", dtype=object)])
-    figure.add_scattergl(
-        x=rows["x"].to_numpy(dtype=np.float32), y=rows["y"].to_numpy(dtype=np.float32), customdata=ids, mode="markers",
-        name="items per cell", hoverinfo="none", showlegend=False,
-        marker={
-            "symbol": "square", "size": 5, "color": np.log10(n).astype(np.float32), "colorscale": SEQUENTIAL,
-            "colorbar": {
-                "title": {"text": "Items"}, "thickness": 10, "len": 0.6, "tickvals": list(np.log10(ticks)),
-                "ticktext": [f"{t:,}" for t in ticks],
-            },
-        },
-    )  # fmt: skip
-    _marked(figure, marked, name)
-    return _bare(figure, MAP_HEIGHT, drag)
 
 
 class Shade(NamedTuple):

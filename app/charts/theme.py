@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from app.text import one_line
+
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8A8F98")
 """Qualitative, the last one (grey) for 'other'."""
 OTHER = OKABE_ITO[-1]
@@ -61,6 +63,6 @@ def short(text: str | None, width: int = 40) -> str:
 
     Plotly reads a few HTML tags in labels, so '<' and '&' are written as entities.
     """
-    flat = " ".join((text or "").split())
+    flat = one_line(text or "")
     cut = flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
     return cut.replace("&", "&amp;").replace("<", "&lt;")

@@ -379,6 +379,10 @@ CREATE TABLE stories (
 
 -- ---------------------------------------------------------------- the map
 CREATE TABLE projection (run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL, landmark BOOLEAN);
+CREATE TABLE projection_kept (             -- how faithful the map is around an item; of all items, or of 20,000 drawn by category
+    run_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    kept DOUBLE NOT NULL                   -- share of its true nearest neighbours (projection_info.neighbours of them) kept on the map
+);
 CREATE TABLE projection_info (
     run_id VARCHAR NOT NULL, seed INTEGER, landmarks BIGINT, parameters JSON,
     trustworthiness DOUBLE, neighbour_preservation DOUBLE, n_sampled BIGINT, neighbours INTEGER

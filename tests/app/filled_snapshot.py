@@ -233,6 +233,7 @@ def _run_tables(catalogue: dict[str, pd.DataFrame], *, boosted: bool, seed: int)
         ),
         "beams": beams, "beam_nodes": pd.DataFrame(node_rows), "free_beams": pd.DataFrame(free_rows), "scores": scores,
         "coverage": coverage, "projection": _projection(items, latent),
+        "projection_kept": pd.DataFrame({"item_id": items["item_id"], "kept": np.round(rng.integers(0, 16, N) / 15, 4)}),
         "projection_info": pd.DataFrame(
             [{"seed": 0, "landmarks": 60, "parameters": json.dumps({"n_neighbors": 15}), "trustworthiness": 0.93,
               "neighbour_preservation": 0.4, "n_sampled": N, "neighbours": 15}]

@@ -15,7 +15,6 @@ from app.charts import codebook, coverage, overview
 from app.charts.theme import categorical, short
 from app.queries import codebook as code_queries
 from app.queries import coverage as coverage_queries
-from app.queries import map as maps
 from app.queries import overview as overview_queries
 
 
@@ -92,33 +91,6 @@ class TestOverview:
         sizes = {t.name: len(t.x) for t in figure.data}
         assert sizes["test queries that are new"] == 0
         assert sizes["training queries, as trained on"] == 2
-
-
-class TestMap:
-    def test_every_point_can_be_identified(self, cursor: object) -> None:
-        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 1_000)
-        for colouring in codebook.COLOURINGS:
-            figure = codebook.map_points(rows, colouring)
-            ids = np.concatenate([t.customdata for t in figure.data])
-            assert set(ids[:, 1]) == set(rows["item_id"])
-
-    def test_map_is_byte_stable_and_carries_no_titles(self, cursor: object) -> None:
-        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 1_000)
-        first, second = (codebook.map_points(rows, "department").to_json() for _ in range(2))
-        assert first == second
-        assert "Bold" not in first
-
-    def test_density_squares_carry_their_commonest_code(self, cursor: object) -> None:
-        rows = maps.density(cursor, RUN, 2, maps.EVERYWHERE, 16)
-        (squares,) = codebook.map_density(rows).data
-        assert [c[0] for c in squares.customdata] == list(rows["prefix"])
-
-    def test_selection_of_a_box_or_a_point(self) -> None:
-        point = {"customdata": ["17-203-88", "I9"]}
-        assert codebook.picked({"points": [point], "box": []}, 2) == ("", "17-203", "I9")
-        drawn = {"points": [point], "box": [{"x": [2.0, -1.0], "y": [0.5, 0.25]}]}
-        assert codebook.picked(drawn, 2).box == "-1.000,2.000,0.250,0.500"
-        assert codebook.picked({}, 1) == ("", "", "")
 
 
 class TestTree:

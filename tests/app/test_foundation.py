@@ -97,7 +97,14 @@ class TestText:
                 assert escaped[place - 1] == "\\", f"{letter!r} is live in {escaped!r}"
 
     def test_escape_keeps_the_words(self) -> None:
-        assert text.escape(HOSTILE).replace("\\", "") == HOSTILE
+        assert text.escape(HOSTILE).replace("\\", "").replace("\u2060", "") == HOSTILE
+
+    @pytest.mark.parametrize("linked", ["http://x.com", "HTTPS://x.com/a?b", "www.x.com", "mail me@x.com"])
+    def test_bare_addresses_are_no_links(self, linked: str) -> None:
+        assert "\u2060" in text.escape(linked)
+
+    def test_marks_that_turn_what_follows_are_gone(self) -> None:
+        assert text.escape("a \u202eb\u2066c") == "a bc"
 
     @pytest.mark.parametrize(
         ("value", "form", "said"),

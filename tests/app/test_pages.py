@@ -319,7 +319,9 @@ class TestCodebook:
         assert "Counted by item. At level 2" in unescaped(healthy(control.set_value("item").run()))
 
     def test_box_of_a_link_zooms_and_a_bad_one_is_told(self, open_page: Open, workspace: Path) -> None:
-        assert "in the chosen box (of 120)" in unescaped(healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9")))
+        assert "in view, of 120 on the map, all" in unescaped(
+            healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9"))
+        )
         assert "“1,2,x,4”" in unescaped(healthy(open_page("codebook", workspace, box="1,2,x,4")))
 
     def test_generations_are_told_in_words_and_units(self, open_page: Open, workspace: Path) -> None:

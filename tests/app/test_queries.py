@@ -11,7 +11,6 @@ import pytest
 from filled_snapshot import CATEGORIES, COUNTS, OTHER_RUN, RUN, N
 
 from app.queries import codebook, coverage, overview, snapshot
-from app.queries import map as maps
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -209,39 +208,6 @@ class TestCodebook:
     def test_unknown_code_and_item(self, cursor: Cursor) -> None:
         assert codebook.code(cursor, RUN, "77") is None
         assert codebook.item(cursor, RUN, "nobody") is None
-
-
-class TestMap:
-    def test_all_points_when_they_fit(self, cursor: Cursor) -> None:
-        rows = maps.points(cursor, RUN, 2, maps.EVERYWHERE, 1_000)
-        assert len(rows) == N
-        assert rows["x"].dtype == np.float32
-
-    def test_sample_keeps_every_code_in_proportion(self, cursor: Cursor) -> None:
-        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 40)
-        kept = rows["sid"].str.split("-").str[0].value_counts()
-        assert set(kept.index) == {"0", "1", "2"}
-        assert kept["0"] == np.ceil(COUNTS[0] * 40 / N)
-        assert rows["n"].iloc[0] == N
-        again = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 40)
-        assert list(again["item_id"]) == list(rows["item_id"])
-
-    def test_density_counts_every_item_once(self, cursor: Cursor) -> None:
-        box = (-1.0, 4.0, -2.0, 3.0)
-        cells = maps.density(cursor, RUN, 1, box, 8)
-        assert cells["n_items"].sum() == maps.count(cursor, RUN, box) > 0
-        assert cells["x"].between(-1, 4).all()
-        assert ((cells["share"] > 0) & (cells["share"] <= 1)).all()
-
-    def test_highlight_is_the_codes_own(self, cursor: Cursor) -> None:
-        rows = maps.highlighted(cursor, RUN, "1", maps.EVERYWHERE, 1_000)
-        assert len(rows) == COUNTS[1]
-
-    def test_faithfulness_of_a_map_not_computed_yet(self, cursor: Cursor, bare_cursor: Cursor) -> None:
-        found = maps.faithfulness(cursor, RUN)
-        assert found is not None
-        assert found["trustworthiness"] == 0.93
-        assert maps.faithfulness(bare_cursor, RUN) is None
 
 
 class TestCoverage:

@@ -14,7 +14,7 @@ _KINDS = ("title", "header", "subheader", "markdown", "caption", "text", "info",
 
 def plain(markdown: str) -> str:
     """Markdown as it is read: without escapes, bold marks and icons."""
-    return " ".join(_ESCAPED.sub(r"\1", _MARKS.sub("", markdown)).split())
+    return " ".join(_ESCAPED.sub(r"\1", _MARKS.sub("", markdown.replace("\u2060", ""))).split())
 
 
 def told(page: AppTest) -> list[str]:

@@ -78,7 +78,7 @@ class Visit:
     """One browser tab on the way through the dashboard. `see` is called at every step."""
 
     def __init__(self, browser: Browser, url: str, journey: str) -> None:
-        self._browser, self._url, self._journey = browser, url, journey
+        self._browser, self.url, self._journey = browser, url, journey
         self._steps = 0
         self.problems: list[str] = []
         self._contexts: list[BrowserContext] = []
@@ -100,12 +100,12 @@ class Visit:
             self.problems.append(f"console: {message.text} ({message.location.get('url')})")
 
     def _on_request(self, request: Request) -> None:
-        if not request.url.startswith((self._url, self._url.replace("http", "ws", 1), "data:", "blob:")):
+        if not request.url.startswith((self.url, self.url.replace("http", "ws", 1), "data:", "blob:")):
             self.problems.append(f"left this machine: {request.url}")
 
     def open(self, path: str = "", **params: str) -> None:
         """Go to a page of the dashboard and wait for it."""
-        self.page.goto(f"{self._url}/{path}" + (f"?{urlencode(params)}" if params else ""))
+        self.page.goto(f"{self.url}/{path}" + (f"?{urlencode(params)}" if params else ""))
         settle(self.page)
 
     def elsewhere(self, url: str) -> Page:
