@@ -7,7 +7,8 @@ by colour. Points carry the prefix as `customdata`.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -66,7 +67,8 @@ def trie(nodes: pd.DataFrame, *, pruned: int = 4) -> go.Figure:
 
     Args:
         nodes: level, prefix, parent, log_prob, step_log_prob, rank, kept, n_items, label, mark; `mark` is
-            '' | 'aliased' | 'harmful' and concerns whole SIDs.
+            '' | 'aliased' | 'harmful' and concerns whole SIDs. For the hover, where they are there: titles (the first
+            ones under the prefix), n_relevant (items under it that were judged relevant to the query).
         pruned: pruned branches drawn a level; the table beside the chart has all of them.
     """
     placed = place(nodes, pruned)
@@ -140,7 +142,7 @@ def _markers(figure: go.Figure, part: pd.DataFrame, kept: bool, parents: set[str
         f"<br>p given its parent {math.exp(row['step_log_prob']):.2%}"
         f"<br>p from the root {math.exp(row['log_prob']):.2%} (log {row['log_prob']:.2f})"
         f"<br>rank {int(row['rank'])} of its level, {'kept' if kept else 'pruned'}"
-        f"<br>{int(row['n_items']):,} item{'s' if row['n_items'] != 1 else ''}{_mark_words(row['mark'])}"
+        f"<br>{int(row['n_items']):,} item{'s' if row['n_items'] != 1 else ''}{_mark_words(row['mark'])}{_under(row)}"
         for row in part.to_dict("records")
     ]
     figure.add_trace(
@@ -161,3 +163,12 @@ def _markers(figure: go.Figure, part: pd.DataFrame, kept: bool, parents: set[str
 
 def _mark_words(mark: str) -> str:
     return {"aliased": "<br>shared by several items", "harmful": "<br>shared by items that are not alike"}.get(mark, "")
+
+
+def _under(row: Mapping[Hashable, Any]) -> str:
+    """How many relevant items stand under a prefix, and its first titles."""
+    relevant, titles = row.get("n_relevant"), row.get("titles")
+    said = f"<br>{int(relevant):,} of them judged relevant" if relevant is not None and relevant > 0 else ""
+    if isinstance(titles, str) or not isinstance(titles, Iterable):
+        return said
+    return said + "".join(f"<br>· {theme.short(title, 70)}" for title in titles)

@@ -88,6 +88,7 @@ def table(
     alt: str | None = None,
     full: Callable[[], pd.DataFrame] | None = None,
     chooses: tuple[str, str] | None = None,
+    row_height: int | None = None,
 ) -> Any:
     """A table with title, caption and CSV export of all its columns; a click on a row chooses it where `on_select` is given.
 
@@ -116,7 +117,10 @@ def table(
             column_order=list(show) if show is not None else None,
             on_select=on_select or "ignore",
             selection_mode=("single-row", "single-cell"),
-            height="content" if isinstance(height, int) and 38 * (len(data) + 1) < height else height or "auto",
+            height="content"
+            if isinstance(height, int) and (row_height or 38) * (len(data) + 1) < height
+            else height or "auto",
+            row_height=row_height,
             alt=alt or title,
         )
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):

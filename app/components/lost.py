@@ -1,4 +1,4 @@
-"""Where was it lost? A target item, one verdict, its path through the beam, and the width that would have kept it."""
+"""Where was it lost? A target item, one verdict, what SIDs did to it, its path through the beam, and whether a wider one helps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import streamlit as st
 
 from app import text
 from app.charts import waterfall as charts
-from app.components import items, live
+from app.components import items
 from app.components.answer import Answer, reference
 from app.components.explanation import explain_all, load_ranker, shown_run
 from app.components.figure import figure, table
 from app.components.links import address, link
 from app.components.states import imported, lacks, nothing, unfilled
+from app.components.width import width
 from app.fetch import current, fetch
 from app.queries import explain as queries
 from app.rankers import unit
@@ -49,6 +50,9 @@ def lost(given: Answer) -> None:
     verdict = lost_target(id, codes, rows, given.nodes, told)
     st.text(str(full["title"]))
     _verdict(verdict, id, full, given)
+    if not own.empty and pd.notna(own["rank"].iloc[0]):
+        _by_sids(own.iloc[0], told, rows)
+    width(given, id, verdict, known)
     if known:
         _path(verdict, str(full["sid"]), given)
     if verdict.verdict == OUTRANKED and len(verdict.gaps):
@@ -65,7 +69,36 @@ def lost(given: Answer) -> None:
         )
     if not own.empty:
         link("explain", "Explain this pair", {"q": given.query_id or given.text, "item": id})
-    _width(given, id, known)
+
+
+def _by_sids(own: pd.Series, told: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Its rank without SIDs, and what SIDs add to it against what they add to page one."""
+    rank, without = int(own["rank"]), own["rank_without_sid"]
+    if pd.isna(without):
+        st.markdown("Its rank without SIDs is unknown.", help=text.DEFINITIONS["without"])
+    else:
+        on_page = {
+            (True, True): "it is on page one either way",
+            (True, False): "without SIDs it would be on page one",
+            (False, True): "SIDs bring it to page one",
+            (False, False): "it is on page one neither way",
+        }[(without <= PAGE, rank <= PAGE)]
+        st.markdown(
+            f"Rank **{int(without)} without SIDs**, {rank} with them ({text.move(rank, without)}): {on_page}.",
+            help=text.DEFINITIONS["without"],
+        )
+    parts = told[told["feature"].str.startswith("sid_")].groupby("item_id")["value"].sum()
+    page = parts.reindex(rows.loc[(rows["rank"] <= PAGE) & (rows["item_id"] != own["item_id"]), "item_id"]).dropna()
+    if own["item_id"] not in parts.index or page.empty:
+        return
+    mine, theirs = float(parts[own["item_id"]]), float(page.mean())
+    gap = mine - theirs
+    others = "the others of page one" if rank <= PAGE else "page one"
+    st.markdown(
+        f"SIDs add **{mine:+.3f}** to its score and {theirs:+.3f} on average to {others} ({text.plural(len(page), 'item', 'items')}): against "
+        f"it they {'gain' if gap >= 0 else 'cost'} it **{abs(gap):.3f}** ({unit(shown_run().ranker).difference}).",
+        help=text.DEFINITIONS["sid_part"],
+    )  # fmt: skip
 
 
 def _verdict(found: Lost, id: str, item: pd.Series, given: Answer) -> None:
@@ -130,10 +163,11 @@ def _path(found: Lost, sid: str, given: Answer) -> None:
         key="path",
         define="lost",
         filters={"query": given.text},
-        show=["level", "prefix", "label", "state", "rank", "log_prob", "margin", "n_items", "open"],
+        show=["level", "label", "state", "rank", "log_prob", "margin", "n_items", "prefix", "open"],
         columns={
-            "level": "Level", "prefix": "Prefix", "label": st.column_config.TextColumn("Label", width="medium"),
-            "state": "State", "rank": "Rank",
+            "level": st.column_config.NumberColumn("Level", width=50),
+            "prefix": "Prefix", "label": st.column_config.TextColumn("Label", width=280),
+            "state": st.column_config.TextColumn("State", width=200), "rank": st.column_config.NumberColumn("Rank", width=50),
             "log_prob": st.column_config.NumberColumn("Log-probability", format="%.3f", help="Cumulative: from the root"),
             "margin": st.column_config.NumberColumn("Against the last kept", format="%+.3f"),
             "n_items": st.column_config.NumberColumn("Items", format="localized", help="Items under the prefix"),
@@ -147,27 +181,3 @@ def _absent(path: pd.DataFrame, level: int, stored: int) -> str:
     above = path.loc[path["level"] == level - 1, "kept"]
     tried = above.eq(True).all()  # of none: level 1 is always tried
     return f"○ pruned, below the {stored} stored" if tried else "○ not tried: pruned above"
-
-
-def _width(given: Answer, id: str, known: bool) -> None:
-    """The beam width that would have kept the target's whole SID, searched with the live model on demand."""
-    if not known:
-        return
-    where = current()
-    model = live.model(str(where.workspace), where.run_id)
-    if model.state == "failed":
-        st.caption(f"The beam width that would have kept it needs the run's model: {text.escape(model.reason)}.")
-        return
-    pressed = st.button(
-        "Find the beam width that keeps it", icon=":material/width:", disabled=model.state == "warming",
-        help=text.DEFINITIONS["width"],
-    )  # fmt: skip
-    if model.state == "warming":
-        live.wait(model)
-    elif pressed:
-        with st.spinner("Searching with wider and narrower beams …"):
-            width = model.width_that_keeps(given.text, id)
-        if width is None:
-            st.info("Even a beam of 256 loses it.", icon=":material/width:")
-        else:
-            st.info(f"A beam of width {width} keeps its whole SID.", icon=":material/width:")

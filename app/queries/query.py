@@ -1,4 +1,4 @@
-"""SELECTs of the Query page: the log, a query's beams, its ranking with and without SIDs, target items.
+"""SELECTs of the Query page: a query's beams, its ranking with and without SIDs, target items, the loss ledger.
 
 Every function takes a cursor and plain arguments, and gives a DataFrame. A query is known by its id inside
 the snapshot; `find_query` turns what a person typed into that id.
@@ -6,9 +6,9 @@ the snapshot; `find_query` turns what a person typed into that id.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from typing import TYPE_CHECKING
+
+from engine.store.query_sets import normalise
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,28 +17,26 @@ if TYPE_CHECKING:
 METRIC = "ndcg@10"
 """The per-query metric that 'worst regression' sorts by."""
 
-_NORMAL = r"trim(regexp_replace(lower(text), '\s+', ' ', 'g'))"
+NORMAL = r"trim(regexp_replace(lower(text), '\s+', ' ', 'g'))"
+"""A query's text in SQL as `normalise` makes it."""
+
+# A column of the catalogue that the format does not name is kept among the attributes. Nothing but web addresses is shown.
+IMAGE = """
+    CASE WHEN regexp_matches(coalesce(i.attributes ->> 'image_url', i.attributes ->> 'image_link', ''), '^https?://') THEN
+        coalesce(i.attributes ->> 'image_url', i.attributes ->> 'image_link') END"""
 
 # Of imports every beam counts; of what is trained, synthetic queries have beams and no search tree where others are shown.
-_BEAMS_ALONE = """
+BEAMS_ALONE = """
     SELECT b.query_id FROM beams b JOIN runs r USING (run_id) WHERE run_id = $run AND r.method = 'imported'
     UNION SELECT b.query_id FROM beam_nodes b JOIN runs r USING (run_id) WHERE run_id = $run AND r.ranker IS NULL"""
 
-ORDERS = {
-    "frequency": "frequency DESC NULLS LAST, query_id",
-    "regression": "difference ASC NULLS LAST, frequency DESC NULLS LAST, query_id",
-    "gain": "difference DESC NULLS LAST, frequency DESC NULLS LAST, query_id",
-    "text": "text, query_id",
+LEDGER = {
+    "query tier": "CASE WHEN q.frequency = 0 THEN 'no traffic' ELSE l.query_tier END",
+    "category tier": "l.category_tier",
+    "category": "l.category",
+    "kind of query": "q.kind",
 }
-"""Orders of the query log; the keys are what the page offers."""
-
-LEDGER = {"query tier": "query_tier", "category tier": "category_tier", "category": "category"}
-"""What the loss ledger is told by; the keys are what the page offers."""
-
-
-def normalise(text: str) -> str:
-    """Lower case, NFC, single spaces: two texts with equal normal forms are the same query."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip().lower()
+"""What the loss ledger is told by; the keys are what the page offers. A query that nobody asked is in no tier."""
 
 
 def find_query(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str) -> pd.DataFrame:
@@ -49,42 +47,14 @@ def find_query(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str) -> pd.
     return cursor.execute(
         f"""
         SELECT q.*, EXISTS (SELECT 1 FROM scores s WHERE s.run_id = $run AND s.query_id = q.query_id)
-               OR q.query_id IN ({_BEAMS_ALONE}) AS cached,
-               ({_NORMAL} = $text) AS by_text
+               OR q.query_id IN ({BEAMS_ALONE}) AS cached,
+               ({NORMAL} = $text) AS by_text
         FROM queries q
-        WHERE {_NORMAL} = $text OR query_id = $id
+        WHERE {NORMAL} = $text OR query_id = $id
         ORDER BY by_text DESC, cached DESC, frequency DESC NULLS LAST, query_id
         LIMIT 1
         """,
         {"run": run_id, "text": normalise(text), "id": text.strip()},
-    ).df()
-
-
-def log(
-    cursor: duckdb.DuckDBPyConnection, run_id: str, order: str, tier: str | None, words: str, limit: int | None
-) -> pd.DataFrame:
-    """The run's scored queries (or those with beams, where it ranks nothing), with nDCG@10 with and without SIDs where it was evaluated (judged test queries).
-
-    `handle` is what names the query in a link: its text, or its id where other scored queries have the same text.
-    `order` is a key of ORDERS; `tier` None means all; `words` must all occur in the text (any order). `n_found` counts
-    the queries that are like that, of which the first `limit` (None: all) are given.
-    """
-    return cursor.execute(
-        f"""
-        WITH scored AS (
-            SELECT *, CASE WHEN count(*) OVER (PARTITION BY {_NORMAL}) = 1 THEN text ELSE query_id END AS handle
-            FROM queries WHERE query_id IN (
-                SELECT query_id FROM scores WHERE run_id = $run UNION {_BEAMS_ALONE}))
-        SELECT q.query_id, q.text, q.handle, q.frequency, q.tier, q.split, q.source, q.seen, q.kind, q.n_judged, q.category,
-               count(*) OVER () AS n_found, m.value, m.value_without, m.difference
-        FROM scored q
-        LEFT JOIN query_metrics m ON m.run_id = $run AND m.query_id = q.query_id AND m.metric = $metric
-        WHERE ($tier IS NULL OR q.tier = $tier)
-          AND len(list_filter(string_split($words, ' '), lambda w: NOT contains(lower(q.text), w))) = 0
-        ORDER BY {ORDERS[order]}
-        LIMIT $limit
-        """,
-        {"run": run_id, "metric": METRIC, "tier": tier, "words": normalise(words), "limit": limit},
     ).df()
 
 
@@ -153,10 +123,13 @@ def scores(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> pd.
 def item_facts(
     cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str | None, item_ids: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Catalogue fields, SID and mean grade of the given items; `query_id` None where nothing can be judged."""
+    """Catalogue fields, SID and mean grade of the given items; `query_id` None where nothing can be judged.
+
+    `image` is the address of a picture where the item's attributes hold one.
+    """
     return cursor.execute(
-        """
-        SELECT i.item_id, i.title, i.seller, i.brand, i.category, i.price, i.currency, i.tier,
+        f"""
+        SELECT i.item_id, i.title, i.seller, i.brand, i.category, i.price, i.currency, i.tier, {IMAGE} AS image,
                s.sid, s.codes, s.n_sharing, j.grade, j.n_raters
         FROM items i
         LEFT JOIN sids s ON s.run_id = $run AND s.item_id = i.item_id
@@ -206,8 +179,8 @@ def ledger(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str) -> pd
         f"""
         WITH counted AS (
             SELECT verdict, level, feature, coalesce({LEDGER[dimension]}, '(unknown)') AS "value", count(*) AS n_pairs,
-                   count(DISTINCT query_id) AS n_queries
-            FROM loss_ledger WHERE run_id = ? GROUP BY ALL)
+                   count(DISTINCT l.query_id) AS n_queries
+            FROM loss_ledger l JOIN queries q USING (query_id) WHERE run_id = ? GROUP BY ALL)
         SELECT *, n_pairs / sum(n_pairs) OVER (PARTITION BY "value") AS share FROM counted
         ORDER BY list_position(['not retrieved', 'lost in the beam', 'outranked', 'found'], verdict), level, n_pairs DESC,
                  feature, "value"
@@ -224,10 +197,10 @@ def ledger_pairs(
     return cursor.execute(
         f"""
         SELECT l.query_id, q.text, q.frequency, l.item_id, i.title, l.grade, l.rank, l.rank_without_sid, l.verdict, l.level,
-               l.feature, l.category, l.category_tier, l.query_tier
+               l.feature, l.category, l.category_tier, {LEDGER["query tier"]} AS query_tier, q.kind
         FROM loss_ledger l JOIN queries q USING (query_id) JOIN items i USING (item_id)
         WHERE run_id = $run AND verdict = $verdict AND level IS NOT DISTINCT FROM $level::INTEGER
-          AND feature IS NOT DISTINCT FROM $feature::VARCHAR AND coalesce(l.{LEDGER[dimension]}, '(unknown)') = $value
+          AND feature IS NOT DISTINCT FROM $feature::VARCHAR AND coalesce({LEDGER[dimension]}, '(unknown)') = $value
         ORDER BY q.frequency DESC NULLS LAST, l.query_id, l.rank NULLS LAST, l.item_id
         """,
         {"run": run_id, "verdict": verdict, "level": level, "feature": feature, "value": value},

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import duckdb
+import pandas as pd
 import pytest
 
-from app.queries import explain, query
+from app.queries import explain, query, query_log
+from app.queries.query_log import Asked
 
 
 @pytest.fixture
@@ -42,25 +44,76 @@ def test_find_query_by_text_however_it_is_typed_and_by_id(
     assert query.find_query(cursor, run_id, "' OR 1=1 --").empty
 
 
+def rows(cursor: duckdb.DuckDBPyConnection, asked: Asked, limit: int = 1000, offset: int = 0) -> pd.DataFrame:
+    return query_log.page(cursor, *asked, limit, offset)
+
+
 def test_log_orders_and_filters(cursor: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    frequent = query.log(cursor, run_id, "frequency", None, "", 1000)
+    frequent = rows(cursor, Asked(run_id))
     assert frequent["frequency"].is_monotonic_decreasing
     assert (
         len(frequent)
         == cursor.execute("SELECT count(DISTINCT query_id) FROM scores WHERE run_id = ?", [run_id]).fetchone()[0]
     )
-    worst = query.log(cursor, run_id, "regression", None, "", 1000)["difference"].dropna()
+    worst = rows(cursor, Asked(run_id, "worst regression"))["difference"].dropna()
     assert worst.is_monotonic_increasing
     assert len(worst) > 0
-    tail = query.log(cursor, run_id, "frequency", "tail", "", 1000)
-    assert set(tail["tier"]) == {"tail"}
+    assert set(rows(cursor, Asked(run_id, tier="tail"))["tier"]) == {"tail"}
     word = frequent["text"].iloc[0].split()[-1]
-    assert all(word.lower() in t.lower() for t in query.log(cursor, run_id, "text", None, word, 1000)["text"])
+    assert all(word.lower() in t.lower() for t in rows(cursor, Asked(run_id, "A to Z", words=word))["text"])
+    category = frequent["category"].iloc[0]
+    assert set(rows(cursor, Asked(run_id, category=category))["category"]) == {category}
+    department = category.split(" > ")[0]
+    expected = frequent["category"].str.startswith(f"{department} > ").sum()
+    assert len(rows(cursor, Asked(run_id, category=department))) == expected
+    assert {category, department} <= set(query_log.categories(cursor))
+    judged = {name: rows(cursor, Asked(run_id, judged=name)) for name in query_log.JUDGED}
+    assert (judged["judged"]["n_judged"] > 0).all()
+    assert judged["measured"]["difference"].notna().all()
+    assert len(judged["judged"]) + len(judged["not judged"]) == len(frequent)
 
 
-@pytest.mark.parametrize("order", list(query.ORDERS))
-def test_every_order_works_and_respects_the_limit(cursor: duckdb.DuckDBPyConnection, run_id: str, order: str) -> None:
-    assert len(query.log(cursor, run_id, order, None, "", 3)) == 3
+def test_a_query_without_traffic_is_in_no_tier(cursor: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    cursor.execute(
+        "CREATE TEMP TABLE queries AS SELECT * REPLACE (if(query_id = 'q03', 0, frequency) AS frequency) FROM queries"
+    )
+    assert rows(cursor, Asked(run_id, tier="no traffic"))["query_id"].tolist() == ["q03"]
+    told = rows(cursor, Asked(run_id)).set_index("query_id")
+    assert told["tier"].eq("no traffic").sum() == 1
+    assert sum(query_log.found(cursor, *Asked(run_id, tier=tier)).queries for tier in query_log.TIERS) == len(told)
+    assert pd.isna(told.loc["q03", "weighted"])
+    ledger = query.ledger(cursor, run_id, "query tier")
+    own = cursor.execute("SELECT count(*) FROM loss_ledger WHERE query_id = 'q03'").fetchone()
+    assert ledger.loc[ledger["value"] == "no traffic", "n_pairs"].sum() == own[0]  # type: ignore[index]
+
+
+def test_parts_of_the_mean_add_up_to_the_mean_weighed_by_traffic(
+    cursor: duckdb.DuckDBPyConnection, run_id: str
+) -> None:
+    told = rows(cursor, Asked(run_id, "worst for traffic"))
+    assert told["weighted"].dropna().is_monotonic_increasing
+    [(mean,)] = cursor.execute(
+        "SELECT sum(difference * frequency) / sum(frequency) FROM query_metrics JOIN queries USING (query_id) "
+        "WHERE run_id = ? AND metric = 'ndcg@10'",
+        [run_id],
+    ).fetchall()
+    assert told["weighted"].sum() == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("order", list(query_log.ORDERS))
+def test_every_order_is_paged_without_a_gap_and_walked(
+    cursor: duckdb.DuckDBPyConnection, run_id: str, order: str
+) -> None:
+    asked = Asked(run_id, order)
+    every = rows(cursor, asked)
+    pages = [rows(cursor, asked, 5, offset) for offset in range(0, len(every), 5)]
+    assert pd.concat(pages)["query_id"].tolist() == every["query_id"].tolist()
+    assert query_log.found(cursor, *asked).queries == len(every)
+    walked = [query_log.neighbours(cursor, *asked, id) for id in every["query_id"]]
+    assert [n.place for n in walked if n] == list(range(1, len(every) + 1))
+    assert [n.after for n in walked if n] == [*every["handle"].iloc[1:], None]
+    assert [n.before for n in walked if n] == [None, *every["handle"].iloc[:-1]]
+    assert query_log.neighbours(cursor, *asked, "no such query") is None
 
 
 def test_search_items_finds_ids_first_and_all_words_in_any_order(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from app import rankers, text
 from app.queries import overview
-from app.queries.query import normalise
 from engine.config import METHODS, SIGNALS
 from engine.reporting.evaluation import COMPARISONS
+from engine.store.query_sets import normalise
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,10 @@ def test_match_is_told_in_words() -> None:
     assert text.match(0, 3, None) == "no match"
     assert text.match(2, 3, "17-203") == "2 of 3 (17-203)"
     assert text.match(float("nan"), 3, None) == text.UNKNOWN
+
+
+def test_match_is_told_in_dots() -> None:
+    assert [text.dots(m, 3) for m in (0, 2, 3, float("nan"))] == ["○○○", "●●○", "●●●", text.UNKNOWN]
 
 
 def test_direction_needs_a_judged_query() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import Snapshot
 from tests.browser.dashboard import SLOWEST, Server, serve, settle
+from tests.browser.grown import grow
 from tests.browser.hostile import make_hostile
 from tests.browser.sound import cut, violations, wider
 from tests.browser.visit import ARTIFACTS, Visit
@@ -54,19 +56,29 @@ def named(snapshot: Snapshot) -> dict[str, str]:
     return {"query": query, "item": item, "code": prefix.split("-")[0], "seller": seller, "category": category}
 
 
-@pytest.fixture(scope="module")
-def hostile(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Snapshot]]:
-    """The dashboard over words that nobody wishes to show."""
-    folder = tmp_path_factory.mktemp("hostile")
+def changed(published: Path, folder: Path, change: Callable[[Path], None]) -> Iterator[tuple[Server, Snapshot]]:
+    """The dashboard over a copy of the snapshot that was changed."""
     current = (published / "CURRENT").read_text().strip()
     (folder / "snapshots").mkdir()
     shutil.copy(published / current, folder / current)
     shutil.copy(published / "CURRENT", folder)
-    make_hostile(folder / current)
+    change(folder / current)
     snapshot = Snapshot(folder)
     with serve(folder, folder / "app.log") as server:
         yield server, snapshot
     snapshot.close()
+
+
+@pytest.fixture(scope="module")
+def hostile(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Snapshot]]:
+    """Words that nobody wishes to show."""
+    yield from changed(published, tmp_path_factory.mktemp("hostile"), make_hostile)
+
+
+@pytest.fixture(scope="module")
+def large(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Snapshot]]:
+    """As many items as a large shop has."""
+    yield from changed(published, tmp_path_factory.mktemp("large"), partial(grow, n_items=200_000))
 
 
 def faults(page: Page, *, accessible: bool) -> list[str]:
@@ -110,6 +122,13 @@ def test_hostile_words_are_words(browser: Browser, hostile: tuple[Server, Snapsh
     """Markup, formulas, emoji, other directions and titles of 10,000 letters change nothing of it."""
     server, snapshot = hostile
     found = look(browser, server, named(snapshot), "hostile", theme, size)
+    assert not found, "\n".join(found)
+
+
+def test_large_catalogue(browser: Browser, large: tuple[Server, Snapshot]) -> None:
+    """200,000 items."""
+    server, snapshot = large
+    found = look(browser, server, named(snapshot), "large", "light", "laptop")
     assert not found, "\n".join(found)
 
 
