@@ -31,7 +31,7 @@ from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
     "vectors": 1, "keywords": 1, "division": 3, "index": 2, "judged": 3, "stacks": 2, "own": 5, "tokenize": 5,
-    "generate": 2, "match": 3, "signals": 4, "rank": 8, "answer": 4, "evaluate": 6, "audit": 8, "project": 1,
+    "generate": 2, "match": 3, "signals": 4, "rank": 8, "answer": 4, "evaluate": 6, "audit": 9, "project": 1,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 
@@ -123,6 +123,9 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
             "Name runs of one catalogue with --run."
         )
     catalogue = load(workspace, fingerprints.pop())
+    for run in filter(item_map.unmeasured, found):
+        with run.lock():
+            item_map.measure(run, catalogue)
     shown = min(found, key=lambda run: {"none": 1, "imported": 2}.get(run.config.method, 0))
     with intake.written(catalogue, found) as came_in:
         return snapshot.publish(

@@ -14,6 +14,7 @@ from engine.progress import Progress, silent
 MIN_DIST = 0.1
 EPOCHS = 200
 _SAMPLE = 1_000
+_MEASURED = 20_000
 _PLACEMENT_NEIGHBOURS = 5
 _BLOCK = 20_000
 
@@ -167,11 +168,35 @@ def _faithfulness(latent: np.ndarray, xy: np.ndarray, strata: np.ndarray, k: int
     from sklearn.manifold import trustworthiness
 
     out["trustworthiness"] = float(trustworthiness(latent[sample], xy[sample], n_neighbors=k))
+    out["neighbour_preservation"] = float(np.mean(kept_neighbours(latent, xy, sample, k)))
+    return out
+
+
+def kept_neighbours(latent: np.ndarray, xy: np.ndarray, sample: np.ndarray, k: int) -> np.ndarray:
+    """(S,) share of the k nearest neighbours in `latent` (N, d) that are among the k nearest on the map (N, 2) too, of the
+    items at positions `sample` (S,). Needs more than k items."""
     true = _others(_nearest(latent, latent[sample], k + 1)[1], sample)
     shown = _others(_nearest(xy, xy[sample], k + 1)[1], sample)
     kept = [len(np.intersect1d(a, b, assume_unique=True)) for a, b in zip(true, shown, strict=True)]
-    out["neighbour_preservation"] = float(np.mean(kept) / k)
-    return out
+    return np.array(kept, dtype=np.float32) / k
+
+
+class Faithful(NamedTuple):
+    """How faithful the map is around single items."""
+
+    sample: (
+        np.ndarray
+    )  # (S,) positions of the items measured: all of them, or a stratified sample of a large catalogue.
+    kept: np.ndarray  # (S,) as `kept_neighbours`.
+
+
+def faithful(latent: np.ndarray, xy: np.ndarray, strata: np.ndarray, k: int, *, seed: int) -> Faithful:
+    """Neighbours kept, item by item, of at most 20,000 items drawn by stratum; of nobody where k is not less than N - 1."""
+    if len(latent) < k + 2:
+        return Faithful(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+    latent = np.ascontiguousarray(latent, dtype=np.float32)
+    sample = stratified_sample(np.asarray(strata), min(_MEASURED, len(latent)), seed=seed + 2)
+    return Faithful(sample, kept_neighbours(latent, xy, sample, k))
 
 
 def _mask_own(nearest: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -2,133 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.theme import ACCENT, LOSS, NEUTRAL, OTHER, PURITY, SEQUENTIAL, categorical, short, style
+from app.charts.theme import ACCENT, DIVERGING, LOSS, NEUTRAL, OTHER, PURITY, categorical, short, style
 
 MAP_HEIGHT = 560
-MARK = "#D81B60"
-"""The selection on the map: outside the palette, seen on both backgrounds."""
 TIERS = {"head": "#0072B2", "torso": "#009E73", "tail": "#E69F00", "unknown": OTHER}
-COLOURINGS = ("department", "tier", "purity")
 
 
-class Picked(NamedTuple):
-    """What a selection on the map asks for; '' where it does not."""
+class Shade(NamedTuple):
+    """How the boxes of the tree are coloured."""
 
-    box: str = ""
-    """'x0,x1,y0,y1'."""
-    code: str = ""
-    item: str = ""
-
-
-def picked(selection: Mapping[str, Any], level: int) -> Picked:
-    """A drawn box zooms in; otherwise the first chosen point names its item and the item's code of `level`."""
-    if boxes := selection.get("box"):
-        x, y = sorted(boxes[0]["x"]), sorted(boxes[0]["y"])
-        return Picked(box=",".join(f"{v:.3f}" for v in (*x, *y)))
-    if points := selection.get("points"):
-        sid, item = (str(part) for part in list(points[0].get("customdata") or ("", ""))[:2])
-        return Picked(code="-".join(sid.split("-")[:level]), item=item)
-    return Picked()
+    title: str
+    column: str
+    low: float = 0.0
+    high: float = 1.0
+    scale: Any = PURITY
 
 
-def _bare(figure: go.Figure, height: int, drag: str) -> go.Figure:
-    """Axes without ticks: map coordinates have no unit."""
-    style(figure, height=height)
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, scaleanchor="x")
-    figure.update_layout(dragmode=drag, margin={"l": 0, "r": 0, "t": 0, "b": 0})
-    return figure
+SHADES = {
+    "exposure change": Shade("Change of exposure by SIDs (pp)", "exposure_change", scale=DIVERGING),
+    "purity": Shade("Purity (%)", "purity", 0.0, 100.0),
+    "label score": Shade("Label score", "label_score", 0.0, 1.0, PURITY),
+}
+"""Besides departments."""
 
 
-def _marked(figure: go.Figure, marked: pd.DataFrame | None, name: str) -> None:
-    """The selection: hollow rings over the points, so that what lies below keeps its colour."""
-    if marked is None or marked.empty:
-        return
-    figure.add_scattergl(
-        x=marked["x"].to_numpy(dtype=np.float32), y=marked["y"].to_numpy(dtype=np.float32), mode="markers", name=name,
-        marker={"size": 11 if len(marked) < 200 else 6, "symbol": "circle-open", "color": MARK, "line": {"width": 2 if len(marked) < 200 else 1, "color": MARK}}, hoverinfo="skip",
-    )  # fmt: skip
+def tree(rows: pd.DataFrame, root: str, size_by: str, colour_by: str, departments: list[str]) -> go.Figure:
+    """Treemap of prefixes below `root` ('' = all), sized by `n_items` or `exposure`, coloured by department or a `SHADES`.
 
-
-def map_points(
-    rows: pd.DataFrame, colouring: str, marked: pd.DataFrame | None = None, name: str = "", drag: str = "pan"
-) -> go.Figure:
-    """One WebGL point an item, `customdata` = [sid, item_id]; coloured by department, tier, or purity of its code.
-
-    `rows`: item_id, sid, x, y and the column of the colouring. `marked`: x, y of the chosen prefix's items. `drag`: 'pan'
-    (a click chooses a point) or 'select' (a drag draws a box, clicks do not reach the page).
-    """
-    figure = go.Figure()
-    size = 6 if len(rows) < 3_000 else 4 if len(rows) < 20_000 else 3
-    ids = rows[["sid", "item_id"]].to_numpy(dtype=object)
-    x, y = rows["x"].to_numpy(dtype=np.float32), rows["y"].to_numpy(dtype=np.float32)
-    if colouring == "purity":
-        figure.add_scattergl(
-            x=x, y=y, customdata=ids, mode="markers", name="items", hoverinfo="none", showlegend=False,
-            marker={
-                "size": size, "color": rows["purity"].to_numpy(dtype=np.float32), "colorscale": PURITY,
-                "cmin": 0, "cmax": 1, "colorbar": {"title": {"text": "Purity"}, "thickness": 10, "len": 0.6},
-            },
-        )  # fmt: skip
-    else:
-        groups = rows[colouring].to_numpy(dtype=object)
-        largest = list(rows[colouring].value_counts().index)
-        if colouring == "department" and len(largest) > 8:
-            kept = set(largest[:7])
-            groups = np.array([g if g in kept else "other" for g in groups], dtype=object)
-            largest = [*largest[:7], "other"]
-        colours = TIERS if colouring == "tier" else categorical(largest)
-        for group in largest:
-            mask = groups == group
-            figure.add_scattergl(
-                x=x[mask], y=y[mask], customdata=ids[mask], mode="markers", name=short(str(group), 24), hoverinfo="none",
-                marker={"size": size, "color": colours.get(str(group), OTHER), "opacity": 0.8},
-            )  # fmt: skip
-    _marked(figure, marked, name)
-    _bare(figure, MAP_HEIGHT, drag)
-    figure.update_layout(
-        showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "itemsizing": "constant", "title": {"text": ""}},
-    )
-    return figure
-
-
-def map_density(rows: pd.DataFrame, marked: pd.DataFrame | None = None, name: str = "", drag: str = "pan") -> go.Figure:
-    """One square a cell, coloured by the logarithm of its items; `customdata` = [commonest prefix, ''].
-
-    `rows`: x, y, n_items, prefix. Squares rather than a heatmap: clicks on a heatmap do not reach the page.
-    """
-    figure = go.Figure()
-    n = rows["n_items"].to_numpy(dtype=np.float64)
-    ticks = [10**k for k in range(7) if 10**k <= max(n.max(initial=1), 1)]
-    ids = np.column_stack([rows["prefix"].to_numpy(dtype=object), np.full(len(rows), "", dtype=object)])
-    figure.add_scattergl(
-        x=rows["x"].to_numpy(dtype=np.float32), y=rows["y"].to_numpy(dtype=np.float32), customdata=ids, mode="markers",
-        name="items per cell", hoverinfo="none", showlegend=False,
-        marker={
-            "symbol": "square", "size": 5, "color": np.log10(n).astype(np.float32), "colorscale": SEQUENTIAL,
-            "colorbar": {
-                "title": {"text": "Items"}, "thickness": 10, "len": 0.6, "tickvals": list(np.log10(ticks)),
-                "ticktext": [f"{t:,}" for t in ticks],
-            },
-        },
-    )  # fmt: skip
-    _marked(figure, marked, name)
-    return _bare(figure, MAP_HEIGHT, drag)
-
-
-def tree(rows: pd.DataFrame, root: str, size_by: str) -> go.Figure:
-    """Treemap of prefixes below `root` ('' = all), sized by `n_items` or `exposure`, coloured by purity.
-
-    `customdata` = prefix. `rows`: prefix, parent, label, n_items, exposure, purity. A node's own value is what its shown
-    children do not account for, so that rounding never makes children exceed their parent.
+    `customdata` = prefix. `rows`: prefix, parent, name, n_items, exposure and the column of the colour. `departments`: of the
+    whole run in a fixed order, so that a colour means one department wherever the tree is opened. A node's own value is what
+    its shown children do not account for, so that rounding never makes children exceed their parent.
     """
     values = rows[size_by].fillna(0.0).to_numpy(dtype=np.float64)
     known = set(rows["prefix"])
@@ -136,28 +45,60 @@ def tree(rows: pd.DataFrame, root: str, size_by: str) -> go.Figure:
     children = pd.Series(values).groupby(pd.Series(parents)).sum()
     own = np.maximum(values - rows["prefix"].map(children).fillna(0.0).to_numpy(), 0.0)
     own[own < 1e-9] = 0.0
-    labels = [
-        f"<b>{short(p, 16)}</b>"
-        + (f"<br>{short(label, 44).replace(' · ', '<br>')}" if isinstance(label, str) and label else "")
-        for p, label in zip(rows["prefix"], rows["label"], strict=True)
-    ]
     sizes = [f"{v:,.0f} items" if size_by == "n_items" else f"{100 * v:.3g} % of exposure" for v in values]
+    colours, told = _tree_colours(rows, colour_by, departments)
     figure = go.Figure(
         go.Treemap(
-            ids=list(rows["prefix"]), labels=labels, parents=parents, values=own, branchvalues="remainder",
-            customdata=list(rows["prefix"]), maxdepth=2 if root else 1, tiling={"pad": 2},
-            marker={
-                "colors": rows["purity"].to_numpy(dtype=np.float64), "colorscale": PURITY, "cmin": 0, "cmax": 1,
-                "colorbar": {"title": {"text": "Purity"}, "thickness": 10, "len": 0.6},
-                "pad": {"t": 20 if root else 3, "l": 3, "r": 3, "b": 3}, "line": {"width": 1.5, "color": "rgba(255,255,255,0.55)"},
+            ids=list(rows["prefix"]), labels=[f"<b>{short(name, 60)}</b>" for name in rows["name"]], parents=parents,
+            values=own, branchvalues="remainder", customdata=list(rows["prefix"]), maxdepth=2 if root else 1, tiling={"pad": 2},
+            marker=colours | {
+                "pad": {"t": 24 if root else 3, "l": 3, "r": 3, "b": 3}, "line": {"width": 1.5, "color": "rgba(255,255,255,0.55)"},
             },
+            text=[f"{prefix} · {size}" for prefix, size in zip(rows["prefix"], sizes, strict=True)], textinfo="label+text",
             textfont={"size": 12}, pathbar={"visible": False}, root={"color": "rgba(0,0,0,0)"},
-            hovertext=sizes, hovertemplate="%{label}<br>%{hovertext}<br>purity %{color:.2f}<extra></extra>",
+            hovertext=told, hovertemplate="%{label}<br>%{text}<br>%{hovertext}<extra></extra>", name="codes",
         )
     )  # fmt: skip
-    style(figure, height=MAP_HEIGHT)
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, uniformtext={"minsize": 9, "mode": "hide"})
+    style(figure, height=MAP_HEIGHT, legend=colour_by == "department")
+    if colour_by == "department":
+        _legend(figure, rows, departments)
+    figure.update_layout(margin={"l": 0, "r": 0, "b": 0}, uniformtext={"minsize": 9, "mode": "hide"})
     return figure
+
+
+def _tree_colours(rows: pd.DataFrame, colour_by: str, departments: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The treemap's `marker`, and each box's colour in words."""
+    if colour_by == "department":
+        palette = categorical(departments)
+        return {"colors": [palette.get(d, OTHER) for d in rows["department"]]}, [
+            short(d, 60) for d in rows["department"]
+        ]
+    shade = SHADES[colour_by]
+    values = rows[shade.column].to_numpy(dtype=np.float64) * (1.0 if colour_by == "label score" else 100.0)
+    low, high = shade.low, shade.high
+    if colour_by == "exposure change":
+        high = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+        low = -high
+    bar = {"title": {"text": shade.title, "side": "right"}, "thickness": 10, "len": 0.7}
+    marker = {"colors": values, "colorscale": shade.scale, "cmin": low, "cmax": high, "colorbar": bar}
+    unit = {"exposure change": "{:+.3f}", "purity": "{:.1f}", "label score": "{:.2f}"}[colour_by]
+    return marker, [f"{shade.title}: {unit.format(v) if np.isfinite(v) else 'unknown'}" for v in values]
+
+
+def _legend(figure: go.Figure, rows: pd.DataFrame, departments: list[str]) -> None:
+    """Names beside the colours: a treemap has no legend of its own."""
+    palette, shown = categorical(departments), set(rows["department"])
+    named = [d for d in departments if d in shown and palette[d] != OTHER]
+    others = [d for d in departments if d in shown and palette[d] == OTHER]
+    entries = [(short(d, 28), palette[d]) for d in named]
+    if others:
+        entries.append((f"{len(others)} others" if len(others) > 1 else short(others[0], 28), OTHER))
+    for name, colour in entries:
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name=name, marker={"size": 10, "symbol": "square", "color": colour}
+        )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
 
 
 def mix(rows: pd.DataFrame, *, most: int = 8) -> go.Figure:
@@ -167,7 +108,7 @@ def mix(rows: pd.DataFrame, *, most: int = 8) -> go.Figure:
     if len(rest):
         values.append(f"{len(rest)} others")
         shares.append(100 * float(rest["share"].sum()))
-    labels = [short(str(v), 34) for v in values]
+    labels = [short(str(v).rpartition(" > ")[2] or str(v), 44) for v in values]
     figure = go.Figure(
         go.Bar(
             x=shares[::-1], y=list(range(len(labels)))[::-1], orientation="h",

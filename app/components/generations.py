@@ -13,18 +13,25 @@ from engine.audit.newcomers import FAR_SHARE
 
 
 def show(run: str) -> None:
-    """The section "Generations"; nothing where the run has none but the first."""
+    """The section on generations; nothing where the run has none but the first."""
     rows = fetch(queries.generations, run)
     if len(rows) < 2:
         return
-    st.header("Generations", anchor=False, help=text.DEFINITIONS["generations"])
+    st.header("Items added since training (generations)", anchor=False, help=text.DEFINITIONS["generations"])
     newest = rows.iloc[-1]
+    new = newest["n_new_sids"]
+    are_new = (
+        "none of their SIDs is new"
+        if not new
+        else f"{text.plural(new, 'SID', 'SIDs')} among them {'is' if new == 1 else 'are'} new"
+    )
     st.markdown(
         escape(
-            f"Generation {newest['generation']} gave SIDs to {text.plural(newest['n_items'], 'item', 'items')} of "
-            f"“{newest['source']}”, {text.plural(newest['n_new_sids'], 'new SID', 'new SIDs')} among them. Median distance to "
-            f"their SID: {text.number(newest['median_distance'])}, {text.number(newest['median_distance_base'])} for what the "
-            f"run was trained on; {text.number(newest['beyond_p95'], 'percent')} of them lie far from it, where 5 % are expected."
+            f"{text.plural(newest['n_items'], 'item', 'items')} of “{newest['source']}” "
+            f"{'was' if newest['n_items'] == 1 else 'were'} given SIDs last (generation {newest['generation']}); {are_new}. "
+            f"{text.number(newest['beyond_p95'], 'percent')} of them lie far from their SID, where 5 % are expected: their median "
+            f"distance to it is {text.number(newest['median_distance'])}, that of the items the run was trained on "
+            f"{text.number(newest['median_distance_base'])}."
         )
     )
     if newest["beyond_p95"] > FAR_SHARE:
@@ -42,7 +49,7 @@ def show(run: str) -> None:
         columns={
             "generation": "Generation", "created_at": st.column_config.DatetimeColumn("Made (UTC)", format="YYYY-MM-DD HH:mm"),
             "source": "From", "n_items": whole("Items given SIDs", format="localized"),
-            "n_known": whole("Had one already", format="localized"), "n_new_sids": whole("New SIDs", format="localized"),
+            "n_known": whole("Had one before", format="localized"), "n_new_sids": whole("New SIDs", format="localized"),
             "n_unknown_category": whole("Category unknown", format="localized"),
             "median_distance": whole("Median distance (latent)", format="%.3f"),
             "items_per_sid_after": whole("Items a SID, all so far", format="%.2f"),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pandas as pd
 
+from app.queries.names import GIVEN, NAMED, Given, paths_of, values
+
 _UNDER = "(s.sid = $prefix OR starts_with(s.sid, $prefix || '-'))"
 _CODE_COLUMNS = """
-    level, prefix, parent, code, label, n_items, n_sids, purity, category_entropy, top_category, n_categories,
-    n_sellers, n_brands, price_median, exposure, exposure_without, exposure - exposure_without AS exposure_change,
-    n_queries, query_weight, mean_distance, dead, under_used
+    c.level, c.prefix, c.parent, c.code, c.label, c.label_score, c.label_items, c.n_items, c.n_sids, c.purity,
+    c.category_entropy, c.top_category, c.n_categories, c.n_sellers, c.n_brands, c.price_median, c.exposure,
+    c.exposure_without, c.exposure - c.exposure_without AS exposure_change, c.n_queries, c.query_weight, c.mean_distance,
+    c.dead, c.under_used
 """
-_FOUND = "run_id = $run AND level = $level AND ($find = '' OR contains(lower(coalesce(label, '') || ' ' || prefix || ' ' || coalesce(top_category, '')), lower($find)))"
 MIXES = {"category": "i.category", "seller": "i.seller", "brand": "i.brand"}
 """Item fields whose mix under a prefix is shown."""
 
@@ -36,28 +38,64 @@ def health(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     ).df()
 
 
-def count_codes(cursor: duckdb.DuckDBPyConnection, run_id: str, level: int, find: str) -> int:
-    """How many prefixes of a level carry the words in label, prefix or main category."""
+def pure_by_construction(cursor: duckdb.DuckDBPyConnection, run_id: str) -> list[int]:
+    """Levels whose codes hold one category because the method forces it."""
+    rows = cursor.execute(
+        "SELECT level FROM health WHERE run_id = ? AND metric = 'category_purity' AND by_construction ORDER BY level",
+        [run_id],
+    ).fetchall()
+    return [int(level) for (level,) in rows]
+
+
+class Wanted(NamedTuple):
+    """Which codes of a level are asked for."""
+
+    level: int  # 0 = every level.
+    find: str = ""  # Words, each of them in the name (its ancestors' too), the code or the main category.
+    mixed: bool = False  # Only those whose items lie in two categories or more.
+
+
+def _wanted(wanted: Wanted) -> str:
+    """Common table expressions `given` and `found`: the codes asked for."""
+    found = "SELECT * FROM codes WHERE run_id = $run AND ($level = 0 OR level = $level) AND (n_categories > 1 OR NOT $mixed)"
+    if not wanted.find:
+        return f"{GIVEN}, found AS ({found} AND $find = '')"
+    return f"""
+        {GIVEN}, every AS ({found}), {paths_of("every").replace("paths AS", "searched AS")},
+        found AS (
+            SELECT e.* FROM every e JOIN searched n USING (prefix)
+            WHERE len(list_filter(string_split_regex(lower(trim($find)), '\\s+'), lambda w: NOT contains(
+                lower(n.path || ' ' || e.prefix || ' ' || coalesce(e.label, '') || ' ' || coalesce(e.top_category, '')), w))) = 0
+        )
+    """
+
+
+def count_codes(cursor: duckdb.DuckDBPyConnection, run_id: str, wanted: Wanted, given: Given) -> int:
+    """How many codes are such."""
     row = cursor.execute(
-        f"SELECT count(*) FROM codes WHERE {_FOUND}", {"run": run_id, "level": level, "find": find}
+        f"WITH {_wanted(wanted)} SELECT count(*) FROM found", {"run": run_id, **wanted._asdict(), **values(given)}
     ).fetchone()
     return int(row[0]) if row else 0
 
 
 def codes(
-    cursor: duckdb.DuckDBPyConnection, run_id: str, level: int, find: str, limit: int, offset: int
+    cursor: duckdb.DuckDBPyConnection, run_id: str, wanted: Wanted, given: Given, limit: int, offset: int
 ) -> pd.DataFrame:
-    """Prefixes of a level, most items first, less their centroids."""
+    """Such codes, most items first: `path` (the name in words), `name` (its last part), `inside` (the rest) and the columns of the table, less terms and centroids."""
     return cursor.execute(
-        f"SELECT {_CODE_COLUMNS} FROM codes WHERE {_FOUND} ORDER BY n_items DESC, prefix LIMIT $limit OFFSET $offset",
-        {"run": run_id, "level": level, "find": find, "limit": limit, "offset": offset},
+        f"""
+        WITH {_wanted(wanted)},
+        page AS (SELECT * FROM found ORDER BY n_items DESC, prefix LIMIT $limit OFFSET $offset), {paths_of("page")}
+        SELECT n.name, n.inside, n.path, {_CODE_COLUMNS} FROM page c LEFT JOIN paths n USING (prefix) ORDER BY c.n_items DESC, c.prefix
+        """,
+        {"run": run_id, **wanted._asdict(), "limit": limit, "offset": offset, **values(given)},
     ).df()
 
 
 def code(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> dict[str, Any] | None:
     """One prefix by column name, `terms` as a list of {term, weight, support}; None where it does not exist."""
     result = cursor.execute(
-        f"SELECT {_CODE_COLUMNS}, price_low, price_high, terms FROM codes WHERE run_id = $run AND prefix = $prefix",
+        f"SELECT {_CODE_COLUMNS}, c.price_low, c.price_high, c.terms FROM codes c WHERE run_id = $run AND prefix = $prefix",
         {"run": run_id, "prefix": prefix},
     )
     names = [column[0] for column in result.description]
@@ -76,14 +114,17 @@ def owners(cursor: duckdb.DuckDBPyConnection, run_id: str, code: int) -> pd.Data
     ).df()
 
 
-def tree(cursor: duckdb.DuckDBPyConnection, run_id: str, root: str, most: int) -> pd.DataFrame:
+def tree(cursor: duckdb.DuckDBPyConnection, run_id: str, root: str, most: int, given: Given) -> pd.DataFrame:
     """The prefixes below `root` ('' = all), at most `most` of them: whole levels while they fit, nearest first.
 
-    Columns: level, prefix, parent, label, n_items, exposure, purity, top_category.
+    Columns: level, prefix, parent, label, name, n_items, exposure, exposure_change, purity, label_score, top_category,
+    n_categories, department (of the main category; 'unknown' without).
     """
-    below = "run_id = $run AND n_items > 0 AND ($root = '' OR prefix = $root OR starts_with(prefix, $root || '-'))"
-    values = {"run": run_id, "root": root}
-    sizes = cursor.execute(f"SELECT level, count(*) FROM codes WHERE {below} GROUP BY 1 ORDER BY 1", values).fetchall()
+    below = (
+        "c.run_id = $run AND c.n_items > 0 AND ($root = '' OR c.prefix = $root OR starts_with(c.prefix, $root || '-'))"
+    )
+    where = {"run": run_id, "root": root}
+    sizes = cursor.execute(f"SELECT level, count(*) FROM codes c WHERE {below} GROUP BY 1 ORDER BY 1", where).fetchall()
     total, deepest = 0, 0
     for level, size in sizes:
         total += size
@@ -92,11 +133,28 @@ def tree(cursor: duckdb.DuckDBPyConnection, run_id: str, root: str, most: int) -
         deepest = level
     return cursor.execute(
         f"""
-        SELECT level, prefix, parent, label, n_items, exposure, purity, top_category
-        FROM codes WHERE {below} AND level <= $deepest ORDER BY level, n_items DESC, prefix LIMIT $most
+        WITH {GIVEN}
+        SELECT c.level, c.prefix, c.parent, c.label, {NAMED.format(given="g", code="c")} AS name, c.n_items, c.exposure,
+               c.exposure - c.exposure_without AS exposure_change, c.purity, c.label_score, c.top_category, c.n_categories,
+               coalesce(d.department, c.top_category, 'unknown') AS department
+        FROM codes c LEFT JOIN given g USING (prefix) LEFT JOIN categories d ON d.category = c.top_category
+        WHERE {below} AND c.level <= $deepest ORDER BY c.level, c.n_items DESC, c.prefix LIMIT $most
         """,
-        values | {"deepest": deepest, "most": most},
+        where | {"deepest": deepest, "most": most, **values(given)},
     ).df()
+
+
+def departments(cursor: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+    """Departments of the main categories of the run's codes of level 1, most items first: so colours keep their meaning."""
+    rows = cursor.execute(
+        """
+        SELECT coalesce(d.department, c.top_category, 'unknown') AS department
+        FROM codes c LEFT JOIN categories d ON d.category = c.top_category
+        WHERE c.run_id = ? AND c.level = 1 AND c.n_items > 0 GROUP BY 1 ORDER BY sum(c.n_items) DESC, 1
+        """,
+        [run_id],
+    ).fetchall()
+    return [str(department) for (department,) in rows]
 
 
 def items(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str, limit: int, offset: int) -> pd.DataFrame:
@@ -178,22 +236,38 @@ def residuals(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> pd
     ).df()
 
 
-def siblings(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> pd.DataFrame:
+def siblings(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str, given: Given) -> pd.DataFrame:
     """The other prefixes of the same parent, nearest first.
 
-    Columns: prefix, label, distance (between centroids, latent), n_items, purity, top_category.
+    Columns: prefix, name, label, label_score, label_items, distance (between centroids, latent), n_items, purity,
+    n_categories, top_category.
     """
     return cursor.execute(
-        """
-        SELECT o.prefix, o.label,
+        f"""
+        WITH {GIVEN}
+        SELECT o.prefix, {NAMED.format(given="g", code="o")} AS name, o.label, o.label_score, o.label_items,
                CASE WHEN len(o.centroid) = len(c.centroid) THEN list_distance(o.centroid, c.centroid) END AS distance,
-               o.n_items, o.purity, o.top_category
+               o.n_items, o.purity, o.n_categories, o.top_category
         FROM codes c JOIN codes o ON o.run_id = c.run_id AND o.level = c.level
              AND o.parent IS NOT DISTINCT FROM c.parent AND o.prefix <> c.prefix AND o.n_items > 0
-        WHERE c.run_id = ? AND c.prefix = ? ORDER BY distance NULLS LAST, o.prefix
+        LEFT JOIN given g ON g.prefix = o.prefix
+        WHERE c.run_id = $run AND c.prefix = $prefix ORDER BY distance NULLS LAST, o.prefix
+        """,
+        {"run": run_id, "prefix": prefix, **values(given)},
+    ).df()
+
+
+def family(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> list[str]:
+    """The prefixes of the same parent that hold items, by their codes, the prefix itself among them."""
+    rows = cursor.execute(
+        """
+        SELECT o.prefix FROM codes c JOIN codes o ON o.run_id = c.run_id AND o.level = c.level
+             AND o.parent IS NOT DISTINCT FROM c.parent AND (o.n_items > 0 OR o.prefix = c.prefix)
+        WHERE c.run_id = ? AND c.prefix = ? ORDER BY o.code
         """,
         [run_id, prefix],
-    ).df()
+    ).fetchall()
+    return [str(prefix) for (prefix,) in rows]
 
 
 def queries_reaching(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> pd.DataFrame:
@@ -209,31 +283,6 @@ def queries_reaching(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str
         GROUP BY ALL ORDER BY q.frequency DESC NULLS LAST, beam_rank, s.query_id
         """,
         {"run": run_id, "prefix": prefix},
-    ).df()
-
-
-def count_shared(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str) -> int:
-    """SIDs under a prefix ('' = all) that two items or more hold."""
-    row = cursor.execute(
-        f"SELECT count(*) FROM sid_sharing s WHERE s.run_id = $run AND ($prefix = '' OR {_UNDER})",
-        {"run": run_id, "prefix": prefix},
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-def shared(cursor: duckdb.DuckDBPyConnection, run_id: str, prefix: str, limit: int, offset: int) -> pd.DataFrame:
-    """Shared SIDs under a prefix ('' = all), harmful ones first, then the largest.
-
-    Columns: sid, label, n_items, n_categories, n_conflicts, harmful, reason.
-    """
-    return cursor.execute(
-        f"""
-        SELECT s.sid, c.label, s.n_items, s.n_categories, s.n_conflicts, s.harmful, s.reason
-        FROM sid_sharing s LEFT JOIN codes c ON c.run_id = s.run_id AND c.prefix = s.sid
-        WHERE s.run_id = $run AND ($prefix = '' OR {_UNDER})
-        ORDER BY s.harmful DESC, s.n_items DESC, s.sid LIMIT $limit OFFSET $offset
-        """,
-        {"run": run_id, "prefix": prefix, "limit": limit, "offset": offset},
     ).df()
 
 

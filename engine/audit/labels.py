@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,9 @@ del al y
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 SCORED_ITEMS, SCORED_SIBLINGS = 200, 4
 """Items by which labels are scored, and siblings that each label is held against: every label costs an embedding."""
+MOST_LABELS, ITEMS_A_LABEL, SIBLINGS_A_LABEL = 20_000, 50, 20
+"""Where every code's own label is scored: labels that are embedded, the largest codes first; items of one code, and siblings
+of one parent, drawn where there are more."""
 _TOKEN = re.compile(r"[^\W_]+(?:(?:[-.'/]|(?<=\d),(?=\d))[^\W_]+)*")
 _LONGEST_TITLE = 2_000  # characters read of a title: a megabyte of text is data, but no label needs it
 
@@ -211,3 +215,63 @@ def label_score_rows(
         value, low, high, n = mean_interval(won, resamples=resamples)
         rows.append(health_row(depth + 1, "label_score", value, n) | {"low": low, "high": high, "note": "chance: 0.5"})
     return rows
+
+
+class LabelScores(NamedTuple):
+    """How well each prefix's label finds its own items; NaN and 0 where that was not asked."""
+
+    score: np.ndarray  # (G,) mean chance that an item is nearer to its own prefix's label than to a sibling's.
+    n_items: np.ndarray  # (G,) items it rests on.
+
+
+def label_scores(
+    shelf: Shelf,
+    labels: Sequence[Sequence[str | None]],
+    item_x: np.ndarray,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    *,
+    most: int = MOST_LABELS,
+) -> list[LabelScores]:
+    """By level, the label score of every prefix; arguments as in `label_score_rows`.
+
+    A prefix without a label, or whose siblings have none, has no score; nor have the smallest beyond `most` labels.
+    """
+    rng = np.random.default_rng(0)
+    size = np.concatenate([level.size for level in shelf.tree])
+    depth = np.repeat(np.arange(len(shelf.tree)), [len(level) for level in shelf.tree])
+    named = np.array([isinstance(label, str) for own in labels for label in own], dtype=bool)
+    asked = np.flatnonzero(named)
+    asked = np.sort(asked[np.argsort(-size[asked], kind="stable")][:most])
+    flat = [label for own in labels for label in own]
+    texts = sorted({str(flat[place]) for place in asked})
+    vectors = encode([text.replace(SEPARATOR, " ") for text in texts]) if texts else np.empty((0, item_x.shape[1]))
+    vector_of = {text: place for place, text in enumerate(texts)}
+    made = []
+    start = 0
+    for at, level in enumerate(shelf.tree):
+        own = asked[depth[asked] == at] - start
+        start += len(level)
+        made.append(_scored(level, own, vectors[[vector_of[str(labels[at][g])] for g in own]], item_x, rng))
+    return made
+
+
+def _scored(
+    level: Level, asked: np.ndarray, label_x: np.ndarray, item_x: np.ndarray, rng: np.random.Generator
+) -> LabelScores:
+    """`label_x` (A, D): the vectors of the labels of the prefixes `asked` (A,)."""
+    score, n_items = np.full(len(level), np.nan), np.zeros(len(level), dtype=np.int64)
+    inside = np.flatnonzero(level.member >= 0)
+    held = pd.Series(inside).groupby(level.member[inside]).indices
+    for family in pd.Series(np.arange(len(asked))).groupby(level.parent[asked]).indices.values():
+        if len(family) < 2:
+            continue
+        shown = family if len(family) <= SIBLINGS_A_LABEL else np.sort(rng.choice(family, SIBLINGS_A_LABEL, False))
+        for place in family:
+            items = inside[held[asked[place]]]
+            if len(items) > ITEMS_A_LABEL:
+                items = np.sort(rng.choice(items, ITEMS_A_LABEL, replace=False))
+            others = shown[shown != place]
+            ahead = item_x[items] @ (label_x[place] - label_x[others]).T  # (items, others)
+            score[asked[place]] = float((np.sign(ahead) + 1).mean() / 2)
+            n_items[asked[place]] = len(items)
+    return LabelScores(score, n_items)

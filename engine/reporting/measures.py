@@ -14,7 +14,7 @@ import pandas as pd
 from engine.audit.attributes import attribute_rows
 from engine.audit.coclicks import Clicked, coclick_rows
 from engine.audit.health import Row, health_row
-from engine.audit.labels import label_score_rows
+from engine.audit.labels import label_score_rows, label_scores
 from engine.audit.robustness import KINDS, Placed, flip_rows, rewrite
 from engine.audit.shelf import Shelf
 from engine.config import Config
@@ -108,12 +108,41 @@ def clicked_pairs(catalogue: Catalogue, until: str | None) -> Clicked:
     return Clicked(pd.factorize(pairs["query_id"])[0].astype(np.int64), item.astype(np.int64), note)
 
 
+def with_label_scores(shelf: Shelf, codes: pd.DataFrame, item_x: np.ndarray | None, probe: Probe) -> pd.DataFrame:
+    """The `codes` table with label_score and label_items; unknown where no encoder is."""
+    score, n = np.full(len(codes), np.nan), np.zeros(len(codes))
+    if probe.encode is not None and item_x is not None:
+        made = label_scores(shelf, _labels_by_level(shelf, codes), item_x, probe.encode)
+        held = np.flatnonzero(codes["n_items"].to_numpy() > 0)
+        score[held] = np.concatenate([own.score for own in made])
+        n[held] = np.concatenate([own.n_items for own in made])
+    return codes.assign(label_score=score, label_items=pd.array(np.where(n > 0, n, np.nan), dtype="Int64"))
+
+
+def _labels_by_level(shelf: Shelf, codes: pd.DataFrame) -> list[list[str | None]]:
+    known = codes[codes["n_items"] > 0]
+    return [known.loc[known["level"] == depth + 1, "label"].tolist() for depth in range(len(shelf.tree))]
+
+
+def remembering(probe: Probe) -> Probe:
+    """The probe, which encodes a text once however often it is asked."""
+    if probe.encode is None:
+        return probe
+    encode, known = probe.encode, dict[str, np.ndarray]()
+
+    def remembered(texts: Sequence[str]) -> np.ndarray:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            known.update(zip(new, encode(new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return probe._replace(encode=remembered)
+
+
 def _labels(shelf: Shelf, codes: pd.DataFrame, item_x: np.ndarray | None, probe: Probe, resamples: int) -> list[Row]:
     if probe.encode is None or item_x is None:
         return [_absent("label_score", probe.why_not or "titles were not encoded")]
-    known = codes[codes["n_items"] > 0]
-    labels = [known.loc[known["level"] == depth + 1, "label"].tolist() for depth in range(len(shelf.tree))]
-    made = label_score_rows(shelf, labels, item_x, probe.encode, resamples=resamples)
+    made = label_score_rows(shelf, _labels_by_level(shelf, codes), item_x, probe.encode, resamples=resamples)
     return made or [_absent("label_score", "no prefix with a label has a sibling with one")]
 
 

@@ -116,7 +116,7 @@ def true_workspace(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def true_page(open_page: Callable[..., AppTest], true_workspace: Path) -> Callable[..., AppTest]:
     """`true_page(view, **query_params)`: a page of that workspace, whose sentences and counts are held against `sql`."""
-    return lambda view, **params: open_page(view, true_workspace, **params)
+    return lambda view, /, **params: open_page(view, true_workspace, **params)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from app.charts import codebook, coverage, overview
 from app.charts.theme import categorical, short
 from app.queries import codebook as code_queries
 from app.queries import coverage as coverage_queries
-from app.queries import map as maps
 from app.queries import overview as overview_queries
 
 
@@ -94,42 +93,40 @@ class TestOverview:
         assert sizes["training queries, as trained on"] == 2
 
 
-class TestMap:
-    def test_every_point_can_be_identified(self, cursor: object) -> None:
-        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 1_000)
-        for colouring in codebook.COLOURINGS:
-            figure = codebook.map_points(rows, colouring)
-            ids = np.concatenate([t.customdata for t in figure.data])
-            assert set(ids[:, 1]) == set(rows["item_id"])
-
-    def test_map_is_byte_stable_and_carries_no_titles(self, cursor: object) -> None:
-        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 1_000)
-        first, second = (codebook.map_points(rows, "department").to_json() for _ in range(2))
-        assert first == second
-        assert "Bold" not in first
-
-    def test_density_squares_carry_their_commonest_code(self, cursor: object) -> None:
-        rows = maps.density(cursor, RUN, 2, maps.EVERYWHERE, 16)
-        (squares,) = codebook.map_density(rows).data
-        assert [c[0] for c in squares.customdata] == list(rows["prefix"])
-
-    def test_selection_of_a_box_or_a_point(self) -> None:
-        point = {"customdata": ["17-203-88", "I9"]}
-        assert codebook.picked({"points": [point], "box": []}, 2) == ("", "17-203", "I9")
-        drawn = {"points": [point], "box": [{"x": [2.0, -1.0], "y": [0.5, 0.25]}]}
-        assert codebook.picked(drawn, 2).box == "-1.000,2.000,0.250,0.500"
-        assert codebook.picked({}, 1) == ("", "", "")
-
-
 class TestTree:
     @pytest.mark.parametrize("size", ["n_items", "exposure"])
     @pytest.mark.parametrize("root", ["", "0"])
     def test_values_add_up_to_the_root(self, cursor: object, size: str, root: str) -> None:
-        rows = code_queries.tree(cursor, RUN, root, 1_000)
-        (boxes,) = codebook.tree(rows, root, size).data
+        rows = code_queries.tree(cursor, RUN, root, 1_000, ())
+        boxes = codebook.tree(rows, root, size, "purity", ["Home", "Garden"]).data[0]
         top = rows[rows["level"] == rows["level"].min()]
         assert sum(boxes.values) == pytest.approx(top[size].sum())
         assert set(boxes.parents) <= {"", *boxes.ids}
+
+    def test_a_department_keeps_its_colour_wherever_the_tree_is_opened(self, cursor: object) -> None:
+        colours: dict[str, set[str]] = {}
+        legends = []
+        for root in ("", "0", "2"):
+            rows = code_queries.tree(cursor, RUN, root, 1_000, ())
+            figure = codebook.tree(rows, root, "n_items", "department", ["Home", "Garden"])
+            for department, colour in zip(rows["department"], figure.data[0].marker.colors, strict=True):
+                colours.setdefault(department, set()).add(colour)
+            legends.append([(entry.name, entry.marker.color) for entry in figure.data[1:]])
+        assert sorted(len(seen) for seen in colours.values()) == [1, 1]
+        assert [[name for name, _ in legend] for legend in legends] == [["Home", "Garden"], ["Home"], ["Garden"]]
+        assert all(colours[name] == {colour} for legend in legends for name, colour in legend)
+
+    def test_change_of_exposure_is_grey_at_zero_on_a_symmetric_scale(self, cursor: object) -> None:
+        rows = code_queries.tree(cursor, RUN, "", 1_000, ())
+        marker = codebook.tree(rows, "", "n_items", "exposure change", []).data[0].marker
+        assert marker.cmin == -marker.cmax < 0
+        np.testing.assert_allclose(marker.colors, 100 * rows["exposure_change"])
+
+    def test_hostile_names_are_text(self, cursor: object) -> None:
+        rows = code_queries.tree(cursor, RUN, "", 10, (("0", "<b>x</b>" * 2_000),))
+        label = codebook.tree(rows, "", "n_items", "department", []).data[0].labels[list(rows["prefix"]).index("0")]
+        assert label.startswith("<b>&lt;b>x&lt;")
+        assert len(label) < 200
 
 
 def test_mix_folds_the_rest_into_others() -> None:
@@ -163,22 +160,27 @@ class TestCoverage:
         figure = coverage.gaps(rows)
         assert sorted(c for t in figure.data for c in t.customdata) == sorted(rows["category"])
 
-    def test_lifts_leave_out_what_cannot_be_judged_and_pool_departments(self) -> None:
+    def test_a_departments_lift_stands_once_and_under_its_own_name(self) -> None:
         rows = pd.DataFrame(
             {
                 "category": ["Home > Lamps", "Home > Rugs", "Home > Beds", "Garden > Tools"], "department": ["Home"] * 3 + ["Garden"],
-                "tier": "tail", "n_items": [9, 5, 7, 4], "auc_lift": [0.01, -0.02, -0.02, np.nan],
-                "low": [0.0, -0.03, -0.03, np.nan], "high": [0.02, 0.01, 0.01, np.nan], "n_queries": [20, 12, 12, 3],
+                "tier": "tail", "n_items": [9, 5, 7, 4], "auc_lift": [0.01, *[np.nan] * 3], "low": [0.0, *[np.nan] * 3],
+                "high": [0.02, *[np.nan] * 3], "n_queries": [20, 2, 2, 3], "pooled_lift": [-0.02] * 3 + [np.nan],
+                "pooled_low": [-0.03] * 3 + [np.nan], "pooled_high": [0.01] * 3 + [np.nan], "pooled_n": [24] * 3 + [3],
             }
         )  # fmt: skip
-        kept = coverage.distinct_lifts(rows)
-        assert list(kept["name"]) == ["Home, department", "Lamps"]
+        kept = coverage.told_lifts(rows)
+        assert list(kept["name"]) == ["all of Home", "Lamps"]
         assert list(kept["category"]) == ["Home > Rugs", "Home > Lamps"]
         figure = coverage.lifts(kept)
-        assert list(figure.layout.yaxis.ticktext) == ["Lamps (20)", "Home, department (12)"]
+        assert list(figure.layout.yaxis.ticktext) == ["Lamps (20)", "all of Home (24)"]
+
+    def test_the_fullest_codes_are_counted_with_the_unused(self) -> None:
+        use = pd.DataFrame({"level": 1, "prefix": [str(i) for i in range(10)], "n_items": [40, *[10] * 6, 0, 0, 0]})
+        assert coverage.fullest(use) == {1: (1, 10, 0.4)}
 
     def test_funnel_starts_at_every_item_with_a_sid(self, cursor: object) -> None:
         tiers = coverage_queries.by_tier(coverage_queries.coverage(cursor, RUN))
         figure = coverage.funnel(tiers)
         assert sum(tiers["n_items"]) == N
-        assert all(bars.y[0] == pytest.approx(100) for bars in figure.data)
+        assert all(bars.x[0] == pytest.approx(100) for bars in figure.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,23 +142,24 @@ def test_run_picker_only_with_a_choice(open_page: Open, workspace: Path, two_run
 class TestOverview:
     def test_headline_has_both_values_interval_and_paired_test(self, open_page: Open, workspace: Path) -> None:
         page = open_page("overview", workspace)
-        metrics = [(m.label, m.value) for m in page.metric][:3]
+        metrics = [(m.label, m.value) for m in page.metric][3:6]
         assert metrics == [("with SIDs", "0.850"), ("without SIDs", "0.800"), ("difference", "+5.00 pp")]
         assert "95 % interval [0.830, 0.870] · n = 400 queries" in unescaped(page)
-        assert "AUC: better, interval clear of zero (paired by query, p < 0.001)." in unescaped(page)
+        assert "(AUC)**: better, interval clear of zero (paired by query, p < 0.001)." in unescaped(page)
 
     def test_headline_is_of_the_runs_own_ranker_and_its_baseline(
         self, open_page: Open, boosted_workspace: Path
     ) -> None:
         page = healthy(open_page("overview", boosted_workspace))
-        metrics = [(m.label, m.value) for m in page.metric][:3]
+        metrics = [(m.label, m.value) for m in page.metric][3:6]
         assert metrics == [("with SIDs", "0.860"), ("without SIDs", "0.810"), ("difference", "+5.00 pp")]
-        said = unescaped(page)
+        said = unescaped(healthy(open_page("overview", boosted_workspace, details="This run")))
         assert (
             "ranked by gradient boosting, with the SID signals match with a beam, generator's probability and memory"
             in said
         )
-        assert "12 of 21 rankers" in said
+        page = healthy(open_page("overview", boosted_workspace, details="Ranker by ranker"))
+        assert "12 of 21 rankers" in unescaped(page)
         (toggle,) = [t for t in page.toggle if t.key == "rungs"]
         assert "21 of 21 rankers" in unescaped(healthy(toggle.set_value(True).run()))
 
@@ -189,7 +191,7 @@ class TestOverview:
         assert f"{said} ({numbers})" in warning.replace("\\", "")
 
     def test_the_gap_between_trained_on_and_held_out_is_said(self, open_page: Open, workspace: Path) -> None:
-        said = unescaped(open_page("overview", workspace))
+        said = unescaped(open_page("overview", workspace, details="How well the model guesses"))
         assert (
             "a generator that was trained on a query hit 90.0 % of the time, those of one that never saw it 42.0 %"
             in said
@@ -205,6 +207,8 @@ class TestOverview:
     def test_findings_in_order_and_stories(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(open_page("overview", workspace))
         assert said.index("is not protected") < said.index("Level 1 has dead codes")
+        assert "Of 3 things looked at: 1 to act on, 1 to note and 1 well." in said
+        assert said.index("dead codes") < said.index("What is well") < said.index("none of 3 clearly loses")
         assert said.index("A query won") < said.index("A query lost")
 
     def test_opens_with_a_query_its_beams_and_a_named_item(
@@ -215,7 +219,7 @@ class TestOverview:
                JOIN sids d USING (run_id, item_id) WHERE s.kind = 'example'"""
         ).df().iloc[0]  # fmt: skip
         said = unescaped(healthy(open_page("overview", workspace)))
-        strip = said[said.index("A semantic identifier (SID) is") : said.index("**Test marketplace**")]
+        strip = said[said.index("A semantic identifier (SID) is") : said.index("A query won")]
         assert f"**{story['text']}**" in strip
         assert f"**{story['title']}**" in strip
         codes = story["sid"].split("-")
@@ -237,12 +241,12 @@ class TestOverview:
     def test_six_lights_with_words(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(open_page("overview", workspace))
         for title in (
-            "Codebook use",
-            "Aliasing",
-            "Category purity",
-            "Tail protection",
-            "Beam validity",
-            "Exposure concentration",
+            "Codes in use (utilisation)",
+            "Unlike items under one SID (aliasing)",
+            "Codes keep to one category (purity)",
+            "Small categories served (tail protection)",
+            "Guessed SIDs exist (beam validity)",
+            "Exposure in few hands (concentration)",
         ):
             assert f"**{title}**" in said
 
@@ -251,8 +255,8 @@ class TestCodebook:
     def test_code_card(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace, code="0"))
         said = unescaped(page)
-        assert "Code 0" in said
-        assert "Mostly Home > Lamps" in said
+        assert "Code **0**, level 1" in said
+        assert "All in Home > Lamps; 3 sellers, 2 brands; price " in said
         assert "Belongs to Home > Lamps." in said
         assert [t.value for t in page.text_input if t.label == "Code"] == ["0"]
 
@@ -262,18 +266,18 @@ class TestCodebook:
 
     def test_bad_code_and_item_leave_a_usable_page(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace, code="99-1", item="nobody"))
-        assert "“99-1”" in unescaped(page)
+        assert "No code is called, or reads, “99-1”" in unescaped(page)
         assert "“nobody”" in unescaped(page)
         assert page.title[0].value == "Codebook"
 
     def test_an_item_alone_shows_its_code_at_the_level(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(healthy(open_page("codebook", workspace, item="I100", level="1")))
-        assert "Code 2" in said
+        assert "Code **2**, level 1" in said
         assert "Item I100" in said
 
     def test_an_item_outside_the_chosen_code_says_so(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(healthy(open_page("codebook", workspace, item="I100", code="0")))
-        assert "The chosen item I100 lies elsewhere" in said
+        assert re.search(r"The chosen item “.*” lies elsewhere, in .* \(2-\d-\d\)", said)
 
     def test_item_shows_hostile_title_as_text(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace, item="I000"))
@@ -318,15 +322,17 @@ class TestCodebook:
         assert "Counted by item. At level 2" in unescaped(healthy(control.set_value("item").run()))
 
     def test_box_of_a_link_zooms_and_a_bad_one_is_told(self, open_page: Open, workspace: Path) -> None:
-        assert "in the chosen box (of 120)" in unescaped(healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9")))
+        assert "in view, of 120 on the map, all" in unescaped(
+            healthy(open_page("codebook", workspace, box="-1.5,1.5,-9,9"))
+        )
         assert "“1,2,x,4”" in unescaped(healthy(open_page("codebook", workspace, box="1,2,x,4")))
 
     def test_generations_are_told_in_words_and_units(self, open_page: Open, workspace: Path) -> None:
         page = healthy(open_page("codebook", workspace))
-        assert "Generations" in [h.value for h in page.header]
+        assert "Items added since training (generations)" in [h.value for h in page.header]
         said = unescaped(page)
-        assert "Generation 2 gave SIDs to 3 items of “arrivals <2>”, 1 new SID among them" in said
-        assert "% of them lie far from it, where 5 % are expected" in said
+        assert "3 items of “arrivals <2>” were given SIDs last (generation 2); 1 SID among them is new" in said
+        assert "% of them lie far from their SID, where 5 % are expected" in said
         assert "train again" in "".join(w.value for w in page.warning)
         frames = [d.value for d in page.dataframe]
         told = next(f for f in frames if "n_known" in f)
@@ -341,7 +347,7 @@ class TestCodebook:
         self, open_page: Open, boosted_workspace: Path
     ) -> None:
         page = healthy(open_page("codebook", boosted_workspace, code="0"))
-        assert "Generations" not in [h.value for h in page.header]
+        assert "Items added since training (generations)" not in [h.value for h in page.header]
         assert "later generations" not in unescaped(page)
 
     def test_a_card_counts_items_of_later_generations(self, open_page: Open, workspace: Path) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from filled_snapshot import CATEGORIES, COUNTS, OTHER_RUN, RUN, N
 
-from app.queries import codebook, coverage, overview, snapshot
-from app.queries import map as maps
+from app.queries import codebook, coverage, item_filter, overview, snapshot
+from app.queries.item_filter import Filter
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -105,9 +105,9 @@ class TestOverview:
             "SELECT value, by_construction FROM health WHERE metric = 'utilisation' AND level = 1"
         ).fetchone()
         assert level_1 == (0.75, True)
-        assert lights["Codebook use"].verdict == "good"
-        assert "100.0 %" in lights["Codebook use"].value
-        assert lights["Beam validity"].verdict == "good"
+        assert lights["Codes in use (utilisation)"].verdict == "good"
+        assert "100.0 %" in lights["Codes in use (utilisation)"].value
+        assert lights["Guessed SIDs exist (beam validity)"].verdict == "good"
         assert all(light.page and light.value for light in lights.values())
 
     def test_lights_without_measures_do_not_pretend(self, bare_cursor: Cursor) -> None:
@@ -117,17 +117,18 @@ class TestOverview:
 
 class TestCodebook:
     def test_codes_search_and_page(self, cursor: Cursor) -> None:
-        n = codebook.count_codes(cursor, RUN, 2, "")
-        every = codebook.codes(cursor, RUN, 2, "", 1_000, 0)
+        second = codebook.Wanted(2)
+        n = codebook.count_codes(cursor, RUN, second, ())
+        every = codebook.codes(cursor, RUN, second, (), 1_000, 0)
         assert len(every) == n
-        pages = [codebook.codes(cursor, RUN, 2, "", 5, offset) for offset in range(0, n, 5)]
+        pages = [codebook.codes(cursor, RUN, second, (), 5, offset) for offset in range(0, n, 5)]
         assert list(pd.concat(pages)["prefix"]) == list(every["prefix"])
-        rugs = codebook.codes(cursor, RUN, 1, "RUGS", 10, 0)
+        rugs = codebook.codes(cursor, RUN, codebook.Wanted(1, "RUGS"), (), 10, 0)
         assert list(rugs["top_category"]) == ["Home > Rugs"]
 
     @pytest.mark.parametrize("find", ["%", "_", "'; DROP TABLE codes; --"])
     def test_search_words_are_not_patterns(self, cursor: Cursor, find: str) -> None:
-        assert codebook.count_codes(cursor, RUN, 2, find) == 0
+        assert codebook.count_codes(cursor, RUN, codebook.Wanted(2, find), ()) == 0
 
     def test_prefix_does_not_swallow_its_namesakes(self, cursor: Cursor) -> None:
         """'1' holds 1-..., not 10-... or 11-...."""
@@ -184,12 +185,12 @@ class TestCodebook:
             assert rows["n_items"].sum() == COUNTS[0]
 
     def test_tree_is_cut_by_whole_levels(self, cursor: Cursor) -> None:
-        assert set(codebook.tree(cursor, RUN, "", 10_000)["level"]) == {1, 2, 3}
-        assert set(codebook.tree(cursor, RUN, "", 20)["level"]) == {1, 2}
-        assert set(codebook.tree(cursor, RUN, "0", 10_000)["prefix"].str.split("-").str[0]) == {"0"}
+        assert set(codebook.tree(cursor, RUN, "", 10_000, ())["level"]) == {1, 2, 3}
+        assert set(codebook.tree(cursor, RUN, "", 20, ())["level"]) == {1, 2}
+        assert set(codebook.tree(cursor, RUN, "0", 10_000, ())["prefix"].str.split("-").str[0]) == {"0"}
 
     def test_siblings_share_the_parent_and_are_sorted(self, cursor: Cursor) -> None:
-        rows = codebook.siblings(cursor, RUN, "0-1")
+        rows = codebook.siblings(cursor, RUN, "0-1", ())
         assert set(rows["prefix"]) == {"0-0", "0-2", "0-3"}
         assert rows["distance"].is_monotonic_increasing
 
@@ -198,12 +199,6 @@ class TestCodebook:
         stored = cursor.execute("SELECT n_queries FROM codes WHERE prefix = '1' AND run_id = ?", [RUN]).fetchone()
         assert stored is not None
         assert len(rows) == stored[0] > 0
-
-    def test_shared_sids_put_harmful_ones_first(self, cursor: Cursor) -> None:
-        n = codebook.count_shared(cursor, RUN, "")
-        rows = codebook.shared(cursor, RUN, "", n, 0)
-        assert len(rows) == n
-        assert list(rows["harmful"]) == sorted(rows["harmful"], reverse=True)
 
     def test_residual_norms_of_all_items(self, cursor: Cursor) -> None:
         rows = codebook.residuals(cursor, RUN, "")
@@ -214,39 +209,6 @@ class TestCodebook:
     def test_unknown_code_and_item(self, cursor: Cursor) -> None:
         assert codebook.code(cursor, RUN, "77") is None
         assert codebook.item(cursor, RUN, "nobody") is None
-
-
-class TestMap:
-    def test_all_points_when_they_fit(self, cursor: Cursor) -> None:
-        rows = maps.points(cursor, RUN, 2, maps.EVERYWHERE, 1_000)
-        assert len(rows) == N
-        assert rows["x"].dtype == np.float32
-
-    def test_sample_keeps_every_code_in_proportion(self, cursor: Cursor) -> None:
-        rows = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 40)
-        kept = rows["sid"].str.split("-").str[0].value_counts()
-        assert set(kept.index) == {"0", "1", "2"}
-        assert kept["0"] == np.ceil(COUNTS[0] * 40 / N)
-        assert rows["n"].iloc[0] == N
-        again = maps.points(cursor, RUN, 1, maps.EVERYWHERE, 40)
-        assert list(again["item_id"]) == list(rows["item_id"])
-
-    def test_density_counts_every_item_once(self, cursor: Cursor) -> None:
-        box = (-1.0, 4.0, -2.0, 3.0)
-        cells = maps.density(cursor, RUN, 1, box, 8)
-        assert cells["n_items"].sum() == maps.count(cursor, RUN, box) > 0
-        assert cells["x"].between(-1, 4).all()
-        assert ((cells["share"] > 0) & (cells["share"] <= 1)).all()
-
-    def test_highlight_is_the_codes_own(self, cursor: Cursor) -> None:
-        rows = maps.highlighted(cursor, RUN, "1", maps.EVERYWHERE, 1_000)
-        assert len(rows) == COUNTS[1]
-
-    def test_faithfulness_of_a_map_not_computed_yet(self, cursor: Cursor, bare_cursor: Cursor) -> None:
-        found = maps.faithfulness(cursor, RUN)
-        assert found is not None
-        assert found["trustworthiness"] == 0.93
-        assert maps.faithfulness(bare_cursor, RUN) is None
 
 
 class TestCoverage:
@@ -265,12 +227,37 @@ class TestCoverage:
 
     def test_items_say_where_they_are_lost(self, cursor: Cursor) -> None:
         for category, n in zip(CATEGORIES, COUNTS, strict=True):
-            rows = coverage.items(cursor, RUN, category, 1_000, 0)
+            rows = coverage.items(cursor, RUN, category, Filter(), 1_000, 0)
             assert len(rows) == n
             stored = coverage.coverage(cursor, RUN).set_index("category").loc[category]
-            assert (rows["n_sharing"] == 1).sum() == stored["uniquely_decodable"]
-            alone = rows[rows["n_sharing"] == 1]
-            assert (alone["n_beams"] > 0).sum() == stored["generated"]
+            assert (rows["n_sharing"] == 1).sum() == stored["unshared"]
+            assert (rows["n_beams"] > 0).sum() == stored["in_beam"]
+            assert (rows["lost_at"] == "not lost").sum() == stored["in_top_k"]
+            assert (rows["best_rank"] <= 10).sum() == stored["shown"]
+
+    def test_counts_of_all_items_are_the_stored_ones(self, cursor: Cursor) -> None:
+        stored = coverage.coverage(cursor, RUN)
+        again = coverage.narrowed(stored, coverage.counted(cursor, RUN, Filter()))
+        for name in (*coverage.COUNTS, "utilisation", "aliasing"):
+            assert again[name].to_numpy() == pytest.approx(stored[name].to_numpy()), name
+        assert (again["n_all"] == stored["n_items"]).all()
+
+    @pytest.mark.parametrize("kind", ["seller", "brand", "price", "age"])
+    def test_filters_part_the_items(self, cursor: Cursor, kind: str) -> None:
+        """The parts of a dimension add up to all items, and each counts what it says."""
+        bands = item_filter.bands(cursor)
+        rows = bands[bands["kind"] == kind]
+        parts = {
+            "seller": [Filter(seller=name) for name in item_filter.names(cursor, "seller")],
+            "brand": [Filter(brand=name) for name in item_filter.names(cursor, "brand")],
+            "price": [Filter(price=(r.low, r.high, r.currency)) for r in rows.itertuples()],
+            "age": [Filter(age=(str(r.low), str(r.high))) for r in rows.itertuples()],
+        }[kind]
+        assert len(parts) > 1
+        counts = [coverage.counted(cursor, RUN, which)["n_items"].sum() for which in parts]
+        assert sum(counts) == N
+        if kind in ("price", "age"):
+            assert counts == list(rows["n_items"])
 
     def test_codes_of_a_category(self, cursor: Cursor) -> None:
         rows = coverage.codes(cursor, RUN, "Garden > Hoses", 1)

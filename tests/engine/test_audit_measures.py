@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from engine.audit.attributes import attribute_rows, attributes_of, left_out_cred
 from engine.audit.coclicks import Clicked, alignment, coclick_rows
 from engine.audit.health import Row
 from engine.audit.intervals import mean_interval
-from engine.audit.labels import label_score_rows
+from engine.audit.labels import label_score_rows, label_scores
 from engine.audit.robustness import Placed, flip_rows, reordered, rewrite, stuffed, with_typo
 from engine.audit.shelf import Shelf
 from engine.quantizers.clustering import KMeansQuantizer, fit_kmeans
@@ -255,3 +256,23 @@ def test_labels_that_name_their_items_find_them_and_others_do_not() -> None:
     assert (second["value"], second["n"]) == (0.5, 20), (
         "equal labels share; a prefix without a labelled sibling is left out"
     )
+
+
+def test_every_label_has_a_score_of_its_own() -> None:
+    codes = [[i % 2, i // 2 % 2] for i in range(40)]
+    shelf = shelf_of(codes)
+    direction = {"a": [1.0, 0.0], "b": [0.0, 1.0], "both": [0.7, 0.7]}
+    item_x = np.array([direction["ab"[i]] for i, _ in codes])
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        return np.array([direction[text] for text in texts])
+
+    first, second = label_scores(shelf, [["a", "both"], [None, "a", "a", "b"]], item_x, encode)
+    assert first.score.tolist() == [1, 1], "b's items are nearer to 'both' than to 'a'"
+    assert first.n_items.tolist() == [20, 20]
+    assert np.isnan(second.score[:2]).all(), "no sibling has a label"
+    assert second.score[2:].tolist() == [0, 1], "items of b are named 'a' in one code and 'b' in the other"
+    assert second.n_items.tolist() == [0, 0, 10, 10]
+    only = label_scores(shelf, [["a", "both"], [None, "a", "a", "b"]], item_x, encode, most=2)
+    assert only[0].score.tolist() == [1, 1]
+    assert np.isnan(only[1].score).all(), "the largest codes are asked first"

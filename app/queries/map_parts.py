@@ -1,0 +1,267 @@
+"""Parts of the map and what is in them: a drawn region, items that carry words, the items under a code.
+
+A part is named by a kind and a text (both go into the cache's key and into links): 'region' 'x0,x1,y0,y1' (a box) or
+'x0,y0,x1,y1,x2,y2,...' (the corners of a lasso); 'words'; 'code' with a prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import duckdb
+import pandas as pd
+
+from app.queries.map import Box, inside
+
+FROM = """
+    FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id JOIN items i ON i.item_id = p.item_id
+    WHERE p.run_id = $run"""
+TEXT = "lower(concat_ws(' ', i.title, i.brand, i.seller, i.category))"
+MOST_CORNERS = 48
+"""Corners of a lasso that are kept, so that its link stays short."""
+LEAST_WITH = 3
+"""Items of a part that must carry a value before it is compared."""
+_NUMBER = r"-?\d{1,6}(\.\d{1,4})?"
+
+
+class Part(NamedTuple):
+    """A condition on the rows of FROM, with its named values."""
+
+    sql: str
+    values: dict[str, Any]
+
+
+def region(text: str | None) -> tuple[float, ...] | None:
+    """The numbers of a region in a link: 4 of a box (sorted), 2 a corner of a lasso; None where it is neither."""
+    if not text or not re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", text):
+        return None
+    found = tuple(float(part) for part in text.split(","))
+    if len(found) == 4:
+        return (*sorted(found[:2]), *sorted(found[2:]))
+    return found if len(found) >= 6 and len(found) % 2 == 0 and len(found) <= 2 * MOST_CORNERS else None
+
+
+def bounds(numbers: tuple[float, ...]) -> Box:
+    """The box around a region."""
+    if len(numbers) == 4:
+        return numbers[0], numbers[1], numbers[2], numbers[3]
+    x, y = numbers[::2], numbers[1::2]
+    return min(x), max(x), min(y), max(y)
+
+
+def words(text: str) -> list[str]:
+    """Words that must all be in an item's title, brand, seller or category."""
+    return text.lower().split()
+
+
+def part(kind: str, text: str) -> Part:
+    """The condition of a part. Raises ValueError for what is no part."""
+    if kind == "words":
+        return Part(f"len(list_filter($words, lambda w: NOT contains({TEXT}, w))) = 0", {"words": words(text)})
+    if kind == "code":
+        return Part("(s.sid = $prefix OR starts_with(s.sid, $prefix || '-'))", {"prefix": text})
+    numbers = region(text)
+    if kind != "region" or numbers is None:
+        raise ValueError(f"'{kind}' '{text}' is no part of a map")
+    box = Part("p.x BETWEEN $x0 AND $x1 AND p.y BETWEEN $y0 AND $y1", dict(inside(bounds(numbers))))
+    if len(numbers) == 4:
+        return box
+    corners = list(zip(numbers[::2], numbers[1::2], strict=True))
+    edges = [
+        {"x0": x0, "y0": y0, "slope": (x1 - x0) / (y1 - y0), "low": min(y0, y1), "high": max(y0, y1)}
+        for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True)
+        if y0 != y1
+    ]
+    # A ray to the right crosses the border an odd number of times from inside.
+    crossed = (
+        "len(list_filter($edges, lambda e: p.y >= e.low AND p.y < e.high AND p.x < e.x0 + (p.y - e.y0) * e.slope))"
+    )
+    return Part(f"{box.sql} AND {crossed} % 2 = 1", box.values | {"edges": edges})
+
+
+def size(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str) -> int:
+    """Items of a part."""
+    chosen = part(kind, text)
+    row = cursor.execute(f"SELECT count(*) {FROM} AND {chosen.sql}", {"run": run_id, **chosen.values}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def rows(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str, limit: int, offset: int) -> pd.DataFrame:
+    """Items of a part: item_id, title, category, seller, brand, price, currency, sid, kept, x, y."""
+    chosen = part(kind, text)
+    return cursor.execute(
+        f"""
+        SELECT m.*, k.kept FROM (
+            SELECT i.item_id, i.title, i.category, i.seller, i.brand, i.price, i.currency, s.sid, p.x, p.y
+            {FROM} AND {chosen.sql} ORDER BY s.codes, i.item_id LIMIT $limit OFFSET $offset
+        ) m LEFT JOIN projection_kept k ON k.run_id = $run AND k.item_id = m.item_id
+        ORDER BY string_split(m.sid, '-')::INTEGER[], m.item_id
+        """,
+        {"run": run_id, "limit": limit, "offset": offset, **chosen.values},
+    ).df()
+
+
+def places(
+    cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str, box: Box, most: int, on: str = ""
+) -> pd.DataFrame:
+    """Where the items of a part lie inside a box, at most `most` of them, on the map of the run or of the run `on`.
+
+    Columns: item_id, sid (of the map's run), x, y, n (all inside).
+    """
+    chosen = part(kind, text)
+    values = {"run": run_id, "on": on or run_id, "most": most, **chosen.values}
+    shown = dict(zip(("left", "right", "low", "high"), box, strict=True))
+    return cursor.execute(
+        f"""
+        SELECT o.item_id, t.sid, o.x, o.y, count(*) OVER () AS n
+        FROM projection o JOIN sids t ON t.run_id = o.run_id AND t.item_id = o.item_id
+        WHERE o.run_id = $on AND o.x BETWEEN $left AND $right AND o.y BETWEEN $low AND $high
+          AND o.item_id IN (SELECT i.item_id {FROM} AND {chosen.sql})
+        ORDER BY hash(o.item_id), o.item_id LIMIT $most
+        """,
+        values | shown,
+    ).df()
+
+
+def surroundings(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str) -> Box | None:
+    """A box around a part with a margin: the middle nine tenths of its items, so that strays do not widen it. None without items."""
+    chosen = part(kind, text)
+    row = cursor.execute(
+        f"""SELECT quantile_cont(p.x, 0.05), quantile_cont(p.x, 0.95), quantile_cont(p.y, 0.05), quantile_cont(p.y, 0.95)
+            {FROM} AND {chosen.sql}""",
+        {"run": run_id, **chosen.values},
+    ).fetchone()
+    if row is None or row[0] is None:
+        return None
+    x0, x1, y0, y1 = (float(v) for v in row)
+    wide, high = max(0.15 * (x1 - x0), 0.1), max(0.15 * (y1 - y0), 0.1)
+    return x0 - wide, x1 + wide, y0 - high, y1 + high
+
+
+def kept(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str) -> pd.DataFrame:
+    """How faithful the map is in a part: how many measured items (n) keep which share of their true neighbours (kept);
+    kind '' is the whole map."""
+    chosen = part(kind, text) if kind else Part("true", {})
+    return cursor.execute(
+        f"""SELECT k.kept, count(*) AS n FROM projection_kept k
+            WHERE k.run_id = $run AND k.item_id IN (SELECT i.item_id {FROM} AND {chosen.sql}) GROUP BY 1 ORDER BY 1""",
+        {"run": run_id, **chosen.values},
+    ).df()
+
+
+def carried(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str) -> pd.DataFrame:
+    """What the items of a part carry, and how many carry it in the part and outside.
+
+    Columns: field ('code' with its level, 'category', 'seller', 'brand', 'word' of a title), level, value, label (of a code),
+    inside, outside, n_inside, n_outside (items that have the field at all). Values that fewer than LEAST_WITH items of the
+    part carry are left out.
+    """
+    chosen = part(kind, text)
+    return cursor.execute(
+        f"""
+        WITH tagged AS (
+            SELECT i.item_id, s.codes, i.category, i.seller, i.brand, left(i.title, 1000) AS title, ({chosen.sql}) AS chosen {FROM}
+        ), pairs AS (
+            SELECT 'code' AS field, k AS level, array_to_string(codes[1:k], '-') AS value, chosen FROM tagged, range(1, len(codes) + 1) t(k)
+            UNION ALL SELECT 'category', NULL, category, chosen FROM tagged WHERE category IS NOT NULL
+            UNION ALL SELECT 'seller', NULL, seller, chosen FROM tagged WHERE seller IS NOT NULL
+            UNION ALL SELECT 'brand', NULL, brand, chosen FROM tagged WHERE brand IS NOT NULL
+            UNION ALL SELECT 'word', NULL, unnest(list_distinct(regexp_extract_all(lower(title), '[\\pL\\pN]{{2,}}'))), chosen FROM tagged
+        ), counted AS (
+            SELECT field, level, value, count(*) FILTER (chosen) AS inside, count(*) FILTER (NOT chosen) AS outside
+            FROM pairs GROUP BY ALL HAVING inside >= {LEAST_WITH}
+        ), whole AS (
+            SELECT count(*) FILTER (chosen) AS n, count(*) FILTER (NOT chosen) AS m,
+                   count(category) FILTER (chosen) AS n_category, count(category) FILTER (NOT chosen) AS m_category,
+                   count(seller) FILTER (chosen) AS n_seller, count(seller) FILTER (NOT chosen) AS m_seller,
+                   count(brand) FILTER (chosen) AS n_brand, count(brand) FILTER (NOT chosen) AS m_brand FROM tagged
+        )
+        SELECT c.field, c.level, c.value, k.label, c.inside, c.outside,
+               CASE field WHEN 'category' THEN n_category WHEN 'seller' THEN n_seller WHEN 'brand' THEN n_brand ELSE n END AS n_inside,
+               CASE field WHEN 'category' THEN m_category WHEN 'seller' THEN m_seller WHEN 'brand' THEN m_brand ELSE m END AS n_outside
+        FROM counted c JOIN whole ON true
+        LEFT JOIN codes k ON c.field = 'code' AND k.run_id = $run AND k.prefix = c.value
+        ORDER BY c.field, c.level, c.inside DESC, c.value
+        """,
+        {"run": run_id, **chosen.values},
+    ).df()
+
+
+def held_by(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str, on: str) -> pd.DataFrame:
+    """How the codes of the run `on` hold the items of a part of the run's map, level by level.
+
+    Columns: level, n_codes, prefix and label (of the code that holds most of them), n_most, n (items of the part with a SID).
+    """
+    chosen = part(kind, text)
+    return cursor.execute(
+        f"""
+        WITH held AS (
+            SELECT k AS level, array_to_string(codes[1:k], '-') AS prefix, count(*) AS n
+            FROM sids t, range(1, len(codes) + 1) r(k)
+            WHERE t.run_id = $on AND t.item_id IN (SELECT i.item_id {FROM} AND {chosen.sql}) GROUP BY ALL
+        ), told AS (
+            SELECT level, count(*) AS n_codes, arg_max(prefix, (n, prefix)) AS prefix, max(n) AS n_most, sum(n)::BIGINT AS n
+            FROM held GROUP BY 1
+        )
+        SELECT t.level, t.n_codes, t.prefix, c.label, t.n_most, t.n
+        FROM told t LEFT JOIN codes c ON c.run_id = $on AND c.prefix = t.prefix ORDER BY 1
+        """,
+        {"run": run_id, "on": on, **chosen.values},
+    ).df()
+
+
+def asked(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str, most: int) -> pd.DataFrame:
+    """Queries of the run that a text may mean, the surest first: of that very text or id, else those that carry all its words.
+
+    Columns: query_id, text, frequency, exact.
+    """
+    return cursor.execute(
+        r"""
+        WITH known AS (
+            SELECT query_id, text, frequency, trim(regexp_replace(lower(text), '\s+', ' ', 'g')) AS plain FROM queries
+            WHERE query_id IN (SELECT query_id FROM beams WHERE run_id = $run UNION SELECT query_id FROM scores WHERE run_id = $run)
+        )
+        SELECT query_id, text, frequency, (plain = array_to_string($words, ' ') OR query_id = $id) AS exact FROM known
+        WHERE exact OR len(list_filter($words, lambda w: NOT contains(plain, w))) = 0
+        ORDER BY exact DESC, frequency DESC NULLS LAST, query_id LIMIT $most
+        """,
+        {"run": run_id, "words": words(text), "id": text.strip(), "most": most},
+    ).df()
+
+
+def texts(cursor: duckdb.DuckDBPyConnection, run_id: str, most: int) -> list[str]:
+    """Texts of the run's queries, the most frequent first."""
+    rows = cursor.execute(
+        """SELECT text FROM queries WHERE query_id IN (SELECT query_id FROM beams WHERE run_id = $run UNION SELECT query_id FROM scores WHERE run_id = $run)
+           GROUP BY 1 ORDER BY max(frequency) DESC NULLS LAST, 1 LIMIT $most""",
+        {"run": run_id, "most": most},
+    ).fetchall()
+    return [str(text) for (text,) in rows]
+
+
+def of_query(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str, limit: int, offset: int) -> pd.DataFrame:
+    """The items of a query on the map: under the SID of one of its beams, retrieved, or judged.
+
+    Columns: item_id, title, sid, x, y, beam (rank of the beam that holds it), rank (among the candidates), grade, relevant.
+    NULL where it is not among them.
+    """
+    return cursor.execute(
+        """
+        WITH held AS (
+            SELECT s.item_id, min(b.rank) AS beam FROM beams b JOIN sids s ON s.run_id = b.run_id AND s.sid = b.sid
+            WHERE b.run_id = $run AND b.query_id = $query GROUP BY 1
+        ), found AS (
+            SELECT item_id, rank FROM scores WHERE run_id = $run AND query_id = $query AND retrieved
+        ), judged AS (
+            SELECT item_id, avg(grade) AS grade FROM judgments WHERE query_id = $query GROUP BY 1
+        )
+        SELECT i.item_id, i.title, s.sid, p.x, p.y, h.beam, f.rank, j.grade,
+               j.grade >= (SELECT relevant_grade FROM snapshot) AS relevant
+        FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id JOIN items i ON i.item_id = p.item_id
+        LEFT JOIN held h ON h.item_id = p.item_id LEFT JOIN found f ON f.item_id = p.item_id LEFT JOIN judged j ON j.item_id = p.item_id
+        WHERE p.run_id = $run AND (h.beam IS NOT NULL OR f.item_id IS NOT NULL OR j.grade IS NOT NULL)
+        ORDER BY h.beam NULLS LAST, j.grade DESC NULLS LAST, f.rank NULLS LAST, i.item_id LIMIT $limit OFFSET $offset
+        """,
+        {"run": run_id, "query": query_id, "limit": limit, "offset": offset},
+    ).df()
