@@ -49,7 +49,7 @@ def summary(code: dict[str, Any]) -> None:
     if code["level"] == 1:
         ownership(code)
     if code["terms"]:
-        said = "; ".join(f"{t['term']} ({100 * t['support']:.0f} % of its items)" for t in code["terms"][:6])
+        said = "; ".join(f"{text.cut(t['term'])} ({100 * t['support']:.0f} % of its items)" for t in code["terms"][:6])
         st.caption("Set apart by: " + escape(said))
     _numbers(code)
     counts = ", ".join(
@@ -57,7 +57,7 @@ def summary(code: dict[str, Any]) -> None:
         for one, many in (("category", "categories"), ("seller", "sellers"), ("brand", "brands"))
         if many != "categories" or code["n_categories"] != 1
     )
-    mostly = "Categories unknown" if not code["top_category"] else code["top_category"]
+    mostly = "Categories unknown" if not code["top_category"] else text.cut(code["top_category"], 160)
     start = f"All in {mostly}" if code["n_categories"] == 1 else f"Mostly {mostly}" if code["top_category"] else mostly
     priced = code["price_median"] is not None and code["price_median"] == code["price_median"]
     low, middle, high = (text.price(code[f"price_{name}"]) for name in ("low", "median", "high"))
@@ -108,9 +108,11 @@ def ownership(code: dict[str, Any]) -> None:
         return
     owners = fetch(queries.owners, current().run_id, int(code["code"]))
     if len(owners):
-        names = ", ".join(owners["category"].head(6)) + (f" and {len(owners) - 6} more" if len(owners) > 6 else "")
+        said = ", ".join(text.cut(c, 80) for c in owners["category"].head(6)) + (
+            f" and {len(owners) - 6} more" if len(owners) > 6 else ""
+        )
         together = " (merged: more categories than codes)" if owners["merged"].any() else ""
-        st.caption(escape(f"Belongs to {names}{together}."), help=text.DEFINITIONS["by_construction"])
+        st.caption(escape(f"Belongs to {said}{together}."), help=text.DEFINITIONS["by_construction"])
 
 
 def flags(code: dict[str, Any]) -> None:
