@@ -85,15 +85,18 @@ DEFINITIONS = {
     "exposure": "Exposure: the attention a place receives, 1/log2(1 + rank), summed over retrieved results and weighted "
     "by how often the query is asked; shown as a share.",
     "concentration": "Concentration of exposure over sellers, categories or brands. HHI: sum of squared shares. Gini: unevenness.",
-    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams (SID unique or shared) "
-    "less than half as often as the catalogue's, or it loses without a level-1 code of its own. Yes: the interval "
-    "excludes a loss of more than 2 points. Otherwise n is too small to tell. The reason names all three: own level-1 code, "
-    "lift, funnel.",
-    "funnel": "Funnel, in items, each step within the one before: has a SID; is uniquely decodable (no other item holds its "
-    "SID); is unique and generated (that SID is in some query's beam); is in the top 10 of some query. Stored queries only. "
-    "A verdict's reason counts items in beams whether their SID is unique or shared, so its share is larger.",
-    "lorenz": "Lorenz curve: codes by rising use on the x axis, the share of items they hold together on the y axis. The "
-    "diagonal is perfectly even use.",
+    "protection": "Protected? No: its AUC lift interval lies below zero, or its items are in beams less than half as often as the "
+    "catalogue's, or it loses without a level-1 code of its own. Yes: the interval excludes a loss of more than 2 points. "
+    "Otherwise n is too small to tell. A category with fewer than 8 test queries is judged by the lift of its department, which "
+    "is said and never shown as its own. The reason names all three: own level-1 code, lift, funnel.",
+    "funnel": "Funnel, in items, each step within the one before: has a SID; its SID is in some query's beam (among those the "
+    "model guesses for it); it is in the top 10 of some query. Stored queries only. Sharing a SID with alike items is no loss, "
+    "so it is counted apart.",
+    "unshared": "Items that hold their SID alone; the others share it, which is wanted between alike items.",
+    "slipped": "Change of an item's share of all exposure (1/log2(1 + rank), every query as often as it is asked), with SIDs minus "
+    "without; beside it the query that moved it most in that direction.",
+    "lorenz": "How evenly codes are used (Lorenz curve): codes by rising use on the x axis, the share of items they hold together "
+    "on the y axis. The diagonal is perfectly even use; Gini says how far below it the curve lies (0 even, towards 1 uneven).",
     "code_label": "Name: the labels of a code's levels, the broadest first. A label is the terms that set a code apart from its "
     "siblings (c-TF-IDF within the parent), unless people named it. Support is the share of its items that carry the term. Label score: "
     "the chance that an item of the code is nearer (by its title's vector) to this label than to a sibling's; 0.5 = by chance; over all of "
@@ -118,6 +121,14 @@ DEFINITIONS = {
     "sid": "Semantic identifier: one code per level, coarse to fine, written 17-203-88.",
     "by_construction": "By construction: the method forces this value (level 1 belongs to categories), so it says "
     "nothing about quality and is not compared between methods.",
+    "severity": "Severity needs size and certainty. Act: a sure loss of 10 % or more of what the one concerned had, and of 0.1 pp or "
+    "more once weighed by traffic. Watch: 5 % and 0.01 pp; or as large as Act, but not sure. Note: smaller, or not sure. Well: looked for "
+    "and not found. Sure: 95 % interval clear of zero (corrected for looking at many), on 30 equally frequent queries or more. What is "
+    "measured of the codebook alone is never sure to harm anybody.",
+    "twin": "Dense twin: the same ideas (memory of past queries, words, neighbours, list) told with the embeddings themselves instead of "
+    "codes, by the same learner. What it reaches needs no SID; only what SIDs give beyond it is owed to the codes.",
+    "placebo": "Placebo: the same ranker after the SIDs were shuffled among the items. It must give nothing; what it gives is no merit of SIDs.",
+    "story": "Chosen by rule, not by hand: from judged queries with traffic, where the ranker's own contributions say that SIDs are the reason.",
     "oracle": "Ceiling: the AUC of the hidden truth itself, given the noise in the judgments.",
 }
 
@@ -129,19 +140,22 @@ WHAT_IS_A_SID = (
 CLICKS = "Grades were read from clicks: this measures agreement with clicks, not relevance."
 FROM_GRADES = frozenset(
     ("auc", "ndcg@10", "within_query_auc", "lift", "ladder", "train_gap", "harmful_aliasing", "generation", "protection",
-     "oracle", "regression", "grade", "own_ndcg", "merit")
+     "oracle", "regression", "grade", "twin", "placebo", "own_ndcg", "merit")
 )  # fmt: skip
 """Definitions of what rests on grades."""
 
 METRIC_NAMES = {
-    "auc": "AUC",
-    "ndcg@10": "nDCG@10",
-    "within_query_auc": "Within-query AUC",
-    "precision": "Precision",
-    "recall": "Recall",
-    "hhi": "HHI",
-    "gini": "Gini",
+    "auc": "Relevant above irrelevant (AUC)",
+    "ndcg@10": "Order of the first ten (nDCG@10)",
+    "within_query_auc": "Relevant above irrelevant in a query (within-query AUC)",
+    "precision": "Relevant among those called relevant (precision)",
+    "recall": "Called relevant among the relevant (recall)",
+    "hhi": "Concentration (HHI)",
+    "gini": "Unevenness (Gini)",
 }
+
+SEVERITY_NAMES = {"act": "Act", "watch": "Watch", "note": "Note", "unknown": "Too few", "good": "Well"}
+"""Of findings, most urgent first; the engine decides which."""
 
 FIELD_NAMES = {
     "category": "categories",
@@ -203,9 +217,9 @@ def escape(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", _LINKED.sub(_JOINER, one_line(text)))
 
 
-def cut(text: object, width: int = 60) -> str:
-    """Text on one line, at most `width` characters, with an ellipsis where something is left out. Not yet escaped."""
-    flat = " ".join(str(text).split())
+def shortened(text: object, width: int = 60) -> str:
+    """The text on one line, at most `width` characters, with an ellipsis where it is cut. Not yet escaped."""
+    flat = one_line(text)
     return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
 
 
@@ -218,8 +232,8 @@ def settings(values: str | Mapping[str, Any]) -> str:
 def number(value: float | None, form: str = "number") -> str:
     """One number: 'number' .812, 'percent' 81.2 %, 'points' +1.25 pp (of a fraction), 'count' 1,234.
 
-    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103;
-    'change' +3.1 % of a relative change.
+    Shares of exposure are small and so are their changes: 'share' 1.04 %, 'share_points' +0.034 pp; 'fine' .0103, 'signed' +.0103; 'about' about 630,000;
+    'fine_points' +0.0343 pp for single places; 'change' +3.1 % of a relative change.
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
@@ -231,13 +245,34 @@ def number(value: float | None, form: str = "number") -> str:
         return f"{100 * value:.2f} %"
     if form == "share_points":
         return f"{100 * value:+.3f} pp"
+    if form == "fine_points":
+        return f"{100 * value:+.4f} pp"
     if form == "change":
         return f"{100 * value:+.1f} %"
+    if form == "about":
+        return about(value)
+    if form == "signed":
+        return f"{value:+.4f}"
     if form == "fine":
         return f"{value:.4f}"
     if form == "count":
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def about(value: float | None) -> str:
+    """A large count no finer than two digits: 'about 630,000'."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value < 100:
+        return f"about {value:.0f}"
+    unit = 10 ** (math.floor(math.log10(value)) - 1)
+    return f"about {round(value / unit) * unit:,}"
+
+
+def share(part: float, whole: float) -> str:
+    """'12.5 %' of a whole; 'none' of nothing."""
+    return number(part / whole, "percent") if whole else "none"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -369,6 +404,42 @@ DEFINITIONS |= {
     "their scores. Named are the fewest features that explain four fifths of it.",
     "what_if": "The stored ranker evaluated again with the values set here, all else equal. The other candidates keep their "
     "scores; the rank is counted among them.",
+    "counterfactual": "Searched: one thing that the ranker reads of the item is set to every value that some candidate of this query "
+    "has, all else equal, and the smallest such change that reaches the goal is kept (else the one that comes nearest). Size: the "
+    "change in spreads, the standard deviation of that thing among the candidates, so that things can be compared. The other "
+    "candidates keep their scores. Trees are not monotone: less of a thing may help. What can be changed in the ranker's eyes need not be possible for a seller.",
+    "evidence": "What a signal rests on for this pair. Value: what the ranker read; mean candidate: the mean over this query's "
+    "candidates, from which contributions are measured.",
+    "evidence_logp": "Probability from the root: that the query wants the codes down to this level, by the generator, shared out "
+    "among existing ones. Usual share: the code's share of what past queries led to (smoothed). Times as probable: the first over "
+    "the second. Branches: the best prefixes of each level that the beam search weighed; kept ones were extended.",
+    "evidence_memory": "Grades of training queries and interactions of the log, by the past queries whose texts are nearest to this one "
+    "(cosine of embeddings); never this query's own. Similar words are not the same wish: read the past queries. Counts: "
+    "what a piece of feedback weighs, 1 for the nearest query's.",
+    "evidence_words": "How many titles under a code hold each of the query's words. The signal compares how often a word is said there with "
+    "how often it is said in all titles; it does not read the item's own title alone.",
+    "evidence_list": "The first candidates of the first stage, before any ranker. The signal is their weighted share under the "
+    "item's code, the item itself left out; weight 1/log2(1 + place).",
+    "clusterings": "Memory, words and list are means over several clusterings of the items: this run's own SIDs first, then others made "
+    "of titles alone. Level 1, of 9: in how many of the nine both items stand under one code of level 1.",
+    "policy": "A policy is tried on the stored scores alone: a bonus is added to every score of the group, or of its items in the first ten "
+    "only so many stay and the rest goes just behind the tenth place. Nothing is retrained, no query is asked again, shoppers do "
+    "not react.",
+    "policy_exposure": "Share of all exposure (1/log2(1 + rank) over retrieved results, each query as often as it is asked), as the stored rankings "
+    "are and as they would be. Exact for these queries; the 95 % interval (bootstrap over queries) speaks of new ones.",
+    "policy_shown": "How many of the group's items stand in the first ten places, a mean over queries with traffic, each as often as it is asked.",
+    "policy_price": "nDCG@10 of the judged queries under the policy, minus as it is: paired by query, 95 % interval by bootstrap over "
+    "queries. Items that nobody judged do not count, so what a policy brings up unjudged costs nothing here.",
+    "listing": "The query is answered again as if the item read so: its new title is encoded, given codes under the published codebook and "
+    "indexed, and everything else stays, clicks and grades on the item too. A query's beams change only where SIDs come or go.",
+    "edited_parts": "Exact contributions to the item's score as it is and written so, each from the mean candidate of its own answer; SIDs by "
+    "signal.",
+    "first_stage": "The place that words and text similarity alone give it, before any ranker: whoever is not among these is not ranked.",
+    "one_word": "The query's words that the title lacks, each added alone to its end and asked again as above. What helps the ranker "
+    "need not help a shopper.",
+    "bulk": "Titles of sampled items are written otherwise: two neighbouring letters exchanged in one word; the second half of the words "
+    "first, both halves shuffled; three frequent words of its category appended. All of a kind at once; each item's new score is "
+    "placed among the other candidates' scores as they are. Items were chosen for queries that rank them well, so most changes can only lose. Intervals: 95 %, shares by Wilson, places by bootstrap over items.",
     "sid_off": "SID switched off: the same ranker with no match, and every other SID signal at the query's mean candidate.",
     "lost": "One verdict: not retrieved by the first stage; or its SID fell out of the beam at a level; or it matched but "
     "page one scores higher, mainly through one feature.",
@@ -391,6 +462,8 @@ DEFINITIONS |= {
     "exact; the 95 % interval (bootstrap over queries) speaks of new queries.",
     "q_value": "q value: the p value corrected for looking at many values at once (Benjamini-Hochberg). Below 0.05 the change "
     "is called clear.",
+    "crossing": "The same change, split: the parts add up to the whole. Intervals and q values are those of the audit, computed now "
+    "from the stored rankings with fewer resamples.",
     "effective_n": "Effective n: how many equally frequent queries the weighted queries are worth, (sum w)² / sum w². Below "
     "30 a change is not called clear.",
     "merit": "Merit: the value's share of relevance among judged, retrieved pairs. Exposure / merit above 1: shown more than "
@@ -475,13 +548,36 @@ LEXICAL_NAMES = {
     "qs_words": "Length of the query (log of 1 + words)",
 }
 """The lexical columns, as Explain opens them."""
+COLUMN_KINDS = {
+    "match": "Match with a beam",
+    "logp": "Log probability of the code",
+    "pmi": "Log probability of the code, less how common it is",
+    "memory": "Mean grade by like past queries under the code",
+    "evidence": "How much like past queries say of the code (log of 1 + weight)",
+    "clicks": "Share of like past queries' clicks under the code",
+    "cluster": "Fit of the query's words to titles under the code",
+    "best": "Fit of its words under the code, best clustering",
+    "list": "Share of the candidate list under the code",
+    "own_grade": "Mean grade by like past queries of this very item",
+    "own_evidence": "How much like past queries say of this very item (log of 1 + weight)",
+    "own_clicks": "Share of like past queries' clicks on this very item",
+    "own_words": "Fit of the query's words to this very title",
+}
+"""What a column of a SID signal, or of the item's own, holds."""
 DIMENSION_NAMES = {
     "seller": "Sellers",
     "category": "Categories",
     "brand": "Brands",
     "price_band": "Price bands",
     "age": "New and old items",
+    "seller_size": "Sellers by size",
+    "seller_age": "New and old sellers",
 }
+DIMENSION_NAME = {
+    "seller": "Seller", "category": "Category", "brand": "Brand", "price_band": "Price band", "age": "Age of items",
+    "seller_size": "Group of sellers", "seller_age": "Group of sellers",
+}  # fmt: skip
+"""One of them."""
 
 
 def feature_name(feature: str, label: str | None = None) -> str:
@@ -495,6 +591,16 @@ def feature_name(feature: str, label: str | None = None) -> str:
     if head == "sid" and signal:
         return f"SID: {signal}"
     return f"{FEATURE_NAMES[feature]} ({feature})" if feature in FEATURE_NAMES else feature
+
+
+def column_name(column: str) -> str:
+    """A column that a ranker reads, in words: 'Share of the candidate list under the code, level 2'; 'Match with a beam'."""
+    if column in COLUMN_KINDS:
+        return COLUMN_KINDS[column]
+    kind, _, level = column.rpartition("_")
+    if kind in COLUMN_KINDS and level.isdigit():
+        return f"{COLUMN_KINDS[kind]}, level {level}"
+    return FEATURE_NAMES.get(column, LEXICAL_NAMES.get(column, column))
 
 
 def direction(difference: float | None) -> str:

@@ -120,3 +120,62 @@ def causes(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="percentage points of exposure", zeroline=True, range=[-reach, reach])
     figure.update_yaxes(autorange="reversed", title=None, type="category")
     return figure
+
+
+def drivers(rows: pd.DataFrame) -> go.Figure:
+    """What decides the order as stacked bars, one a group: levels of SIDs in blues from the left, other features beside.
+
+    Args:
+        rows: group, part, share (fractions, sum to 1 in each group), the groups in the order of drawing.
+    """
+    size = rows.groupby("part")["share"].mean()
+    parts = sorted(
+        size.index, key=lambda part: (not part.startswith("SID"), part if part.startswith("SID") else "", -size[part])
+    )
+    others = iter(theme.OKABE_ITO[1:])
+    groups = list(dict.fromkeys(rows["group"]))
+    figure = go.Figure()
+    levels = 0
+    for part in parts:
+        levels += part.startswith("SID")
+        colour = _LEVELS[min(levels, len(_LEVELS)) - 1] if part.startswith("SID") else next(others, theme.OTHER)
+        mine = rows[rows["part"] == part].set_index("group")["share"].reindex(groups).fillna(0.0)
+        figure.add_bar(
+            orientation="h", y=[_short(g) for g in groups], x=100 * mine, name=_short(part), marker={"color": colour},
+            text=[f"{100 * v:.0f}" if v >= 0.04 else "" for v in mine], textposition="inside", insidetextanchor="middle", textangle=0,
+            hovertemplate=f"{theme.short(part, 60)}: %{{x:.1f}} %<extra></extra>",
+        )  # fmt: skip
+    theme.style(figure, height=130 + 34 * len(groups), x="% of what decides", legend=True)
+    figure.update_layout(barmode="stack", legend_traceorder="normal")
+    figure.update_xaxes(range=[0, 100])
+    figure.update_yaxes(autorange="reversed", title=None, type="category", showgrid=False)
+    return figure
+
+
+_LEVELS = ("#0072B2", "#3D95C9", "#7FB3D9", "#B3D1E8")
+"""SIDs by level."""
+
+
+def moved(table: pd.DataFrame) -> go.Figure:
+    """Exact changes of exposure share, in the order given.
+
+    Args:
+        table: value, difference (fraction).
+    """
+    points = 100 * table["difference"].astype(float)
+    figure = go.Figure(
+        go.Bar(
+            orientation="h", y=[_short(v) for v in table["value"]], x=points, cliponaxis=False,
+            marker={"color": [theme.GAIN if d >= 0 else theme.LOSS for d in points]},
+            text=[f"{arrow(d)} {d:+.3f}" for d in points], textposition="outside",
+            hovertext=[theme.short(v, 90) for v in table["value"]], hovertemplate="%{hovertext}<br>%{text} pp<extra></extra>",
+        )
+    )  # fmt: skip
+    theme.style(figure, height=90 + 26 * len(table))
+    reach = 1.35 * (points.abs().max() or 1)
+    figure.update_xaxes(
+        title="← loses    change of exposure share under the policy, percentage points    gains →", range=[-reach, reach],
+        zeroline=True,
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", title=None, type="category")
+    return figure

@@ -33,8 +33,10 @@ def crumbs(prefix: str) -> None:
         for depth in range(1, len(parts)):
             ancestor = "-".join(parts[:depth])
             said = called[depth - 1] if depth <= len(called) else ancestor
-            button(escape(text.cut(said, 40)), "code", ancestor, id=f"crumb-{depth}", icon=":material/chevron_right:")
-        st.markdown(f":material/chevron_right: **{escape(text.cut(called[-1], 60))}**")
+            button(
+                escape(text.shortened(said, 40)), "code", ancestor, id=f"crumb-{depth}", icon=":material/chevron_right:"
+            )
+        st.markdown(f":material/chevron_right: **{escape(text.shortened(called[-1], 60))}**")
 
 
 def summary(code: dict[str, Any]) -> None:
@@ -287,7 +289,7 @@ def follow(key: str, rows: pd.DataFrame, item_id: str | None = None) -> None:
         st.caption("Choose a row to follow the query.")
         return
     with st.container(horizontal=True):
-        link("query", f"Follow “{escape(text.cut(row['text']))}”", {"q": row["query_id"], "item": item_id})
+        link("query", f"Follow “{escape(text.shortened(row['text']))}”", {"q": row["query_id"], "item": item_id})
         if item_id:
             link("explain", "Explain this pair", {"q": row["query_id"], "item": item_id})
 

@@ -27,7 +27,7 @@ def show(code: dict[str, Any] | None, item: dict[str, Any] | None) -> None:
         return
     chosen = _chosen()
 
-    @st.dialog(text.escape(text.cut(_title(code, item), 90)), width=WIDTH, position="right", on_dismiss=close)
+    @st.dialog(text.escape(text.shortened(_title(code, item), 90)), width=WIDTH, position="right", on_dismiss=close)
     def opened() -> None:
         if _chosen() != chosen:
             st.rerun()
@@ -40,7 +40,7 @@ def body(code: dict[str, Any] | None, item: dict[str, Any] | None, *, live: bool
     """The card itself. `live`: it is part of the page, which runs again by itself."""
     prefix = str(code["prefix"]) if code else ""
     if live:
-        st.subheader(text.escape(text.cut(_title(code, item), 90)), anchor=False)
+        st.subheader(text.escape(text.shortened(_title(code, item), 90)), anchor=False)
     _bar(prefix, live=live)
     if item:
         with panel("The item"):

@@ -146,6 +146,12 @@ def explain(ranker: Ranker, given: Answer, row: pd.Series) -> Explanation:
     )
 
 
+def depth_of(row: pd.Series) -> int | None:
+    """How deep a beam agrees with the item of a scored row; None where that is unknown."""
+    level = row.get("match_level")
+    return None if level is None or pd.isna(level) else int(level)
+
+
 def explain_all(ranker: Ranker, rows: pd.DataFrame) -> pd.DataFrame:
     """item_id, feature (dense groups and SID levels), value of every given scored row, all from the query's reference."""
     made = ranker.attribute(ranker.values(rows), _depth(rows))
@@ -183,8 +189,8 @@ def sid_signal(feature: str) -> str:
     return f"sid.{signal}" if dot else feature
 
 
-SPLITS: Mapping[str, Callable[[str], str]] = {"SID levels": sid_level, "signals": sid_signal, "level and signal": str}
-"""How finely the SID's part is split."""
+SPLITS: Mapping[str, Callable[[str], str]] = {"level and signal": str, "signals": sid_signal, "SID levels": sid_level}
+"""How finely the SID's part is split; the first is the usual one."""
 
 
 def split(made: Explanation, by: str) -> Explanation:

@@ -30,7 +30,7 @@ def show(run: str, item: dict[str, Any], prefix: str) -> None:
                 called = names.path(str(item["sid"]))
                 st.caption(
                     escape(
-                        f"The chosen item “{text.cut(item['title'])}” lies elsewhere, in {text.cut(called, 120)} ({item['sid']})."
+                        f"The chosen item “{text.shortened(item['title'])}” lies elsewhere, in {text.shortened(called, 120)} ({item['sid']})."
                     )
                 )
                 button("Show its code", "code", item["sid"], id="item-code", icon=":material/account_tree:")
@@ -39,7 +39,7 @@ def show(run: str, item: dict[str, Any], prefix: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.caption(f"Item {escape(item['item_id'])}")
             button("Close the item", "item", "", id="clear-item", icon=":material/close:")
-        st.text(text.cut(item["title"], 400))
+        st.text(text.shortened(item["title"], 400))
         facts = [item["category"], item["seller"], item["brand"]]
         st.caption(escape(" · ".join(text.cut(f, 120) for f in facts if f)))
         if not item["sid"]:

@@ -44,6 +44,7 @@ PAGES = {
         Listed("views/coverage.py", "Coverage", ":material/shield:", "Which categories are served", "coverage"),
         Listed("views/query.py", "Query", ":material/search:", "Beams, ranking, where a target was lost", "query"),
         Listed("views/explain.py", "Explain", ":material/balance:", "Why this item for this query", "explain"),
+        Listed("views/what_if.py", "What if", ":material/science:", "A listing edited, a policy tried", "what-if"),
         Listed(
             "views/sellers.py",
             "Sellers & categories",

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import streamlit as st
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from engine.answering.live import Explained, LiveResult, LiveRun
 
 _logger = logging.getLogger(__name__)
+Answered = TypeVar("Answered")
 
 TYPICAL_SECONDS = 20
 """What warming usually takes; said while nothing better is known."""
@@ -77,6 +79,11 @@ class Model:
         """Contributions of any item of the catalogue, retrieved or not. Raises EngineError."""
         with self._lock:
             return self._ready().explain(text, item_id)
+
+    def ask(self, question: Callable[[LiveRun], Answered]) -> Answered:
+        """What `question` makes of the loaded run, one question at a time. Raises EngineError."""
+        with self._lock:
+            return question(self._ready())
 
     def _ready(self) -> LiveRun:
         if self._run is None:

@@ -57,6 +57,21 @@ def verdict_badge(verdict: str | None, word: str | None = None) -> None:
     st.badge(text.escape(word or usual), icon=icon, color=colour)
 
 
+_SEVERITIES = {
+    "act": ("red", ":material/flag:"),
+    "watch": ("orange", ":material/visibility:"),
+    "note": ("gray", ":material/info:"),
+    "unknown": ("gray", ":material/question_mark:"),
+    "good": ("green", ":material/check_circle:"),
+}
+
+
+def severity_badge(severity: str) -> None:
+    """The severity of a finding: a word, an icon and a colour."""
+    colour, icon = _SEVERITIES[severity]
+    st.badge(text.SEVERITY_NAMES[severity], icon=icon, color=colour)
+
+
 def health_light(
     title: str,
     verdict: str | None,

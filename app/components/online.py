@@ -13,7 +13,6 @@ from app.components.states import nothing, unfilled
 from app.fetch import current, fetch
 from app.queries import online as queries
 
-NAMES = {"uctr": "UCTR, sessions with a click", "uctcvr": "UCTCVR, sessions with a purchase"}
 SHORT = {"uctr": "UCTR", "uctcvr": "UCTCVR"}
 PARAMETERS = {
     "decay": "Decay of attention",
@@ -49,13 +48,14 @@ def online() -> None:
             ":material/warning: No usable search log: how often a grade is clicked is stated, not learnt. Only the relative "
             "change means something."
         )
-    for metric, row in own.iterrows():
-        _cards(str(metric), row)
-    left, right = st.columns(2, gap="large")
-    with left:
-        _effect(rows, own)
-    with right:
-        _sources(own)
+    if first["effective_n"] >= text.LEAST_QUERIES:
+        st.markdown("\n".join(f"- {text.escape(told(str(metric), row))}" for metric, row in own.iterrows()))
+    _cards(own)
+    with st.grid(2, min_column_width=380, gap="large"):
+        with st.container():
+            _effect(rows, own)
+        with st.container():
+            _sources(own)
     with st.expander("What is assumed", icon=":material/rule:"):
         _assumptions(first, model)
 
@@ -113,34 +113,45 @@ def _change(metric: str, row: pd.Series) -> str:
     )
 
 
-def _cards(metric: str, row: pd.Series) -> None:
-    """With, without and change of one metric, and the A/B test that would show it."""
-    st.markdown(f"**{text.escape(NAMES.get(metric, metric))}** (simulated)", help=text.DEFINITIONS["online"])
-    levels = row["attractiveness"] == "fitted"
-    first, second, third, fourth = st.columns(4)
-    shared = {"define": "online", "n": row["effective_n"], "unit": "queries (effective)"}
-    with first:
-        metric_card("with SIDs", row["value"], form="share", note="" if levels else "level not measured", **shared)
-    with second:
-        metric_card(
-            "without SIDs", row["value_without"], form="share", note="" if levels else "level not measured", **shared
-        )
-    with third:
-        metric_card(
-            "relative change", row["relative"], low=row["relative_low"], high=row["relative_high"], form="change",
-            note=f"{text.number(row['difference'], 'points')} {text.interval(row['low'], row['high'], 'points')}; "
-            f"{text.evidence(row['low'], row['high'])}", **shared,
+def told(metric: str, row: pd.Series) -> str:
+    """One metric in a sentence, no finer than it is known."""
+    change = (
+        f"{text.number(row['relative'], 'change')} {text.interval(row['relative_low'], row['relative_high'], 'change')}"
+    )
+    if row["attractiveness"] == "fitted":
+        change += f", from about {100 * row['value_without']:.0f} % of sessions"
+    sessions, cautious = text.about(row["sessions_per_arm"]), text.about(row["sessions_per_arm_cautious"])
+    if row["sessions_per_arm"] != row["sessions_per_arm"]:
+        test = "There is no change that an A/B test could show"
+    else:
+        test = f"An A/B test would need {sessions} sessions in each arm to show it"
+        test += (
+            f", or {cautious} to be cautious" if row["sessions_per_arm_cautious"] == row["sessions_per_arm_cautious"]
+            else "; as the interval holds zero, it may be that no number would"
         )  # fmt: skip
-    with fourth:
-        cautious = row["sessions_per_arm_cautious"]
-        metric_card(
-            "A/B test, sessions per arm",
-            row["sessions_per_arm"],
-            form="count",
-            **shared | {"define": "online_sample"},
-            note=f"{text.number(cautious, 'count')} to be cautious" if cautious == cautious
-            else "no number is enough to be cautious: the interval holds zero",
-        )  # fmt: skip
+    return f"{_PLAIN[metric]} ({SHORT[metric]}): {change}, {text.evidence(row['relative_low'], row['relative_high'])}. {test}."
+
+
+_PLAIN = {"uctr": "Sessions with a click", "uctcvr": "Sessions with a purchase"}
+
+
+def _cards(own: pd.DataFrame) -> None:
+    """The change of each metric, and the A/B test that would show it."""
+    with st.grid(2 * len(own), min_column_width=190):
+        for metric, row in own.iterrows():
+            shared = {"n": row["effective_n"], "unit": "queries (effective)"}
+            with st.container(gap="xxsmall"):
+                metric_card(
+                    f"{_PLAIN[str(metric)]}, relative change", row["relative"], low=row["relative_low"], high=row["relative_high"],
+                    form="change", define="online", note=f"simulated; {text.evidence(row['relative_low'], row['relative_high'])}", **shared,
+                )  # fmt: skip
+            with st.container(gap="xxsmall"):
+                metric_card(
+                    "Sessions per arm to show it", row["sessions_per_arm"], form="about", define="online_sample", **shared,
+                    note="simulated; "
+                    + (f"{text.about(row['sessions_per_arm_cautious'])} to be cautious"
+                       if row["sessions_per_arm_cautious"] == row["sessions_per_arm_cautious"] else "the interval holds zero"),
+                )  # fmt: skip
 
 
 def _assumptions(row: pd.Series, model: pd.DataFrame) -> None:
@@ -169,8 +180,7 @@ def _assumptions(row: pd.Series, model: pd.DataFrame) -> None:
     ]
     st.markdown("\n".join(f"- {text.escape(line)}" for line in lines))
     look = model[model["parameter"].isin(["examination", "examination_free"])]
-    left, right = st.columns(2, gap="large")
-    with left:
+    with st.container():
         if len(look):
             figure(
                 charts.examination(look), title="How far down shoppers look (simulation)", key="online-look", data=look.assign(simulation=True),
@@ -178,7 +188,7 @@ def _assumptions(row: pd.Series, model: pd.DataFrame) -> None:
                 subtitle="Learnt from the log" if known else "Stated, not learnt from the log",
                 alt=f"Attention by place with a decay of {row['decay']:.2f}",
             )  # fmt: skip
-    with right:
+    with st.container():
         named = model.assign(name=model["parameter"].map(lambda p: PARAMETERS.get(p, p)), simulation=True)
         table(
             named, title="Parameters of the click model (simulation)", key="click-model", define="online", filters=SIMULATION, height=300,

@@ -87,15 +87,15 @@ def conflicts(prefix: str, key: str) -> None:
         with st.container(horizontal=True):
             link(
                 "explain",
-                f"Explain “{escape(text.cut(row['relevant_title']))}”",
+                f"Explain “{escape(text.shortened(row['relevant_title']))}”",
                 {"q": row["query_id"], "item": row["relevant_id"]},
             )
             link(
                 "explain",
-                f"Explain “{escape(text.cut(row['other_title']))}”",
+                f"Explain “{escape(text.shortened(row['other_title']))}”",
                 {"q": row["query_id"], "item": row["other_id"]},
             )
-            link("query", f"Follow “{escape(text.cut(row['query']))}”", {"q": row["query_id"]})  # fmt: skip
+            link("query", f"Follow “{escape(text.shortened(row['query']))}”", {"q": row["query_id"]})  # fmt: skip
 
 
 def _mixed(prefix: str, key: str) -> None:

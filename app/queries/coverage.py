@@ -5,24 +5,72 @@ from __future__ import annotations
 import duckdb
 import pandas as pd
 
+from app.queries.item_filter import WHERE, Filter, parameters
+from app.queries.traffic import RANKED
+from engine.audit.coverage import TOP_K, Lift, tier_verdict
 from engine.audit.tiers import category_tiers
 
-FUNNEL = ("has_sid", "uniquely_decodable", "generated", "in_top_k")
+FUNNEL = ("has_sid", "in_beam", "in_top_k")
+"""Steps, each within the one before."""
+COUNTS = ("n_items", *FUNNEL, "unshared", "shown")
 TIERS = ("head", "torso", "tail")
+LEAST = 30
+"""Test queries below which a tier as a whole is not judged."""
 
 
 def coverage(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     """The `coverage` table with each category's department, largest first."""
     return cursor.execute(
         """
-        SELECT c.category, g.department, c.tier, c.n_items, c.codes_owned, c.codes_shared, c.own_level1, c.utilisation,
-               c.aliasing, c.purity, c.auc_lift, c.low, c.high, c.n_queries, c.has_sid, c.uniquely_decodable, c.generated,
-               c.in_top_k, c.protected, c.reason
+        SELECT c.* EXCLUDE (run_id), g.department, g.name
         FROM coverage c LEFT JOIN categories g USING (category)
         WHERE c.run_id = ? ORDER BY c.n_items DESC, c.category
         """,
         [run_id],
     ).df()
+
+
+def counted(cursor: duckdb.DuckDBPyConnection, run_id: str, which: Filter) -> pd.DataFrame:
+    """What `coverage` counts, over the items that pass a filter: category, `COUNTS`, utilisation, aliasing.
+
+    Whether a SID is shared is asked of the whole catalogue. Categories without such items have no row.
+    """
+    return cursor.execute(
+        f"""
+        WITH reach AS (SELECT DISTINCT sid FROM beams WHERE run_id = $run),
+        best AS (SELECT item_id, min(rank) AS rank FROM scores WHERE run_id = $run AND rank IS NOT NULL GROUP BY 1),
+        there AS (
+            SELECT EXISTS (FROM beams WHERE run_id = $run) AS beams, EXISTS (FROM scores WHERE run_id = $run) AS scores
+        ),
+        mine AS (
+            SELECT i.category, s.sid, s.n_sharing, r.sid IS NOT NULL AS reached, coalesce(b.rank <= {TOP_K}, false) AS seen
+            FROM items i LEFT JOIN sids s ON s.run_id = $run AND s.item_id = i.item_id
+            LEFT JOIN reach r ON r.sid = s.sid LEFT JOIN best b ON b.item_id = i.item_id
+            WHERE i.category IS NOT NULL AND {WHERE}
+        )
+        SELECT category, count(*) AS n_items, count(sid) AS has_sid,
+               CASE WHEN any_value(t.beams) THEN count(*) FILTER (reached) END AS in_beam,
+               CASE WHEN any_value(t.beams) AND any_value(t.scores) THEN count(*) FILTER (reached AND seen) END AS in_top_k,
+               count(*) FILTER (n_sharing = 1) AS unshared,
+               CASE WHEN any_value(t.scores) THEN count(*) FILTER (seen) END AS shown,
+               count(DISTINCT sid) / count(*) AS utilisation,
+               count(*) FILTER (n_sharing > 1) / greatest(count(sid), 1) AS aliasing
+        FROM mine CROSS JOIN there t GROUP BY category ORDER BY n_items DESC, category
+        """,
+        {"run": run_id, **parameters(which)},
+    ).df()
+
+
+def narrowed(rows: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `coverage` with the counts of `counted` in place of their own; `n_all` keeps the whole category's size.
+
+    Categories without such items are left out; lifts and verdicts stay those of the whole category.
+    """
+    told = [*COUNTS, "utilisation", "aliasing"]
+    kept = rows.assign(n_all=rows["n_items"]).drop(columns=told)
+    return kept.merge(counts[["category", *told]], on="category").sort_values(
+        ["n_items", "category"], ascending=[False, True], ignore_index=True
+    )
 
 
 def retier(rows: pd.DataFrame, head: float, torso: float) -> pd.DataFrame:
@@ -34,26 +82,55 @@ def retier(rows: pd.DataFrame, head: float, torso: float) -> pd.DataFrame:
 
 
 def by_tier(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a tier: n_categories, n_items, own_level1 (share of categories), utilisation, aliasing, purity (weighted
-    by items), funnel counts (NaN where unknown), and categories protected / not / too small to tell."""
+    """One row a tier: n_categories, own_level1 (share of categories), utilisation, aliasing, purity (weighted by items),
+    `COUNTS` (NaN where unknown), and categories protected / not / too small to tell / not judged."""
     out = []
     for tier in TIERS:
         part = rows[rows["tier"] == tier]
         if part.empty:
             continue
         weight = part["n_items"] / part["n_items"].sum()
-        verdicts = part["protected"].value_counts()
-        row = {"tier": tier, "n_categories": len(part), "n_items": int(part["n_items"].sum())}
+        verdicts = part["protected"].fillna("not judged").value_counts()
+        row = {"tier": tier, "n_categories": len(part)}
         row |= {"own_level1": float(part["own_level1"].astype(float).mean())}
         row |= {name: float((part[name] * weight).sum()) for name in ("utilisation", "aliasing", "purity")}
-        row |= {name: int(part[name].sum()) if part[name].notna().any() else float("nan") for name in FUNNEL}
-        row |= {
-            "protected": int(verdicts.get("yes", 0)),
-            "unprotected": int(verdicts.get("no", 0)),
-            "too_small": int(verdicts.get("n too small", 0)),
-        }
-        out.append(row)
+        row |= {name: int(part[name].sum()) if part[name].notna().any() else float("nan") for name in COUNTS}
+        names = {"protected": "yes", "unprotected": "no", "too_small": "n too small", "not_judged": "not judged"}
+        out.append(row | {name: int(verdicts.get(verdict, 0)) for name, verdict in names.items()})
     return pd.DataFrame(out)
+
+
+def tier_lifts(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """AUC of the served ranker minus its baseline's over the test queries of each category tier: tier, difference, low,
+    high, n."""
+    return cursor.execute(
+        """
+        SELECT replace(c.segment, 'category_tier=', '') AS tier, c.difference, c.low, c.high, c.n
+        FROM comparisons c JOIN runs r USING (run_id, ranker, baseline)
+        WHERE run_id = ? AND c.metric = 'auc' AND starts_with(c.segment, 'category_tier=')
+        ORDER BY list_position(['head', 'torso', 'tail'], tier)
+        """,
+        [run_id],
+    ).df()
+
+
+def tier_verdicts(tiers: pd.DataFrame, lifts: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Each tier's verdict and why ('yes' | 'no' | 'n too small' | 'not judged'), of `by_tier` rows of the whole catalogue."""
+    known = lifts.set_index("tier")
+    everywhere = tiers["in_beam"].sum() / max(tiers["has_sid"].sum(), 1)
+    out = {}
+    for row in tiers.to_dict("records"):
+        if row["tier"] not in known.index or pd.isna(row["in_beam"]):
+            out[row["tier"]] = ("not judged", "no AUC lift, or no beams, are known of it")
+            continue
+        lift = Lift(*known.loc[row["tier"], ["difference", "low", "high", "n"]])
+        reach = row["in_beam"] / max(row["has_sid"], 1)
+        out[row["tier"]] = (
+            ("n too small", f"{lift.n_queries:.0f} test queries, {LEAST} needed")
+            if lift.n_queries < LEAST
+            else tier_verdict(lift, reach, everywhere)
+        )
+    return out
 
 
 def code_use(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
@@ -63,16 +140,18 @@ def code_use(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     ).df()
 
 
-def items(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str, limit: int, offset: int) -> pd.DataFrame:
-    """Items of a category and how far each comes in the funnel, the earliest lost first.
+def items(
+    cursor: duckdb.DuckDBPyConnection, run_id: str, category: str, which: Filter, limit: int, offset: int
+) -> pd.DataFrame:
+    """Items of a category that pass a filter and how far each comes in the funnel, the earliest lost first.
 
     Columns: item_id, title, seller, sid, n_sharing, n_beams (stored queries with its SID in a beam), best_rank,
-    best_rank_without, lost_at (the first step not passed: 'has a SID' | 'uniquely decodable' |
-    'unique and generated' | 'in a top 10', or 'not lost'; 'not known' where the run holds no beams or scores).
+    best_rank_without, lost_at (the first step not passed: 'has a SID' | 'in a beam' | 'in a top 10', or 'not lost'; 'not
+    known' where the run holds no beams or scores).
     """
     return cursor.execute(
-        """
-        WITH mine AS (SELECT item_id, title, seller FROM items WHERE category = $category),
+        f"""
+        WITH mine AS (SELECT i.item_id, i.title, i.seller FROM items i WHERE i.category = $category AND {WHERE}),
         reach AS (
             SELECT b.sid, count(DISTINCT b.query_id) AS n_beams FROM beams b
             WHERE b.run_id = $run AND b.sid IN (SELECT sid FROM sids JOIN mine USING (item_id) WHERE run_id = $run)
@@ -88,18 +167,62 @@ def items(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str, limit: 
         SELECT m.item_id, m.title, m.seller, s.sid, s.n_sharing,
                CASE WHEN t.beams THEN coalesce(r.n_beams, 0) END AS n_beams,
                b.best_rank, b.best_rank_without,
-               CASE WHEN s.sid IS NULL THEN 'has a SID' WHEN s.n_sharing > 1 THEN 'uniquely decodable'
-                    WHEN NOT t.beams THEN 'not known'
-                    WHEN r.sid IS NULL THEN 'unique and generated'
-                    WHEN NOT t.scores THEN 'not known'
-                    WHEN b.best_rank IS NULL OR b.best_rank > 10 THEN 'in a top 10' ELSE 'not lost' END AS lost_at
+               CASE WHEN s.sid IS NULL THEN 'has a SID' WHEN NOT t.beams THEN 'not known'
+                    WHEN r.sid IS NULL THEN 'in a beam' WHEN NOT t.scores THEN 'not known'
+                    WHEN b.best_rank IS NULL OR b.best_rank > {TOP_K} THEN 'in a top 10' ELSE 'not lost' END AS lost_at
         FROM mine m CROSS JOIN there t LEFT JOIN sids s ON s.run_id = $run AND s.item_id = m.item_id
         LEFT JOIN reach r USING (sid) LEFT JOIN best b ON b.item_id = m.item_id
-        ORDER BY list_position(['has a SID', 'uniquely decodable', 'unique and generated', 'in a top 10', 'not known', 'not lost'], lost_at),
-                 m.item_id
+        ORDER BY list_position(['has a SID', 'in a beam', 'in a top 10', 'not known', 'not lost'], lost_at), m.item_id
         LIMIT $limit OFFSET $offset
         """,
-        {"run": run_id, "category": category, "limit": limit, "offset": offset},
+        {"run": run_id, "category": category, "limit": limit, "offset": offset, **parameters(which)},
+    ).df()
+
+
+def slipped(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str) -> pd.DataFrame:
+    """How SIDs move each item of a category, those that lose most first.
+
+    Columns: item_id, title, change (of the share of all exposure, discount log2; NULL where it is ranked for no query with
+    traffic), n_queries (such), and of the query that moves it most in the direction of its change: query_id, text, rank_without_sid,
+    rank.
+    """
+    return cursor.execute(
+        f"""
+        WITH {RANKED},
+        everything AS (SELECT sum(weight / log2(1 + rank)) AS total FROM ranked),
+        moved AS (
+            SELECT r.item_id, r.query_id, r.rank, r.rank_without_sid,
+                   r.weight * (1 / log2(1 + r.rank) - 1 / log2(1 + r.rank_without_sid)) / (SELECT total FROM everything) AS change
+            FROM ranked r JOIN items i USING (item_id) WHERE i.category = $category
+        ),
+        summed AS (
+            SELECT item_id, round(sum(change), 12) AS change, count(*) AS n_queries,
+                   arg_min(query_id, (-abs(change), query_id)) FILTER (change * sign(total) >= 0) AS query_id
+            FROM (SELECT *, sum(change) OVER (PARTITION BY item_id) AS total FROM moved) GROUP BY item_id
+        )
+        SELECT i.item_id, i.title, s.change, s.n_queries, s.query_id, q.text, m.rank_without_sid, m.rank
+        FROM items i LEFT JOIN summed s USING (item_id)
+        LEFT JOIN moved m ON m.item_id = s.item_id AND m.query_id = s.query_id LEFT JOIN queries q ON q.query_id = s.query_id
+        WHERE i.category = $category ORDER BY s.change NULLS LAST, i.item_id
+        """,
+        {"run": run_id, "category": category},
+    ).df()
+
+
+def relevant_moves(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str) -> pd.DataFrame:
+    """What its own lift rests on: the judged relevant pairs of the category's test queries, the deepest fall first.
+
+    Columns: query_id, text, item_id, title, rank_without_sid, rank (NULL: not retrieved).
+    """
+    return cursor.execute(
+        """
+        SELECT j.query_id, q.text, j.item_id, i.title, s.rank_without_sid, s.rank
+        FROM judgments j JOIN queries q USING (query_id) JOIN items i USING (item_id) CROSS JOIN snapshot n
+        LEFT JOIN scores s ON s.run_id = $run AND s.query_id = j.query_id AND s.item_id = j.item_id
+        WHERE q.split = 'test' AND q.category = $category AND j.grade >= n.relevant_grade
+        ORDER BY 1 / log2(1 + s.rank) - 1 / log2(1 + s.rank_without_sid) NULLS LAST, j.query_id, j.item_id
+        """,
+        {"run": run_id, "category": category},
     ).df()
 
 

@@ -175,12 +175,10 @@ def generation(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
 
 
 def findings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
-    """What to look at first, worst first; `params` as a dict."""
-    rows = cursor.execute(
-        "SELECT position, severity, kind, title, detail, page, params FROM findings WHERE run_id = ? ORDER BY position",
-        [run_id],
-    ).df()
+    """What to look at first: a headline a kind (member 0), the most urgent first, then its worst members; `params` as a dict."""
+    rows = cursor.execute("SELECT * EXCLUDE (run_id) FROM findings WHERE run_id = ? ORDER BY position", [run_id]).df()
     rows["params"] = [json.loads(p) if isinstance(p, str) else {} for p in rows["params"]]
+    rows["detail"] = rows["detail"].fillna("")
     return rows
 
 
@@ -228,11 +226,11 @@ def _health(cursor: duckdb.DuckDBPyConnection, run_id: str, metric: str) -> list
 def _code_use(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
     rows = _health(cursor, run_id, "utilisation")
     if not rows:
-        return Light("Codebook use", None, _MISSING, "", "codebook", {}, "utilisation")
+        return Light("Codes in use (utilisation)", None, _MISSING, "", "codebook", {}, "utilisation")
     level, value, threshold, verdict = rows[0]
     held = f"Every free level should use at least {100 * threshold:.0f} % of its codes" if threshold is not None else ""
     return Light(
-        "Codebook use", verdict, f"{100 * value:.1f} % of the codes of level {level}, the least used level", held,
+        "Codes in use (utilisation)", verdict, f"{100 * value:.1f} % of the codes of level {level}, the least used level", held,
         "codebook", {"level": str(level)}, "utilisation",
     )  # fmt: skip
 
@@ -246,10 +244,18 @@ def _aliasing(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
         "SELECT count(*), count(*) FILTER (harmful) FROM sid_sharing WHERE run_id = ?", [run_id]
     ).fetchone() or (0, 0)
     if row is None or row[0] is None:
-        return Light("Aliasing", None, _MISSING, "", "codebook", {}, "harmful_aliasing")
-    held = f"At most {100 * row[1]:.0f} % of items may share a SID harmfully" if row[1] is not None else ""
-    value = f"{100 * row[0]:.1f} % of items share a SID harmfully ({harmful:,} of {shared:,} shared SIDs)"
-    return Light("Aliasing", row[2], value, held, "codebook", {"view": "Shared SIDs"}, "harmful_aliasing")
+        return Light("Unlike items under one SID (aliasing)", None, _MISSING, "", "codebook", {}, "harmful_aliasing")
+    held = f"At most {100 * row[1]:.0f} % of items may share a SID with items unlike them" if row[1] is not None else ""
+    value = f"{100 * row[0]:.1f} % of items share a SID with items unlike them ({harmful:,} of {shared:,} shared SIDs)"
+    return Light(
+        "Unlike items under one SID (aliasing)",
+        row[2],
+        value,
+        held,
+        "codebook",
+        {"view": "Shared SIDs"},
+        "harmful_aliasing",
+    )
 
 
 def _purity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
@@ -258,7 +264,9 @@ def _purity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
         level, value, threshold, verdict = rows[0]
         held = f"Good: at least {100 * threshold:.0f} % of items in their prefix's main category" if threshold else ""
         said = f"{100 * value:.1f} % at level {level}, the least pure free level"
-        return Light("Category purity", verdict, said, held, "codebook", {"level": str(level)}, "purity")
+        return Light(
+            "Codes keep to one category (purity)", verdict, said, held, "codebook", {"level": str(level)}, "purity"
+        )
     forced = cursor.execute(
         """
         SELECT min(value) FROM health
@@ -267,11 +275,22 @@ def _purity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
         [run_id],
     ).fetchone()
     if forced is None or forced[0] is None:
-        return Light("Category purity", None, _MISSING, "", "codebook", {"health": "true"}, "purity", ("categories",))
+        return Light(
+            "Codes keep to one category (purity)",
+            None,
+            _MISSING,
+            "",
+            "codebook",
+            {"health": "true"},
+            "purity",
+            ("categories",),
+        )
     least = "100 %" if forced[0] == 1 else f"{100 * forced[0]:.1f} % or more"
     said = f"{least} at every level, by construction"
     held = "Not judged: level 1 belongs to categories, so prefixes cannot mix them"
-    return Light("Category purity", "info", said, held, "codebook", {"health": "true"}, "by_construction")
+    return Light(
+        "Codes keep to one category (purity)", "info", said, held, "codebook", {"health": "true"}, "by_construction"
+    )
 
 
 def _protection(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
@@ -286,14 +305,23 @@ def _protection(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
             "SELECT count(*) FROM coverage WHERE run_id = ? AND protected IS NOT NULL", [run_id]
         ).fetchone()
         said = "No category of this catalogue falls into the tail" if known and known[0] else _MISSING
-        return Light("Tail protection", None, said, "", "coverage", {}, "protection", ("categories", "judgments"))
+        return Light(
+            "Small categories served (tail protection)",
+            None,
+            said,
+            "",
+            "coverage",
+            {},
+            "protection",
+            ("categories", "judgments"),
+        )
     yes, no, small = counts.get("yes", 0), counts.get("no", 0), counts.get("n too small", 0)
     verdict = "info" if yes + no == 0 else "good" if no == 0 else "bad" if no > yes else "warn"
     value = f"{no} of {yes + no} tail categories judged are not protected" + (
         f"; {small} too small to judge" if small else ""
     )
     return Light(
-        "Tail protection", verdict, value, "Good: none unprotected. Poor: more unprotected than protected",
+        "Small categories served (tail protection)", verdict, value, "Good: none unprotected. Poor: more unprotected than protected",
         "coverage", {"tier": "tail"}, "protection",
     )  # fmt: skip
 
@@ -309,12 +337,20 @@ def _validity(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
     ).fetchone()
     free = cursor.execute("SELECT avg(valid::INTEGER) FROM free_beams WHERE run_id = ?", [run_id]).fetchone()
     if row is None or row[0] is None:
-        return Light("Beam validity", None, _MISSING, "", "query", {}, "validity", ("beams",))
-    value = f"{100 * row[0]:.1f} % of beams exist in the catalogue"
+        return Light("Guessed SIDs exist (beam validity)", None, _MISSING, "", "query", {}, "validity", ("beams",))
+    value = f"{100 * row[0]:.1f} % of the guessed SIDs (beams) exist in the catalogue"
     if free and free[0] is not None:
-        value += f"; {100 * free[0]:.1f} % when decoded freely"
+        value += f"; {100 * free[0]:.1f} % when the model guesses freely"
     verdict = "good" if row[0] >= 1.0 else "bad"
-    return Light("Beam validity", verdict, value, "Constrained beams must all exist: 100 %", "query", {}, "validity")
+    return Light(
+        "Guessed SIDs exist (beam validity)",
+        verdict,
+        value,
+        "Good: 100 %, as only SIDs that exist are searched",
+        "query",
+        {},
+        "validity",
+    )
 
 
 def _concentration(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
@@ -327,9 +363,11 @@ def _concentration(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Light:
     ).fetchone()
     page, params = "sellers", {"dimension": "seller"}
     if row is None or row[0] is None:
-        return Light("Exposure concentration", None, _MISSING, "", page, params, "concentration", ("judgments",))
+        return Light(
+            "Exposure in few hands (concentration)", None, _MISSING, "", page, params, "concentration", ("judgments",)
+        )
     value, without, difference, low, _ = row
     verdict = "info" if low is None else "bad" if low > 0.01 else "warn" if low > 0 else "good"
-    said = f"Gini over sellers {value:.3f} with SIDs, {without:.3f} without ({difference:+.3f})"
+    said = f"Unevenness over sellers (Gini) {value:.3f} with SIDs, {without:.3f} without ({difference:+.3f})"
     held = "Good: no rise clear of zero. Poor: a rise of more than 0.01, interval included"
-    return Light("Exposure concentration", verdict, said, held, page, params, "concentration")
+    return Light("Exposure in few hands (concentration)", verdict, said, held, page, params, "concentration")

@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from engine.audit.groups import DIMENSIONS, item_groups
+from app.queries import groups
+from app.queries.item_filter import attribute_keys, pointer
+from app.queries.traffic import RANKED, TRAFFIC
+from engine.audit.groups import DIMENSIONS, UNKNOWN, item_groups
 from engine.audit.traffic import DISCOUNTS, discount_weights, exposure_total
 
 if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
+    "ATTRIBUTE",
     "DIMENSIONS",
     "DISCOUNTS",
     "ITEMS",
     "Change",
+    "attributes",
     "causes",
     "change",
     "choices",
@@ -24,20 +29,12 @@ __all__ = [
     "driver_cohorts",
     "drivers",
     "exposure",
+    "ledger",
     "n_queries",
 ]
 
 ITEMS = 50
 """Moved items listed behind a change."""
-
-
-# Queries without traffic do not count, unless none has any: as in the audit itself.
-_TRAFFIC = """
-        traffic AS (
-            SELECT query_id, CASE WHEN (SELECT sum(greatest(frequency, 0)) FROM queries) > 0
-                                  THEN greatest(coalesce(frequency, 0), 0) ELSE 1 END AS weight
-            FROM queries)
-"""
 
 
 class Change(NamedTuple):
@@ -50,12 +47,16 @@ class Change(NamedTuple):
     matched_prefix, change."""
 
 
+ATTRIBUTE = "attribute: "
+"""How a dimension that is an attribute of the items begins; its name follows."""
+
+
 def exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, discount: str, dimension: str) -> pd.DataFrame:
     """Every value of a dimension with its share of exposure with and without SIDs, largest change first."""
     return cursor.execute(
         """
         SELECT "value", share, share_without, difference, low, high, p_value, q_value, n_items, catalogue_share,
-               merit, n_merit_pairs, revenue_share, revenue_share_without, n_queries, effective_n
+               merit, n_merit_pairs, revenue_share, revenue_share_without, n_queries, effective_n, verdict
         FROM exposure WHERE run_id = ? AND discount = ? AND dimension = ?
         ORDER BY abs(difference) DESC NULLS LAST, "value"
         """,
@@ -63,11 +64,29 @@ def exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, discount: str, dime
     ).df()
 
 
-def choices(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
-    """The discounts and dimensions the run has exposure rows for."""
+def attributes(cursor: duckdb.DuckDBPyConnection) -> list[str]:
+    """Attributes of the items that can be a dimension, the commonest first."""
+    known = attribute_keys(cursor)
+    return [str(name) for name in known.loc[known["n_values"] <= groups.MOST_VALUES, "name"]]
+
+
+def ledger(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str) -> pd.DataFrame:
+    """What became of the judged relevant pairs of one value's items: verdict, level, feature, n_pairs, n_queries."""
     return cursor.execute(
-        "SELECT discount, dimension, count(*) AS n FROM exposure WHERE run_id = ? GROUP BY ALL ORDER BY ALL",
-        [run_id],
+        """
+        SELECT verdict, level, CASE WHEN starts_with(feature, 'sid_') THEN split_part(feature, '.', 1) ELSE feature END AS feature,
+               count(*) AS n_pairs, count(DISTINCT query_id) AS n_queries
+        FROM loss_ledger WHERE run_id = $run AND item_id IN (SELECT unnest($members::VARCHAR[]))
+        GROUP BY ALL ORDER BY n_pairs DESC, verdict, level, feature
+        """,
+        {"run": run_id, "members": _members(cursor, dimension, value)},
+    ).df()
+
+
+def choices(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """Which dimensions and discounts the audit holds: discount, dimension, n."""
+    return cursor.execute(
+        "SELECT discount, dimension, count(*) AS n FROM exposure WHERE run_id = ? GROUP BY ALL ORDER BY ALL", [run_id]
     ).df()
 
 
@@ -86,7 +105,7 @@ def n_queries(cursor: duckdb.DuckDBPyConnection, run_id: str) -> int:
     """Queries with ranked items that count for exposure: the number every interval on the page rests on."""
     row = cursor.execute(
         f"""
-        WITH {_TRAFFIC}
+        WITH {TRAFFIC}
         SELECT count(DISTINCT query_id) FROM scores JOIN traffic USING (query_id)
         WHERE run_id = ? AND retrieved AND weight > 0
         """,
@@ -97,6 +116,16 @@ def n_queries(cursor: duckdb.DuckDBPyConnection, run_id: str) -> int:
 
 def _members(cursor: duckdb.DuckDBPyConnection, dimension: str, value: str) -> list[str]:
     """Items of one value of a dimension, grouped as the audit groups them."""
+    if dimension.startswith(ATTRIBUTE):
+        rows = cursor.execute(
+            """
+            SELECT item_id FROM items
+            WHERE coalesce(CASE WHEN json_type(attributes, $at) NOT IN ('ARRAY', 'OBJECT', 'NULL')
+                                THEN nullif(json_extract_string(attributes, $at), '') END, $unknown) = $value
+            """,
+            {"at": pointer(dimension.removeprefix(ATTRIBUTE)), "value": value, "unknown": UNKNOWN},
+        ).fetchall()
+        return [str(item) for (item,) in rows]
     items = cursor.execute("SELECT item_id, seller, category, brand, price, currency, created_at FROM items").df()
     groups = item_groups(items)
     return [] if dimension not in groups else items["item_id"][groups[dimension] == value].tolist()
@@ -117,21 +146,14 @@ def causes(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
 
 def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> Change:
     """Where one value's share changed: on which queries, by which of its items."""
-    ranked = f"""
-        {_TRAFFIC},
-        ranked AS (
-            SELECT s.query_id, t.weight, s.item_id, s.rank, s.rank_without_sid, s.matched_prefix
-            FROM scores s JOIN traffic t USING (query_id)
-            WHERE s.run_id = $run AND t.weight > 0 AND s.rank IS NOT NULL AND s.rank_without_sid IS NOT NULL)
-    """
     lists = cursor.execute(
-        f"WITH {ranked} SELECT weight, count(*) AS n FROM ranked GROUP BY query_id, weight ORDER BY query_id",
+        f"WITH {RANKED} SELECT weight, count(*) AS n FROM ranked GROUP BY query_id, weight ORDER BY query_id",
         {"run": run_id},
     ).df()
     total = exposure_total(lists["n"].to_numpy(), lists["weight"].to_numpy(), discount)
     moved = cursor.execute(
         f"""
-        WITH {ranked}
+        WITH {RANKED}
         SELECT r.*, q.text, q.frequency, i.title
         FROM ranked r JOIN queries q USING (query_id) JOIN items i USING (item_id)
         WHERE r.item_id IN (SELECT unnest($members::VARCHAR[])) AND r.rank <> r.rank_without_sid

@@ -5,24 +5,35 @@ import pandas as pd
 import streamlit as st
 
 from app import text
-from app.charts import waterfall as charts
 from app.components import items, live, ranking
 from app.components.answer import Answer, answer, origin, reference
-from app.components.explanation import SPLITS, Explanation, Ranker, explain, load_ranker, shown_run, split
-from app.components.figure import chosen_row, figure, table
-from app.components.links import button, choose, link
+from app.components.contributions import (
+    WORDLESS,
+    contributions,
+    how_split,
+    in_a_sentence,
+    named,
+    signals_in_words,
+    wordless,
+)
+from app.components.counterfactual import counterfactual
+from app.components.evidence import Pair, evidence
+from app.components.explanation import Explanation, explain, load_ranker, shown_run, split
+from app.components.figure import chosen_row, table
+from app.components.links import choose, link
 from app.components.metric import metric_card
-from app.components.states import bad_parameter, has_run, header, imported, lacks, nothing, panel, unfilled
+from app.components.states import has_run, header, imported, lacks, nothing, panel, unfilled
+from app.components.swapping import swap
 from app.components.what_if import reset, what_if
 from app.components.words import word_match
 from app.fetch import current, fetch
 from app.queries import explain as queries
-from app.rankers import BOOSTED, SIGNAL_MEANINGS, SIGNAL_NAMES, learner, unit
+from app.queries import query_log
+from app.rankers import unit
 from engine.errors import EngineError
-from engine.relevance.attribution import minimal_swap
 
 NAMED = 2  # terms of a code's name on a link: it does not wrap
-TOLERANCE = 1e-6  # what contributions may miss the score by
+ALIKE = 8  # queries of the log offered for words
 
 
 def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
@@ -43,9 +54,8 @@ def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
             str(item["category"]) if pd.notna(item["category"]) else None,
             f"{item['price']:,.2f} {item['currency'] or ''}".strip() if pd.notna(item["price"]) else None,
             f"grade {row['grade']:.1f}" if pd.notna(row["grade"]) else "not judged",
-            f"id {item['item_id']}",
         ]
-        st.caption(text.escape(" · ".join(p for p in parts if p)))
+        st.caption(text.escape(" · ".join(p for p in parts if p)), help=text.escape(f"Item id {item['item_id']}"))
         if labels.empty:
             st.caption("This item has no SID in this run.")
         for level in labels.to_dict("records"):
@@ -94,155 +104,6 @@ def _place(rank: float | None, retrieved: bool, n: int) -> str:
     return text.place(rank, retrieved) + (f" of {n}" if retrieved else "")
 
 
-def named(made: Explanation, item: pd.Series, *, no_image: bool) -> pd.DataFrame:
-    """Contributions with the name of each feature: SID levels with their label, the image match as absent where it is."""
-    labels: dict[int, str] = {}
-    if pd.notna(item["sid"]):
-        rows = fetch(queries.prefix_labels, current().run_id, str(item["sid"]))
-        labels = {int(r["level"]): r["label"] for r in rows.to_dict("records") if isinstance(r["label"], str)}
-    names = [text.feature_name(f, labels.get(_level(f))) for f in made.features]
-    if no_image and "mm_dm" in made.features:
-        names[made.features.index("mm_dm")] = "No image (mm_dm)"
-    return pd.DataFrame({"feature": made.features, "name": names, "value": made.values})
-
-
-def _level(feature: str) -> int:
-    """Prefix level of a SID's part; 0 for any other feature."""
-    return int(feature.split(".")[0].removeprefix("sid_")) if feature.startswith("sid_") else 0
-
-
-def how_split(made: Explanation) -> str:
-    """How the SID's part is shown, chosen on the page where there is more than one way."""
-    names = list(SPLITS)
-    if not any("." in feature for feature in made.features):
-        return names[0]
-    asked = st.query_params.get("split")
-    if asked and asked not in names:
-        bad_parameter("split", asked, f"Shown instead: {names[0]}.")
-    by = st.segmented_control(
-        "Split the SID's part by", names, default=names[0], required=True, key="split", bind="query-params",
-        help=text.DEFINITIONS["split"],
-    )  # fmt: skip
-    return by or names[0]
-
-
-def signals_in_words(made: Explanation) -> None:
-    """What each SID signal of the explanation measures."""
-    shown = dict.fromkeys(f.partition(".")[2] for f in made.features if "." in f)
-    told = [f"{SIGNAL_NAMES[s]}: {SIGNAL_MEANINGS[s]}." for s in shown if s in SIGNAL_NAMES]
-    if "own" in made.features:
-        told.append(f"{text.FEATURE_NAMES['own']}, no SID signal: {text.DEFINITIONS['own']}")
-    if told:
-        with st.expander("What the SID signals measure", icon=":material/help:"):
-            st.markdown("\n".join(f"- {text.escape(line)}" for line in told))
-
-
-def contributions(made: Explanation, parts: pd.DataFrame, given: Answer, item: pd.Series) -> None:
-    """The waterfall and the check of its sum."""
-    total = made.reference + float(made.values.sum())
-    largest = parts.iloc[int(parts["value"].abs().to_numpy().argmax())]
-    figure(
-        charts.waterfall(parts, made.reference, made.score, unit(shown_run().ranker).axis),
-        title="From the reference to the score",
-        key="waterfall",
-        data=parts,
-        n=f"1 pair, exact over all coalitions; {made.origin}",
-        alt=f"Waterfall from {made.reference:.2f} to {made.score:.2f}; the largest step is {largest['name']} "
-        f"with {largest['value']:+.3f}",
-        define="contributions",
-        filters={"query": given.text, "item": str(item["item_id"])},
-        subtitle="Steps to the right (▲) raise the score, steps to the left (▼) lower it.",
-    )
-    off = abs(total - made.score)
-    sums = (
-        f"reference {made.reference:.6f} + contributions {made.values.sum():+.6f} = {total:.6f}; score {made.score:.6f}"
-    )
-    if off > TOLERANCE:
-        st.error(
-            f"The contributions miss the score by {off:.2e}: do not trust this explanation. {sums}",
-            icon=":material/error:",
-        )
-    else:
-        st.caption(
-            f":material/check: {sums}; they differ by {off:.1e}, under {TOLERANCE:.0e}.",
-            help=text.DEFINITIONS["reference"],
-        )
-
-
-def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, row: pd.Series, by: str) -> None:
-    """What puts this item above or below another one, the SID's part split `by` a key of SPLITS."""
-    ranked = rows[rows["rank"].notna()]
-    others = _neighbours(ranked, row)
-    if not others:
-        nothing("There is no other ranked item to compare with.")
-        return
-    asked = st.query_params.get("other")
-    names = dict(others)
-    if asked and asked not in names:
-        bad_parameter("other", asked, "It is not among the candidates of this query.")
-    other_id = st.selectbox(
-        "Compare with", list(names), format_func=lambda i: names[i], key="other", bind="query-params",
-        help="The neighbours in the ranking first, then every candidate.",
-    )  # fmt: skip
-    other = ranked[ranked["item_id"] == other_id].iloc[0]
-    made, theirs = split(made, by), split(explain(ranker, given, other), by)
-    upper, lower = (made, theirs) if made.score >= theirs.score else (theirs, made)
-    found = minimal_swap(upper.values, lower.values, upper.features)
-    this_above = upper is made
-    sign = 1 if this_above else -1  # as the chart: for this item against the other
-    digits = 2 if found.gap >= 0.05 else 4  # of neighbours in a long list
-    reasons = ", ".join(f"{text.feature_name(f)} {sign * value:+.{digits}f}" for f, value in found.reasons)
-    rest = f", the others together {sign * found.rest:+.{digits}f}" if len(found.reasons) < len(upper.features) else ""
-    if found.gap < TOLERANCE:
-        st.markdown("Both have the same score; the first-stage order decides.")
-    else:
-        st.markdown(
-            f"This item is **{'above' if this_above else 'below'}** “{text.escape(text_short(other['title']))}” by "
-            f"**{found.gap:.{digits}f}**{_counted()}: {text.escape(reasons + rest)}."
-        )
-    parts = pd.DataFrame({"name": [text.feature_name(f) for f in made.features], "value": made.values - theirs.values})
-    figure(
-        charts.swap(parts, "this item", "the other", unit(shown_run().ranker).difference),
-        title="This item against the other",
-        key="swap",
-        data=parts,
-        n="2 items",
-        alt=f"This item is {'above' if this_above else 'below'} the other by {found.gap:.{digits}f}: {reasons}",
-        define="swap",
-        filters={"query": given.text, "item": str(row["item_id"]), "other": str(other_id)},
-    )
-    button("Explain the other item", "item", str(other_id), id="explain-other", icon=":material/balance:")
-
-
-def _counted() -> str:
-    """What a gap between two scores is counted in, after the number."""
-    family = learner(shown_run().ranker)
-    return " points of predicted grade" if family == BOOSTED else " logits" if family else ""
-
-
-def _neighbours(ranked: pd.DataFrame, row: pd.Series) -> list[tuple[str, str]]:
-    """(item id, name) of the other candidates: the one above, the one below, then all by rank.
-
-    An item without a rank stands where its score would put it.
-    """
-    others = ranked[ranked["item_id"] != row["item_id"]].sort_values("rank")
-    if pd.notna(row["rank"]):
-        above = others[others["rank"] < row["rank"]].tail(1)
-        below = others[others["rank"] > row["rank"]].head(1)
-    else:
-        above = others[others["score"] > row["score"]].tail(1)
-        below = others[others["score"] <= row["score"]].head(1)
-    parts = [above.assign(lead="the one above: "), below.assign(lead="the one below: "), others.assign(lead="")]
-    listed = pd.concat(parts).drop_duplicates("item_id").to_dict("records")
-    return [(str(r["item_id"]), f"{r['lead']}rank {int(r['rank'])}, {text_short(r['title'])}") for r in listed]
-
-
-def text_short(title: object, width: int = 60) -> str:
-    """A title for a sentence or a menu."""
-    flat = " ".join(str(title).split())
-    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
-
-
 def unscored(given: Answer, item: pd.Series) -> None:
     """An item that is neither a candidate nor judged: nothing stored; the live model can still explain it."""
     st.text(f"{given.text}\n{item['title']}")
@@ -278,7 +139,7 @@ def unscored(given: Answer, item: pd.Series) -> None:
             "computed live, image match unknown",
         )
         made = split(made, how_split(made))
-        contributions(made, named(made, item, no_image=False), given, item)
+        contributions(made, named(made, item, None), given.text, item)
 
 
 def pair(given: Answer, item: pd.Series) -> None:
@@ -290,6 +151,7 @@ def pair(given: Answer, item: pd.Series) -> None:
         unscored(given, full)
         return
     row = own.iloc[0]
+    step(rows, row)
     with panel("Facts"):
         facts(given, row, full)
     scores(row, int(rows["retrieved"].sum()))
@@ -300,20 +162,77 @@ def pair(given: Answer, item: pd.Series) -> None:
         why = "the ranker of an imported run is not known" if imported() else str(error)
         nothing(f"The exact contributions of this pair cannot be shown: {text.escape(why)}.")
         return
+    with panel("In one sentence", height=80):
+        st.caption("In one sentence, to copy", help=text.DEFINITIONS["contributions"])
+        sentence = in_a_sentence(made, given.text, str(full["title"]), row, int(rows["retrieved"].sum()))
+        st.code(sentence, language=None, wrap_lines=True)
     with panel("Contributions", height=360):
         by = how_split(made)
         part = split(made, by)
-        contributions(part, named(part, full, no_image=row["mm_missing"] == 1), given, full)
+        contributions(part, named(part, full, row), given.text, full)
         signals_in_words(made)
-    with panel("Words", height=200):
-        st.subheader("The word match, word by word", anchor=False, help=text.DEFINITIONS["qs_words"])
-        word_match(given.text, str(full["title"]), row)
+    with panel("Evidence", height=300):
+        st.subheader("What lies behind a SID signal?", anchor=False, help=text.DEFINITIONS["evidence"])
+        evidence(Pair(given, made, ranker, row, full))
     with panel("Against another item", height=300):
         st.subheader("Why above or below?", anchor=False, help=text.DEFINITIONS["swap"])
         swap(ranker, given, made, rows, row, by)
+    with panel("Smallest change", height=200):
+        st.subheader(
+            "What is the smallest change that would do it?", anchor=False, help=text.DEFINITIONS["counterfactual"]
+        )
+        counterfactual(ranker, given.text, rows, row, st.session_state.get("other"))
+    with panel("Words", height=200):
+        st.subheader("The word match, word by word", anchor=False, help=text.DEFINITIONS["qs_words"])
+        word_match(given.text, str(full["title"]), row)
+        lexical = float(made.values[made.features.index("qs")]) if "qs" in made.features else 0.0
+        if wordless("qs", lexical, row):
+            st.caption(
+                f"The lexical columns together add {lexical:+.2f} all the same, though {WORDLESS}: the ranker learnt that from other "
+                "pairs, and the mean candidate that it is measured from may do worse. It is no match."
+            )
     with panel("What if", height=300):
         st.subheader("What if?", anchor=False, help=text.DEFINITIONS["what_if"])
         what_if(ranker, rows, row)
+        link(
+            "what-if",
+            "What if the title were another one?",
+            {"q": given.query_id or given.text, "item": row["item_id"]},
+        )
+
+
+def step(rows: pd.DataFrame, row: pd.Series) -> None:
+    """Buttons and keys to the items just above and just below in the ranking."""
+    ranked = rows[rows["rank"].notna()].sort_values("rank")
+    if pd.isna(row["rank"]) or len(ranked) < 2:
+        return
+    above, below = ranked[ranked["rank"] < row["rank"]].tail(1), ranked[ranked["rank"] > row["rank"]].head(1)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for found, name, icon, key in (
+            (above, "The item above", ":material/arrow_upward:", "K"), (below, "The item below", ":material/arrow_downward:", "J"),
+        ):  # fmt: skip
+            known = not found.empty
+            st.button(
+                name, key=f"step-{key}", icon=icon, shortcut=key, type="tertiary", disabled=not known,
+                help=text.escape(f"Rank {int(found['rank'].iloc[0])}: {found['title'].iloc[0]}"[:120]) if known else None,
+                on_click=choose if known else None, args=("item", str(found["item_id"].iloc[0])) if known else None,
+            )  # fmt: skip
+        st.caption(f"Rank {int(row['rank'])} of {len(ranked)}. Keys: K goes to the item above, J to the one below.")
+
+
+def alike(words: str) -> None:
+    """Queries of the log that hold what was typed, where it is none of them itself."""
+    asked = query_log.Asked(current().run_id, words=words)
+    found = fetch(query_log.page, *asked, ALIKE, 0)
+    if found.empty:
+        return
+    total = fetch(query_log.found, *asked).queries
+    names = dict(zip(found["handle"].astype(str), found["text"].astype(str), strict=True))
+    st.pills(
+        f"Or a query of the log with these words ({text.plural(total, 'query', 'queries')}, the {len(names)} most frequent shown)",
+        list(names), format_func=lambda handle: names[handle][:60], key="alike",
+        on_change=lambda: choose("q", st.session_state["alike"]),
+    )  # fmt: skip
 
 
 def start() -> None:
@@ -364,6 +283,8 @@ if has_run():
         wanted = items.ask("Item")
     q = (q or "").strip()
     given = answer(q) if q else None
+    if given is not None and given.query is None:
+        alike(q)
     chosen = None
     if given is not None:
         chosen = items.find(wanted, given)

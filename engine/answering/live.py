@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from engine.answering import evidence
 from engine.answering.answer import Answers, Block, answer, stored_block
+from engine.answering.edited import Listing, edited, rewritten
 from engine.answering.served import Served, ServedSids, load_served
 from engine.assigning import generations
 from engine.audit.lost import needed_width
+from engine.audit.prefixes import sid_texts
 from engine.datasets.contract import normalise_query
 from engine.encoders.loading import load_encoder
 from engine.encoders.protocol import TextEncoder
@@ -26,6 +29,7 @@ from engine.generator.tables import beams_table
 from engine.generator.trie import SidTrie
 from engine.problem.possible import possible
 from engine.problem.queries import Queries
+from engine.progress import Progress, silent
 from engine.relevance.features import DENSE
 from engine.runs import Run, list_runs
 from engine.threads import one_thread
@@ -57,6 +61,17 @@ class LiveBeams(NamedTuple):
     beams: pd.DataFrame
     """Table `beams`, and generation (the first that holds the SID), n_later (items that later generations gave it)."""
     timings_ms: dict[str, float]  # import (loading once, already spent), total (without it).
+
+
+class Edited(NamedTuple):
+    """A pair as it is and as it would be with another listing: one answer of each."""
+
+    sid: str
+    new_sid: str
+    n_sharing: int  # Other items that hold the new SID.
+    before: Answers
+    after: Answers
+    seconds: float
 
 
 class Explained(NamedTuple):
@@ -156,6 +171,42 @@ class LiveRun:
         return Explained(float(score), float(made.reference_points["score"].iloc[0]), values)
 
     @_threads_as_trained
+    def like_past(self, text: str, item_id: str) -> evidence.LikePast:
+        """Behind `memory` of a pair. Raises DataError for an unknown item, RunError where the signal is not served."""
+        return evidence.like_past(self.served, self._block(text).queries, self._item(item_id))
+
+    @_threads_as_trained
+    def fellows(self, text: str, item_id: str) -> evidence.Fellows:
+        """Behind `list`; raises as `like_past`."""
+        return evidence.fellows(self.served, self._block(text).queries, self._item(item_id))
+
+    @_threads_as_trained
+    def words(self, text: str, item_id: str) -> evidence.Words:
+        """Behind `cluster`; raises as `like_past`."""
+        return evidence.words(self.served, self._block(text).queries, self._item(item_id))
+
+    @_threads_as_trained
+    def edited(self, text: str, item_id: str, title: str, attributes: str | None) -> Edited:
+        """A pair before and after its item got another title and attributes (JSON). Raises DataError for an unknown item, RunError
+        where nothing ranks or the run cannot encode new titles."""
+        began = time.perf_counter()
+        item = self._item(item_id)
+        block = self._block(text, item)
+        then = edited(self.run, self.served, [Listing(item, title, attributes)], self._titles)
+        before, after = answer(self.served, block), answer(then, block)
+        if before.scores is None:
+            raise RunError(f"Run '{self.run_id}' has no ranker. {self.lacks['judgments']}")
+        assert then.sids is not None
+        sid, new = sid_texts(np.stack([self._sids.codes[item], then.sids.codes[item]]))
+        sharing = int((then.sids.codes == then.sids.codes[item]).all(axis=1).sum()) - 1
+        return Edited(sid, new, sharing, before, after, time.perf_counter() - began)
+
+    @_threads_as_trained
+    def rewritten(self, pairs: Sequence[tuple[str, str]], progress: Progress = silent) -> pd.DataFrame:
+        """What typing errors, another order and stuffed words do to items, as `edited.rewritten`. Raises as `edited`."""
+        return rewritten(self.run, self.served, pairs, self._titles, progress)
+
+    @_threads_as_trained
     def width_that_keeps(self, text: str, item_id: str, cap: int = 256) -> int | None:
         """The narrowest beam that holds the item's whole SID, found by real searches; None beyond `cap`."""
         wanted, queries = self._sids.codes[self._item(item_id)], self._block(text).queries
@@ -186,6 +237,10 @@ class LiveRun:
                 f"Item '{item_id}' is not in the catalogue of run '{self.run_id}' ({len(self._position):,} items)."
             )
         return int(self._position[item_id])
+
+    def _titles(self, titles: Sequence[str]) -> np.ndarray:
+        """(M, D) vectors of new titles. Raises as `_encode`."""
+        return np.concatenate([self._encode(title) for title in titles])
 
     def _encode(self, text: str) -> np.ndarray:
         """(1, D). Raises DataError where the catalogue's own vectors are not of the encoder's space."""

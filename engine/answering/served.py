@@ -76,7 +76,7 @@ def load_served(run: Run, problem: Problem | None = None) -> Served:
         model = load_decoder(run.config.generator, run.stage_folder("generate") / "stack0" / "model", trie)
         fitted: dict[str, Fitted] = {}
         if feedback is not None:
-            shelf = shelf_of(problem, feedback, [codes, *_title_stacks(run)])
+            shelf = shelf_of(problem, feedback, [codes, *title_stacks_of(run)])
             fitted = {
                 name: made.fit(shelf)
                 for name, made in signals(run.config.signals).items()
@@ -117,7 +117,8 @@ def weights_table(rankers: Mapping[str, Scorer | TreeScorer]) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def _title_stacks(run: Run) -> list[np.ndarray]:
+def title_stacks_of(run: Run) -> list[np.ndarray]:
+    """SIDs (N, L) of each clustering of titles that signals average over."""
     if run.config.signals.stacks == 0:
         return []
     return list(load_arrays(run.shared_folder("stacks") / "stacks.safetensors").values())

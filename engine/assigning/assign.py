@@ -97,6 +97,13 @@ def assign(
     return Assignment(run_id, row, True, int(known.sum()), read.report)
 
 
+def place_items(run: Run, catalogue: Catalogue, items: pd.DataFrame, x: np.ndarray) -> np.ndarray:
+    """(M, L) the SIDs that rows of items with the vectors `x` (M, D) get, as `assign` would give them. Raises RunError where the
+    run cannot encode new items."""
+    _check_run(run)
+    return _measure(run, catalogue, items, x).codes
+
+
 def _check_run(run: Run) -> None:
     if run.config.method == "none":
         raise RunError(f"Run '{run.run_id}' has no SIDs; name one that has.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ MIN_QUERIES = 8
 LIFT_MARGIN = 0.02
 """AUC that a category may lose at the low end of its interval and still count as protected."""
 REACH_RATIO = 0.5
-"""A category whose items are generated less than this part as often as the catalogue's is lost in the funnel."""
+"""A category whose items are in beams less than this part as often as the catalogue's is lost in the funnel."""
 _BLOCK = 1_000_000
 """Judged pairs x resamples at a time."""
 
@@ -31,6 +30,12 @@ class Lift(NamedTuple):
     low: float
     high: float
     n_queries: int
+
+
+CATEGORY, DEPARTMENT = "category", "department"
+"""What a category is judged by: its own test queries, or all of its department's."""
+_UNTESTED = Lift(float("nan"), float("nan"), float("nan"), 0)
+_LIFT_COLUMNS = {"": ("auc_lift", "low", "high", "n_queries"), "pooled_": ("lift", "low", "high", "n")}
 
 
 def _ordered(query: np.ndarray, score: np.ndarray, relevant: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -148,20 +153,20 @@ def _held(shelf: Shelf, code: np.ndarray, names: np.ndarray) -> pd.DataFrame:
 
 
 class _Funnel(NamedTuple):
-    """(N,) bool steps of every item."""
+    """(N,) bool of every item: what it has, and how far it comes."""
 
     has: np.ndarray
-    alone: np.ndarray  # No other item has its SID.
+    unshared: np.ndarray  # No other item has its SID: no step, for sharing a SID is not a loss.
     in_beam: np.ndarray  # Some beam is its SID.
-    shown: np.ndarray  # In the top k of some query.
+    shown: np.ndarray  # In the top k of some query, by a beam or not.
 
 
 def _funnel(shelf: Shelf, reached: Reached) -> _Funnel:
     whole = shelf.tree[-1]
     has = whole.member >= 0
-    alone = has & (whole.size[whole.member] == 1) if len(whole) else has
+    unshared = has & (whole.size[whole.member] == 1) if len(whole) else has
     generated = np.append(np.isin(whole.texts().astype(str), reached.prefixes.astype(str)), False)
-    return _Funnel(has, alone, generated[whole.member], reached.best_rank <= TOP_K)
+    return _Funnel(has, unshared, has & generated[whole.member], reached.best_rank <= TOP_K)
 
 
 def coverage_table(
@@ -182,12 +187,13 @@ def coverage_table(
         reached: by beams and rankings.
         judged: judged pairs of the *test* queries: query_id, category (of the query), score, score_without_sid,
             relevant.
-        min_queries: test queries below which a lift is not judged; such a category is judged by its department's, and
-            `reason` says so.
+        min_queries: test queries below which a lift is not told; such a category is judged by its department's, and
+            `judged_by` and `reason` say so.
         resamples, seed: of the bootstrap by query.
 
-    The funnel is nested, in items: has a SID -> no other item has it -> some beam is that SID -> in the top k of some
-    query. Verdict: see `_verdict` and docs/metrics.md.
+    `auc_lift` is the category's own, `pooled_lift` its department's. The funnel is nested, in items: has a SID -> some
+    beam is that SID -> and in the top k of some query; `unshared` and `shown` stand apart from it. Verdict: see
+    `_verdict` and docs/metrics.md.
     """
     code, names = numbered(shelf.items["category"])
     steps = _funnel(shelf, reached)
@@ -197,38 +203,51 @@ def coverage_table(
 
     held = count(steps.has)
     table = _held(shelf, code, names)
-    table.insert(5, "aliasing", count(steps.has & ~steps.alone) / np.maximum(held, 1))
+    table.insert(5, "aliasing", count(steps.has & ~steps.unshared) / np.maximum(held, 1))
     table["has_sid"] = held
-    table["uniquely_decodable"] = count(steps.alone)
-    table["generated"] = count(steps.alone & steps.in_beam)
-    table["in_top_k"] = count(steps.alone & steps.in_beam & steps.shown)
-    table["reach"] = count(steps.has & steps.in_beam) / np.maximum(held, 1)
+    table["in_beam"] = count(steps.in_beam)
+    table["in_top_k"] = count(steps.in_beam & steps.shown)
+    table["unshared"] = count(steps.unshared)
+    table["shown"] = count(steps.shown)
     table = categories[["category", "tier", "n_items", "department"]].merge(table, on="category", how="left")
-    everywhere = (steps.has & steps.in_beam).sum() / max(steps.has.sum(), 1)
+    everywhere = steps.in_beam.sum() / max(steps.has.sum(), 1)
 
     leaf = _lifts(judged, judged["category"], resamples, seed)
     department = judged["category"].map(categories.set_index("category")["department"])
     pooled = _lifts(judged, department, resamples, seed)
     rows = []
     for row in table.to_dict("records"):
-        lift, prefix = _lift_of(row, leaf, pooled, min_queries)
-        verdict, reason = _verdict(lift, bool(row["own_level1"]), float(row["reach"]), everywhere, min_queries)
-        shown = lift[:3] if lift.n_queries >= min_queries else (float("nan"),) * 3
-        rows.append((*shown, lift.n_queries, verdict, prefix + reason))
-    verdicts = pd.DataFrame(rows, columns=["auc_lift", "low", "high", "n_queries", "protected", "reason"])
-    return pd.concat([table.drop(columns=["department", "reach"]), verdicts], axis=1)
+        own, wider = leaf.get(row["category"], _UNTESTED), pooled.get(row["department"], _UNTESTED)
+        by, lift = _judged_by(own, wider, min_queries)
+        reach = row["in_beam"] / max(row["has_sid"], 1)
+        verdict, reason = _verdict(lift, bool(row["own_level1"]), reach, everywhere, min_queries)
+        if by == DEPARTMENT:
+            asked = counted(wider.n_queries, "test query", "test queries")
+            reason = (
+                f"lift pooled over department '{row['department']}' ({asked}, {own.n_queries} of its own); {reason}"
+            )
+        rows.append((*_told(own, min_queries), *_told(wider, min_queries), verdict, by, reason))
+    lifts = [f"{whose}{name}" for whose, names in _LIFT_COLUMNS.items() for name in names]
+    verdicts = pd.DataFrame(rows, columns=[*lifts, "protected", "judged_by", "reason"])
+    return pd.concat([table.drop(columns="department"), verdicts], axis=1)
 
 
-def _lift_of(
-    row: dict[Hashable, Any], leaf: dict[str, Lift], pooled: dict[str, Lift], min_queries: int
-) -> tuple[Lift, str]:
-    """The lift that a category is judged by, and what to say of it first where that is its department's."""
-    own = leaf.get(row["category"], Lift(float("nan"), float("nan"), float("nan"), 0))
-    wider = pooled.get(row["department"])
-    if own.n_queries >= min_queries or wider is None or wider.n_queries < min_queries:
-        return own, ""
-    asked = counted(wider.n_queries, "test query", "test queries")
-    return wider, f"lift pooled over department '{row['department']}' ({asked}, {own.n_queries} of its own); "
+def _told(lift: Lift, min_queries: int) -> tuple[float, float, float, int]:
+    """The lift as the table tells it: unknown where too few queries speak of it."""
+    return lift if lift.n_queries >= min_queries else _UNTESTED._replace(n_queries=lift.n_queries)
+
+
+def _judged_by(own: Lift, wider: Lift, min_queries: int) -> tuple[str | None, Lift]:
+    """What a category is judged by, and that lift; None where neither has queries enough."""
+    if own.n_queries >= min_queries:
+        return CATEGORY, own
+    return (DEPARTMENT, wider) if wider.n_queries >= min_queries else (None, own)
+
+
+def tier_verdict(lift: Lift, reach: float, catalogue_reach: float) -> tuple[str, str]:
+    """The verdict on a whole tier and why, by the rules for a category without the one about level-1 codes."""
+    verdict, reason = _verdict(lift, True, reach, catalogue_reach, MIN_QUERIES)
+    return verdict, reason.replace("; own level-1 code", "")
 
 
 def _verdict(lift: Lift, own_level1: bool, reach: float, catalogue_reach: float, min_queries: int) -> tuple[str, str]:

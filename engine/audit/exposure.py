@@ -22,10 +22,17 @@ from engine.audit.traffic import DISCOUNTS
 EXPOSURE_COLUMNS = (
     *("discount", "dimension", "value", "share", "share_without", "difference", "low", "high", "p_value", "q_value"),
     *("n_items", "catalogue_share", "merit", "n_merit_pairs", "revenue_share", "revenue_share_without"),
-    *("n_queries", "effective_n"),
+    *("n_queries", "effective_n", "verdict"),
 )
 CONCENTRATION_COLUMNS = (*("discount", "dimension", "metric", "value", "value_without", "difference", "low", "high"),)
 CONCENTRATION_DIMENSIONS = ("seller", "category", "brand")
+SIGNIFICANT = 0.05
+"""A change is clear at or below this q value."""
+MATERIAL = 1e-4
+"""A change of share (0.01 pp) below which a clear one is still tiny."""
+LEAST_QUERIES = 30
+"""Effective n below which nothing is said of a change."""
+TOO_SMALL = "n too small"
 _RESAMPLE_CHUNK = 500
 _GROUP_CHUNK = 512
 
@@ -141,6 +148,15 @@ def shares(value: np.ndarray) -> np.ndarray:
     return value / total if total > 0 else np.full(len(value), np.nan)
 
 
+def verdicts(difference: np.ndarray, q_value: np.ndarray, effective_n: np.ndarray) -> np.ndarray:
+    """(G,) what to call each change: its direction, how sure it is, and whether it is of any size."""
+    sign = np.where(difference > 0, "gains", "loses").astype(object)
+    sure = np.where(np.abs(difference) >= MATERIAL, ", clear", ", clear but tiny").astype(object)
+    said = sign + np.where(q_value <= SIGNIFICANT, sure, ", could be chance").astype(object)
+    said = np.where(difference == 0, "unchanged", said)
+    return np.where(effective_n >= LEAST_QUERIES, said, TOO_SMALL)
+
+
 def exposure_rows(dimension: Dimension, seen: Seen, resamples: Resamples) -> pd.DataFrame:
     """Rows of the `exposure` table: every value of one dimension under every discount.
 
@@ -168,6 +184,7 @@ def exposure_rows(dimension: Dimension, seen: Seen, resamples: Resamples) -> pd.
         change = dimension.matrix(exposure[0] - exposure[1], len(seen.weight))
         low, high, p = _intervals(resamples, d, change)
         p[absent] = np.nan
+        q = benjamini_hochberg(p)
         revenue, revenue_without = (shares(dimension.of(part * seen.price)) for part in seen.by_item[d])
         tables.append(
             pd.DataFrame(
@@ -181,11 +198,12 @@ def exposure_rows(dimension: Dimension, seen: Seen, resamples: Resamples) -> pd.
                     "low": np.where(absent, np.nan, low),
                     "high": np.where(absent, np.nan, high),
                     "p_value": p,
-                    "q_value": benjamini_hochberg(p),
+                    "q_value": q,
                     **known,
                     "revenue_share": revenue,
                     "revenue_share_without": revenue_without,
                     **reach,
+                    "verdict": verdicts(share - without, q, reach["effective_n"]),
                 }
             )
         )

@@ -1,14 +1,17 @@
-"""The groups whose exposure is audited: seller, category, brand, price band, age, as one label an item."""
+"""The groups whose exposure is audited, as one label an item: seller, category, brand, price band, age, kinds of sellers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 UNKNOWN = "(unknown)"
-DIMENSIONS = ("seller", "category", "brand", "price_band", "age")
+DIMENSIONS = ("seller", "category", "brand", "price_band", "age", "seller_size", "seller_age")
+LEAST_SELLERS = 8
+"""Fewer sellers are not put into groups."""
 _NICE = np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10])
 _AGES = np.array([7, 14, 30, 60, 90, 180, 365, 730, 1_095, 1_825, 3_650])
 _AGE_NAMES = dict(zip(_AGES.tolist(), ("7 days", "14 days", "30 days", "60 days", "90 days", "180 days"), strict=False))
@@ -86,14 +89,65 @@ def age_bands(created_at: pd.Series, *, bands: int = 4) -> np.ndarray:
     return out
 
 
+_QUARTERS = {2: ("small", "large"), 3: ("small", "middle", "large"), 4: ("smallest", "small", "large", "largest")}
+_AGED = {2: ("older", "newer"), 3: ("older", "middle", "newer"), 4: ("oldest", "older", "newer", "newest")}
+
+
+def _quarters(value: pd.Series, names: dict[int, tuple[str, ...]], told: Callable[[pd.Series], str]) -> pd.Series:
+    """One label a seller by quarters of `value`, equal values together; `told` says what range a group spans."""
+    cuts = np.unique(np.quantile(value.to_numpy(dtype=np.float64), [0.25, 0.5, 0.75], method="lower"))
+    group = np.searchsorted(cuts, value.to_numpy(dtype=np.float64), side="left")
+    parts = np.unique(group)
+    out = pd.Series(UNKNOWN, index=value.index, dtype=object)
+    for part, name in zip(parts, names.get(len(parts), ()), strict=False):
+        rows = group == part
+        out[rows] = f"{name} sellers ({told(value[rows])})"
+    return out
+
+
+def seller_groups(items: pd.DataFrame) -> dict[str, np.ndarray]:
+    """'seller_size' and 'seller_age' (N,): quarters of the sellers by how many items they have and by their first item.
+
+    All items of the small sellers, or of the new ones, are one group. Empty where there are fewer than `LEAST_SELLERS`.
+    """
+    sellers = items.loc[items["seller"].notna()].groupby("seller")
+    if len(sellers) < LEAST_SELLERS:
+        return {}
+    by_size = _quarters(sellers.size(), _QUARTERS, _sized)
+    out = {"seller_size": by_size}
+    first = pd.to_datetime(items["created_at"], errors="coerce", utc=True).groupby(items["seller"]).min().dropna()
+    if len(first) >= LEAST_SELLERS:
+        days = first.dt.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)
+        day = pd.Series(days, index=first.index)
+        out["seller_age"] = _quarters(
+            day, _AGED, lambda d: "first seen " + _span_of(_day(d.min()), _day(d.max()), " to ")
+        )
+    return {name: items["seller"].map(label).fillna(UNKNOWN).to_numpy(dtype=object) for name, label in out.items()}
+
+
+def _sized(n: pd.Series) -> str:
+    return _span_of(f"{n.min():,}", f"{n.max():,}") + (" item" if n.max() == 1 else " items")
+
+
+def _day(days: int) -> str:
+    return str(np.datetime64(int(days), "D"))
+
+
+def _span_of(low: str, high: str, to: str = "-") -> str:
+    return low if low == high else f"{low}{to}{high}"
+
+
 def item_groups(items: pd.DataFrame) -> dict[str, np.ndarray]:
     """For each dimension the catalogue knows, the label (N,) of every item; '(unknown)' where an item has none."""
     out = {}
+    sellers = seller_groups(items)
     for dimension in DIMENSIONS:
         if dimension == "price_band":
             label = price_bands(items["price"], items.get("currency"))
         elif dimension == "age":
             label = age_bands(items["created_at"])
+        elif dimension in ("seller_size", "seller_age"):
+            label = sellers.get(dimension, np.full(len(items), UNKNOWN, dtype=object))
         else:
             column = items[dimension]
             label = column.astype(object).where(column.notna(), UNKNOWN).to_numpy(dtype=object)

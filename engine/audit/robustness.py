@@ -35,8 +35,13 @@ def rewrite(shelf: Shelf) -> Rewritten:
     rng = np.random.default_rng(0)
     held = np.flatnonzero(np.asarray(shelf.codes)[:, 0] >= 0)
     item = np.sort(rng.choice(held, min(SAMPLE, len(held)), replace=False))
-    given = [title if isinstance(title, str) else "" for title in shelf.items["title"].iloc[item]]
-    common = _frequent_words(shelf.items, item)
+    return rewrite_titles(shelf.items, item, rng)
+
+
+def rewrite_titles(items: pd.DataFrame, item: np.ndarray, rng: np.random.Generator) -> Rewritten:
+    """Rewrite the titles of the items at the positions `item` (S,)."""
+    given = [title if isinstance(title, str) else "" for title in items["title"].iloc[item]]
+    common = _frequent_words(items, item)
     titles = {
         "typo": [with_typo(title, rng) for title in given],
         "reorder": [" ".join(reordered(title.split(), rng)) for title in given],

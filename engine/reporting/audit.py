@@ -57,9 +57,9 @@ UNMEASURED = pd.DataFrame(columns=["query_id", "metric", "value", "value_without
 )
 """`query_metrics` where no ranking was measured."""
 _UNTOLD = {
-    "codes": ["prefix", "label"],
+    "codes": ["prefix", "label", "exposure"],
     "health": ["level", "metric", "value", "threshold", "verdict", "note"],
-    "coverage": ["category", "tier", "protected", "auc_lift", "reason"],
+    "coverage": ["category", "n_items", "protected", "high", "reason"],
     "sid_sharing": ["sid", "n_items", "n_categories", "n_conflicts", "harmful", "reason"],
 }
 """What findings and stories read of tables that a run without SIDs does not fill."""
@@ -127,7 +127,9 @@ def audit_tables(subject: Subject, sums: Aggregates, progress: Progress) -> Tabl
     made |= _explained(subject, sums)
     progress(8, 10)
     told = {name: made.get(name, pd.DataFrame(columns=columns)) for name, columns in _UNTOLD.items()}
-    audited = Audited(subject.queries, subject.query_metrics, exposure=made["exposure"], **told)
+    audited = Audited(
+        subject.queries, subject.query_metrics, exposure=made["exposure"], loss_ledger=made["loss_ledger"], **told
+    )
     made["findings"] = findings_table(audited)
     codes = None if subject.shelf is None else subject.shelf.codes
     moves = relevant_moves(sums, subject.items, codes, subject.catalogue.settings.relevant_grade)
@@ -210,16 +212,17 @@ def _coverage(
     absent = []
     if reach is None:
         absent.append("beams")
-        table["generated"] = pd.array([None] * len(table), "Int64")
+        table["in_beam"] = pd.array([None] * len(table), "Int64")
     if not sums.scored:
         absent.append("scores")
+        table["shown"] = pd.array([None] * len(table), "Int64")
     elif not sums.compared:
         absent.append("scores without SIDs")
     if reach is None or not sums.scored:
         table["in_top_k"] = pd.array([None] * len(table), "Int64")
     if absent:
         # A verdict weighs lift and reach together: without either there is none.
-        table["protected"] = None
+        table["protected"] = table["judged_by"] = None
         table["reason"] = f"not judged: there are no {' and no '.join(absent)}"
     return table
 

@@ -279,14 +279,16 @@ CREATE TABLE query_metrics (               -- per judged query, with and without
 
 -- ---------------------------------------------------------------- audit
 -- discount: 'log2' (1/log2(1+rank)), 'top10', 'click' (position-based click model).
--- dimension: 'seller', 'category', 'brand', 'price_band', 'age'.
+-- dimension: 'seller', 'category', 'brand', 'price_band', 'age', 'seller_size', 'seller_age'.
 CREATE TABLE exposure (
     run_id VARCHAR NOT NULL, discount VARCHAR NOT NULL, dimension VARCHAR NOT NULL, "value" VARCHAR NOT NULL,
     share DOUBLE, share_without DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE, p_value DOUBLE, q_value DOUBLE,
     n_items BIGINT, catalogue_share DOUBLE,
     merit DOUBLE, n_merit_pairs BIGINT,    -- share of relevance among judged retrieved pairs; how many pairs that rests on
     revenue_share DOUBLE, revenue_share_without DOUBLE, -- exposure x price, a proxy
-    n_queries BIGINT, effective_n DOUBLE   -- queries where it appears; (sum w)^2 / sum w^2 of them
+    n_queries BIGINT, effective_n DOUBLE,  -- queries where it appears; (sum w)^2 / sum w^2 of them
+    verdict VARCHAR                        -- 'gains' | 'loses' with ', clear' | ', clear but tiny' | ', could be chance'; or
+                                           -- 'unchanged' | 'n too small'
 );
 CREATE TABLE exposure_concentration (
     run_id VARCHAR NOT NULL, discount VARCHAR NOT NULL, dimension VARCHAR NOT NULL, metric VARCHAR NOT NULL, -- 'hhi','gini','top10_share'
@@ -333,9 +335,13 @@ CREATE TABLE coverage (
     utilisation DOUBLE,                    -- distinct sids / items
     aliasing DOUBLE,                       -- share of its items whose sid is shared
     purity DOUBLE,                         -- mean purity of its items' level-2 prefixes towards it
-    auc_lift DOUBLE, low DOUBLE, high DOUBLE, n_queries BIGINT,
-    has_sid BIGINT, uniquely_decodable BIGINT, generated BIGINT, in_top_k BIGINT, -- the funnel, in items; top k = 10 of some query
+    auc_lift DOUBLE, low DOUBLE, high DOUBLE, n_queries BIGINT, -- its own, over its own test queries; NULL lift: too few
+    pooled_lift DOUBLE, pooled_low DOUBLE, pooled_high DOUBLE, pooled_n BIGINT, -- over its whole department's
+    has_sid BIGINT, in_beam BIGINT, in_top_k BIGINT, -- the funnel, in items: holds a SID, that some beam is, and in the top 10 of some query
+    unshared BIGINT,                       -- items whose SID no other holds; no step of the funnel
+    shown BIGINT,                          -- in the top 10 of some query, whether a beam is its SID or not
     protected VARCHAR,                     -- 'yes' | 'no' | 'n too small'
+    judged_by VARCHAR,                     -- by which lift: 'category' | 'department'; NULL: by none
     reason VARCHAR
 );
 -- Simulated online effect: the logged query mix replayed under both rankings through a click model. A simulation.
@@ -365,8 +371,21 @@ CREATE TABLE click_model (
     n BIGINT,                              -- clicks on moved pairs | impressions | examined impressions | clicks | unmeasured pairs
     source VARCHAR                         -- 'fitted' | 'stated'
 );
-CREATE TABLE findings (                    -- 'what should I look at first', worst first
-    run_id VARCHAR NOT NULL, position INTEGER NOT NULL, severity VARCHAR NOT NULL, kind VARCHAR, title VARCHAR NOT NULL, detail VARCHAR,
+-- What should I look at first: a headline for every kind of harm that could be measured, found or not, the most urgent first,
+-- each followed by its worst members. Bars: engine/audit/severity.py.
+CREATE TABLE findings (
+    run_id VARCHAR NOT NULL, position INTEGER NOT NULL,
+    kind VARCHAR NOT NULL,                 -- 'queries' | 'page one' | 'sellers' | 'categories' | 'brands' | 'price bands' |
+                                           -- 'new and old items' | 'coverage' | 'sharing' | 'health'
+    member INTEGER NOT NULL,               -- 0: the headline of its kind; 1, 2, 3: the worst of it
+    severity VARCHAR NOT NULL,             -- 'act' | 'watch' | 'note' | 'unknown' (n too small) | 'good'
+    title VARCHAR NOT NULL, detail VARCHAR,
+    n BIGINT, of_n BIGINT,                 -- headline: how many, of how many that were looked at
+    absolute DOUBLE,                       -- the loss weighed by traffic: of all exposure, of mean nDCG@10 over all searches
+    relative DOUBLE,                       -- the loss as a part of what is there without SIDs; health: distance from the bar
+    low DOUBLE, high DOUBLE,               -- of absolute; queries' headline: of the mean change, signed
+    traffic DOUBLE,                        -- share of all searches (or of all exposure) that it touches
+    sure BOOLEAN,                          -- the loss is no chance find; NULL: n too small
     page VARCHAR NOT NULL, params JSON     -- evidence: page url_path and its query parameters
 );
 CREATE TABLE stories (

@@ -151,6 +151,19 @@ def write_exact_ranker(path: Path, *, seed: int = 0, explained: int = 8) -> None
                 rows.assign(run_id=run_id).to_parquet(file, index=False)
                 connection.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM read_parquet(?)', [str(file)])
                 file.unlink()
+        connection.execute(_REACHED)
+
+
+_REACHED = """
+UPDATE coverage SET in_top_k = n.in_top_k, shown = n.shown
+FROM (
+    SELECT s.run_id, i.category, count(*) AS shown,
+           count(*) FILTER ((s.run_id, s.sid) IN (SELECT (run_id, sid) FROM beams)) AS in_top_k
+    FROM sids s JOIN items i USING (item_id)
+    WHERE (s.run_id, s.item_id) IN (SELECT (run_id, item_id) FROM scores WHERE rank <= 10) GROUP BY ALL
+) n WHERE coverage.run_id = n.run_id AND coverage.category = n.category
+"""
+"""How far items come, by the new ranks."""
 
 
 def _mlp(rng: np.random.Generator, scores: pd.DataFrame, levels: int) -> _Ranking:

@@ -107,7 +107,7 @@ def _catalogue() -> dict[str, pd.DataFrame]:
             "item_id": [f"I{i:03d}" for i in range(N)], "title": [HOSTILE, *titles[1:]],
             "category": [CATEGORIES[c] for c in category], "seller": rng.choice(["Alpha", "Beta", "Gamma"], N, p=[0.6, 0.3, 0.1]),
             "brand": rng.choice(["Nor", "Vel"], N), "price": np.round(rng.uniform(5, 90, N), 2), "currency": "EUR",
-            "description": None, "attributes": "{}", "created_at": NOW - pd.to_timedelta(rng.integers(0, 700, N), unit="D"),
+            "description": None, "attributes": [json.dumps(_attributes(i)) for i in range(N)], "created_at": NOW - pd.to_timedelta(rng.integers(0, 700, N), unit="D"),
             "popularity": 1.0,
         }
     )  # fmt: skip
@@ -135,6 +135,13 @@ def _catalogue() -> dict[str, pd.DataFrame]:
         **_intake(len(judgments)),
         "items": items, "categories": categories, "sellers": sellers_table(items), "queries": queries, "judgments": judgments,
     }  # fmt: skip
+
+
+def _attributes(i: int) -> dict[str, Any]:
+    """A colour for most items, under a hostile name for some; lists are no values of their own."""
+    return {"parts": ["a", "b"], "colour": ("red", "blue", HOSTILE)[i % 3]} | (
+        {"a/b~c.\"d'": str(i % 2)} if i < 60 else {}
+    )
 
 
 def _intake(n_judgments: int) -> dict[str, pd.DataFrame]:
@@ -435,12 +442,29 @@ def _evaluation(queries: pd.DataFrame, rng: Any, *, boosted: bool) -> dict[str, 
 
 def _words(queries: pd.DataFrame, coverage: pd.DataFrame, scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
     worst = coverage["category"].iloc[-1]
+    told = {
+        "n": 1,
+        "of_n": 3,
+        "absolute": 0.002,
+        "relative": 0.1,
+        "low": 0.001,
+        "high": 0.003,
+        "traffic": 0.02,
+        "sure": True,
+    }
     findings = [
-        {"position": 1, "severity": "bad", "kind": "coverage", "title": f"{worst} is not protected", "detail": "Few queries.",
+        {"kind": "coverage", "member": 0, "severity": "act", "title": "Coverage: 1 of 3 judged categories are not protected",
+         "detail": "together 2.0 % of all searches", "page": "coverage", "params": "{}"},
+        {"kind": "coverage", "member": 1, "severity": "act", "title": f"{worst} is not protected", "detail": "Few queries.",
          "page": "coverage", "params": json.dumps({"category": worst})},
-        {"position": 2, "severity": "warn", "kind": "health", "title": "Level 1 has dead codes", "detail": None,
+        {"kind": "health", "member": 0, "severity": "note", "title": "Codebook: 1 of 3 measures misses its bar", "detail": None,
          "page": "codebook", "params": "{}"},
+        {"kind": "health", "member": 1, "severity": "note", "title": "Level 1 has dead codes", "detail": None,
+         "page": "codebook", "params": "{}"},
+        {"kind": "sellers", "member": 0, "severity": "good", "title": "Sellers: none of 3 clearly loses 5 % of its exposure or more",
+         "detail": "no loss is clear", "page": "sellers", "params": json.dumps({"dimension": "seller"})},
     ]  # fmt: skip
+    findings = [told | {"position": i} | row for i, row in enumerate(findings, 1)]
     matched = scores[scores["match_level"] == 2].sort_values(["query_id", "item_id"]).iloc[0]
     stories = [
         {

@@ -160,22 +160,27 @@ class TestCoverage:
         figure = coverage.gaps(rows)
         assert sorted(c for t in figure.data for c in t.customdata) == sorted(rows["category"])
 
-    def test_lifts_leave_out_what_cannot_be_judged_and_pool_departments(self) -> None:
+    def test_a_departments_lift_stands_once_and_under_its_own_name(self) -> None:
         rows = pd.DataFrame(
             {
                 "category": ["Home > Lamps", "Home > Rugs", "Home > Beds", "Garden > Tools"], "department": ["Home"] * 3 + ["Garden"],
-                "tier": "tail", "n_items": [9, 5, 7, 4], "auc_lift": [0.01, -0.02, -0.02, np.nan],
-                "low": [0.0, -0.03, -0.03, np.nan], "high": [0.02, 0.01, 0.01, np.nan], "n_queries": [20, 12, 12, 3],
+                "tier": "tail", "n_items": [9, 5, 7, 4], "auc_lift": [0.01, *[np.nan] * 3], "low": [0.0, *[np.nan] * 3],
+                "high": [0.02, *[np.nan] * 3], "n_queries": [20, 2, 2, 3], "pooled_lift": [-0.02] * 3 + [np.nan],
+                "pooled_low": [-0.03] * 3 + [np.nan], "pooled_high": [0.01] * 3 + [np.nan], "pooled_n": [24] * 3 + [3],
             }
         )  # fmt: skip
-        kept = coverage.distinct_lifts(rows)
-        assert list(kept["name"]) == ["Home, department", "Lamps"]
+        kept = coverage.told_lifts(rows)
+        assert list(kept["name"]) == ["all of Home", "Lamps"]
         assert list(kept["category"]) == ["Home > Rugs", "Home > Lamps"]
         figure = coverage.lifts(kept)
-        assert list(figure.layout.yaxis.ticktext) == ["Lamps (20)", "Home, department (12)"]
+        assert list(figure.layout.yaxis.ticktext) == ["Lamps (20)", "all of Home (24)"]
+
+    def test_the_fullest_codes_are_counted_with_the_unused(self) -> None:
+        use = pd.DataFrame({"level": 1, "prefix": [str(i) for i in range(10)], "n_items": [40, *[10] * 6, 0, 0, 0]})
+        assert coverage.fullest(use) == {1: (1, 10, 0.4)}
 
     def test_funnel_starts_at_every_item_with_a_sid(self, cursor: object) -> None:
         tiers = coverage_queries.by_tier(coverage_queries.coverage(cursor, RUN))
         figure = coverage.funnel(tiers)
         assert sum(tiers["n_items"]) == N
-        assert all(bars.y[0] == pytest.approx(100) for bars in figure.data)
+        assert all(bars.x[0] == pytest.approx(100) for bars in figure.data)

@@ -177,10 +177,13 @@ def test_what_if_without_any_sid_signal_is_the_score_with_the_sid_off(open_page:
     assert float(metric(page, "New score")) == pytest.approx(pair["score_sid_off"], abs=5e-4)
 
 
-def bars(page: AppTest) -> dict[str, float]:
-    """The steps of the waterfall by name."""
-    trace = json.loads(page.get("plotly_chart")[0].proto.spec)["data"][0]
-    return dict(zip(trace["y"], values_of(trace["x"]), strict=True))
+def bars(page: AppTest) -> list[tuple[str, float]]:
+    """The steps of the waterfall, each with the line that it stands on."""
+    chart = json.loads(page.get("plotly_chart")[0].proto.spec)
+    trace, axis = chart["data"][0], chart["layout"]["yaxis"]
+    ticks = np.array(values_of(axis["tickvals"]))
+    lines = [axis["ticktext"][int(np.abs(ticks - y).argmin())] for y in values_of(trace["y"])]
+    return list(zip(lines, values_of(trace["x"]), strict=True))
 
 
 def values_of(numbers: object) -> list[float]:
@@ -192,23 +195,48 @@ def values_of(numbers: object) -> list[float]:
 
 def test_every_split_of_a_boosted_explanation_sums_to_the_score(open_page: Open, boosted_workspace: Path) -> None:
     pair = one_pair(boosted_workspace, "s.rank = 2")
+    signals = {"SID:<br>Match with a beam", "SID:<br>Generator's probability", "SID:<br>Memory of past queries"}
+    levels = {"SID level 1", "SID level 2", "SID level 3"}
     expected = {
-        "SID levels": {"SID level 1", "SID level 2", "SID level 3"},
-        "signals": {"SID:<br>Match with a beam", "SID:<br>Generator's probability", "SID:<br>Memory of past queries"},
+        "SID levels": (levels, 3),
+        "signals": (signals, 3),
+        "level and signal": (signals, 9),
+        None: (signals, 9),
     }
-    for by in ("SID levels", "signals", "level and signal"):
-        page = open_page("explain", boosted_workspace, q=pair["query_id"], item=pair["item_id"], split=by)
+    for by, (lines, n) in expected.items():
+        page = open_page(
+            "explain", boosted_workspace, q=pair["query_id"], item=pair["item_id"], **({"split": by} if by else {})
+        )
         assert not page.exception
-        steps = bars(page)
-        reference, score = steps.pop("reference"), steps.pop("score")
-        assert reference + sum(steps.values()) == pytest.approx(score, abs=1e-6)
+        (first, reference), *steps, (last, score) = bars(page)
+        assert (first, last) == ("reference", "score")
+        assert reference + sum(value for _, value in steps) == pytest.approx(score, abs=1e-6)
         assert score == pytest.approx(pair["score"], abs=1e-9)
-        sid = {name.split(" (")[0] for name in steps if name.startswith("SID")}
-        assert sid == expected[by] if by in expected else len([n for n in steps if n.startswith("SID")]) == 9
+        sid = [name.split(" (")[0].split(",")[0] for name, _ in steps if name.startswith("SID")]
+        assert (set(sid), len(sid)) == (lines, n)
     assert (
         "split"
         in open_page("explain", boosted_workspace, q=pair["query_id"], item=pair["item_id"], split="x").warning[0].value
     )
+
+
+def test_where_nothing_matched_the_waterfall_says_no_match(open_page: Open, ranked_workspace: Path) -> None:
+    """A level that no beam matched must not read as a match."""
+    for condition, silent in (("s.match_level = 0", (1, 2, 3)), ("s.match_level = 2", (3,)), ("s.match_level = 3", ())):
+        pair = one_pair(ranked_workspace, f"{condition} AND s.retrieved")
+        page = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"])
+        assert not page.exception
+        trace = json.loads(page.get("plotly_chart")[0].proto.spec)["data"][0]
+        noted = [t for t in trace["text"] if "no match: 0.00" in t]
+        assert len(noted) == len(silent)
+        by_level = open_page("explain", ranked_workspace, q=pair["query_id"], item=pair["item_id"], split="SID levels")
+        chart = json.loads(by_level.get("plotly_chart")[0].proto.spec)
+        lines = [t for t in chart["layout"]["yaxis"]["ticktext"] if t.startswith("SID level")]
+        boosted = [n for n, line in enumerate(lines, 1) if line.endswith(", no match")]
+        assert boosted in ([], list(silent)), "an MLP's level is its match, and is noted in place of its number"
+        assert len(boosted) == len(silent) or len([t for t in chart["data"][0]["text"] if "no match" in t]) == len(
+            silent
+        )
 
 
 def test_scores_are_counted_in_the_unit_of_their_ranker(

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from app.text import clicked
 
 Open = Callable[..., AppTest]
-VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers", "data")
+VIEWS = ("overview", "codebook", "coverage", "query", "explain", "what_if", "sellers", "data")
 
 
 def words(page: AppTest) -> str:
@@ -142,23 +142,24 @@ def test_run_picker_only_with_a_choice(open_page: Open, workspace: Path, two_run
 class TestOverview:
     def test_headline_has_both_values_interval_and_paired_test(self, open_page: Open, workspace: Path) -> None:
         page = open_page("overview", workspace)
-        metrics = [(m.label, m.value) for m in page.metric][:3]
+        metrics = [(m.label, m.value) for m in page.metric][3:6]
         assert metrics == [("with SIDs", "0.850"), ("without SIDs", "0.800"), ("difference", "+5.00 pp")]
         assert "95 % interval [0.830, 0.870] · n = 400 queries" in unescaped(page)
-        assert "AUC: better, interval clear of zero (paired by query, p < 0.001)." in unescaped(page)
+        assert "(AUC)**: better, interval clear of zero (paired by query, p < 0.001)." in unescaped(page)
 
     def test_headline_is_of_the_runs_own_ranker_and_its_baseline(
         self, open_page: Open, boosted_workspace: Path
     ) -> None:
         page = healthy(open_page("overview", boosted_workspace))
-        metrics = [(m.label, m.value) for m in page.metric][:3]
+        metrics = [(m.label, m.value) for m in page.metric][3:6]
         assert metrics == [("with SIDs", "0.860"), ("without SIDs", "0.810"), ("difference", "+5.00 pp")]
-        said = unescaped(page)
+        said = unescaped(healthy(open_page("overview", boosted_workspace, details="This run")))
         assert (
             "ranked by gradient boosting, with the SID signals match with a beam, generator's probability and memory"
             in said
         )
-        assert "12 of 21 rankers" in said
+        page = healthy(open_page("overview", boosted_workspace, details="Ranker by ranker"))
+        assert "12 of 21 rankers" in unescaped(page)
         (toggle,) = [t for t in page.toggle if t.key == "rungs"]
         assert "21 of 21 rankers" in unescaped(healthy(toggle.set_value(True).run()))
 
@@ -190,7 +191,7 @@ class TestOverview:
         assert f"{said} ({numbers})" in warning.replace("\\", "")
 
     def test_the_gap_between_trained_on_and_held_out_is_said(self, open_page: Open, workspace: Path) -> None:
-        said = unescaped(open_page("overview", workspace))
+        said = unescaped(open_page("overview", workspace, details="How well the model guesses"))
         assert (
             "a generator that was trained on a query hit 90.0 % of the time, those of one that never saw it 42.0 %"
             in said
@@ -206,6 +207,8 @@ class TestOverview:
     def test_findings_in_order_and_stories(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(open_page("overview", workspace))
         assert said.index("is not protected") < said.index("Level 1 has dead codes")
+        assert "Of 3 things looked at: 1 to act on, 1 to note and 1 well." in said
+        assert said.index("dead codes") < said.index("What is well") < said.index("none of 3 clearly loses")
         assert said.index("A query won") < said.index("A query lost")
 
     def test_opens_with_a_query_its_beams_and_a_named_item(
@@ -216,7 +219,7 @@ class TestOverview:
                JOIN sids d USING (run_id, item_id) WHERE s.kind = 'example'"""
         ).df().iloc[0]  # fmt: skip
         said = unescaped(healthy(open_page("overview", workspace)))
-        strip = said[said.index("A semantic identifier (SID) is") : said.index("**Test marketplace**")]
+        strip = said[said.index("A semantic identifier (SID) is") : said.index("A query won")]
         assert f"**{story['text']}**" in strip
         assert f"**{story['title']}**" in strip
         codes = story["sid"].split("-")
@@ -238,12 +241,12 @@ class TestOverview:
     def test_six_lights_with_words(self, open_page: Open, workspace: Path) -> None:
         said = unescaped(open_page("overview", workspace))
         for title in (
-            "Codebook use",
-            "Aliasing",
-            "Category purity",
-            "Tail protection",
-            "Beam validity",
-            "Exposure concentration",
+            "Codes in use (utilisation)",
+            "Unlike items under one SID (aliasing)",
+            "Codes keep to one category (purity)",
+            "Small categories served (tail protection)",
+            "Guessed SIDs exist (beam validity)",
+            "Exposure in few hands (concentration)",
         ):
             assert f"**{title}**" in said
 

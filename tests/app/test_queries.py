@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from filled_snapshot import CATEGORIES, COUNTS, OTHER_RUN, RUN, N
 
-from app.queries import codebook, coverage, overview, snapshot
+from app.queries import codebook, coverage, item_filter, overview, snapshot
+from app.queries.item_filter import Filter
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -104,9 +105,9 @@ class TestOverview:
             "SELECT value, by_construction FROM health WHERE metric = 'utilisation' AND level = 1"
         ).fetchone()
         assert level_1 == (0.75, True)
-        assert lights["Codebook use"].verdict == "good"
-        assert "100.0 %" in lights["Codebook use"].value
-        assert lights["Beam validity"].verdict == "good"
+        assert lights["Codes in use (utilisation)"].verdict == "good"
+        assert "100.0 %" in lights["Codes in use (utilisation)"].value
+        assert lights["Guessed SIDs exist (beam validity)"].verdict == "good"
         assert all(light.page and light.value for light in lights.values())
 
     def test_lights_without_measures_do_not_pretend(self, bare_cursor: Cursor) -> None:
@@ -226,12 +227,37 @@ class TestCoverage:
 
     def test_items_say_where_they_are_lost(self, cursor: Cursor) -> None:
         for category, n in zip(CATEGORIES, COUNTS, strict=True):
-            rows = coverage.items(cursor, RUN, category, 1_000, 0)
+            rows = coverage.items(cursor, RUN, category, Filter(), 1_000, 0)
             assert len(rows) == n
             stored = coverage.coverage(cursor, RUN).set_index("category").loc[category]
-            assert (rows["n_sharing"] == 1).sum() == stored["uniquely_decodable"]
-            alone = rows[rows["n_sharing"] == 1]
-            assert (alone["n_beams"] > 0).sum() == stored["generated"]
+            assert (rows["n_sharing"] == 1).sum() == stored["unshared"]
+            assert (rows["n_beams"] > 0).sum() == stored["in_beam"]
+            assert (rows["lost_at"] == "not lost").sum() == stored["in_top_k"]
+            assert (rows["best_rank"] <= 10).sum() == stored["shown"]
+
+    def test_counts_of_all_items_are_the_stored_ones(self, cursor: Cursor) -> None:
+        stored = coverage.coverage(cursor, RUN)
+        again = coverage.narrowed(stored, coverage.counted(cursor, RUN, Filter()))
+        for name in (*coverage.COUNTS, "utilisation", "aliasing"):
+            assert again[name].to_numpy() == pytest.approx(stored[name].to_numpy()), name
+        assert (again["n_all"] == stored["n_items"]).all()
+
+    @pytest.mark.parametrize("kind", ["seller", "brand", "price", "age"])
+    def test_filters_part_the_items(self, cursor: Cursor, kind: str) -> None:
+        """The parts of a dimension add up to all items, and each counts what it says."""
+        bands = item_filter.bands(cursor)
+        rows = bands[bands["kind"] == kind]
+        parts = {
+            "seller": [Filter(seller=name) for name in item_filter.names(cursor, "seller")],
+            "brand": [Filter(brand=name) for name in item_filter.names(cursor, "brand")],
+            "price": [Filter(price=(r.low, r.high, r.currency)) for r in rows.itertuples()],
+            "age": [Filter(age=(str(r.low), str(r.high))) for r in rows.itertuples()],
+        }[kind]
+        assert len(parts) > 1
+        counts = [coverage.counted(cursor, RUN, which)["n_items"].sum() for which in parts]
+        assert sum(counts) == N
+        if kind in ("price", "age"):
+            assert counts == list(rows["n_items"])
 
     def test_codes_of_a_category(self, cursor: Cursor) -> None:
         rows = coverage.codes(cursor, RUN, "Garden > Hoses", 1)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import duckdb
 import pytest
 from exact_ranker import only_snapshot
+from filled_snapshot import HOSTILE
 from streamlit.testing.v1 import AppTest
 
 from app import text
+from app.one_page import OnePage, Section, answer, document, numbers
+from tests.app.told import plain
 
 Open = Callable[..., AppTest]
 
@@ -29,7 +33,7 @@ def biggest(workspace: Path, dimension: str, discount: str = "log2") -> str:
 
 def everyone(page: AppTest):  # type: ignore[no-untyped-def]
     """The table of all values."""
-    return next(f.value for f in page.dataframe if "verdict" in f.value.columns)
+    return next(f.value for f in page.dataframe if "in_words" in f.value.columns)
 
 
 def test_the_page_shows_every_seller_and_concentration(open_page: Open, workspace: Path) -> None:
@@ -55,14 +59,76 @@ def test_small_n_hides_interval_and_verdict(open_page: Open, workspace: Path) ->
 @pytest.mark.parametrize("dimension", ["seller", "category", "brand", "price band", "age"])
 def test_a_value_leads_to_causes_that_add_up(open_page: Open, workspace: Path, dimension: str) -> None:
     value = biggest(workspace, dimension.replace(" ", "_"), "click")
-    page = open_page("sellers", workspace, dimension=dimension, value=value, discount="click")
+    for view in ("By signal", "By code", "By query", "By item"):
+        page = open_page("sellers", workspace, dimension=dimension, value=value, discount="click", told=view)
+        assert not page.exception
+        assert not page.error
+        assert any("Parts add up to" in c.value for c in page.caption)
+        assert any("go through SIDs" in m.value for m in page.markdown)
+        links = [f.value["open"].dropna() for f in page.dataframe if "open" in f.value.columns]
+        assert len(links) == (view != "By signal")
+        assert all("snapshot=" in address and "run=" in address for column in links for address in column)
+
+
+@pytest.mark.parametrize("dimension", ["seller", "category"])
+def test_a_crossing_adds_up_to_the_whole(open_page: Open, workspace: Path, dimension: str) -> None:
+    value = biggest(workspace, dimension)
+    page = open_page("sellers", workspace, dimension=dimension, value=value, told="By part of it")
     assert not page.exception
     assert not page.error
-    assert any("Parts add up to" in c.value for c in page.caption)
-    assert any("go through SIDs" in m.value for m in page.markdown)
-    links = [f.value["open"].dropna() for f in page.dataframe if "open" in f.value.columns]
-    assert len(links) == 3
-    assert all("snapshot=" in address and "run=" in address for column in links for address in column)
+    parts = next(
+        f.value for f in page.dataframe if "difference" in f.value.columns and "in_words" not in f.value.columns
+    )
+    whole = everyone(page).set_index("value").loc[value]
+    for name in ("difference", "share", "n_items"):
+        assert parts[name].sum() == pytest.approx(whole[name], abs=1e-9)
+    assert (parts.loc[parts["effective_n"] < text.LEAST_QUERIES, "verdict"] == text.TOO_SMALL).all()
+
+
+def test_an_attribute_of_the_items_is_a_dimension(open_page: Open, workspace: Path) -> None:
+    page = open_page("sellers", workspace, dimension="other", attribute="colour", value=HOSTILE)
+    assert not page.exception
+    assert not page.error
+    rows = everyone(page)
+    assert rows["share"].sum() == pytest.approx(1)
+    with duckdb.connect(str(only_snapshot(workspace)), read_only=True) as connection:
+        counted = connection.execute("SELECT attributes->>'colour', count(*) FROM items GROUP BY 1").fetchall()
+    assert dict(counted) == dict(zip(rows["value"], rows["n_items"], strict=True))
+    assert "Queries add up to" in words(page)
+    page = open_page("sellers", workspace, dimension="other", attribute="a/b~c.\"d'")
+    assert not page.exception
+    assert set(everyone(page)["value"]) == {"0", "1", "(unknown)"}
+
+
+def test_names_are_found_whatever_their_case_and_near_ones_offered(open_page: Open, workspace: Path) -> None:
+    page = open_page("sellers", workspace, value="alpha")
+    assert page.text_input(key="value").value == "Alpha"
+    assert "Alpha" in [h.value for h in page.header]
+    page = open_page("sellers", workspace, value="Alphe")
+    page = next(b for b in page.button if b.label == "Alpha").click().run()
+    assert "Alpha" in [h.value for h in page.header]
+
+
+def test_the_file_tells_what_the_page_tells_and_acts_on_no_title(open_page: Open, workspace: Path) -> None:
+    page = open_page("sellers", workspace, value="Alpha")
+    row = everyone(page).set_index("value", drop=False).loc["Alpha"]
+    told = OnePage(
+        "Seller",
+        HOSTILE,
+        answer("Seller", HOSTILE, row),
+        numbers(row),
+        [Section("Examples", [HOSTILE, HOSTILE])],
+        [(HOSTILE, -0.5)],
+        [HOSTILE],
+    )
+    made = document(told)
+    assert "<b>Bold" not in made
+    assert made.count("&lt;b&gt;Bold") == 7
+    assert not any(active in made for active in ("<script", "http-equiv", " src=", " href="))
+    for number in numbers(row):
+        assert escape(number.value) in made
+        assert (number.label, number.value) in [(m.label, m.value) for m in page.metric]
+    assert words(page).count(answer("Seller", "Alpha", row)) == 1
 
 
 def test_the_sentence_of_a_cause_is_computed_from_the_contributions(open_page: Open, ranked_workspace: Path) -> None:
@@ -88,9 +154,7 @@ def test_the_sentence_of_a_cause_is_computed_from_the_contributions(open_page: O
         ).fetchall()  # fmt: skip
     level, net, signal = levels[0]
     points = {part: text.number(amount, "share_points") for part, amount in of_part.items()}
-    assert said.startswith(
-        f"Of the **{text.number(whole, 'share_points')}**, **{points['through SIDs']} go through SIDs** "
-    )
+    assert said.startswith(f"Of the {text.number(whole, 'share_points')}, {points['through SIDs']} go through SIDs ")
     name = "" if signal is None else f", mostly {text.feature_name(f'sid.{signal}').removeprefix('SID: ').lower()}"
     assert f"(level {level}: {text.number(net, 'share_points')}{name})" in said.replace("Generator", "generator")
     assert f"{points['not through SIDs']} not through SIDs" in said
@@ -105,6 +169,8 @@ def test_the_sentence_of_drivers_is_computed_from_the_contributions(
     monkeypatch.setattr(text, "LEAST_QUERIES", 5)
     page = open_page("sellers", ranked_workspace, cohort=cohort)
     assert not page.exception
+    assert not [w.value for w in page.warning]
+    assert next(c.value for c in page.button_group if c.label == "Of") == cohort
     rows = next(f.value for f in page.dataframe if "mean_absolute" in f.value.columns)
     chosen = next((s.value for s in page.selectbox if s.label == "Which"), "all")
     with duckdb.connect(str(only_snapshot(ranked_workspace)), read_only=True) as connection:
@@ -184,8 +250,8 @@ def test_the_simulation_says_what_it_is_and_what_it_rests_on(
     row = stored(own_workspace, "SELECT * FROM online WHERE metric = 'uctr' AND scenario = 'estimate'")
     said = words(page)
     assert "A simulation, not a measurement" in said
-    cards = {m.label: m.value for m in page.metric if m.value == f"{100 * row['relative']:+.1f} %"}
-    assert cards == {"relative change": f"{100 * row['relative']:+.1f} %"}
+    cards = {plain(m.label): m.value for m in page.metric}
+    assert cards["Sessions with a click, relative change"] == f"{100 * row['relative']:+.1f} %"
     assert row["examination"] == "fitted"
     assert (
         f"{int(stored(own_workspace, decay('n'))['n']):,} clicks on items that were shown at two places or more" in said

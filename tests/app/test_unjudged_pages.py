@@ -48,7 +48,7 @@ def test_overview_shows_what_there_is(open_page: Open, unjudged: tuple[str, Path
     assert "AUC" not in words
     assert "12 items" in words
     assert next((m.label, m.value) for m in page.metric) == ("Items with a SID", "12")
-    assert "Codebook use" in words
+    assert "Codes in use (utilisation)" in words
     assert not page.get("plotly_chart")
 
 

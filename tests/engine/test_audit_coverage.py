@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from engine.audit.coverage import Reached, auc_lift, coverage_table
+from engine.audit.coverage import Lift, Reached, auc_lift, coverage_table, tier_verdict
 from engine.audit.shelf import Shelf
 from engine.audit.tiers import categories_table
 
@@ -56,17 +56,19 @@ def coverage(
     return coverage_table(shelf, categories_table(items), reached, pairs, resamples=300).set_index("category")
 
 
-def test_the_funnel_narrows_step_by_step() -> None:
-    steps = ["has_sid", "uniquely_decodable", "generated", "in_top_k"]
+def test_the_funnel_narrows_step_by_step_and_sharing_is_no_loss() -> None:
+    steps = ["has_sid", "in_beam", "in_top_k"]
     table = coverage()
-    # Shoes: a and b share 0-0, d shares 1-0 with a lamp; c alone is decodable, in a beam, at rank 10.
-    assert table.loc["S > Shoes", steps].tolist() == [4, 1, 1, 1]
-    # Lamps: f and g are decodable, f is in a beam, and f was never retrieved.
-    assert table.loc["H > Lamps", steps].tolist() == [3, 2, 1, 0]
+    # Shoes: a, b (0-0) and c (0-1) are in a beam, d (1-0) in none; of the three c alone came to rank 10.
+    assert table.loc["S > Shoes", steps].tolist() == [4, 3, 1]
+    # d came to rank 2 without a beam; c alone holds its SID alone.
+    assert table.loc["S > Shoes", ["shown", "unshared"]].tolist() == [2, 1]
+    # Lamps: f (1-1) is in a beam and was never retrieved; f and g hold their SIDs alone.
+    assert table.loc["H > Lamps", [*steps, "shown", "unshared"]].tolist() == [3, 1, 0, 0, 2]
 
 
 def test_the_last_step_ends_at_rank_ten() -> None:
-    assert coverage(best=BEST + 1).loc["S > Shoes", "in_top_k"] == 0
+    assert coverage(best=BEST + 1).loc["S > Shoes", ["in_top_k", "shown"]].tolist() == [0, 1]
 
 
 def test_codes_are_owned_or_shared_between_categories() -> None:
@@ -91,6 +93,8 @@ def test_few_queries_are_not_judged() -> None:
     row = coverage(judged(7, 1.0)).loc["S > Shoes"]
     assert row["protected"] == "n too small"
     assert np.isnan(row["auc_lift"])
+    assert row["n_queries"] == 7
+    assert row["judged_by"] is None
     assert "7 test queries, 8 needed" in row["reason"]
 
 
@@ -105,7 +109,8 @@ def test_a_helped_category_is_protected() -> None:
     row = coverage(judged(40, 1.0)).loc["S > Shoes"]
     assert row["protected"] == "yes"
     assert row["low"] > 0
-    assert row["n_queries"] == 40
+    assert row["n_queries"] == row["pooled_n"] == 40
+    assert row["judged_by"] == "category"
 
 
 def test_a_category_that_is_never_generated_is_not_protected() -> None:
@@ -122,7 +127,12 @@ def test_a_small_category_is_pooled_with_its_department_and_says_so() -> None:
     pairs = pd.concat([judged(3, 1.0), judged(20, 1.0, seed=1, category="S > Boots")])
     table = coverage(pairs, items=items, codes=np.vstack([CODES, [3, 0]]), best=np.append(BEST, np.inf))
     row = table.loc["S > Shoes"]
-    assert row["n_queries"] == 23
+    # The department's lift never stands as the category's own.
+    assert row[["auc_lift", "low", "high"]].isna().all()
+    assert row["n_queries"] == 3
+    assert row["pooled_n"] == 23
+    assert row["pooled_lift"] > 0
+    assert row["judged_by"] == "department"
     assert row["reason"].startswith("lift pooled over department 'S' (23 test queries, 3 of its own)")
 
 
@@ -180,3 +190,12 @@ def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     assert coverage(judged(20, 0.1)).equals(coverage(judged(20, 0.1)))
+
+
+def test_a_tier_is_judged_by_the_rules_of_a_category_without_level_one() -> None:
+    verdict, reason = tier_verdict(Lift(0.01, -0.01, 0.03, 50), 0.9, 0.8)
+    assert verdict == "yes"
+    assert "level-1" not in reason
+    assert tier_verdict(Lift(-0.02, -0.03, -0.01, 50), 0.9, 0.8)[0] == "no"
+    assert tier_verdict(Lift(0.01, -0.01, 0.03, 50), 0.3, 0.8)[0] == "no"
+    assert tier_verdict(Lift(-0.01, -0.05, 0.03, 50), 0.9, 0.8)[0] == "n too small"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from engine.audit.exposure import benjamini_hochberg, resample_counts
-from engine.audit.groups import UNKNOWN, age_bands, item_groups, price_bands
+from engine.audit.exposure import benjamini_hochberg, resample_counts, verdicts
+from engine.audit.groups import UNKNOWN, age_bands, item_groups, price_bands, seller_groups
 from engine.audit.traffic import discount_weights, exposure_total, traffic_weights
 from tests.answered import NO_JUDGMENTS, aggregates, exposures
 
@@ -272,3 +272,30 @@ def test_items_that_change_places_among_themselves_change_nothing() -> None:
     table = shares(exposure_table(scores, items, queries, resamples=50))
     assert table.loc["x", ["difference", "low", "high"]].tolist() == [0, 0, 0]
     assert table.loc["x", "p_value"] == 1
+
+
+def test_verdicts_weigh_size_certainty_and_n() -> None:
+    difference = np.array([0.002, -0.002, 0.00005, -0.002, 0.0, -0.002])
+    said = verdicts(difference, np.array([0.01, 0.01, 0.01, 0.2, 1.0, 0.01]), np.array([40, 40, 40, 40, 40, 29]))
+    assert said.tolist() == [
+        "gains, clear", "loses, clear", "gains, clear but tiny", "loses, could be chance", "unchanged", "n too small",
+    ]  # fmt: skip
+
+
+def test_small_and_new_sellers_are_groups_of_their_own() -> None:
+    """Eight sellers with 1, 1, 2, 2, 3, 3, 9, 9 items: quarters of the sellers, by size and by their first item."""
+    sizes = [1, 1, 2, 2, 3, 3, 9, 9]
+    seller = np.repeat([f"s{i}" for i in range(8)], sizes)
+    first = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.repeat(np.arange(8), sizes), unit="D")
+    later = first + pd.to_timedelta(np.r_[0, np.diff(np.repeat(np.arange(8), sizes)) == 0] * 90, unit="D")
+    items = pd.DataFrame({"seller": [*seller, None], "created_at": [*later, pd.Timestamp("2020-01-01")]})
+    groups = seller_groups(items)
+    by_size = dict(zip(seller, groups["seller_size"][:-1], strict=True))
+    assert list(by_size.values()) == [
+        *["smallest sellers (1 item)"] * 2, *["small sellers (2 items)"] * 2, *["large sellers (3 items)"] * 2, *["largest sellers (9 items)"] * 2,
+    ]  # fmt: skip
+    by_age = dict(zip(seller, groups["seller_age"][:-1], strict=True))
+    assert by_age["s0"] == by_age["s1"] == "oldest sellers (first seen 2024-01-01 to 2024-01-02)"
+    assert by_age["s7"] == "newest sellers (first seen 2024-01-07 to 2024-01-08)"
+    assert groups["seller_size"][-1] == groups["seller_age"][-1] == UNKNOWN
+    assert seller_groups(items[items["seller"].isin(["s0", "s1"])]) == {}
