@@ -135,7 +135,7 @@ def code_lines(codes: pd.DataFrame, change: float) -> list[str]:
     """The codes through which most of a change goes: of those that passed its items where it lost, of its own where it gained."""
     side = 1 if change >= 0 else -1
     named = codes[codes["prefix"].notna() & (codes["net"] * side > 0)].head(EXAMPLES)
-    return [f"{r['name']}: {text.number(r['net'], 'share_points')}" for r in named.to_dict("records")]
+    return [f"{r['name']}: {text.number(r['net'], 'fine_points')}" for r in named.to_dict("records")]
 
 
 def ledger_lines(rows: pd.DataFrame) -> list[str]:

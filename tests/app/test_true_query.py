@@ -373,7 +373,7 @@ def test_the_ledger_adds_up(true_page: Page, sql: Sql, run: str, by: str) -> Non
     (verdict, value), n = max(expected.items(), key=lambda cell: cell[1])
     opened = true_page(part=LEDGER, ledger=by, fate=text.sentence(verdict), group=value)
     queries = {(q, i) for q, i in opened.dataframe[1].value[["query_id", "item_id"]].itertuples(index=False)}
-    assert len(queries) == len(opened.dataframe[1].value) == n
+    assert len(queries) == len(opened.dataframe[1].value) == min(n, 1000)
     find(opened, rf"^{plural(n, 'judged relevant item', 'judged relevant items')} of [\d,]+ quer")
 
 
