@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -224,7 +223,9 @@ def coverage_table(
         verdict, reason = _verdict(lift, bool(row["own_level1"]), reach, everywhere, min_queries)
         if by == DEPARTMENT:
             asked = counted(wider.n_queries, "test query", "test queries")
-            reason = f"lift pooled over department '{row['department']}' ({asked}, {own.n_queries} of its own); {reason}"
+            reason = (
+                f"lift pooled over department '{row['department']}' ({asked}, {own.n_queries} of its own); {reason}"
+            )
         rows.append((*_told(own, min_queries), *_told(wider, min_queries), verdict, by, reason))
     lifts = [f"{whose}{name}" for whose, names in _LIFT_COLUMNS.items() for name in names]
     verdicts = pd.DataFrame(rows, columns=[*lifts, "protected", "judged_by", "reason"])

@@ -119,7 +119,9 @@ def seller_groups(items: pd.DataFrame) -> dict[str, np.ndarray]:
     if len(first) >= LEAST_SELLERS:
         days = first.dt.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)
         day = pd.Series(days, index=first.index)
-        out["seller_age"] = _quarters(day, _AGED, lambda d: "first seen " + _span_of(_day(d.min()), _day(d.max()), " to "))
+        out["seller_age"] = _quarters(
+            day, _AGED, lambda d: "first seen " + _span_of(_day(d.min()), _day(d.max()), " to ")
+        )
     return {name: items["seller"].map(label).fillna(UNKNOWN).to_numpy(dtype=object) for name, label in out.items()}
 
 

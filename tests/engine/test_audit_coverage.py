@@ -128,7 +128,7 @@ def test_a_small_category_is_pooled_with_its_department_and_says_so() -> None:
     table = coverage(pairs, items=items, codes=np.vstack([CODES, [3, 0]]), best=np.append(BEST, np.inf))
     row = table.loc["S > Shoes"]
     # The department's lift never stands as the category's own.
-    assert np.isnan(row["auc_lift"]) and np.isnan(row["low"]) and np.isnan(row["high"])
+    assert row[["auc_lift", "low", "high"]].isna().all()
     assert row["n_queries"] == 3
     assert row["pooled_n"] == 23
     assert row["pooled_lift"] > 0
