@@ -112,6 +112,40 @@ NAMES = {
     "log": "The search log in sums",
     "rows": "Rows of the catalogue",
     "upload": "Uploaded judgments",
+    "unshared": "Items that hold their SID alone",
+    "slipped": "Items that slipped or rose",
+    "map_colour": "Colours of the map",
+    "map_names": "Names on the map",
+    "map_held": "Two runs on the map",
+    "neighbours_kept": "Neighbours kept",
+    "enrichment": "What these items carry more often (enrichment)",
+    "weighted": "Loss weighed by traffic",
+    "judged": "Judged and measured queries",
+    "unsure": "A query that the model does not know",
+    "learnt": "What the model learnt from",
+    "query_sets": "Query sets",
+    "variants": "The query written otherwise (variants)",
+    "overlap": "How alike two rankings are (overlap, RBO)",
+    "unjudged": "Places that nobody judged (unjudged@k)",
+    "moves": "Who comes, who goes (moves)",
+    "sid_part": "What an item's SID adds",
+    "counterfactual": "The smallest change that helps (counterfactual)",
+    "evidence": "What a signal rests on (evidence)",
+    "evidence_logp": "Evidence: generator's probability",
+    "evidence_memory": "Evidence: memory of past queries",
+    "evidence_words": "Evidence: words under the code",
+    "evidence_list": "Evidence: share of the result list",
+    "clusterings": "Several clusterings",
+    "policy": "A policy (boost or cap)",
+    "policy_exposure": "Exposure under a policy",
+    "policy_shown": "Items on page one under a policy",
+    "policy_price": "What a policy costs (its price)",
+    "listing": "A listing, edited",
+    "edited_parts": "What an edit changes, in parts",
+    "first_stage": "First stage",
+    "one_word": "One word more",
+    "bulk": "Titles edited in bulk",
+    "crossing": "A group within a group (crossing)",
     "ledger": "What became of every relevant item (loss ledger)",
 }
 """Plain words first; a definition without a name here is called by the words before its colon."""
@@ -125,7 +159,7 @@ def name(key: str) -> str:
     if key in NAMES:
         return NAMES[key]
     head = DEFINITIONS[key].partition(":")[0]
-    return head if len(head) <= 60 else key.replace("_", " ")
+    return head if head != DEFINITIONS[key] and len(head) <= 40 else key.replace("_", " ").capitalize()
 
 
 def search(words: str) -> list[tuple[str, str]]:

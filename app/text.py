@@ -407,7 +407,7 @@ DEFINITIONS |= {
     "counterfactual": "Searched: one thing that the ranker reads of the item is set to every value that some candidate of this query "
     "has, all else equal, and the smallest such change that reaches the goal is kept (else the one that comes nearest). Size: the "
     "change in spreads, the standard deviation of that thing among the candidates, so that things can be compared. The other "
-    "candidates keep their scores. What can be changed in the ranker's eyes need not be possible for a seller.",
+    "candidates keep their scores. Trees are not monotone: less of a thing may help. What can be changed in the ranker's eyes need not be possible for a seller.",
     "evidence": "What a signal rests on for this pair. Value: what the ranker read; mean candidate: the mean over this query's "
     "candidates, from which contributions are measured.",
     "evidence_logp": "Probability from the root: that the query wants the codes down to this level, by the generator, shared out "
@@ -421,7 +421,7 @@ DEFINITIONS |= {
     "evidence_list": "The first candidates of the first stage, before any ranker. The signal is their weighted share under the "
     "item's code, the item itself left out; weight 1/log2(1 + place).",
     "clusterings": "Memory, words and list are means over several clusterings of the items: this run's own SIDs first, then others made "
-    "of titles alone. Together: in how many of them both items stand under one code of that level.",
+    "of titles alone. Level 1, of 9: in how many of the nine both items stand under one code of level 1.",
     "policy": "A policy is tried on the stored scores alone: a bonus is added to every score of the group, or of its items in the first ten "
     "only so many stay and the rest goes just behind the tenth place. Nothing is retrained, no query is asked again, shoppers do "
     "not react.",

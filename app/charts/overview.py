@@ -102,7 +102,7 @@ def ladder(rows: pd.DataFrame, *, metric_name: str, ceiling: float | None = None
             ticks[height] = _line_name(str(name), members, own)
             for row in members.to_dict("records"):
                 kind = rankers.kind(row["ranker"])
-                aside = 0.0 if len(members) == 1 else 0.17 if kind == "SIDs" else -0.17
+                aside = 0.0 if len(members) == 1 else 0.2 if kind == "SIDs" else -0.2
                 marks[kind].append({**row, "y": height + aside})
             _difference(figure, members, height)
             height -= 1
@@ -126,9 +126,9 @@ def ladder(rows: pd.DataFrame, *, metric_name: str, ceiling: float | None = None
     if ceiling is not None:
         figure.add_vline(x=ceiling, line={"color": LOSS, "width": 1.5, "dash": "dash"})
         figure.add_annotation(
-            x=ceiling, y=height + 0.6, text=f"ceiling {ceiling:.3f}", showarrow=False, xanchor="right", xshift=-4,
+            x=ceiling, y=0, text=f"ceiling {ceiling:.3f}", showarrow=False, xanchor="right", xshift=-4,
         )  # fmt: skip
-    style(figure, height=110 + 27 * len(ticks), x=metric_name, legend=True)
+    style(figure, height=110 + 32 * len(ticks), x=metric_name, legend=True)
     figure.update_layout(margin={"r": 190})
     figure.add_annotation(
         text="minus the baseline", x=1, xref="paper", xanchor="left", xshift=8, y=0, showarrow=False,

@@ -62,8 +62,9 @@ def counterfactual(ranker: Ranker, query: str, rows: pd.DataFrame, row: pd.Serie
         key="counterfactual",
         n=f"{text.plural(len(told), 'thing', 'things')} the ranker reads, each over the values of {len(every)} candidates",
         define="counterfactual",
+        show=["enough", "what", "own", "value", "size", "score", "rank"],
         columns={
-            "enough": "Reaches it", "what": st.column_config.TextColumn("What changes", width="large"),
+            "enough": "Reaches it", "what": st.column_config.TextColumn("What changes", width=330),
             "own": st.column_config.NumberColumn("From", format="%.3f"),
             "value": st.column_config.NumberColumn("To", format="%.3f"),
             "size": st.column_config.NumberColumn("Size, spreads", format="%.2f"),

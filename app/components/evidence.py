@@ -251,9 +251,9 @@ LIVE = "Asked of the run's own model just now"
 def _together(n: int, levels: int) -> dict[str, Any]:
     """Column headers for how many clusterings hold two items together."""
     return {
-        "shared": st.column_config.NumberColumn("Codes of the run in common", help=text.DEFINITIONS["clusterings"]),
+        "shared": st.column_config.NumberColumn("Own codes in common", help=text.DEFINITIONS["clusterings"]),
     } | {
-        f"together_{level}": st.column_config.NumberColumn(f"Together at level {level}, of {n}", help=text.DEFINITIONS["clusterings"])
+        f"together_{level}": st.column_config.NumberColumn(f"Level {level}, of {n}", help=text.DEFINITIONS["clusterings"])
         for level in range(1, levels + 1)
     }  # fmt: skip
 

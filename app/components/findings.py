@@ -14,7 +14,7 @@ from app.components.metric import severity_badge
 from app.components.states import unfilled
 from app.fetch import current, fetch
 from app.queries import overview as queries
-from app.text import SEVERITY_NAMES, escape, listed, plural
+from app.text import SEVERITY_NAMES, escape, listed, plural, shortened
 
 
 def findings() -> None:
@@ -71,8 +71,9 @@ def _group(group: pd.DataFrame) -> None:
 
 
 def _row(row: dict[Hashable, Any], *, bold: bool) -> None:
-    title = f"**{escape(row['title'])}**" if bold else escape(row["title"])
-    detail = f"  \n:small[{escape(row['detail'])}]" if row["detail"] else ""
+    title = escape(shortened(row["title"], 200))
+    title = f"**{title}**" if bold else title
+    detail = f"  \n:small[{escape(shortened(row['detail'], 600))}]" if row["detail"] else ""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         with st.container(width=84):
             severity_badge(str(row["severity"]))

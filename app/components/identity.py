@@ -91,7 +91,7 @@ def details(info: dict[str, Any], run: dict[Hashable, Any]) -> None:
             "Licence": info["license"],
             "Fingerprint": info["fingerprint"],
             "Rejected input rows": f"{int(info['n_rejected'] or 0):,}",
-            "Relevant means": f"grade {text.number(info['relevant_grade'])} or more, of {text.number(info['max_grade'])}",
+            "Relevant means": f"grade {_grade(info['relevant_grade'])} or more, of {_grade(info['max_grade'])}",
             "Evaluation": f"{run['evaluation']}, {text.number(run['n_test_queries'], 'count')} test queries",
             "Git commit": run["git_commit"],
             "Peak memory": f"{text.number(run['peak_mb'], 'count')} MB",
@@ -114,3 +114,7 @@ def details(info: dict[str, Any], run: dict[Hashable, Any]) -> None:
                 "cached": "Taken from cache",
             },
         )
+
+
+def _grade(value: float | None) -> str:
+    return text.UNKNOWN if value is None or value != value else f"{value:g}"

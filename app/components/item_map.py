@@ -116,29 +116,31 @@ def _controls(inside: int, drawn: bool) -> Shown:
     return Shown(colour, drag, dense, names)
 
 
-def _turn(box: str | None, region: str | None = None) -> None:
-    """Another part in view, and the drawn region that stays; None leaves them out of the address."""
-    for name, value in (("box", box), ("sel", region)):
-        if value:
-            st.query_params[name] = value
-        elif name in st.query_params:
-            del st.query_params[name]
+def _zoom(box: str) -> None:
+    """Show that part."""
+    st.query_params["box"] = box
+
+
+def _drop(name: str) -> None:
+    """Leave `box` or `sel` out of the address."""
+    if name in st.query_params:
+        del st.query_params[name]
 
 
 def _buttons(run: str, look: map_look.Look | None, box: maps.Box | None) -> None:
     """Zoom and clear, which the keyboard reaches too."""
-    sel = st.query_params.get("sel")
+    around = fetch(parts.surroundings, run, look.kind, look.text) if look and look.name != map_look.IN_VIEW else None
+    drawn = "sel" in st.query_params
+    if not (around or box or drawn):
+        return
     with st.container(horizontal=True):
-        if look and look.name != map_look.IN_VIEW:
-            around = fetch(parts.surroundings, run, look.kind, look.text)
-            if around:
-                to = ",".join(f"{v:.3f}" for v in around)
-                st.button(f"Zoom to {escape(look.name)}", icon=":material/zoom_in_map:", on_click=_turn, args=(to, sel))
+        if look and around:
+            to = ",".join(f"{v:.3f}" for v in around)
+            st.button(f"Zoom to {escape(look.name)}", icon=":material/zoom_in_map:", on_click=_zoom, args=(to,))
         if box:
-            st.button("Zoom out", icon=":material/zoom_out_map:", on_click=_turn, args=(None, sel))
-        if sel:
-            kept = st.query_params.get("box")
-            st.button("Clear the drawn region", icon=":material/deselect:", on_click=_turn, args=(kept, None))
+            st.button("Zoom out", icon=":material/zoom_out_map:", on_click=_drop, args=("box",))
+        if drawn:
+            st.button("Clear the drawn region", icon=":material/deselect:", on_click=_drop, args=("sel",))
 
 
 def _found(run: str, words: str, box: maps.Box | None) -> None:

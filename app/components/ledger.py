@@ -18,6 +18,8 @@ FIRST = "query tier"
 DRAWN = 14
 """Groups that are drawn: those with most judged relevant items; the table has all."""
 ANY = "any"
+MOST = 1_000
+"""Rows on screen of either table; the export has all."""
 
 
 def ledger() -> None:
@@ -58,12 +60,14 @@ def ledger() -> None:
         on_select=_take_part,
     )  # fmt: skip
     table(
-        rows,
+        rows.head(MOST),
         title="Loss ledger",
         key="ledger",
         define="ledger",
         filters={"by": by},
-        n=f"{total:,} judged relevant items, all",
+        n=f"{total:,} judged relevant items"
+        + (", all" if len(rows) <= MOST else f"; the first {MOST:,} of {len(rows):,} rows, all in the CSV"),
+        full=lambda: rows,
         show=["name", "value", "n_pairs", "share", "n_queries"],
         columns={
             "name": st.column_config.TextColumn("What became of it", width=330),
@@ -155,11 +159,15 @@ def _behind(rows: pd.DataFrame, by: str) -> None:
         + ("" if group in (ANY, None) else f"; {text.escape(f'{by} {group}')}") + "."
     )  # fmt: skip
     table(
-        pairs,
+        pairs.head(MOST),
         title=f"{fate}: {group}",
         key="ledger-pairs",
         define="ledger",
         filters={"by": by, "value": group, "verdict": fate},
+        n=f"{len(pairs):,} items, all"
+        if len(pairs) <= MOST
+        else f"the {MOST:,} of the most frequent queries of {len(pairs):,}, all in the CSV",
+        full=lambda: pairs,
         show=["text", "title", "grade", "rank_without_sid", "rank", "frequency", "open", "category"],
         columns={
             "text": st.column_config.TextColumn("Query", width=240),

@@ -76,7 +76,7 @@ def show(run: str, look: Look | None, whole: int) -> None:
     compared = compare(fetch(parts.carried, run, look.kind, look.text), look)
     _standing_out(compared, look)
     paged_table(
-        parts.rows, (run, look.kind, look.text), rows=n, title=f"Items of {look.name}", key="map-rows", chooses=("item_id", "item"),
+        parts.rows, (run, look.kind, look.text), rows=n, title="Items looked at", key="map-rows", chooses=("item_id", "item"),
         filters={"part": f"{look.kind} {look.text}"}, define="neighbours_kept", height=420,
         show=["title", "category", "seller", "brand", "price", "currency", "sid", "kept", "item_id"],
         columns={

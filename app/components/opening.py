@@ -43,7 +43,7 @@ def opening() -> None:
             link("codebook", "Its code", {"code": matched})
         with _step("4 · Its place in the results", text.DEFINITIONS["without"]):
             st.markdown(f"**{before:.0f}** without SIDs → **{after:.0f}** with SIDs: {text.move(after, before)}")
-            st.caption(escape(example["sentence"]))
+            st.caption(escape(text.shortened(example["sentence"], 600)))
             link("explain", "Why this item", {"q": example["query_id"], "item": example["item_id"]})
 
 
@@ -76,7 +76,7 @@ def stories() -> None:
             name, icon = STORY_NAMES.get(str(row["kind"]), (str(row["kind"]), ":material/menu_book:"))
             with st.container(border=True, height="stretch"):
                 st.markdown(f"{icon} **{escape(name)}**")
-                st.markdown(escape(row["sentence"]))
+                st.markdown(escape(text.shortened(row["sentence"], 600)))
                 item = {"item": row["item_id"]} if isinstance(row["item_id"], str) else {}
                 link("query", "Follow the query", {"q": row["query_id"]} | item)
                 if item:

@@ -21,12 +21,13 @@ from app.rankers import BOOSTED, learner, unit
 from engine.audit.policy import PAGE, Change, Pairs, Policy, Tried, exposure_of, try_policy
 from engine.audit.traffic import DISCOUNTS
 
+# The words of a bound widget stand in the address, so that they are its options.
 GROUPS = {
-    "seller": "Sellers",
-    "category": "Categories",
-    "department": "Departments",
-    "brand": "Brands",
-    "code": "Codes",
+    "Sellers": "seller",
+    "Categories": "category",
+    "Departments": "department",
+    "Brands": "brand",
+    "Codes": "code",
 }
 TOLD = {
     "Sellers": "seller",

@@ -25,6 +25,8 @@ from engine.errors import EngineError
 
 MARKS = ("all", "judged", "not judged")
 ANY = "all"
+LONGEST = 400
+"""Letters of a title on screen; the export and the drawer have all."""
 TALL = 66
 """Pixels a row: from 65 on Streamlit wraps the text of a cell."""
 
@@ -99,7 +101,7 @@ def _listed(given: Answer, ranked: pd.DataFrame) -> None:
     needs = {"image": "image", "price": "price", "sids": "sids", "bar": "sids", "seller": "seller", "rank_without_sid": "rank_without_sid",
              "move": "rank_without_sid", "score_without_sid": "rank_without_sid"}  # fmt: skip
     table(
-        shown,
+        shown.assign(title=shown["title"].str.slice(0, LONGEST)),
         title="Ranking, without and with SIDs",
         key="ranking",
         n=f"{len(shown):,} of {len(ranked):,} scored items: {int(ranked['retrieved'].sum()):,} candidates and "

@@ -171,8 +171,8 @@ def generator() -> None:
         named, title="How well the generator aims", define="generation", n="test queries, all",
         show=["measure", "on", "value", "low", "high", "n", *(["note"] if small.any() else [])],
         columns={
-            "measure": st.column_config.TextColumn("Measure", width=280),
-            "on": st.column_config.TextColumn("Measured on", width=110),
+            "measure": st.column_config.TextColumn("Measure", width=330),
+            "on": st.column_config.TextColumn("Measured on", width=190),
             "note": "Note",
             "n": st.column_config.NumberColumn("Queries", format="localized"),
         },

@@ -23,14 +23,14 @@ def evidence(
     cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str | None, prefixes: tuple[str, ...], titles: int
 ) -> pd.DataFrame:
     """Each prefix that holds items: prefix, n_under, n_relevant and n_judged (of this query, under it), titles (the first
-    `titles` of them: relevant ones, then by popularity)."""
+    `titles` of them, cut: relevant ones, then by popularity)."""
     return cursor.execute(
         f"""
         WITH {_UNDER},
         graded AS (SELECT item_id, avg(grade) AS grade FROM judgments WHERE query_id = $query GROUP BY item_id)
         SELECT u.prefix, count(*) AS n_under, count(g.grade) AS n_judged,
                count(*) FILTER (g.grade >= (SELECT relevant_grade FROM snapshot)) AS n_relevant,
-               list(i.title ORDER BY g.grade DESC NULLS LAST, i.popularity DESC NULLS LAST, i.item_id)[1:$titles] AS titles
+               list(left(i.title, 300) ORDER BY g.grade DESC NULLS LAST, i.popularity DESC NULLS LAST, i.item_id)[1:$titles] AS titles
         FROM under u JOIN items i USING (item_id) LEFT JOIN graded g USING (item_id) GROUP BY u.prefix ORDER BY u.prefix
         """,
         {"run": run_id, "query": query_id, "prefixes": list(prefixes), "titles": titles},

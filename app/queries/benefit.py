@@ -48,7 +48,7 @@ def simulated(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
     return cursor.execute(
         """
         SELECT metric, relative, relative_low, relative_high, n_queries, effective_n FROM online
-        WHERE run_id = ? AND scenario = 'estimate' ORDER BY metric
+        WHERE run_id = ? AND scenario = 'estimate' ORDER BY metric DESC
         """,
         [run_id],
     ).df()

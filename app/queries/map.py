@@ -281,10 +281,12 @@ def names(cursor: duckdb.DuckDBPyConnection, run_id: str, box: Box, most: int) -
             SELECT greatest(max(x) - min(x), 1e-6) AS wide, greatest(max(y) - min(y), 1e-6) AS high, count(*) AS n FROM inside
         ), sampled AS (  -- enough to place a name
             SELECT * FROM inside WHERE h % greatest(1, (SELECT n FROM span) // 20000) = 0
+        ), held AS (
+            SELECT codes, count(*) AS n_items FROM inside GROUP BY 1
         ), cells AS (
-            SELECT k AS level, codes[1:k] AS prefix, count(*) AS n_items FROM inside, range(1, len(codes) + 1) t(k)
-            GROUP BY ALL HAVING count(*) >= greatest(3, {LEAST_SHARE} * (SELECT n FROM span))
-            ORDER BY n_items DESC, prefix LIMIT 1000
+            SELECT k AS level, codes[1:k] AS prefix, sum(n_items)::BIGINT AS n_items FROM held, range(1, len(codes) + 1) t(k)
+            GROUP BY ALL HAVING sum(n_items) >= greatest(3, $share * (SELECT n FROM span))
+            ORDER BY n_items DESC, prefix LIMIT 300
         ), placed AS (
             SELECT c.level, array_to_string(c.prefix, '-') AS prefix, any_value(c.n_items) AS n_items,
                    quantile_cont(x, [0.1, 0.5, 0.9]) AS qx, quantile_cont(y, [0.1, 0.5, 0.9]) AS qy
@@ -295,5 +297,5 @@ def names(cursor: duckdb.DuckDBPyConnection, run_id: str, box: Box, most: int) -
         WHERE qx[3] - qx[1] <= {COMPACT} * wide AND qy[3] - qy[1] <= {COMPACT} * high AND k.label IS NOT NULL
         ORDER BY p.n_items DESC, p.level, p.prefix LIMIT $most
         """,
-        {"run": run_id, "most": most, **inside(box)},
+        {"run": run_id, "most": most, "share": LEAST_SHARE, **inside(box)},
     ).df()

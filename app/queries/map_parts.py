@@ -125,7 +125,10 @@ def places(
 
 
 def surroundings(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str) -> Box | None:
-    """A box around a part with a margin: the middle nine tenths of its items, so that strays do not widen it. None without items."""
+    """A region's own box; else one around the middle nine tenths of a part's items, so that strays do not widen it, with a margin.
+    None without items."""
+    if kind == "region" and (drawn := region(text)):
+        return bounds(drawn)
     chosen = part(kind, text)
     row = cursor.execute(
         f"""SELECT quantile_cont(p.x, 0.05), quantile_cont(p.x, 0.95), quantile_cont(p.y, 0.05), quantile_cont(p.y, 0.95)

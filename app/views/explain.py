@@ -28,7 +28,7 @@ from app.components.what_if import reset, what_if
 from app.components.words import word_match
 from app.fetch import current, fetch
 from app.queries import explain as queries
-from app.queries import query as log_queries
+from app.queries import query_log
 from app.rankers import unit
 from engine.errors import EngineError
 
@@ -222,11 +222,11 @@ def step(rows: pd.DataFrame, row: pd.Series) -> None:
 
 def alike(words: str) -> None:
     """Queries of the log that hold what was typed, where it is none of them itself."""
-    found = fetch(log_queries.log, current().run_id, "frequency", None, words, ALIKE)
-    found = found[found["text"].str.lower() != words.lower()]
+    asked = query_log.Asked(current().run_id, words=words)
+    found = fetch(query_log.page, *asked, ALIKE, 0)
     if found.empty:
         return
-    total = int(found["n_found"].iloc[0])
+    total = fetch(query_log.found, *asked).queries
     names = dict(zip(found["handle"].astype(str), found["text"].astype(str), strict=True))
     st.pills(
         f"Or a query of the log with these words ({text.plural(total, 'query', 'queries')}, the {len(names)} most frequent shown)",

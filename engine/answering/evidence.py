@@ -32,7 +32,7 @@ class LikePast(NamedTuple):
     pieces: pd.DataFrame
     """The same columns but n; item_id, title, value (a grade, or the share of the query's clicks), shared (codes of the run in
     common with the item, 0..L), together_1 ... (clusterings that hold both under one code of that level). Only pieces on items
-    that some clustering holds together with it; those together deepest and most often first."""
+    that some clustering holds together with it; what weighs most first (weight times how often together)."""
 
 
 class Fellows(NamedTuple):
@@ -68,8 +68,8 @@ def like_past(served: Served, queries: Queries, item: int) -> LikePast:
         neighbours.append(found)
     texts = served.problem.catalogue.queries[["query_id", "text"]]
     told, listed = pd.concat(pieces, ignore_index=True), pd.concat(neighbours, ignore_index=True)
-    order = [c for c in reversed(told.columns) if c.startswith("together_")]
-    told = told.sort_values([*order, "weight", "value"], ascending=False, kind="stable").join(texts, on="position")
+    together = told[[c for c in told.columns if c.startswith("together_")]].sum(axis=1)
+    told = told.iloc[np.argsort(-(told["weight"] * together).to_numpy(), kind="stable")].join(texts, on="position")
     first = ["kind", "query_id", "text", "cosine", "weight"]
     rest = [c for c in told.columns if c not in (*first, "position")]
     return LikePast(

@@ -230,13 +230,19 @@ def _sharing(audited: Audited) -> Group | None:
             )
         )  # fmt: skip
     n_items, exposure = int(harmful["n_items"].sum()), float(harmful["exposure"].sum())
+    unjudged = int((shared["reason"] == "unjudged").sum())
     title = f"Sharing: {len(harmful) or 'none'} of {counted(len(shared), 'shared SID', 'shared SIDs')} " + (
         "holds items that are not alike" if len(harmful) < 2 else "hold items that are not alike"
     )
-    detail = f"{counted(n_items, 'item', 'items')}, {percent(exposure)} of all exposure" if n_items else ""
+    detail = [f"{counted(n_items, 'item', 'items')}, {percent(exposure)} of all exposure"] if n_items else []
+    if unjudged:
+        detail.append(
+            f"{counted(unjudged, 'other was', 'others were')} never judged for one query: what they hold is not known"
+        )
+    word = worst([one.severity for one in members])
     headline = Told(
-        worst([one.severity for one in members]), title, detail, "codebook", {"view": "Shared SIDs"}, len(harmful), len(shared),
-        exposure, traffic=exposure, sure=harmful.empty,
+        UNKNOWN if len(shared) and unjudged == len(shared) else word, title, "; ".join(detail), "codebook",
+        {"view": "Shared SIDs"}, len(harmful), len(shared), exposure, traffic=exposure, sure=harmful.empty,
     )  # fmt: skip
     return Group("sharing", headline, members)
 

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from tests.imported_files import write_files
 
 Open = Callable[..., AppTest]
-VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers", "data")
+VIEWS = ("overview", "codebook", "coverage", "query", "explain", "what_if", "sellers", "data")
 FILES = {
     "everything": {},
     "no probabilities": {"log_prob": False},

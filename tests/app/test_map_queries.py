@@ -158,6 +158,7 @@ class TestParts:
         inside = parts.places(cursor, RUN, "code", "1", around, 1_000)
         assert len(inside) >= 0.8 * COUNTS[1]
         assert parts.surroundings(cursor, RUN, "code", "77") is None
+        assert parts.surroundings(cursor, RUN, "region", LASSO) == (-1, 3, -1, 4)
 
     def test_carried_counts(self, cursor: Cursor, items: pd.DataFrame) -> None:
         rows = parts.carried(cursor, RUN, "region", "0,9,-9,9")

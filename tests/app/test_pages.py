@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from app.text import clicked
 
 Open = Callable[..., AppTest]
-VIEWS = ("overview", "codebook", "coverage", "query", "explain", "sellers", "data")
+VIEWS = ("overview", "codebook", "coverage", "query", "explain", "what_if", "sellers", "data")
 
 
 def words(page: AppTest) -> str:

@@ -318,10 +318,10 @@ class TestFindings:
         many = "shared SID" if shared == 1 else "shared SIDs"
         assert headline[0].startswith(f"Sharing: {harmful or 'none'} of {shared:,} {many} ")
         if harmful:
-            assert (
-                headline[1]
-                == f"{items:,} {'item' if items == 1 else 'items'}, {100 * (exposure or 0):.1f} % of all exposure"
-            )
+            many = "item" if items == 1 else "items"
+            assert headline[1].startswith(f"{items:,} {many}, {100 * (exposure or 0):.1f} % of all exposure")
+        (unjudged,) = sql("SELECT count(*) FROM sid_sharing WHERE run_id = ? AND reason = 'unjudged'", run)[0]
+        assert (f"{unjudged:,} other" in headline[1]) == (unjudged > 0)
 
     def headline(self, sql: Sql, run: str, kind: str) -> tuple[Any, ...] | None:
         rows = sql(

@@ -143,7 +143,8 @@ def test_the_reading_of_the_beams(true_page: Page, sql: Sql, run: str, some: lis
 
 def test_what_falling_below_the_bar_has_meant(true_page: Page, sql: Sql, run: str) -> None:
     unsure = sql(
-        "SELECT query_id FROM beams WHERE run_id = ? AND query_id IN (SELECT query_id FROM scores) GROUP BY 1 HAVING sum(exp(log_prob)) < 0.2 ORDER BY 1 LIMIT 1", run
+        "SELECT query_id FROM beams WHERE run_id = ? AND query_id IN (SELECT query_id FROM scores) GROUP BY 1 HAVING sum(exp(log_prob)) < 0.2 ORDER BY 1 LIMIT 1",
+        run,
     )
     if not unsure:
         pytest.skip("the generator knows every query")
@@ -372,7 +373,7 @@ def test_the_ledger_adds_up(true_page: Page, sql: Sql, run: str, by: str) -> Non
     (verdict, value), n = max(expected.items(), key=lambda cell: cell[1])
     opened = true_page(part=LEDGER, ledger=by, fate=text.sentence(verdict), group=value)
     queries = {(q, i) for q, i in opened.dataframe[1].value[["query_id", "item_id"]].itertuples(index=False)}
-    assert len(queries) == len(opened.dataframe[1].value) == n
+    assert len(queries) == len(opened.dataframe[1].value) == min(n, 1000)
     find(opened, rf"^{plural(n, 'judged relevant item', 'judged relevant items')} of [\d,]+ quer")
 
 

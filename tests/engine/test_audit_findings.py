@@ -260,6 +260,15 @@ def test_harmful_sharing_is_weighed_by_exposure_and_never_sure() -> None:
     }
 
 
+def test_what_nobody_judged_is_not_called_alike() -> None:
+    open_ = SHARING.iloc[1:2].assign(reason="unjudged")
+    told = headline("sharing", sid_sharing=open_)
+    assert told["severity"] == UNKNOWN
+    assert told["detail"] == "1 other was never judged for one query: what they hold is not known"
+    told = headline("sharing", sid_sharing=pd.concat([SHARING, open_, open_]))
+    assert told["detail"].endswith("; 2 others were never judged for one query: what they hold is not known")
+
+
 def test_a_measure_of_the_codebook_is_at_most_to_watch() -> None:
     told = headline("health")
     assert told["title"] == "Codebook: 2 of 3 measures miss their bar"
