@@ -51,7 +51,9 @@ def summary(code: dict[str, Any]) -> None:
     if code["level"] == 1:
         ownership(code)
     if code["terms"]:
-        said = "; ".join(f"{text.cut(t['term'])} ({100 * t['support']:.0f} % of its items)" for t in code["terms"][:6])
+        said = "; ".join(
+            f"{text.shortened(t['term'])} ({100 * t['support']:.0f} % of its items)" for t in code["terms"][:6]
+        )
         st.caption("Set apart by: " + escape(said))
     _numbers(code)
     st.caption(escape(f"{_held(code)}."))
@@ -66,7 +68,9 @@ def _held(code: dict[str, Any]) -> str:
     """Categories, sellers, brands and prices of its items, what is not known left out."""
     told = []
     if code["top_category"]:
-        told.append(f"{'All' if code['n_categories'] == 1 else 'Mostly'} in {text.cut(code['top_category'], 160)}")
+        told.append(
+            f"{'All' if code['n_categories'] == 1 else 'Mostly'} in {text.shortened(code['top_category'], 160)}"
+        )
     counts = [
         text.plural(code[f"n_{many}"], one, many)
         for one, many in (("category", "categories"), ("seller", "sellers"), ("brand", "brands"))
@@ -118,7 +122,7 @@ def ownership(code: dict[str, Any]) -> None:
         return
     owners = fetch(queries.owners, current().run_id, int(code["code"]))
     if len(owners):
-        said = ", ".join(text.cut(c, 80) for c in owners["category"].head(6)) + (
+        said = ", ".join(text.shortened(c, 80) for c in owners["category"].head(6)) + (
             f" and {len(owners) - 6} more" if len(owners) > 6 else ""
         )
         together = " (merged: more categories than codes)" if owners["merged"].any() else ""
