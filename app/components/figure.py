@@ -18,7 +18,7 @@ from app.components.states import defined
 from app.fetch import current, deferred, fetch
 
 Selection = Literal["points", "box", "lasso"]
-LARGEST_TABLE = 150_000
+LARGEST_TABLE = 10_000
 """Streamlit tables above this turn lazy and lose search, selection and download."""
 PAGE = 5_000
 
