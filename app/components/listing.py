@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 WORDS = 6  # missing words that are tried
 OFFERED = 8
 NONE = "no attribute"
-EDITS = ("title", "attribute", "becomes")
 
 
 def listing() -> None:
@@ -56,8 +55,8 @@ def listing() -> None:
     if given is None:
         _offer_queries(str(item["item_id"]))
         return
-    _start_anew(q, str(item["item_id"]))
     full = fetch(explain_queries.item, current().run_id, str(item["item_id"])).iloc[0]
+    _start_anew(q, full)
     title, attributes = _edit(full)
     st.caption(text.DEFINITIONS["listing"])
     model = live.model(str(current().workspace), current().run_id)
@@ -77,12 +76,13 @@ def listing() -> None:
     _missing_words(model, given, full, title, attributes)
 
 
-def _start_anew(q: str, item_id: str) -> None:
-    """Another pair starts from its own listing."""
-    pair = (q, item_id)
+def _start_anew(q: str, full: pd.Series) -> None:
+    """Another pair starts from its own listing: the widgets are set to it, for an address keeps what is merely forgotten."""
+    pair = (q, str(full["item_id"]))
     if st.session_state.get("_edited", pair) != pair:
-        for name in EDITS:
-            st.session_state.pop(name, None)
+        st.session_state["title"] = str(full["title"])
+        st.session_state["attribute"] = NONE
+        st.session_state["becomes"] = ""
     st.session_state["_edited"] = pair
 
 

@@ -95,7 +95,7 @@ def editor(code: dict[str, Any]) -> None:
             st.error(escape(str(error)), icon=":material/error:")
             return
         said = in_words(prefix, code["label"])
-        st.caption(escape(f"Computed from its items: {said}"), help=text.DEFINITIONS["code_label"])
+        st.caption(escape(f"Computed from its items: {text.cut(said, 200)}"), help=text.DEFINITIONS["code_label"])
         field = f"name-{prefix}"
         st.session_state.setdefault(field, past[-1].name if past else "")
         st.text_input("Name", key=field, max_chars=store.LONGEST, placeholder=said[: store.LONGEST],

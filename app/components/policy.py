@@ -198,7 +198,7 @@ def outcome(made: Tried, rows: queries.Rankings) -> str:
         return f"{told}."
     if ndcg.difference.n < text.LEAST_QUERIES:
         return f"{told}. Its price in nDCG@10 is not told: {text.TOO_SMALL} ({ndcg.difference.n} judged queries)."
-    return f"{told}. nDCG@10 changes by {ndcg.difference.value:+.4f} ({_interval(ndcg)}: {_verdict(ndcg)})."
+    return f"{told}. nDCG@10 changes by {_fine(ndcg.difference.value)} ({_interval(ndcg)}: {_verdict(ndcg)})."
 
 
 def _against(change: Change, form: str) -> str:
@@ -209,7 +209,7 @@ def _against(change: Change, form: str) -> str:
 
 
 def _interval(change: Change) -> str:
-    return f"95 % interval [{change.difference.low:+.4f}, {change.difference.high:+.4f}]"
+    return f"95 % interval [{_fine(change.difference.low)}, {_fine(change.difference.high)}]"
 
 
 def _verdict(change: Change) -> str:
@@ -242,7 +242,12 @@ def _numbers(made: Tried, rows: queries.Rankings) -> None:
 
 
 def _signed(value: float, form: str) -> str:
-    return text.number(value, form) if form == "share_points" else f"{value:+.4f}"
+    return text.number(value, form) if form == "share_points" else _fine(value)
+
+
+def _fine(value: float) -> str:
+    """A signed difference to four decimals; nothing has no sign."""
+    return f"{value:+.4f}" if round(value, 4) else "0.0000"
 
 
 def _movers(made: Tried, rows: queries.Rankings, group: Group, policy: Policy, told: str) -> None:

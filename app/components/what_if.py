@@ -23,10 +23,12 @@ def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
     own = ranker.values(pd.DataFrame([row]))[0]
     new = own.copy()
     level = int(row["match_level"] or 0)
-    _switch_signals(ranker, new)
+    anew = bool(st.session_state.pop("_anew", False))
+    _switch_signals(ranker, new, anew=anew)
     left, right = st.columns([3, 2])
     with left:
         if ranker.match_levels:
+            _set("match", level, anew)
             level = st.select_slider(
                 "SID match level", list(range(ranker.match_levels + 1)), value=level, key="match",
                 bind="query-params", help=text.DEFINITIONS["match"],
@@ -49,6 +51,7 @@ def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
                 columns[i % 2].caption(f"{text.feature_name(name)}: {own[k]:.3f} for every candidate, nothing to set")
                 continue
             with columns[i % 2]:
+                _set(f"set_{name}", float(own[k]), anew)
                 new[k] = st.slider(
                     text.feature_name(name), low, high, float(own[k]), step=(high - low) / 200, format="%.3f",
                     key=f"set_{name}", bind="query-params", help="From the lowest to the highest among this query's candidates.",
@@ -73,11 +76,18 @@ def what_if(ranker: Ranker, rows: pd.DataFrame, row: pd.Series) -> None:
         )  # fmt: skip
 
 
-def _switch_signals(ranker: Ranker, values: np.ndarray) -> None:
+def _set(key: str, value: object, anew: bool) -> None:
+    """Give a widget its own value, where it starts anew: an address keeps what is merely forgotten."""
+    if anew:
+        st.session_state[key] = value
+
+
+def _switch_signals(ranker: Ranker, values: np.ndarray, *, anew: bool) -> None:
     """Take SID signals of a boosted ranker back to the query's mean candidate, in place, as a person switches them off."""
     if not ranker.signals:
         return
     names = [SIGNAL_NAMES.get(s, s) for s in ranker.signals]
+    _set("signals", names, anew)
     kept = st.pills(
         "SID signals at their own value", names, selection_mode="multi", default=names, key="signals", bind="query-params",
         help="Switched off, a signal takes the value of the query's mean candidate.",
@@ -89,6 +99,6 @@ def _switch_signals(ranker: Ranker, values: np.ndarray) -> None:
 
 
 def reset() -> None:
-    """Back to the pair's own values."""
-    for name in ("match", "signals", "other", *(f"set_{d}" for d in DENSE_WIDGETS)):
-        st.session_state.pop(name, None)
+    """Back to the pair's own values, when the page is drawn next."""
+    st.session_state.pop("other", None)
+    st.session_state["_anew"] = True

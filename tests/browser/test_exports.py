@@ -64,13 +64,16 @@ def test_sellers(visit: Visit, snapshot: Snapshot) -> None:
 
 
 def test_query(visit: Visit, snapshot: Snapshot) -> None:
-    """The query log, the ledger, and the judged items behind one of its rows."""
+    """The query log, the ledger, and the judged items behind one of its rows. A query that nobody asked is in no tier."""
+    tier_of = "CASE WHEN q.frequency = 0 THEN 'no traffic' ELSE l.query_tier END"
+    told = "loss_ledger l JOIN queries q USING (query_id)"
     visit.open("query")
     log = visit.export("query-log").rows
     assert set(log["query_id"]) == {q for (q,) in snapshot.rows("SELECT DISTINCT query_id FROM scores")}
+    visit.open("query", part="Where relevant items are lost")
     agree(
         visit.export("ledger").rows, "verdict value n_pairs",
-        snapshot.rows("SELECT verdict, query_tier, count(*) FROM loss_ledger GROUP BY verdict, level, feature, query_tier"),
+        snapshot.rows(f"SELECT verdict, {tier_of}, count(*) FROM {told} GROUP BY verdict, level, feature, 2"),
     )  # fmt: skip
     ledger = visit.table("Loss ledger")
     tier, n = ledger.column("Query tier")[0], ledger.column("Items")[0]
@@ -80,7 +83,7 @@ def test_query(visit: Visit, snapshot: Snapshot) -> None:
     assert set(pairs["query_tier"]) == {tier}
     verdict = str(pairs["verdict"].iloc[0])
     known = set(
-        snapshot.rows("SELECT query_id, item_id FROM loss_ledger WHERE verdict = ? AND query_tier = ?", verdict, tier)
+        snapshot.rows(f"SELECT query_id, item_id FROM {told} WHERE verdict = ? AND {tier_of} = ?", verdict, tier)
     )
     assert set(zip(pairs["query_id"], pairs["item_id"], strict=True)) <= known
     visit.see("exported")

@@ -15,7 +15,7 @@ from tests.browser.dashboard import SLOWEST, settle
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
 # Streamlit looks for its base path by asking below the page's address first.
-EXPECTED_404 = re.compile(r"/[a-z]+/_stcore/(host-config|health)$")
+EXPECTED_404 = re.compile(r"/[a-z-]+/_stcore/(host-config|health)$")
 
 
 class Table:
