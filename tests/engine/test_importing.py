@@ -275,7 +275,7 @@ def test_what_no_file_tells_is_null_and_not_zero(tmp_path: Path) -> None:
     }  # fmt: skip
     coverage = table(made, "coverage")
     assert coverage["has_sid"].tolist() == [2, 2]
-    for column in ("generated", "in_top_k", "auc_lift", "protected"):
+    for column in ("in_beam", "shown", "in_top_k", "auc_lift", "protected"):
         assert coverage[column].isna().all(), column
     assert coverage["reason"][0] == "not judged: there are no beams and no scores"
     codes = table(made, "codes")
