@@ -42,15 +42,20 @@ def test_sellers(visit: Visit, snapshot: Snapshot) -> None:
     parts = visit.export("causes")
     assert str(seller) in parts.head["filters"]
     agree(parts.rows, "part level net", snapshot.rows(f"SELECT part, level, net {told}", seller, "signal"))
+    visit.tab("By code")
     codes = visit.export("cause-codes").rows
     agree(codes, "part prefix net", snapshot.rows(f"SELECT part, prefix, 100 * net {told}", seller, "prefix"))
+    visit.tab("By query")
     assert visit.export("cause-queries").rows["net"].sum() == pytest.approx(100 * float(str(net)), abs=1e-6)
+    visit.tab("By item")
     items = visit.export("cause-items").rows
     for row in items.head(5).to_dict("records"):
         assert [(row["rank"], row["rank_without_sid"])] == snapshot.rows(
             "SELECT rank, rank_without_sid FROM scores WHERE query_id = ? AND item_id = ? AND run_id = ?",
             row["query_id"], row["item_id"], parts.head["run"],
         )  # fmt: skip
+    visit.tab("By part of it")
+    assert 100 * visit.export("crossing").rows["difference"].sum() == pytest.approx(100 * float(str(net)), abs=1e-6)
     agree(
         visit.export("drivers").rows, "feature mean share",
         snapshot.rows("SELECT feature, mean, share FROM drivers WHERE cohort = 'all'"),
