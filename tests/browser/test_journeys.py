@@ -22,7 +22,7 @@ TITLES = {
     "": "Overview", "codebook": "Codebook", "coverage": "Coverage", "query": "Query", "explain": "Explain",
     "sellers": "Sellers & categories", "data": "Data",
 }  # fmt: skip
-FIELDS = {"code": "Code", "q": "Query", "value": "Name", "category": "Category"}
+FIELDS = {"code": "Code", "q": "Query", "value": "Find one by its name", "category": "Category"}
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 
 # Where the items of a map lie on screen: [x, y, item id, pixels to the nearest other item], the most isolated first.
