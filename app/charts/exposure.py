@@ -51,9 +51,7 @@ def diverging(table: pd.DataFrame) -> go.Figure:
         )
     )  # fmt: skip
     theme.style(figure, height=90 + 24 * len(table))
-    figure.update_xaxes(
-        title="← loses    change of exposure share with SIDs, percentage points    gains →", zeroline=True
-    )
+    figure.update_xaxes(title="← loses    pp of all exposure    gains →", zeroline=True)
     figure.update_yaxes(autorange="reversed", title=None, type="category")
     return figure
 

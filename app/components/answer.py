@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 import streamlit as st
 
-from app.components import live
+from app.components import live, names
 from app.components.states import imported
 from app.fetch import current, fetch
 from app.queries import explain as explain_queries
@@ -131,7 +131,7 @@ def origin(given: Answer) -> None:
 
 def labels(run_id: str, prefixes: pd.Series) -> dict[str, str]:
     """Label of each prefix that has one."""
-    facts = fetch(queries.prefix_facts, run_id, tuple(sorted(set(prefixes.dropna()))))
+    facts = names.renamed(fetch(queries.prefix_facts, run_id, tuple(sorted(set(prefixes.dropna())))))
     return {p: str(label) for p, label in zip(facts["prefix"], facts["label"], strict=True) if pd.notna(label)}
 
 

@@ -51,25 +51,37 @@ def summary(code: dict[str, Any]) -> None:
     if code["level"] == 1:
         ownership(code)
     if code["terms"]:
-        said = "; ".join(f"{t['term']} ({100 * t['support']:.0f} % of its items)" for t in code["terms"][:6])
+        said = "; ".join(
+            f"{text.shortened(t['term'])} ({100 * t['support']:.0f} % of its items)" for t in code["terms"][:6]
+        )
         st.caption("Set apart by: " + escape(said))
     _numbers(code)
-    counts = ", ".join(
-        text.plural(code[f"n_{many}"], one, many)
-        for one, many in (("category", "categories"), ("seller", "sellers"), ("brand", "brands"))
-        if many != "categories" or code["n_categories"] != 1
-    )
-    mostly = "Categories unknown" if not code["top_category"] else code["top_category"]
-    start = f"All in {mostly}" if code["n_categories"] == 1 else f"Mostly {mostly}" if code["top_category"] else mostly
-    priced = code["price_median"] is not None and code["price_median"] == code["price_median"]
-    low, middle, high = (text.price(code[f"price_{name}"]) for name in ("low", "median", "high"))
-    prices = f"price {low} to {high} (10th to 90th percentile), median {middle}" if priced else "no price is known"
-    st.caption(escape(f"{start}; {counts}; {prices}."))
+    st.caption(escape(f"{_held(code)}."))
     if later := fetch(queries.count_assigned, current().run_id, prefix):
         st.caption(
             f"{text.plural(later, 'more item was', 'more items were')} assigned here in later generations, not counted above.",
             help=text.DEFINITIONS["generations"],
         )
+
+
+def _held(code: dict[str, Any]) -> str:
+    """Categories, sellers, brands and prices of its items, what is not known left out."""
+    told = []
+    if code["top_category"]:
+        told.append(
+            f"{'All' if code['n_categories'] == 1 else 'Mostly'} in {text.shortened(code['top_category'], 160)}"
+        )
+    counts = [
+        text.plural(code[f"n_{many}"], one, many)
+        for one, many in (("category", "categories"), ("seller", "sellers"), ("brand", "brands"))
+        if code[f"n_{many}"] and (many != "categories" or code["n_categories"] > 1)
+    ]
+    if counts:
+        told.append(", ".join(counts))
+    if (median := code["price_median"]) is not None and median == median:
+        low, high = text.price(code["price_low"]), text.price(code["price_high"])
+        told.append(f"price {low} to {high} (10th to 90th percentile), median {text.price(median)}")
+    return "; ".join(told) or "Categories, sellers, brands and prices of its items are unknown"
 
 
 def label_told(code: dict[str, Any]) -> str:
@@ -110,9 +122,11 @@ def ownership(code: dict[str, Any]) -> None:
         return
     owners = fetch(queries.owners, current().run_id, int(code["code"]))
     if len(owners):
-        names = ", ".join(owners["category"].head(6)) + (f" and {len(owners) - 6} more" if len(owners) > 6 else "")
+        said = ", ".join(text.shortened(c, 80) for c in owners["category"].head(6)) + (
+            f" and {len(owners) - 6} more" if len(owners) > 6 else ""
+        )
         together = " (merged: more categories than codes)" if owners["merged"].any() else ""
-        st.caption(escape(f"Belongs to {names}{together}."), help=text.DEFINITIONS["by_construction"])
+        st.caption(escape(f"Belongs to {said}{together}."), help=text.DEFINITIONS["by_construction"])
 
 
 def flags(code: dict[str, Any]) -> None:

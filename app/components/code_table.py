@@ -48,7 +48,7 @@ def show(run: str, level: int) -> None:
         queries.codes, (run, wanted, names.given()), rows=n, title=f"Codes of level {level}", key="codes", chooses=("prefix", "code"),
         filters={"level": level, "find": wanted.find} | ({"only": "mixed"} if mixed else {}), define="code_label", height=520,
         show=[
-            "name", "inside", "prefix", "n_items", "n_categories", "top_category", "label_score", "label_items", "exposure",
+            "name", *(["inside"] if level > 1 else []), "prefix", "n_items", "n_categories", "top_category", "label_score", "label_items", "exposure",
             "exposure_change", "n_queries", "query_weight", "purity", "category_entropy", "price_median", "dead", "under_used",
         ],
         columns=columns(),

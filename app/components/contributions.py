@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import text
 from app.charts import waterfall as charts
+from app.components import names
 from app.components.explanation import SPLITS, Explanation, depth_of, shown_run, split
 from app.components.figure import figure
 from app.components.states import bad_parameter
@@ -40,7 +41,7 @@ def labels(sid: object) -> dict[int, str]:
     """The name of the code of each level of a SID that has one."""
     if not isinstance(sid, str):
         return {}
-    rows = fetch(queries.prefix_labels, current().run_id, sid)
+    rows = names.renamed(fetch(queries.prefix_labels, current().run_id, sid))
     return {int(r["level"]): r["label"] for r in rows.to_dict("records") if isinstance(r["label"], str)}
 
 

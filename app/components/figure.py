@@ -18,7 +18,7 @@ from app.components.states import defined
 from app.fetch import current, deferred, fetch
 
 Selection = Literal["points", "box", "lasso"]
-LARGEST_TABLE = 150_000
+LARGEST_TABLE = 10_000
 """Streamlit tables above this turn lazy and lose search, selection and download."""
 PAGE = 5_000
 
@@ -124,7 +124,7 @@ def table(
             alt=alt or title,
         )
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):
-            provenance(n or f"{len(data):,} rows, all", definition)
+            provenance(n or f"{text.plural(len(data), 'row', 'rows')}, all", definition)
             download(title, full or data, key=id, filters=filters, definition=definition)
     return event
 
@@ -150,7 +150,11 @@ def paged_table(
         chosen = st.number_input(f"Page of {last:,} ({PAGE:,} rows each)", 1, last, 1, key=f"page-{key}")
         offset, limit = (int(chosen) - 1) * PAGE, PAGE
     data = fetch(page, *args, limit, offset)
-    n = f"{rows:,} rows, all" if rows <= LARGEST_TABLE else f"rows {offset + 1:,}-{offset + len(data):,} of {rows:,}"
+    n = (
+        f"{text.plural(rows, 'row', 'rows')}, all"
+        if rows <= LARGEST_TABLE
+        else f"rows {offset + 1:,}-{offset + len(data):,} of {rows:,}"
+    )
     table(data, title=title, n=n, key=key, full=deferred(page, *args, rows, 0), chooses=chooses, **options)
     return data
 

@@ -1,4 +1,4 @@
-"""Every word of the dashboard with its definition, a search away: for the foot of any page."""
+"""Every word of the dashboard with its definition, a search away: beside every page."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def show(run: str, item: dict[str, Any], prefix: str) -> None:
             button("Close the item", "item", "", id="clear-item", icon=":material/close:")
         st.text(text.shortened(item["title"], 400))
         facts = [item["category"], item["seller"], item["brand"]]
-        st.caption(escape(" · ".join(str(f) for f in facts if f)))
+        st.caption(escape(" · ".join(text.shortened(f, 120) for f in facts if f)))
         if not item["sid"]:
             nothing("This item has no SID in this run.")
             return

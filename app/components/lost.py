@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import text
 from app.charts import waterfall as charts
-from app.components import items
+from app.components import items, names
 from app.components.answer import Answer, reference
 from app.components.explanation import explain_all, load_ranker, shown_run
 from app.components.figure import figure, table
@@ -144,7 +144,7 @@ def _verdict(found: Lost, id: str, item: pd.Series, given: Answer) -> None:
 
 def _path(found: Lost, sid: str, given: Answer) -> None:
     """The target's prefixes level by level: was each kept, at which rank, how far from the last kept branch."""
-    path = fetch(queries.prefix_labels, current().run_id, sid)
+    path = names.renamed(fetch(queries.prefix_labels, current().run_id, sid))
     nodes = given.nodes.set_index("prefix")
     last = given.nodes[given.nodes["kept"]].groupby("level")["log_prob"].min()
     inside = path["prefix"].isin(nodes.index)

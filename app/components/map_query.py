@@ -18,6 +18,8 @@ from app.queries import map_parts as parts
 from app.text import escape
 
 MOST = 1_000_000
+MOST_DRAWN = 2_000
+"""Items of a kind that are marked on the map; the table holds all."""
 MOST_TEXTS = 5_000
 """Queries that a mistyped text is held against."""
 NEAR = 5
@@ -52,16 +54,21 @@ def asked(run: str, words: str) -> Asked | None:
 
 
 def overlays(run: str, query: Asked, view: maps.Box) -> list[Overlay]:
-    """Its items inside the view, by what they are: the legend says how many."""
+    """Its items inside the view, by what they are, the best beams first: the legend says how many."""
     rows = _inside(fetch(parts.of_query, run, query.query_id, MOST, 0), view)
     rows = rows.assign(text=[_told(row) for row in rows.to_dict("records")])
     judged = rows["grade"].notna()
     relevant = rows["relevant"].fillna(False).astype(bool)
     kinds = (
-        ("candidate", "candidates", rows["rank"].notna()), ("beam", "under a beam's SID", rows["beam"].notna()),
+        ("beam", "under a beam's SID", rows["beam"].notna()), ("candidate", "candidates", rows["rank"].notna()),
         ("irrelevant", "judged, not relevant", judged & ~relevant), ("relevant", "judged relevant", judged & relevant),
     )  # fmt: skip
-    return [Overlay(rows[mask], f"{name} ({int(mask.sum()):,})", look) for look, name, mask in kinds]
+    made = []
+    for look, name, mask in kinds:
+        drawn = rows[mask].head(MOST_DRAWN)
+        some = f", {len(drawn):,} drawn" if len(drawn) < mask.sum() else ""
+        made.append(Overlay(drawn, f"{name} ({int(mask.sum()):,}{some})", look))
+    return made
 
 
 def _inside(rows: pd.DataFrame, view: maps.Box) -> pd.DataFrame:

@@ -49,6 +49,15 @@ def overlay(rows: pd.DataFrame, prefix: str, label: str = "label") -> pd.DataFra
     return rows.assign(**{label: said})
 
 
+def renamed(rows: pd.DataFrame, prefix: str = "prefix", label: str = "label") -> pd.DataFrame:
+    """The rows with the names that people gave in their column of labels; computed labels stay as they are."""
+    people = _given()
+    if rows.empty or not people:
+        return rows
+    said = [people[p].name if p in people else v for p, v in zip(rows[prefix], rows[label], strict=True)]
+    return rows.assign(**{label: said})
+
+
 def levels(prefix: str) -> list[str]:
     """The names of a code's levels, from the broadest to its own; empty where it does not exist."""
     return fetch(queries.names, current().run_id, prefix, given())
@@ -95,7 +104,7 @@ def editor(code: dict[str, Any]) -> None:
             st.error(escape(str(error)), icon=":material/error:")
             return
         said = in_words(prefix, code["label"])
-        st.caption(escape(f"Computed from its items: {said}"), help=text.DEFINITIONS["code_label"])
+        st.caption(escape(f"Computed from its items: {text.shortened(said, 200)}"), help=text.DEFINITIONS["code_label"])
         field = f"name-{prefix}"
         st.session_state.setdefault(field, past[-1].name if past else "")
         st.text_input("Name", key=field, max_chars=store.LONGEST, placeholder=said[: store.LONGEST],

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app import text
+from app.components import names
 from app.components.links import link
 from app.components.states import unfilled
 from app.fetch import current, fetch
@@ -39,7 +40,7 @@ def opening() -> None:
             link("query", "Follow the query", {"q": example["query_id"], "item": example["item_id"]})
         with _step("3 · An item's address, code by code (✓ guessed)", text.DEFINITIONS["match"]):
             st.markdown(f"**{escape(text.shortened(example['title'], 120))}**")
-            st.markdown(_codes(fetch(explain.prefix_labels, run, str(example["sid"])), matched))
+            st.markdown(_codes(names.renamed(fetch(explain.prefix_labels, run, str(example["sid"]))), matched))
             link("codebook", "Its code", {"code": matched})
         with _step("4 · Its place in the results", text.DEFINITIONS["without"]):
             st.markdown(f"**{before:.0f}** without SIDs → **{after:.0f}** with SIDs: {text.move(after, before)}")
@@ -91,7 +92,7 @@ def _beams(run: str, query_id: str, matched: str) -> str:
     if not best["agrees"].any():
         best = pd.concat([best.head(BEAMS - 1), beams[beams["agrees"]].head(1)])
     ways = {sid: ["-".join(sid.split("-")[:level]) for level in range(1, sid.count("-") + 2)] for sid in best["sid"]}
-    named = fetch(explain.labels, run, tuple(prefix for way in ways.values() for prefix in way)).dropna()
+    named = names.renamed(fetch(explain.labels, run, tuple(prefix for way in ways.values() for prefix in way))).dropna()
     first = dict(zip(named["prefix"], named["label"].str.split(" · ").str[0], strict=True))
     lines = []
     for row in best.to_dict("records"):

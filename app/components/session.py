@@ -11,6 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.components import states
+from app.components.glossary import glossary
 from app.fetch import Current, current, fetch, handles
 from app.queries import snapshot as queries
 from app.rankers import method_in_words, run_name
@@ -43,6 +44,7 @@ def start() -> bool:
         st.session_state["_current"] = Current(folder, wanted, _choose_run())
         _watch(str(folder), wanted)
         _about()
+        glossary()
     return True
 
 

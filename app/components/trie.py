@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import text
 from app.charts import beams as charts
+from app.components import names
 from app.components.answer import Answer, labels
 from app.components.figure import chosen_point, figure, table
 from app.components.links import address, choose, link
@@ -54,7 +55,7 @@ def _facts(given: Answer) -> pd.DataFrame:
     above = ["-".join(sid.split("-")[:level]) for sid in whole for level in range(1, sid.count("-") + 2)]
     prefixes = tuple(sorted({*given.nodes["prefix"], *above}))
     run = current().run_id
-    facts = fetch(query_queries.prefix_facts, run, prefixes).set_index("prefix")
+    facts = names.renamed(fetch(query_queries.prefix_facts, run, prefixes)).set_index("prefix")
     under = fetch(queries.evidence, run, given.query_id, prefixes, TITLES).set_index("prefix")
     facts = facts.join(under)
     facts["name"] = [in_words(prefix, dict(zip(facts.index, facts["label"], strict=True))) for prefix in facts.index]

@@ -8,14 +8,13 @@ import pandas as pd
 from app.queries.item_filter import WHERE, Filter, parameters
 from app.queries.traffic import RANKED
 from engine.audit.coverage import TOP_K, Lift, tier_verdict
+from engine.audit.severity import LEAST_QUERIES
 from engine.audit.tiers import category_tiers
 
 FUNNEL = ("has_sid", "in_beam", "in_top_k")
 """Steps, each within the one before."""
 COUNTS = ("n_items", *FUNNEL, "unshared", "shown")
 TIERS = ("head", "torso", "tail")
-LEAST = 30
-"""Test queries below which a tier as a whole is not judged."""
 
 
 def coverage(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
@@ -126,8 +125,8 @@ def tier_verdicts(tiers: pd.DataFrame, lifts: pd.DataFrame) -> dict[str, tuple[s
         lift = Lift(*known.loc[row["tier"], ["difference", "low", "high", "n"]])
         reach = row["in_beam"] / max(row["has_sid"], 1)
         out[row["tier"]] = (
-            ("n too small", f"{lift.n_queries:.0f} test queries, {LEAST} needed")
-            if lift.n_queries < LEAST
+            ("n too small", f"{lift.n_queries:.0f} test queries, {LEAST_QUERIES} needed")
+            if lift.n_queries < LEAST_QUERIES
             else tier_verdict(lift, reach, everywhere)
         )
     return out

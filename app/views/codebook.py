@@ -40,12 +40,12 @@ if has_run():
             help="1 is the broadest. A click on the map chooses the code of this level.",
         )  # fmt: skip
         said = st.text_input(
-            "Code", key="code", bind="query-params", type="search", placeholder="a name, or codes such as 17-203", width=280,
+            "Code", key="code", bind="query-params", type="search", placeholder="a name, or 17-203", width=220,
             help="Words of its name or category, or its codes joined by '-'. Set by the map, the tree and the table too.",
         ).strip()  # fmt: skip
         item_id = items.ask("Item")
         aside = st.toggle(
-            "Card beside the page", key="beside", bind="query-params",
+            "Card beside", key="beside", bind="query-params",
             help="Off: the card of what is chosen opens over the page, which keeps its whole width. On: beside it, to compare.",
         )  # fmt: skip
     level = int(level_text or "1")
@@ -57,6 +57,8 @@ if has_run():
     if item and item["sid"] and not said:
         chosen = fetch(queries.code, run, "-".join(str(item["sid"]).split("-")[:level]))
     code = str(chosen["prefix"]) if chosen else ""
+    if not aside:
+        code_drawer.show(chosen, item)  # over the page: before the charts below it are made
     if aside and (chosen or item):
         left, right = st.columns([3, 2], gap="large")
         with left:
@@ -67,5 +69,3 @@ if has_run():
         views(level, code)
     with panel("Generations"):
         generations.show(run)
-    if not aside:
-        code_drawer.show(chosen, item)

@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from app import text
-from app.components import items, live, ranking
+from app.components import items, live, names, ranking
 from app.components.answer import Answer, answer, origin, reference
 from app.components.contributions import (
     WORDLESS,
@@ -39,7 +39,9 @@ ALIKE = 8  # queries of the log offered for words
 def facts(given: Answer, row: pd.Series, item: pd.Series) -> None:
     """Query and item, the SID with its labels, and the beam that matched."""
     run = current().run_id
-    labels = fetch(queries.prefix_labels, run, str(item["sid"])) if pd.notna(item["sid"]) else pd.DataFrame()
+    labels = (
+        names.renamed(fetch(queries.prefix_labels, run, str(item["sid"]))) if pd.notna(item["sid"]) else pd.DataFrame()
+    )
     left, right = st.columns(2)
     with left:
         st.caption("Query")

@@ -6,7 +6,6 @@ from app import text
 from app.components import drivers, rungs, tour
 from app.components.benefit import benefit
 from app.components.findings import findings
-from app.components.glossary import glossary
 from app.components.identity import catalogue, run_facts
 from app.components.links import link
 from app.components.metric import health_light
@@ -92,7 +91,5 @@ if ran:
     st.header("Details", anchor=False)
     with panel("Details"):
         details()
-with st.container(horizontal=True):
-    glossary()
-    if ran and not tour.wanted():
-        tour.again()
+if ran and not tour.wanted():
+    tour.again()

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from engine.audit.groups import UNKNOWN
 from engine.audit.inequality import gini_rows
+from engine.audit.severity import BARS, LEAST_QUERIES, SURE, WATCH
 from engine.audit.traffic import DISCOUNTS
 
 EXPOSURE_COLUMNS = (
@@ -26,12 +27,8 @@ EXPOSURE_COLUMNS = (
 )
 CONCENTRATION_COLUMNS = (*("discount", "dimension", "metric", "value", "value_without", "difference", "low", "high"),)
 CONCENTRATION_DIMENSIONS = ("seller", "category", "brand")
-SIGNIFICANT = 0.05
-"""A change is clear at or below this q value."""
-MATERIAL = 1e-4
-"""A change of share (0.01 pp) below which a clear one is still tiny."""
-LEAST_QUERIES = 30
-"""Effective n below which nothing is said of a change."""
+MATERIAL = BARS[WATCH].absolute
+"""A change of share below which a clear one is still tiny."""
 TOO_SMALL = "n too small"
 _RESAMPLE_CHUNK = 500
 _GROUP_CHUNK = 512
@@ -152,7 +149,7 @@ def verdicts(difference: np.ndarray, q_value: np.ndarray, effective_n: np.ndarra
     """(G,) what to call each change: its direction, how sure it is, and whether it is of any size."""
     sign = np.where(difference > 0, "gains", "loses").astype(object)
     sure = np.where(np.abs(difference) >= MATERIAL, ", clear", ", clear but tiny").astype(object)
-    said = sign + np.where(q_value <= SIGNIFICANT, sure, ", could be chance").astype(object)
+    said = sign + np.where(q_value <= SURE, sure, ", could be chance").astype(object)
     said = np.where(difference == 0, "unchanged", said)
     return np.where(effective_n >= LEAST_QUERIES, said, TOO_SMALL)
 

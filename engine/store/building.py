@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from engine.errors import SnapshotError
+
 SCHEMA = Path(__file__).with_name("schema.sql")
 MEMORY = "1GB"
 """What DuckDB may hold while it builds; the rest goes to a folder beside the database."""
@@ -77,10 +79,17 @@ def content_hash(row: Mapping[str, Any], sources: Sequence[Source]) -> str:
     return digest.hexdigest()[:12]
 
 
+_OLDER = (
+    "Run {run} was made by another version of Sidelight ({why}). Train it again with the same command: what did not change is "
+    "taken from the last time."
+)
+
+
 def build(path: Path, row: Mapping[str, Any], sources: Sequence[Source], spill: Path) -> None:
     """Write the database `path`: the schema, the row of table `snapshot`, the rows of `sources` in their files' order.
 
-    `spill`: a folder for what memory does not hold; the caller removes it. Raises duckdb.Error.
+    `spill`: a folder for what memory does not hold; the caller removes it. Raises SnapshotError where a run's
+    tables are not of this schema, and duckdb.Error.
     """
     columns = table_columns()
     path.unlink(missing_ok=True)
@@ -102,8 +111,14 @@ def _insert(connection: duckdb.DuckDBPyConnection, source: Source, file: Path, c
     described = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(file)]).description or []
     names = [d[0] for d in described if d[0] != "run_id"]
     unknown = [n for n in names if n not in columns]
-    assert not unknown, f"{file.name}: columns {unknown} are not in table {source.table} of schema.sql"
+    if unknown:
+        raise SnapshotError(_OLDER.format(run=source.run_id, why=f"table {source.table} has no {', '.join(unknown)}"))
     quoted = ", ".join(f'"{n}"' for n in names)
     owner = [] if source.run_id is None else [source.run_id]
     into, rows = ("run_id, " if owner else "") + quoted, ("?, " if owner else "") + quoted
-    connection.execute(f'INSERT INTO "{source.table}" ({into}) SELECT {rows} FROM read_parquet(?)', [*owner, str(file)])
+    try:
+        connection.execute(
+            f'INSERT INTO "{source.table}" ({into}) SELECT {rows} FROM read_parquet(?)', [*owner, str(file)]
+        )
+    except duckdb.ConstraintException as error:
+        raise SnapshotError(_OLDER.format(run=source.run_id, why=str(error).splitlines()[0])) from error

@@ -171,3 +171,23 @@ def test_the_ledger_counts_its_pairs(cursor: duckdb.DuckDBPyConnection, run_id: 
         pairs = query.ledger_pairs(cursor, run_id, row["verdict"], level, row["feature"], dimension, row["value"])
         assert (len(pairs), pairs["query_id"].nunique()) == (row["n_pairs"], row["n_queries"])
         assert (pairs["verdict"] == row["verdict"]).all()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "image"),
+    [
+        ('{"image_url": "https://shop.example/a.jpg"}', "https://shop.example/a.jpg"),
+        ('{"image_link": "http://shop.example/b.jpg"}', "http://shop.example/b.jpg"),
+        ('{"image_url": "javascript:alert(1)"}', None),
+        ('{"image_url": "data:image/svg+xml,<svg/>"}', None),
+        ("{}", None),
+        (None, None),
+    ],
+)
+def test_a_picture_is_a_web_address_among_the_attributes(
+    cursor: duckdb.DuckDBPyConnection, run_id: str, attributes: str | None, image: str | None
+) -> None:
+    cursor.execute("CREATE TEMP TABLE items AS SELECT * FROM items WHERE item_id = 'I001'")
+    cursor.execute("UPDATE temp.items SET attributes = ?", [attributes])
+    [found] = query.item_facts(cursor, run_id, None, ("I001",))["image"].astype(object).where(lambda v: v.notna(), None)
+    assert found == image

@@ -42,7 +42,7 @@ def test_the_page_shows_every_seller_and_concentration(open_page: Open, workspac
     assert not page.error
     rows = everyone(page)
     assert rows["share"].sum() == pytest.approx(1)
-    assert {m.label for m in page.metric} >= {"HHI with SIDs", "Gini with SIDs"}
+    assert {plain(m.label) for m in page.metric} >= {f"{text.METRIC_NAMES[name]} with SIDs" for name in ("hhi", "gini")}
 
 
 def test_small_n_hides_interval_and_verdict(open_page: Open, workspace: Path) -> None:

@@ -262,12 +262,15 @@ def test_how_the_rankings_differ(true_page: Page, sql: Sql, run: str, some: list
             rf"^{len(rows):,} of {len(rows):,} scored items: {len(own):,} candidates and {plural(lost, 'judged item', 'judged items')} "
             rf"not retrieved; {len(judged):,} judged in all",
         )
-        for metric, name in (("ndcg@10", "nDCG@10"), ("within_query_auc", "Within-query AUC")):
+        for metric, name in (
+            ("ndcg@10", text.METRIC_NAMES["ndcg@10"]),
+            ("within_query_auc", text.METRIC_NAMES["within_query_auc"]),
+        ):
             for value, without, difference in sql(
                 "SELECT value, value_without, difference FROM query_metrics WHERE run_id = ? AND query_id = ? AND metric = ?",
                 run, query, metric,
             ):  # fmt: skip
-                find(page, rf"^{name} with SIDs, this query alone: {value:.3f}$")
+                find(page, rf"^{re.escape(name)} with SIDs, this query alone: {value:.3f}$")
                 find(
                     page,
                     rf"{without:.3f} without: {re.escape(f'{difference:+.3f}')}, {re.escape(text.direction(difference))}",

@@ -61,7 +61,7 @@ def test_coverage_asks_for_categories(open_page: Open, unjudged: tuple[str, Path
 @pytest.mark.parametrize("view", ["Map", "Tree", "Table", "Shared SIDs"])
 def test_codebook_views(open_page: Open, unjudged: tuple[str, Path], view: str) -> None:
     words = said(open_page("codebook", unjudged[1], view=view, code="0"))
-    assert "Code 0" in words
+    assert "Code **0**, level 1" in words
     assert "still being computed" not in words
 
 

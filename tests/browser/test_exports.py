@@ -42,15 +42,20 @@ def test_sellers(visit: Visit, snapshot: Snapshot) -> None:
     parts = visit.export("causes")
     assert str(seller) in parts.head["filters"]
     agree(parts.rows, "part level net", snapshot.rows(f"SELECT part, level, net {told}", seller, "signal"))
+    visit.tab("By code")
     codes = visit.export("cause-codes").rows
     agree(codes, "part prefix net", snapshot.rows(f"SELECT part, prefix, 100 * net {told}", seller, "prefix"))
+    visit.tab("By query")
     assert visit.export("cause-queries").rows["net"].sum() == pytest.approx(100 * float(str(net)), abs=1e-6)
+    visit.tab("By item")
     items = visit.export("cause-items").rows
     for row in items.head(5).to_dict("records"):
         assert [(row["rank"], row["rank_without_sid"])] == snapshot.rows(
             "SELECT rank, rank_without_sid FROM scores WHERE query_id = ? AND item_id = ? AND run_id = ?",
             row["query_id"], row["item_id"], parts.head["run"],
         )  # fmt: skip
+    visit.tab("By part of it")
+    assert 100 * visit.export("crossing").rows["difference"].sum() == pytest.approx(100 * float(str(net)), abs=1e-6)
     agree(
         visit.export("drivers").rows, "feature mean share",
         snapshot.rows("SELECT feature, mean, share FROM drivers WHERE cohort = 'all'"),
@@ -59,13 +64,16 @@ def test_sellers(visit: Visit, snapshot: Snapshot) -> None:
 
 
 def test_query(visit: Visit, snapshot: Snapshot) -> None:
-    """The query log, the ledger, and the judged items behind one of its rows."""
+    """The query log, the ledger, and the judged items behind one of its rows. A query that nobody asked is in no tier."""
+    tier_of = "CASE WHEN q.frequency = 0 THEN 'no traffic' ELSE l.query_tier END"
+    told = "loss_ledger l JOIN queries q USING (query_id)"
     visit.open("query")
     log = visit.export("query-log").rows
     assert set(log["query_id"]) == {q for (q,) in snapshot.rows("SELECT DISTINCT query_id FROM scores")}
+    visit.open("query", part="Where relevant items are lost")
     agree(
         visit.export("ledger").rows, "verdict value n_pairs",
-        snapshot.rows("SELECT verdict, query_tier, count(*) FROM loss_ledger GROUP BY verdict, level, feature, query_tier"),
+        snapshot.rows(f"SELECT verdict, {tier_of}, count(*) FROM {told} GROUP BY verdict, level, feature, 2"),
     )  # fmt: skip
     ledger = visit.table("Loss ledger")
     tier, n = ledger.column("Query tier")[0], ledger.column("Items")[0]
@@ -75,7 +83,7 @@ def test_query(visit: Visit, snapshot: Snapshot) -> None:
     assert set(pairs["query_tier"]) == {tier}
     verdict = str(pairs["verdict"].iloc[0])
     known = set(
-        snapshot.rows("SELECT query_id, item_id FROM loss_ledger WHERE verdict = ? AND query_tier = ?", verdict, tier)
+        snapshot.rows(f"SELECT query_id, item_id FROM {told} WHERE verdict = ? AND {tier_of} = ?", verdict, tier)
     )
     assert set(zip(pairs["query_id"], pairs["item_id"], strict=True)) <= known
     visit.see("exported")

@@ -22,7 +22,7 @@ TITLES = {
     "": "Overview", "codebook": "Codebook", "coverage": "Coverage", "query": "Query", "explain": "Explain",
     "sellers": "Sellers & categories", "data": "Data",
 }  # fmt: skip
-FIELDS = {"code": "Code", "q": "Query", "value": "Name", "category": "Category"}
+FIELDS = {"code": "Code", "q": "Query", "value": "Find one by its name", "category": "Category"}
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 
 # Where the items of a map lie on screen: [x, y, item id, pixels to the nearest other item], the most isolated first.
@@ -276,9 +276,12 @@ def test_seller_that_loses(visit: Visit, snapshot: Snapshot) -> None:
     assert "do not trust" not in line
     visit.text("go through SIDs")
     visit.see("causes")
+    visit.tab("By query")
     queries = visit.table("By query").column("Query")
-    rows = [i for i, name in enumerate(visit.table("By code").column("Code")) if name[0].isdigit()]
-    code = visit.table("By code").column("Code")[rows[0]].split()[0]
+    visit.tab("By code")
+    names = visit.table("By code").column("Code of what was put ahead")
+    rows = [i for i, name in enumerate(names) if name[0].isdigit()]
+    code = names[rows[0]].split()[0]
     page = visit.page
     visit.turn_to(visit.table("By code").follow(rows[0]))
     visit.heading("Codebook")
@@ -286,6 +289,7 @@ def test_seller_that_loses(visit: Visit, snapshot: Snapshot) -> None:
     visit.see("code-behind-it")
     visit.page.close()
     visit.page = page
+    visit.tab("By query")
     visit.turn_to(visit.table("By query").follow(0))
     visit.heading("Query")
     visit.text(queries[0])

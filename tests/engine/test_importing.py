@@ -227,8 +227,8 @@ def test_scores_beams_and_matches(tmp_path: Path) -> None:
     assert sids["sid"].to_dict() == {"a": "0-1", "b": "0-2", "c": "1-1", "d": "1-1"}
     assert sids["n_sharing"].tolist() == [1, 1, 2, 2]
     coverage = table(made, "coverage").set_index("category")
-    assert coverage.loc["K", ["has_sid", "uniquely_decodable", "generated", "in_top_k"]].tolist() == [2, 2, 2, 2]
-    assert coverage.loc["P", ["has_sid", "uniquely_decodable", "generated", "in_top_k"]].tolist() == [2, 0, 0, 0]
+    assert coverage.loc["K", ["has_sid", "in_beam", "in_top_k", "unshared"]].tolist() == [2, 2, 2, 2]
+    assert coverage.loc["P", ["has_sid", "in_beam", "in_top_k", "unshared"]].tolist() == [2, 0, 0, 0]
     (shared,) = table(made, "sid_sharing").to_dict("records")
     assert (shared["sid"], shared["n_items"], shared["reason"]) == ("1-1", 2, "alike")
     notes = " ".join(json.loads(table(made, "runs")["notes"][0]))
@@ -275,7 +275,7 @@ def test_what_no_file_tells_is_null_and_not_zero(tmp_path: Path) -> None:
     }  # fmt: skip
     coverage = table(made, "coverage")
     assert coverage["has_sid"].tolist() == [2, 2]
-    for column in ("generated", "in_top_k", "auc_lift", "protected"):
+    for column in ("in_beam", "shown", "in_top_k", "auc_lift", "protected"):
         assert coverage[column].isna().all(), column
     assert coverage["reason"][0] == "not judged: there are no beams and no scores"
     codes = table(made, "codes")
@@ -468,7 +468,7 @@ def test_a_run_of_ours_exported_and_imported_is_audited_the_same(
         "utilisation",
         "aliasing",
         "has_sid",
-        "uniquely_decodable",
+        "unshared",
     ):
         assert theirs["coverage"][name].tolist() == ours["coverage"][name].tolist(), name
     known = ["level", "metric", "value", "verdict"]

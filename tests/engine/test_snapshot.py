@@ -67,6 +67,18 @@ def test_round_trip(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> Non
     assert not list((tmp_path / "snapshots" / "leases").iterdir())
 
 
+@pytest.mark.parametrize("table", [{"metric": ["auc"], "gone": [1.0]}, {"metric": [None], "segment": ["all"]}])
+def test_a_run_of_another_version_is_a_sentence(
+    tmp_path: Path, inputs: tuple[Path, list[RunTables]], table: dict[str, list[Any]]
+) -> None:
+    """A column that is no more, or one that must be filled now: what to do is said, and the current snapshot stays."""
+    before = put(tmp_path, inputs)
+    pd.DataFrame(table).to_parquet(inputs[1][0].folder / "metrics.parquet")
+    with pytest.raises(SnapshotError, match=r"dsirm-x was made by another version .* Train it again"):
+        put(tmp_path, inputs)
+    assert current_id(tmp_path) == before
+
+
 def test_equal_inputs_equal_id_and_no_leftovers(tmp_path: Path, inputs: tuple[Path, list[RunTables]]) -> None:
     assert put(tmp_path, inputs) == put(tmp_path, inputs)
     change(inputs, 1)
