@@ -57,7 +57,7 @@ def test_the_file_is_in_the_address(open_page: Open, workspace: Path) -> None:
     assert "Nothing had to be found out about this file." in words
     assert "No row broke a rule" in words
     page = open_page("data", workspace, file="gone.csv")
-    assert "which this run does not have. Shown: all files." in said(page)
+    assert "There is no file “gone.csv” here. Shown: all files." in said(page)
     assert page.selectbox(key="file").value == "all files"
 
 
