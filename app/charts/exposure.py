@@ -9,11 +9,19 @@ import plotly.graph_objects as go
 from app.charts import theme
 from app.charts.waterfall import arrow
 
+MOST_TICKS = 12
+"""Labels that an axis has room for."""
+
 
 def _ticks(low: float, high: float) -> dict[str, object]:
-    """Ticks of a logarithmic axis in %: 1, 2, 5 of every power of ten, more of them where it spans less than one."""
+    """Ticks of a logarithmic axis between two values in %: 1, 2, 5 of every power of ten, more of them where it spans
+    less than one, none so near to another that their labels meet."""
     digits = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
-    values = [digit * 10.0**power for power in range(-3, 3) for digit in digits]
+    apart = (high / low) ** (1 / MOST_TICKS)
+    values: list[float] = []
+    for value in (digit * 10.0**power for power in range(-6, 3) for digit in digits):
+        if low <= value <= high and (not values or value >= values[-1] * apart):
+            values.append(value)
     return {"tickvals": values, "ticktext": [f"{t:g}" for t in values]}
 
 
@@ -66,10 +74,12 @@ def against(table: pd.DataFrame, due: str, title: str) -> go.Figure:
     """
     table = table[(table[due] > 0) & (table["share"] > 0)]
     figure = go.Figure()
+    ticks: dict[str, object] = {}
     if not table.empty:
         ends = np.array(
             [min(table[due].min(), table["share"].min()) / 1.5, max(table[due].max(), table["share"].max()) * 1.5]
         )
+        ticks = _ticks(*(100 * ends))
         figure.add_trace(
             go.Scatter(
                 x=100 * ends, y=100 * ends, mode="lines", line={"dash": "dot", "color": theme.NEUTRAL, "width": 1},
@@ -92,8 +102,8 @@ def against(table: pd.DataFrame, due: str, title: str) -> go.Figure:
             )
         )  # fmt: skip
     theme.style(figure, height=380, legend=True)
-    figure.update_xaxes(type="log", title=f"{title}, %", **_ticks(table[due].min(), table[due].max()))
-    figure.update_yaxes(type="log", title="share of exposure, %", **_ticks(table["share"].min(), table["share"].max()))
+    figure.update_xaxes(type="log", title=f"{title}, %", **ticks)
+    figure.update_yaxes(type="log", title="share of exposure, %", **ticks)
     return figure
 
 

@@ -87,6 +87,10 @@ def test_overview_to_evidence(visit: Visit, snapshot: Snapshot) -> None:
         for name, value in params.items():
             if name in FIELDS:
                 expect(visit.field(FIELDS[name])).to_have_value(value)
+            elif name == "view":
+                expect(visit.page.get_by_role("tab", name=value, exact=True)).to_have_attribute("aria-selected", "true")
+            elif name == "health":
+                visit.text("by construction")  # the health of each level lies open
             else:  # a control that shows its usual value is left out of the address
                 expect(visit.page.get_by_role("radio", name=value, exact=True)).to_be_checked()
         visit.see(f"evidence-{page}")
@@ -189,11 +193,12 @@ def test_unseen_query_to_explanation(browser: Browser, published: Path, snapshot
         visit.see("beams")
 
         visit.tab("Ranking")
-        first = visit.table("First 10 places with SIDs")
-        assert first.column("Rank")[:3] == ["1", "2", "3"]
+        first = visit.table("Every scored item")
+        assert first.column("Rank with")[:3] == ["1", "2", "3"]
         title = first.column("Title")[0]
         visit.see("ranking")
-        visit.turn_to(first.follow(0))
+        first.choose(0)
+        visit.page.get_by_role("link", name="Explain this pair").click()
         visit.heading("Explain")
         visit.text(title)
         assert visit.params["q"] == UNSEEN
