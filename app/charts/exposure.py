@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -30,6 +33,16 @@ def _short(text: str, width: int = 34) -> str:
     return theme.short(text if len(text) <= width else "…" + text[-(width - 1) :], width)
 
 
+def _names(values: Iterable[str], width: int = 34) -> list[str]:
+    """The same for the rows of a chart: names that are alike when shortened are numbered, or their bars would lie on each other."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in (_short(value, width) for value in values):
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
+
+
 def diverging(table: pd.DataFrame) -> go.Figure:
     """Change of exposure share with its 95 % interval, gains to the right, losses to the left.
 
@@ -42,7 +55,7 @@ def diverging(table: pd.DataFrame) -> go.Figure:
     colour = [theme.GAIN if d >= 0 else theme.LOSS for d in points["difference"]]
     figure = go.Figure(
         go.Bar(
-            orientation="h", y=[_short(v) for v in table["value"]], x=points["difference"], customdata=table["value"],
+            orientation="h", y=_names(table["value"]), x=points["difference"], customdata=table["value"],
             marker={
                 "color": [c if sure else "rgba(0,0,0,0)" for c, sure in zip(colour, table["sure"], strict=True)],
                 "line": {"color": colour, "width": 1.5},
@@ -59,7 +72,7 @@ def diverging(table: pd.DataFrame) -> go.Figure:
         )
     )  # fmt: skip
     theme.style(figure, height=90 + 24 * len(table))
-    figure.update_xaxes(title="← loses    pp of all exposure    gains →", zeroline=True)
+    figure.update_xaxes(title="← loses  pp of exposure  gains →", zeroline=True)
     figure.update_yaxes(autorange="reversed", title=None, type="category")
     return figure
 
@@ -116,7 +129,7 @@ def causes(table: pd.DataFrame) -> go.Figure:
     points = 100 * table["value"].astype(float)
     figure = go.Figure(
         go.Bar(
-            orientation="h", y=[_short(n, 44) for n in table["name"]], x=points, cliponaxis=False,
+            orientation="h", y=_names(table["name"], 44), x=points, cliponaxis=False,
             marker={"color": [theme.GAIN if v >= 0 else theme.LOSS for v in points]},
             text=[f"{arrow(v)} {v:+.4f}" for v in points], textposition="outside",
             hovertext=[f"{theme.short(n, 90)}<br>{v:+.4f} pp" for n, v in zip(table["name"], points, strict=True)],
@@ -149,7 +162,7 @@ def drivers(rows: pd.DataFrame) -> go.Figure:
         colour = _LEVELS[min(levels, len(_LEVELS)) - 1] if part.startswith("SID") else next(others, theme.OTHER)
         mine = rows[rows["part"] == part].set_index("group")["share"].reindex(groups).fillna(0.0)
         figure.add_bar(
-            orientation="h", y=[_short(g) for g in groups], x=100 * mine, name=_short(part), marker={"color": colour},
+            orientation="h", y=_names(groups), x=100 * mine, name=_short(part), marker={"color": colour},
             text=[f"{100 * v:.0f}" if v >= 0.04 else "" for v in mine], textposition="inside", insidetextanchor="middle", textangle=0,
             hovertemplate=f"{theme.short(part, 60)}: %{{x:.1f}} %<extra></extra>",
         )  # fmt: skip
@@ -173,7 +186,7 @@ def moved(table: pd.DataFrame) -> go.Figure:
     points = 100 * table["difference"].astype(float)
     figure = go.Figure(
         go.Bar(
-            orientation="h", y=[_short(v) for v in table["value"]], x=points, cliponaxis=False,
+            orientation="h", y=_names(table["value"]), x=points, cliponaxis=False,
             marker={"color": [theme.GAIN if d >= 0 else theme.LOSS for d in points]},
             text=[f"{arrow(d)} {d:+.3f}" for d in points], textposition="outside",
             hovertext=[theme.short(v, 90) for v in table["value"]], hovertemplate="%{hovertext}<br>%{text} pp<extra></extra>",

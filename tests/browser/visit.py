@@ -19,7 +19,7 @@ EXPECTED_404 = re.compile(r"/[a-z-]+/_stcore/(host-config|health)$")
 # Markup that a test writes sets window.__ran; the dashboard's own script does not.
 RAN = """() => [
     ...(window.__ran === undefined ? [] : ['it ran']),
-    ...[...document.querySelectorAll('[data-testid="stMain"] :is(img[src="x"], script, a[href*="example.com"], a[href^="javascript"])')]
+    ...[...document.querySelectorAll('[data-testid="stMain"] :is(img[src="x"], script, a[href^="https://example.com"], a[href^="javascript"])')]
         .filter(e => e.tagName !== 'SCRIPT' || e.src || e.textContent.includes('__ran')).map(e => e.outerHTML.slice(0, 200)),
 ]"""
 
