@@ -20,6 +20,8 @@ from tests.browser.visit import ARTIFACTS, Visit
 
 STATES = {
     "overview": "",
+    "overview-guesses": "?details=How+well+the+model+guesses",
+    "overview-rankers": "?details=Ranker+by+ranker&rungs=true",
     "codebook-map": "codebook?level=2",
     "codebook-drawn": "codebook?mapq={text}&sel={box}",
     "codebook-tree": "codebook?view=Tree",

@@ -40,7 +40,7 @@ class Table:
     def column(self, header: str) -> list[str]:
         """The cells on screen of the column with that header."""
         self._ready()
-        headers = [h.strip() for h in self._box.locator("thead th").all_text_contents()]
+        headers = [h.strip("↑↓ ") for h in self._box.locator("thead th").all_text_contents()]
         place = self._box.locator("thead th").nth(headers.index(header)).get_attribute("aria-colindex")
         return self._box.locator(f'tbody td[aria-colindex="{place}"]').all_text_contents()
 
