@@ -18,7 +18,11 @@ def _ticks(low: float, high: float) -> dict[str, object]:
 
 
 def _short(text: str, width: int = 34) -> str:
-    """Catalogue text for an axis: safe, since plotly reads tags; a long path keeps its end."""
+    """Catalogue text for an axis: safe, since plotly reads tags; a long path keeps its end, a long group ("newest sellers
+    (first seen ...)") has two lines."""
+    name, bracket, said = text.partition(" (")
+    if len(text) > width and bracket and len(name) <= width and said.endswith(")"):
+        return f"{theme.short(name, width)}<br>{theme.short(f'({said}', 44)}"
     return theme.short(text if len(text) <= width else "…" + text[-(width - 1) :], width)
 
 

@@ -181,7 +181,8 @@ def lorenz_chart() -> None:
 
 
 def categories_table(rows: pd.DataFrame, filters: dict[str, object], whole: bool) -> None:
-    """Every category of the chosen tier; a row chooses it."""
+    """Every category of the chosen tier, those that are not protected first; a row chooses it."""
+    rows = rows.sort_values("protected", key=lambda said: said != "no", kind="stable")
     number, words = st.column_config.NumberColumn, st.column_config.TextColumn
     table(
         rows, title="Categories", key="categories", filters=filters, define="protection", height=320, heading=False,

@@ -212,8 +212,8 @@ def test_nothing_stands_out_where_too_few_items_are_looked_at(true_page: Page, s
     page = true_page("codebook", sel=address(near))
     n = sql(f"SELECT count(*) FROM {MAP} AND {IN_REGION}", *(round(v, 3) for v in near))[0][0]
     if 0 < n < 3:
-        find(page, r"^Too few items to compare: nothing is carried by 3 of them\.$")
-    find(page, r"n too small \(\d+ measured items\)" if n else "No item lies there")
+        find(page, r"^Nothing to compare: no code, seller, brand or word is carried by 3 of them or more\.$")
+    find(page, r"n too small \((1 measured item|\d+ measured items)\)" if n else "No item lies there")
 
 
 def test_bad_addresses_leave_a_usable_map(true_page: Page, sql: Sql) -> None:

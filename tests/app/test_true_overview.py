@@ -214,7 +214,7 @@ class TestFindings:
             assert n == 0
             return
         title, detail, _, _ = headline
-        assert title == f"{fell:,} of {n:,} judged queries lose 0.05 of nDCG@10 or more; {rose:,} gain as much"
+        assert title == f"{fell:,} of {n:,} judged test queries lose 0.05 of nDCG@10 or more; {rose:,} gain as much"
         known, share, effective = sql(
             """SELECT count(*), sum(q.frequency) / (SELECT sum(frequency) FROM queries), sum(q.frequency) ** 2 / sum(q.frequency ** 2)
                FROM query_metrics m JOIN queries q USING (query_id)
