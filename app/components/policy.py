@@ -91,7 +91,7 @@ def _group() -> Group | None:
     names = _names(dimension)
     key = f"of_{dimension}"
     if wrong := [v for v in st.query_params.get_all(key) if v not in names]:
-        bad_parameter(plural.lower(), wrong[0], "Choose one of the list.")
+        bad_parameter(dimension, wrong[0], "Choose one of the list.")
     if not names:
         nothing(f"The catalogue knows no {plural.lower()}.")
         return None
@@ -121,13 +121,11 @@ def _names(dimension: str) -> dict[str, str]:
 
 def _policy() -> Policy:
     """The bonus or cap that the address or the widgets name."""
-    left, right = st.columns([1, 2])
-    with left:
+    with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         kind = st.segmented_control(
             "What is done", [BONUS, CAP], default=BONUS, required=True, key="policy", bind="query-params",
-            help=text.DEFINITIONS["policy"],
+            help=text.DEFINITIONS["policy"], width="content",
         )  # fmt: skip
-    with right:
         if kind == CAP:
             return Policy(
                 cap=int(st.slider("At most so many of the first ten", 0, PAGE - 1, 2, key="cap", bind="query-params"))

@@ -258,7 +258,8 @@ def exposure() -> None:
         st.session_state["_meant"] = value
         st.rerun()
     if asked and not value:
-        bad_parameter("value", asked, f"Choose one of {text.escape(plural_name(dimension))} below.", near=names)
+        called = text.DIMENSION_NAME.get(dimension, dimension.removeprefix(queries.ATTRIBUTE)).lower()
+        bad_parameter("value", asked, "Choose one in the table below.", near=names, called=called)
     with st.grid(2, min_column_width=320, gap="large"):
         with st.container(), panel("All values", height=480):
             everyone(rows, dimension, discount)

@@ -65,8 +65,9 @@ def test_the_whole_map(true_page: Page, sql: Sql) -> None:
     measured, mean, _ = kept(sql, "true")
     find(
         page,
-        rf"trustworthiness {trust[0]:.3f}, measured on {trust[1]:,} items; of an item's {trust[2]} nearest neighbours it keeps "
-        rf"{percent(mean)}, measured on {measured:,}\. {trust[3]:,} landmarks, seed {trust[4]};",
+        rf"of an item's {trust[2]} nearest neighbours it keeps {percent(mean)}, measured on {measured:,} items; who is a neighbour on "
+        rf"it is one in truth to {trust[0]:.3f} of 1 \(trustworthiness, measured on {trust[1]:,}\); how far apart groups lie means "
+        rf"little\. Made with {trust[3]:,} landmarks, seed {trust[4]};",
     )  # fmt: skip
     assert not [line for line in told(page) if line.startswith("A closer look")], "nothing is looked at yet"
 
