@@ -143,6 +143,8 @@ def test_every_finding_points_to_its_evidence() -> None:
     assert ("coverage", {"category": "H > Lamps"}) in params
     assert ("sellers", {"dimension": "seller", "value": "x"}) in params
     assert ("query", {"q": "q1"}) in params
+    assert ("query", {"order": "worst regression"}) in params
+    assert ("query", {"part": "Where relevant items are lost"}) in params
     assert ("codebook", {"code": "3-1-4", "card": "Sharing"}) in params
 
 
