@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.components import names
 from app.components.figure import paged_table, table
-from app.components.states import alike, nothing
+from app.components.states import nothing, suggest
 from app.fetch import fetch
 from app.queries import codebook as queries
 from app.queries import names as name_queries
@@ -72,20 +72,6 @@ def _none(run: str, wanted: Wanted) -> None:
         f"No code of level {wanted.level} carries these words.", remedy="Clear the search, or look at another level."
     )
     suggest("find", wanted.find, fetch(name_queries.words, run, wanted.level, names.given()))
-
-
-def suggest(widget: str, said: str, words: list[str]) -> None:
-    """Buttons that set a widget to words like those that were typed."""
-    meant = alike(said, words)
-    if meant:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown("Did you mean")
-            for place, one in enumerate(meant):
-                st.button(escape(one), key=f"near-{widget}-{place}", on_click=_take, args=(widget, one))
-
-
-def _take(widget: str, word: str) -> None:
-    st.session_state[widget] = word
 
 
 def offer(run: str, said: str) -> None:

@@ -121,11 +121,13 @@ def _names(dimension: str) -> dict[str, str]:
 
 def _policy() -> Policy:
     """The bonus or cap that the address or the widgets name."""
-    with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
+    left, right = st.columns(2)
+    with left:
         kind = st.segmented_control(
             "What is done", [BONUS, CAP], default=BONUS, required=True, key="policy", bind="query-params",
-            help=text.DEFINITIONS["policy"], width="content",
+            help=text.DEFINITIONS["policy"],
         )  # fmt: skip
+    with right:
         if kind == CAP:
             return Policy(
                 cap=int(st.slider("At most so many of the first ten", 0, PAGE - 1, 2, key="cap", bind="query-params"))
@@ -273,14 +275,14 @@ def _movers(made: Tried, rows: queries.Rankings, group: Group, policy: Policy, t
     )
     table(
         moved,
-        title=f"{told}, before and after",
+        title=f"Exposure shares of {told.lower()}, before and after",
         key="movers",
         n=f"{len(moved):,} {told.lower()}, all",
         define="policy_exposure",
         columns={
-            "value": st.column_config.TextColumn(told, width="large"),
-            "before": st.column_config.NumberColumn("Share as it is (%)", format="%.3f"),
-            "after": st.column_config.NumberColumn("Share under the policy (%)", format="%.3f"),
+            "value": st.column_config.TextColumn(told, width=240),
+            "before": st.column_config.NumberColumn("As it is (%)", format="%.3f"),
+            "after": st.column_config.NumberColumn("Under the policy (%)", format="%.3f"),
             "points": st.column_config.NumberColumn("Difference, pp", format="%+.3f"),
         },
         show=["value", "before", "after", "points"],
@@ -317,7 +319,7 @@ def _queries(made: Tried, rows: queries.Rankings, group: Group, policy: Policy) 
     told = told.assign(open=[address("query", {"q": q}) for q in told["query_id"]])
     table(
         told.head(WORST),
-        title="Judged queries that pay most",
+        title="Judged queries whose order changes, the worst first",
         key="payers",
         n=f"{min(len(told), WORST)} of {text.plural(len(told), 'judged query', 'judged queries')} whose nDCG@10 changes",
         define="own_ndcg",

@@ -101,6 +101,11 @@ def bad_parameter(name: str, value: str, allowed: str, near: Iterable[str] = (),
     st.warning(
         f"There is no {escape(called or name)} “{escape(value[:80])}” here. {allowed}", icon=":material/search_off:"
     )
+    suggest(name, value, near)
+
+
+def suggest(name: str, value: str, near: Iterable[str]) -> None:
+    """Those of the names in `near` that are like what was written, each a button that sets the widget `name`; nothing without."""
     meant = alike(value, near)
     if meant:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -316,7 +316,7 @@ class TestCodebook:
         assert "Some are not measured: no encoder" in unescaped(page)
 
     def test_hits_are_counted_by_sid_or_by_item(self, open_page: Open, workspace: Path) -> None:
-        page = healthy(open_page("overview", workspace))
+        page = healthy(open_page("overview", workspace, details="How well the model guesses"))
         assert "Counted by item" not in unescaped(page)
         (control,) = [group for group in page.button_group if group.label == "Hits counted by"]
         assert "Counted by item. At level 2" in unescaped(healthy(control.set_value("item").run()))

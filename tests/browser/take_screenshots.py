@@ -32,8 +32,8 @@ def states(workspace: Path) -> dict[str, dict[str, str]]:
     try:
         cursor = snapshot.cursor()
         story = cursor.execute(
-            """SELECT t.query_id, t.item_id, s.sid FROM stories t JOIN sids s USING (run_id, item_id)
-               WHERE t.kind = 'won' OR t.item_id IS NOT NULL ORDER BY t.kind = 'won' DESC, t.kind LIMIT 1"""
+            """SELECT query_id, item_id FROM stories WHERE item_id IS NOT NULL
+               ORDER BY kind = 'won' DESC, kind LIMIT 1"""
         ).fetchone()
         loser = cursor.execute(
             """SELECT value FROM exposure WHERE dimension = 'seller' AND discount = 'log2'
@@ -42,13 +42,14 @@ def states(workspace: Path) -> dict[str, dict[str, str]]:
         category = cursor.execute("SELECT category FROM categories ORDER BY n_items, category LIMIT 1").fetchone()
     finally:
         snapshot.close()
-    query, item, sid = story or ("", "", "")
+    query, item = story or ("", "")
     found = {
         "overview": {},
-        "codebook": {"code": str(sid).split("-")[0]},
+        "codebook": {},
         "coverage": {"category": category[0] if category else ""},
-        "query": {"q": query},
+        "query": {"q": query, "view": "Ranking"},
         "explain": {"q": query, "item": item},
+        "what-if": {"try": "Policy"},
         "sellers": {"dimension": "seller", "value": loser[0] if loser else ""},
         "data": {},
     }

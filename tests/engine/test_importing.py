@@ -271,7 +271,7 @@ def test_exposure_by_hand(tmp_path: Path) -> None:
 def test_what_no_file_tells_is_null_and_not_zero(tmp_path: Path) -> None:
     made = imported(shop(tmp_path / "shop", beams=None, scores=None), tmp_path / "ws")
     assert {p.stem for p in (made.run.folder / "tables").glob("*.parquet")} == {
-        "sids", "codes", "sid_sharing", "health", "coverage", "category_codes", "runs", "stages",
+        "sids", "codes", "sid_sharing", "health", "coverage", "category_codes", "findings", "runs", "stages",
     }  # fmt: skip
     coverage = table(made, "coverage")
     assert coverage["has_sid"].tolist() == [2, 2]
