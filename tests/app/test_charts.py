@@ -32,7 +32,7 @@ def test_a_group_is_named_in_full_and_a_path_keeps_its_end() -> None:
         }
     )  # fmt: skip
     named = set(exposure.diverging(rows).data[0].y)
-    assert "newest sellers<br>(first seen 2022-10-04 to 2025-02-24)" in named
+    assert "newest sellers<br>(first seen 2022-10-04<br>to 2025-02-24)" in named
     assert any(label.startswith("…") and label.endswith("Tents (large)") for label in named)
 
 
