@@ -275,6 +275,11 @@ def share(part: float, whole: float) -> str:
     return number(part / whole, "percent") if whole else "none"
 
 
+def part(n: float, whole: float) -> str:
+    """A share that is never told as nothing: '12.5 %', 'under 0.1 %' of a few among many."""
+    return "under 0.1 %" if 0 < n / whole < 0.0005 else number(n / whole, "percent")
+
+
 def listed(names: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -512,7 +517,7 @@ DEFINITIONS |= {
     "pruned at a level, and it is not on page one), or outranked (named: where it falls shortest of the mean of page one).",
 }  # fmt: skip
 
-METRIC_NAMES |= {"top10_share": "Share of top 10"}
+METRIC_NAMES |= {"top10_share": "Share of the ten largest"}
 
 FEATURE_NAMES = {
     "dm": "Text similarity",

@@ -31,7 +31,7 @@ from engine.store.snapshot import RunTables
 
 STAGE_VERSIONS = {
     "vectors": 1, "keywords": 1, "division": 3, "index": 2, "judged": 3, "stacks": 2, "own": 5, "tokenize": 5,
-    "generate": 2, "match": 3, "signals": 4, "rank": 8, "answer": 4, "evaluate": 6, "audit": 10, "project": 2,
+    "generate": 2, "match": 3, "signals": 4, "rank": 8, "answer": 4, "evaluate": 6, "audit": 11, "project": 2,
 }  # fmt: skip
 """Raised when a stage's code changes its results: older artefacts are then never reused."""
 

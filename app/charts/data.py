@@ -73,7 +73,7 @@ def departments(rows: pd.DataFrame) -> go.Figure:
         go.Bar(
             x=[n for *_, n, _ in bars], y=list(range(len(bars))), orientation="h", customdata=[d for _, d, *_ in bars],
             marker={"color": [colour for *_, colour in bars]},
-            text=[f"{100 * n / total:.1f} %" for *_, n, _ in bars], textposition="outside", cliponaxis=False,
+            text=[text.number(n / total, "percent") for *_, n, _ in bars], textposition="outside", cliponaxis=False,
             hovertemplate="%{x:,} items<extra></extra>",
         )
     )  # fmt: skip
@@ -92,7 +92,7 @@ def depths(rows: pd.DataFrame) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=names, y=rows["n_items"], marker={"color": [OTHER if d == 0 else ACCENT for d in rows["depth"]]},
-            text=[f"{100 * share:.1f} %" for share in rows["share"]], textposition="outside", cliponaxis=False,
+            text=[text.number(share, "percent") for share in rows["share"]], textposition="outside", cliponaxis=False,
             hovertemplate="%{x}: %{y:,} items<extra></extra>", width=0.6,
         )
     )  # fmt: skip

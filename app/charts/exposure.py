@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,11 @@ def _ticks(low: float, high: float) -> dict[str, object]:
 
 
 def _short(text: str, width: int = 34) -> str:
-    """Catalogue text for an axis: safe, since plotly reads tags; a long path keeps its end."""
+    """Catalogue text for an axis: safe, since plotly reads tags; a long path keeps its end, a long group ("newest sellers
+    (first seen 2022-10-04 to 2025-02-24)") has several lines."""
+    name, bracket, said = text.partition(" (")
+    if len(text) > width and bracket and len(name) <= width and said.endswith(")"):
+        return "<br>".join(theme.short(line, width) for line in [name, *wrap(f"({said}", 24)[:3]])
     return theme.short(text if len(text) <= width else "…" + text[-(width - 1) :], width)
 
 
@@ -53,9 +58,11 @@ def diverging(table: pd.DataFrame) -> go.Figure:
     table = table.sort_values("difference", ascending=False)
     points = 100 * table[["difference", "low", "high"]].astype(float)
     colour = [theme.GAIN if d >= 0 else theme.LOSS for d in points["difference"]]
+    names = _names(table["value"])
+    lines = max((name.count("<br>") for name in names), default=0)
     figure = go.Figure(
         go.Bar(
-            orientation="h", y=_names(table["value"]), x=points["difference"], customdata=table["value"],
+            orientation="h", y=names, x=points["difference"], customdata=table["value"],
             marker={
                 "color": [c if sure else "rgba(0,0,0,0)" for c, sure in zip(colour, table["sure"], strict=True)],
                 "line": {"color": colour, "width": 1.5},
@@ -71,7 +78,7 @@ def diverging(table: pd.DataFrame) -> go.Figure:
             hoverinfo="text",
         )
     )  # fmt: skip
-    theme.style(figure, height=90 + 24 * len(table))
+    theme.style(figure, height=90 + (24 + 13 * lines) * len(table))
     figure.update_xaxes(title="← loses  pp of exposure  gains →", zeroline=True)
     figure.update_yaxes(autorange="reversed", title=None, type="category")
     return figure

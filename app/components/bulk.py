@@ -58,7 +58,7 @@ def bulk() -> None:
     total, ranked = int(sampled["n_items"].iloc[0]), int(sampled["n_ranked"].iloc[0])
     st.caption(
         f"{len(sampled)} of {text.plural(ranked, 'item', 'items')} that some stored query ranks ({total:,} in all), drawn by a hash of "
-        "their ids; each for the most asked query that ranks it in its first {queries.PLACES} (else for the one that ranks it best)."
+        f"their ids; each for the most asked query that ranks it in its first {queries.PLACES} (else for the one that ranks it best)."
     )
     if not st.toggle("Write their titles otherwise and ask again (some seconds)", key="bulk", bind="query-params"):
         return

@@ -52,7 +52,7 @@ def titles() -> None:
     figure(
         charts.lengths(rows, "words", "n_items", title="Words of the title", unit="items"), title="Title lengths", data=rows,
         n=f"{total:,} items, all", define="title_words", key="titles",
-        subtitle=f"Half of all titles have {middle:g} words or fewer; the longest has {int(rows['words'].max()):,}",
+        subtitle=f"At least half of all titles have {middle:g} words or fewer; the longest has {int(rows['words'].max()):,}",
         alt=f"Items by the words of their title: from {int(rows['words'].min())} to {int(rows['words'].max())}, median {middle:g}.",
     )  # fmt: skip
 
@@ -133,8 +133,8 @@ def judgments(row: dict[str, object]) -> None:
         one_sided = int(per_query["n_one_sided"].sum())
         figure(
             charts.lengths(per_query, "n_pairs", "n_queries", title="Judged items of the query", unit="queries"), title="Judged pairs a query",
-            data=per_query, key="pairs-per-query", define="pairs_per_query", n=f"{asked:,} queries, all",
-            subtitle=f"Median {middle:g}; {one_sided:,} of {asked:,} queries are one-sided: all relevant, or none",
+            data=per_query, key="pairs-per-query", define="pairs_per_query", n=f"{asked:,} judged queries, all",
+            subtitle=f"Median {middle:g}; {one_sided:,} of {asked:,} judged queries are one-sided: all relevant, or none",
             alt=f"Judged queries by number of judged items; median {middle:g}.",
         )  # fmt: skip
     with panel("Judgments by source and split"):
@@ -157,13 +157,14 @@ def queries_and_log() -> None:
         nothing("No query of this catalogue has traffic: which ones are asked often is not known.",
                 remedy="Give a search log (interactions) or a frequency for each query; see `data/README.md`.")  # fmt: skip
     else:
+        once, total = int(tiers["n_once"].sum()), int(tiers["n_queries"].sum())
+        every = int(fetch(queries.query_sources)["n_queries"].sum())
+        of_all = f"{total:,} queries, all" if total == every else f"{total:,} of {every:,} queries, those with traffic"
         left, right = st.columns(2, gap="large")
         with left, panel("Traffic by tier", height=charts.HEIGHT):
-            once = int(tiers["n_once"].sum())
-            total = int(tiers["n_queries"].sum())
             table(
                 tiers, title="Traffic by query tier", key="traffic", define=f"{text.DEFINITIONS['traffic']} {text.DEFINITIONS['query_tier']}",
-                n=f"{total:,} queries, all",
+                n=of_all,
                 columns={
                     "tier": "Tier", "n_queries": COUNT("Queries", format="localized"), "frequency": COUNT("Traffic", format="localized"),
                     "n_once": COUNT("Asked once", format="localized"), "n_judged": COUNT("Judged", format="localized"),
@@ -173,7 +174,7 @@ def queries_and_log() -> None:
             )  # fmt: skip
             st.markdown(
                 escape(
-                    f"{once:,} of {total:,} queries ({text.number(once / total, 'percent')}) were asked once at most."
+                    f"{once:,} of {total:,} queries with traffic ({text.number(once / total, 'percent')}) were asked once at most."
                 )
             )
             sources()
@@ -181,13 +182,13 @@ def queries_and_log() -> None:
             tenth = curve[curve["share_of_queries"] <= 0.1]
             held = float(tenth["share_of_traffic"].max()) if len(tenth) else float("nan")
             said = (
-                f"a tenth of the queries holds {text.number(held, 'percent')} of traffic"
+                f"the most frequent tenth of queries holds {text.number(held, 'percent')} of traffic"
                 if held == held
                 else "fewer than ten queries"
             )
             figure(
                 charts.traffic(curve), title="How long the tail is", subtitle=text.sentence(said), data=curve, define="traffic", key="tail",
-                n=f"{total:,} queries, all", alt=f"Traffic held by the most frequent queries: {said}.",
+                n=of_all, alt=f"Traffic held by the most frequent queries: {said}.",
             )  # fmt: skip
     whole = fetch(queries.log_sums, "all")
     if whole.empty:
@@ -202,11 +203,11 @@ def queries_and_log() -> None:
                 nothing(f"The log states no {kind}.")
                 continue
             measured, name = charts.log_measure(rows, kind)
-            n = int(rows["n_rows"].sum())
+            n, unit = int(rows["n_rows"].sum()), "percent" if "%" in name else "count"
             figure(
                 charts.log(rows, kind), title=title, subtitle=subtitle, data=rows, define="log", key=f"log-{kind}",
                 n=f"{n:,} of {int(whole['n_rows'].sum()):,} rows of the log" if n < whole["n_rows"].sum() else f"{n:,} rows, all",
-                alt=f"{name} by {kind}: from {measured.min():,.4g} to {measured.max():,.4g}.",
+                alt=f"{name.removesuffix(' (%)')} by {kind}: from {text.number(measured.min(), unit)} to {text.number(measured.max(), unit)}.",
             )  # fmt: skip
 
 
@@ -214,9 +215,9 @@ def sources() -> None:
     """Where queries come from, in a sentence."""
     rows = fetch(queries.query_sources)
     names = {
-        "log": "from the log or a queries file",
-        "judged": "from judgments alone",
+        "log": "in the log, or given without judgments",
+        "judged": "judged and not in the log",
         "synthetic": "made from item fields",
     }
     said = [f"{n:,} {names.get(source, source)}" for source, n in zip(rows["source"], rows["n_queries"], strict=True)]
-    st.markdown(escape(f"Of all {int(rows['n_queries'].sum()):,} queries, {text.listed(said)}."))
+    st.markdown(escape(f"Of all {int(rows['n_queries'].sum()):,} queries: {text.listed(said)}."))

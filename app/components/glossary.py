@@ -13,7 +13,7 @@ MOST = 12
 def glossary() -> None:
     """A popover that looks words up; its content is drawn when it is opened."""
     with st.popover(
-        "What does a word mean?", icon=":material/dictionary:", on_change="rerun", key="glossary", width="content"
+        "Words explained", icon=":material/dictionary:", on_change="rerun", key="glossary", width="content"
     ) as opened:
         if not opened.open:
             return

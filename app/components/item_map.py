@@ -168,10 +168,10 @@ def _trust(run: str) -> None:
         n, kept = trust["n_sampled"], trust["neighbour_preservation"]
     st.caption(
         escape(
-            f"Faithfulness of the whole map: trustworthiness {text.number(trust['trustworthiness'])}, measured on "
-            f"{text.number(trust['n_sampled'], 'count')} items; of an item's {trust['neighbours']} nearest neighbours it keeps "
-            f"{text.number(kept, 'percent')}, measured on {n:,}. {text.number(trust['landmarks'], 'count')} landmarks, "
-            f"seed {trust['seed']}; {text.settings(trust['parameters'])}."
+            f"How far to trust the map: of an item's {trust['neighbours']} nearest neighbours it keeps {text.number(kept, 'percent')}, "
+            f"measured on {n:,} items; who is a neighbour on it is one in truth to {text.number(trust['trustworthiness'])} of 1 "
+            f"(trustworthiness, measured on {text.number(trust['n_sampled'], 'count')}); how far apart groups lie means little. "
+            f"Made with {text.number(trust['landmarks'], 'count')} landmarks, seed {trust['seed']}; {text.settings(trust['parameters'])}."
         ),
         help=text.DEFINITIONS["map"],
     )

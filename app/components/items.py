@@ -41,7 +41,11 @@ def find(wanted: str, given: Answer | None) -> pd.Series | None:
         bad_parameter("item", wanted, "Nothing in the catalogue has that id or those words; try others.")
         _suggest(given)
         return None
-    _offer(found, f"{'First ' if len(found) == FOUND else ''}{len(found)} items with these words. Choose one.", "found")
+    _offer(
+        found,
+        f"{'First ' if len(found) == FOUND else ''}{text.plural(len(found), 'item', 'items')} with these words. Choose one.",
+        "found",
+    )
     return None
 
 

@@ -71,7 +71,7 @@ def show(run: str, look: Look | None, whole: int) -> None:
     if not n:
         st.caption("No item lies there.")
         return
-    st.markdown(f"**{n:,} items**, {text.number(n / whole, 'percent')} of the {whole:,} on the map.")
+    st.markdown(f"**{text.plural(n, 'item', 'items')}**, {text.part(n, whole)} of the {whole:,} on the map.")
     faithful(run, look)
     compared = compare(fetch(parts.carried, run, look.kind, look.text), look)
     _standing_out(compared, look)
@@ -105,7 +105,7 @@ def told_kept(here: pd.DataFrame, whole: pd.DataFrame, neighbours: int) -> str:
     total, overall, _ = mean_kept(whole)
     start = f"Faithfulness here: of an item's {neighbours} nearest neighbours "
     if n < text.LEAST_QUERIES:
-        return f"{start}the map keeps: {text.TOO_SMALL} ({n:,} measured items)."
+        return f"{start}the map keeps: {text.TOO_SMALL} ({text.plural(n, 'measured item', 'measured items')})."
     verdict = "fewer than" if mean + far < overall else "more than" if mean - far > overall else "about as many as"
     return (
         f"{start}the map keeps {text.number(mean, 'percent')} {text.interval(mean - far, mean + far, 'percent')}, mean over {n:,} "
@@ -154,7 +154,9 @@ def _standing_out(compared: pd.DataFrame, look: Look) -> None:
     clear = compared[compared["stands_out"]]
     m = len(compared)
     if not m:
-        st.caption(f"Too few items to compare: nothing is carried by {parts.LEAST_WITH} of them.")
+        st.caption(
+            f"Nothing to compare: no code, seller, brand or word is carried by {parts.LEAST_WITH} of them or more."
+        )
         return
     if clear.empty:
         st.markdown(

@@ -91,7 +91,7 @@ def _group() -> Group | None:
     names = _names(dimension)
     key = f"of_{dimension}"
     if wrong := [v for v in st.query_params.get_all(key) if v not in names]:
-        bad_parameter(plural.lower(), wrong[0], "Choose one of the list.")
+        bad_parameter(dimension, wrong[0], "Choose one of the list.")
     if not names:
         nothing(f"The catalogue knows no {plural.lower()}.")
         return None

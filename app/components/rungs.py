@@ -27,6 +27,7 @@ def lift() -> None:
         nothing(f"Fewer than two segments have {text.LEAST_QUERIES} test queries: there is nothing to compare.")
         return
     clear = mine[(mine["low"] > 0) & (mine["n"] >= text.LEAST_QUERIES)]
+    st.markdown("  \n".join(map(escape, tiers_in_words(mine))))
     figure(
         charts.lift(mine),
         title=f"Where SIDs help: {name} by segment",
@@ -38,6 +39,21 @@ def lift() -> None:
         key="lift",
         alt=f"{name} lift per segment; the interval is clear of zero and positive in {len(clear)} of {len(mine)} segments.",
     )
+
+
+def tiers_in_words(rows: pd.DataFrame) -> list[str]:
+    """What SIDs change for rare and for frequent queries and categories: a sentence each. `rows`: as of `charts.lift`."""
+    told = []
+    for row in rows[rows["segment"].str.endswith("tier=tail") | rows["segment"].str.endswith("tier=head")].to_dict(
+        "records"
+    ):
+        name, n = charts.SEGMENT_NAMES[str(row["segment"])], f"n = {int(row['n']):,}"
+        if row["n"] < text.LEAST_QUERIES:
+            told.append(f"{name}: {text.TOO_SMALL} ({n}).")
+            continue
+        difference, between = text.number(row["difference"], "points"), text.interval(row["low"], row["high"], "points")
+        told.append(f"{name}: {difference} {between}, {text.evidence(row['low'], row['high'])} ({n}).")
+    return told
 
 
 HITS = {

@@ -92,12 +92,15 @@ def lacks(kind: str) -> bool:
     return kind in fetch(snapshot.lacks, current().run_id)
 
 
-def bad_parameter(name: str, value: str, allowed: str, near: Iterable[str] = ()) -> None:
+def bad_parameter(name: str, value: str, allowed: str, near: Iterable[str] = (), called: str = "") -> None:
     """A link or a person named something that is not here; the page stays usable.
 
-    `near`: names that exist; those like `value` are offered, each as a button that sets the widget `name`.
+    `near`: names that exist; those like `value` are offered, each as a button that sets the widget `name`. `called`: the
+    word for it where that is not `name`.
     """
-    st.warning(f"There is no {escape(name)} “{escape(value[:80])}” here. {allowed}", icon=":material/search_off:")
+    st.warning(
+        f"There is no {escape(called or name)} “{escape(value[:80])}” here. {allowed}", icon=":material/search_off:"
+    )
     suggest(name, value, near)
 
 

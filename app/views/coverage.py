@@ -209,9 +209,10 @@ def categories_table(rows: pd.DataFrame, filters: dict[str, object], whole: bool
 
 
 def told(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with words, shares and percentage points for the screen."""
+    """The rows with words, shares and percentage points for the screen, those that are not protected first."""
     if rows.empty:
         return rows
+    rows = rows.sort_values("protected", key=lambda said: said != "no", kind="stable")
     pooled = [category_card.lift_sentences(row)[1] for _, row in rows.iterrows()]
     return rows.assign(
         verdict=[charts.VERDICT_NAMES.get(v, v) for v in rows["protected"].fillna("not judged")],

@@ -85,8 +85,8 @@ def came_in(files: pd.DataFrame) -> str:
         int(files[f"n_{name}"].sum()) for name in ("read", "accepted", "rejected", "skipped")
     )
     said = (
-        f"{text.plural(read, 'row', 'rows')} of {text.plural(len(files), 'file', 'files')} were read: {accepted:,} accepted, {rejected:,} rejected, "
-        f"{skipped:,} passed over."
+        f"{text.plural(read, 'row', 'rows')} of {text.plural(len(files), 'file', 'files')} {'was' if read == 1 else 'were'} read: "
+        f"{accepted:,} accepted, {rejected:,} rejected, {skipped:,} passed over."
     )
     if not rejected:
         return f"{said} Nothing broke a rule that a row cannot do without."
@@ -154,7 +154,9 @@ def what_was_left_out(file: str) -> None:
     st.header("What was left out", anchor=False, help=text.DEFINITIONS["issue"])
     rows = fetch(queries.issues, current().run_id, file)
     if rows.empty:
-        nothing("No row broke a rule: nothing was rejected, and no value was left out.")
+        nothing(
+            f"No row{' of this file' if file else ''} broke a rule: nothing was rejected, and no value was left out."
+        )
     else:
         st.markdown(escape(left_out(rows)))
         table(

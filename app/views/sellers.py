@@ -19,6 +19,7 @@ from app.queries import groups
 from app.queries import sellers as queries
 
 SIDE = 8  # gains and losses drawn; the table has all values
+FEW = 6  # values at most that are groups ("smallest sellers (1-4 items)"), whose long names are shown in full
 OTHER = "other"
 DUE = {"judged merit": "merit", "catalogue share": "catalogue_share"}
 
@@ -95,7 +96,8 @@ def gains_and_losses(rows: pd.DataFrame, dimension: str, discount: str) -> None:
         title="Gains and losses",
         key="changes",
         data=rows,
-        n=f"{len(drawn)} of {len(rows)} {plural_name(dimension)}, the largest changes; {small} n too small",
+        n=f"{len(drawn)} of {len(rows)} {plural_name(dimension)}, the largest changes"
+        + (f"; for {small} n is too small" if small else ""),
         alt=f"{best['value']} changes by {best['difference_pct']:+.3f} pp, {worst['value']} by {worst['difference_pct']:+.3f} pp",
         define="exposure_change",
         filters={"dimension": dimension, "discount": discount},
@@ -119,7 +121,7 @@ def everyone(rows: pd.DataFrame, dimension: str, discount: str) -> None:
               "per_merit", "per_catalogue", "revenue_share_pct", "revenue_difference_pct", "n_items", "n_merit_pairs",
               "n_queries", "effective_n"],
         columns={
-            "value": words("Name", width=150, pinned=True),
+            "value": words("Name", width=290 if len(rows) <= FEW else 150, pinned=True),
             "difference_pct": number("Change, pp", format="%+.3f", width=85),
             "in_words": words("In words", width=175, help=text.DEFINITIONS["q_value"]),
             "relative_pct": number("Change, % of what it had", format="%+.1f", width=155),
@@ -256,7 +258,8 @@ def exposure() -> None:
         st.session_state["_meant"] = value
         st.rerun()
     if asked and not value:
-        bad_parameter("value", asked, f"Choose one of {text.escape(plural_name(dimension))} below.", near=names)
+        called = text.DIMENSION_NAME.get(dimension, dimension.removeprefix(queries.ATTRIBUTE)).lower()
+        bad_parameter("value", asked, "Choose one in the table below.", near=names, called=called)
     with st.grid(2, min_column_width=320, gap="large"):
         with st.container(), panel("All values", height=480):
             everyone(rows, dimension, discount)

@@ -258,7 +258,7 @@ def _verdict(lift: Lift, own_level1: bool, reach: float, catalogue_reach: float,
     where the category has no level-1 code of its own, else the test queries are too few to tell.
     """
     code = "own level-1 code" if own_level1 else "no level-1 code of its own"
-    funnel = f"{reach:.0%} of its items are in some beam (catalogue {catalogue_reach:.0%})"
+    funnel = f"{100 * reach:.0f} % of its items are in some beam (catalogue {100 * catalogue_reach:.0f} %)"
     if lift.n_queries < min_queries or np.isnan(lift.value):
         return (
             "n too small",

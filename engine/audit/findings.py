@@ -113,12 +113,12 @@ def _queries(audited: Audited) -> Group | None:
     )
     own = severity(Harm(-mean, None, sure=high < 0)) if enough and mean < 0 else GOOD
     title = (
-        f"{len(fell):,} of {counted(len(rows), 'judged query', 'judged queries')} lose {FELL} of nDCG@10 or more; "
+        f"{len(fell):,} of {counted(len(rows), 'judged test query', 'judged test queries')} lose {FELL} of nDCG@10 or more; "
         f"{len(rose):,} gain as much"
     )
     word = worst([own, *(told.severity for told in members)])
     headline = Told(
-        word, title, detail, "query", {}, len(fell), len(rows), mean if enough else None, None,
+        word, title, detail, "query", {"order": "worst regression"}, len(fell), len(rows), mean if enough else None, None,
         low if enough else None, high if enough else None, float(rows["traffic"].sum()), enough and high < 0,
     )  # fmt: skip
     return Group("queries", headline, members)
@@ -146,7 +146,7 @@ def _page_one(audited: Audited) -> Group | None:
     )
     word = UNKNOWN if not enough else severity(Harm(-part, None, sure=high < 0)) if part < 0 else GOOD
     headline = Told(
-        word, title, detail, "query", {}, left, there, -part, None, -high if enough else None, -low if enough else None,
+        word, title, detail, "query", {"part": "Where relevant items are lost"}, left, there, -part, None, -high if enough else None, -low if enough else None,
         None, high < 0 or low > 0 if enough else None,
     )  # fmt: skip
     return Group("page one", headline, [])
@@ -226,7 +226,7 @@ def _sharing(audited: Audited) -> Group | None:
                 severity(Harm(row["exposure"], None, sure=False)),
                 f"{row['n_items']} items share the SID {row['sid']}" + (f" ({name})" if name else ""),
                 f"{why}; {percent(row['exposure'], 2)} of all exposure",
-                "codebook", {"code": str(row["sid"])}, absolute=row["exposure"], traffic=row["exposure"], sure=False,
+                "codebook", {"code": str(row["sid"]), "card": "Sharing"}, absolute=row["exposure"], traffic=row["exposure"], sure=False,
             )
         )  # fmt: skip
     n_items, exposure = int(harmful["n_items"].sum()), float(harmful["exposure"].sum())

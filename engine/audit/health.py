@@ -161,7 +161,7 @@ def _whole(tree: list[Level], sharing: pd.DataFrame) -> list[Row]:
     unjudged = sharing.loc[sharing["reason"] == "unjudged", "n_items"].sum() / n
     largest = BARS["largest_bucket_share"]
     bucket = GOOD if size.max() <= SMALL_BUCKET else largest.verdict(size.max() / n)
-    unknown = f"a lower bound: a further {unjudged:.1%} of the items share a SID that no judgment compares"
+    unknown = f"a lower bound: a further {100 * unjudged:.1f} % of the items share a SID that no judgment compares"
     return [
         _judged(None, "aliasing", size[size > 1].sum() / n, n),
         health_row(None, "unique_share", len(size) / n, n),

@@ -125,6 +125,8 @@ def _ambiguous(
         return None
     query_id = str(entropy[several.index].sort_index().idxmax())
     own = readings[readings["query_id"] == query_id].sort_values(["p", "code"], ascending=[False, True]).head(3)
-    said = [f"{p:.0%} {_meaning(str(int(code)), labels)}" for p, code in zip(own["p"], own["code"], strict=True)]
+    said = [
+        f"{100 * p:.0f} % {_meaning(str(int(code)), labels)}" for p, code in zip(own["p"], own["code"], strict=True)
+    ]
     sentence = f"To the generator '{text[query_id]}' can mean several things: its beams say {', '.join(said)}."
     return {"kind": "ambiguous", "query_id": query_id, "sentence": sentence}

@@ -11,7 +11,7 @@ import pytest
 from filled_snapshot import HOSTILE, OTHER_RUN, RUN, N
 
 from app import text
-from app.charts import codebook, coverage, overview
+from app.charts import codebook, coverage, exposure, overview
 from app.charts.theme import categorical, short
 from app.queries import codebook as code_queries
 from app.queries import coverage as coverage_queries
@@ -22,6 +22,18 @@ def test_short_is_safe_in_a_plotly_label() -> None:
     assert "<" not in short(HOSTILE, 200)
     assert short("a" * 50, 10) == "a" * 9 + "…"
     assert short(None) == ""
+
+
+def test_a_group_is_named_in_full_and_a_path_keeps_its_end() -> None:
+    rows = pd.DataFrame(
+        {
+            "value": ["newest sellers (first seen 2022-10-04 to 2025-02-24)", "Home & Garden > Outdoor > Camping > Tents (large)"],
+            "difference": [0.01, -0.01], "low": [0.0, -0.02], "high": [0.02, 0.0], "sure": [True, False],
+        }
+    )  # fmt: skip
+    named = set(exposure.diverging(rows).data[0].y)
+    assert "newest sellers<br>(first seen 2022-10-04<br>to 2025-02-24)" in named
+    assert any(label.startswith("…") and label.endswith("Tents (large)") for label in named)
 
 
 def test_an_eighth_category_is_grey() -> None:

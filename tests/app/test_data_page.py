@@ -55,7 +55,7 @@ def test_sentences_are_those_of_the_rows(open_page: Open, workspace: Path, curso
 def test_the_file_is_in_the_address(open_page: Open, workspace: Path) -> None:
     words = said(open_page("data", workspace, file="queries.csv"))
     assert "Nothing had to be found out about this file." in words
-    assert "No row broke a rule" in words
+    assert "No row of this file broke a rule" in words
     page = open_page("data", workspace, file="gone.csv")
     assert "There is no file “gone.csv” here. Shown: all files." in said(page)
     assert page.selectbox(key="file").value == "all files"

@@ -335,3 +335,13 @@ def test_a_category_is_found_by_its_own_name(true_page: Page, sql: Sql, run: str
     assert category in [plain(h.value) for h in page.header]
     page = true_page("coverage", category=f"{name}z")
     assert any(plain(b.label) in (name, category) for b in page.button)
+
+
+def test_categories_that_are_not_protected_stand_first(true_page: Callable[..., AppTest], sql: Sql) -> None:
+    page = true_page("coverage")
+    [shown] = [t.value for t in page.dataframe if {"category", "protected", "n_queries"} <= set(t.value.columns)][:1]
+    open_ = sql(
+        "SELECT category FROM coverage WHERE protected = 'no' AND run_id = (SELECT run_id FROM runs WHERE method = 'dsirm') "
+        "ORDER BY n_items DESC, category"
+    )
+    assert list(shown["category"].head(len(open_))) == [category for (category,) in open_]

@@ -65,8 +65,9 @@ def test_the_whole_map(true_page: Page, sql: Sql) -> None:
     measured, mean, _ = kept(sql, "true")
     find(
         page,
-        rf"trustworthiness {trust[0]:.3f}, measured on {trust[1]:,} items; of an item's {trust[2]} nearest neighbours it keeps "
-        rf"{percent(mean)}, measured on {measured:,}\. {trust[3]:,} landmarks, seed {trust[4]};",
+        rf"of an item's {trust[2]} nearest neighbours it keeps {percent(mean)}, measured on {measured:,} items; who is a neighbour on "
+        rf"it is one in truth to {trust[0]:.3f} of 1 \(trustworthiness, measured on {trust[1]:,}\); how far apart groups lie means "
+        rf"little\. Made with {trust[3]:,} landmarks, seed {trust[4]};",
     )  # fmt: skip
     assert not [line for line in told(page) if line.startswith("A closer look")], "nothing is looked at yet"
 
@@ -212,8 +213,8 @@ def test_nothing_stands_out_where_too_few_items_are_looked_at(true_page: Page, s
     page = true_page("codebook", sel=address(near))
     n = sql(f"SELECT count(*) FROM {MAP} AND {IN_REGION}", *(round(v, 3) for v in near))[0][0]
     if 0 < n < 3:
-        find(page, r"^Too few items to compare: nothing is carried by 3 of them\.$")
-    find(page, r"n too small \(\d+ measured items\)" if n else "No item lies there")
+        find(page, r"^Nothing to compare: no code, seller, brand or word is carried by 3 of them or more\.$")
+    find(page, r"n too small \((1 measured item|\d+ measured items)\)" if n else "No item lies there")
 
 
 def test_bad_addresses_leave_a_usable_map(true_page: Page, sql: Sql) -> None:

@@ -214,7 +214,7 @@ class TestFindings:
             assert n == 0
             return
         title, detail, _, _ = headline
-        assert title == f"{fell:,} of {n:,} judged queries lose 0.05 of nDCG@10 or more; {rose:,} gain as much"
+        assert title == f"{fell:,} of {n:,} judged test queries lose 0.05 of nDCG@10 or more; {rose:,} gain as much"
         known, share, effective = sql(
             """SELECT count(*), sum(q.frequency) / (SELECT sum(frequency) FROM queries), sum(q.frequency) ** 2 / sum(q.frequency ** 2)
                FROM query_metrics m JOIN queries q USING (query_id)
@@ -396,6 +396,20 @@ class TestDetails:
         )[0]
         if large >= 2:
             assert find(page, f"^{n} segments, all test queries")
+            for segment, name in (("tier=tail", "Tail queries"), ("category_tier=tail", "Tail categories")):
+                for difference, low, high, count in sql(
+                    """SELECT c.difference, c.low, c.high, c.n FROM comparisons c JOIN runs r USING (run_id, ranker, baseline)
+                       WHERE c.run_id = ? AND c.metric = 'auc' AND c.segment = ?""",
+                    run,
+                    segment,
+                ):
+                    words = (
+                        f"{name}: {100 * difference:+.2f} pp [{100 * low:+.2f}, {100 * high:+.2f}] pp, "
+                        f"{'better' if low > 0 else 'worse' if high < 0 else 'not separable from zero'}"
+                        if count >= 30
+                        else f"{name}: n too small (n = {count:.0f})"
+                    )
+                    assert any(words in line for line in told(page)), words
 
     def test_ranker_by_ranker(self, true_page: Page, sql: Sql, run: str) -> None:
         page = true_page("overview", details="Ranker by ranker", metric="ndcg@10")

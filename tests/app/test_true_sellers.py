@@ -249,7 +249,7 @@ def test_charts_count_what_they_draw(true_page: Page, sql: Sql, run: str) -> Non
     )
     drawn = min(16, n - small)
     if drawn:
-        find(page, rf"^{drawn} of {n} sellers, the largest changes; {small} n too small ·")
+        find(page, rf"^{drawn} of {n} sellers, the largest changes{f'; for {small} n is too small' if small else ''} ·")
     else:
         find(page, "^None rests on queries worth 30")
     if judged:

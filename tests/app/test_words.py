@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,17 @@ def test_the_documentation_says_what_the_tooltips_say() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     assert written(document) == document, "run: python -m app.glossary"
     assert document.count("<!-- end of words -->") == 1
+
+
+def test_no_page_prints_a_placeholder() -> None:
+    """'in its first {queries.PLACES}' of a text that lost its f: a name in braces, in a text that is not formatted."""
+    found = []
+    for path in sorted((Path(text.__file__).parent).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            said = [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+            found += [(path.name, s) for s in said if re.search(r"(?<![%{])\{[a-z_]+\.[A-Za-z_]+[^{}]*\}", s)]
+    assert not found
 
 
 def test_every_name_is_of_a_definition_and_names_one_thing() -> None:

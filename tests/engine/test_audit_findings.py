@@ -143,7 +143,9 @@ def test_every_finding_points_to_its_evidence() -> None:
     assert ("coverage", {"category": "H > Lamps"}) in params
     assert ("sellers", {"dimension": "seller", "value": "x"}) in params
     assert ("query", {"q": "q1"}) in params
-    assert ("codebook", {"code": "3-1-4"}) in params
+    assert ("query", {"order": "worst regression"}) in params
+    assert ("query", {"part": "Where relevant items are lost"}) in params
+    assert ("codebook", {"code": "3-1-4", "card": "Sharing"}) in params
 
 
 def test_a_headline_a_kind_then_its_members_worst_first() -> None:
@@ -205,7 +207,7 @@ class TestExposure:
 class TestQueries:
     def test_counted_and_weighed_by_traffic(self) -> None:
         told = headline("queries")
-        assert told["title"] == "2 of 3 judged queries lose 0.05 of nDCG@10 or more; 1 gain as much"
+        assert told["title"] == "2 of 3 judged test queries lose 0.05 of nDCG@10 or more; 1 gain as much"
         assert told["traffic"] == pytest.approx(0.03)
         assert "worth 2 equally frequent queries, too few to weigh by traffic" in told["detail"]
         assert np.isnan(told["absolute"])
