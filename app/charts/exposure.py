@@ -78,8 +78,8 @@ def diverging(table: pd.DataFrame) -> go.Figure:
             hoverinfo="text",
         )
     )  # fmt: skip
-    theme.style(figure, height=90 + (24 + 13 * lines) * len(table))
-    figure.update_xaxes(title="← loses  pp of exposure  gains →", zeroline=True)
+    theme.style(figure, height=106 + (24 + 13 * lines) * len(table))
+    figure.update_xaxes(title="← loses    gains →<br>pp of all exposure", zeroline=True)
     figure.update_yaxes(autorange="reversed", title=None, type="category")
     return figure
 
