@@ -121,6 +121,7 @@ def turned(visit: Visit, theme: str, size: str) -> None:
     width, height = SIZES[size]
     visit.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
     visit.page.set_viewport_size({"width": width, "height": height})
+    visit.page.evaluate("window.__idleSince = undefined")  # what it draws anew takes a moment
 
 
 def walk(
