@@ -81,7 +81,7 @@ def content_hash(row: Mapping[str, Any], sources: Sequence[Source]) -> str:
 
 _OLDER = (
     "Run {run} was made by another version of Sidelight ({why}). Train it again with the same command: what did not change is "
-    "taken from the last time."
+    "taken from the last time. Or leave it out: name the others with --run."
 )
 
 
