@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from textwrap import wrap
 
 import numpy as np
@@ -11,11 +13,19 @@ import plotly.graph_objects as go
 from app.charts import theme
 from app.charts.waterfall import arrow
 
+MOST_TICKS = 12
+"""Labels that an axis has room for."""
+
 
 def _ticks(low: float, high: float) -> dict[str, object]:
-    """Ticks of a logarithmic axis in %: 1, 2, 5 of every power of ten, more of them where it spans less than one."""
+    """Ticks of a logarithmic axis between two values in %: 1, 2, 5 of every power of ten, more of them where it spans
+    less than one, none so near to another that their labels meet."""
     digits = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
-    values = [digit * 10.0**power for power in range(-3, 3) for digit in digits]
+    apart = (high / low) ** (1 / MOST_TICKS)
+    values: list[float] = []
+    for value in (digit * 10.0**power for power in range(-6, 3) for digit in digits):
+        if low <= value <= high and (not values or value >= values[-1] * apart):
+            values.append(value)
     return {"tickvals": values, "ticktext": [f"{t:g}" for t in values]}
 
 
@@ -28,6 +38,16 @@ def _short(text: str, width: int = 34) -> str:
     return theme.short(text if len(text) <= width else "…" + text[-(width - 1) :], width)
 
 
+def _names(values: Iterable[str], width: int = 34) -> list[str]:
+    """The same for the rows of a chart: names that are alike when shortened are numbered, or their bars would lie on each other."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in (_short(value, width) for value in values):
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
+
+
 def diverging(table: pd.DataFrame) -> go.Figure:
     """Change of exposure share with its 95 % interval, gains to the right, losses to the left.
 
@@ -38,7 +58,7 @@ def diverging(table: pd.DataFrame) -> go.Figure:
     table = table.sort_values("difference", ascending=False)
     points = 100 * table[["difference", "low", "high"]].astype(float)
     colour = [theme.GAIN if d >= 0 else theme.LOSS for d in points["difference"]]
-    names = [_short(v) for v in table["value"]]
+    names = _names(table["value"])
     lines = max((name.count("<br>") for name in names), default=0)
     figure = go.Figure(
         go.Bar(
@@ -59,7 +79,7 @@ def diverging(table: pd.DataFrame) -> go.Figure:
         )
     )  # fmt: skip
     theme.style(figure, height=90 + (24 + 13 * lines) * len(table))
-    figure.update_xaxes(title="← loses  pp of all exposure  gains →", zeroline=True)
+    figure.update_xaxes(title="← loses  pp of exposure  gains →", zeroline=True)
     figure.update_yaxes(autorange="reversed", title=None, type="category")
     return figure
 
@@ -74,10 +94,12 @@ def against(table: pd.DataFrame, due: str, title: str) -> go.Figure:
     """
     table = table[(table[due] > 0) & (table["share"] > 0)]
     figure = go.Figure()
+    ticks: dict[str, object] = {}
     if not table.empty:
         ends = np.array(
             [min(table[due].min(), table["share"].min()) / 1.5, max(table[due].max(), table["share"].max()) * 1.5]
         )
+        ticks = _ticks(*(100 * ends))
         figure.add_trace(
             go.Scatter(
                 x=100 * ends, y=100 * ends, mode="lines", line={"dash": "dot", "color": theme.NEUTRAL, "width": 1},
@@ -100,8 +122,8 @@ def against(table: pd.DataFrame, due: str, title: str) -> go.Figure:
             )
         )  # fmt: skip
     theme.style(figure, height=380, legend=True)
-    figure.update_xaxes(type="log", title=f"{title}, %", **_ticks(table[due].min(), table[due].max()))
-    figure.update_yaxes(type="log", title="share of exposure, %", **_ticks(table["share"].min(), table["share"].max()))
+    figure.update_xaxes(type="log", title=f"{title}, %", **ticks)
+    figure.update_yaxes(type="log", title="share of exposure, %", **ticks)
     return figure
 
 
@@ -114,7 +136,7 @@ def causes(table: pd.DataFrame) -> go.Figure:
     points = 100 * table["value"].astype(float)
     figure = go.Figure(
         go.Bar(
-            orientation="h", y=[_short(n, 44) for n in table["name"]], x=points, cliponaxis=False,
+            orientation="h", y=_names(table["name"], 44), x=points, cliponaxis=False,
             marker={"color": [theme.GAIN if v >= 0 else theme.LOSS for v in points]},
             text=[f"{arrow(v)} {v:+.4f}" for v in points], textposition="outside",
             hovertext=[f"{theme.short(n, 90)}<br>{v:+.4f} pp" for n, v in zip(table["name"], points, strict=True)],
@@ -147,7 +169,7 @@ def drivers(rows: pd.DataFrame) -> go.Figure:
         colour = _LEVELS[min(levels, len(_LEVELS)) - 1] if part.startswith("SID") else next(others, theme.OTHER)
         mine = rows[rows["part"] == part].set_index("group")["share"].reindex(groups).fillna(0.0)
         figure.add_bar(
-            orientation="h", y=[_short(g) for g in groups], x=100 * mine, name=_short(part), marker={"color": colour},
+            orientation="h", y=_names(groups), x=100 * mine, name=_short(part), marker={"color": colour},
             text=[f"{100 * v:.0f}" if v >= 0.04 else "" for v in mine], textposition="inside", insidetextanchor="middle", textangle=0,
             hovertemplate=f"{theme.short(part, 60)}: %{{x:.1f}} %<extra></extra>",
         )  # fmt: skip
@@ -171,7 +193,7 @@ def moved(table: pd.DataFrame) -> go.Figure:
     points = 100 * table["difference"].astype(float)
     figure = go.Figure(
         go.Bar(
-            orientation="h", y=[_short(v) for v in table["value"]], x=points, cliponaxis=False,
+            orientation="h", y=_names(table["value"]), x=points, cliponaxis=False,
             marker={"color": [theme.GAIN if d >= 0 else theme.LOSS for d in points]},
             text=[f"{arrow(d)} {d:+.3f}" for d in points], textposition="outside",
             hovertext=[theme.short(v, 90) for v in table["value"]], hovertemplate="%{hovertext}<br>%{text} pp<extra></extra>",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -96,3 +97,23 @@ def test_against_leaves_out_what_a_log_axis_cannot_show() -> None:
     figure = exposure.against(table, "merit", "Merit")
     assert [list(t.customdata) for t in figure.data if t.customdata is not None] == [["a"], ["a"]]
     assert exposure.against(table.head(0), "merit", "Merit").layout.xaxis.type == "log"
+
+
+def test_names_that_are_alike_when_shortened_have_rows_of_their_own() -> None:
+    """Two sellers whose names differ beyond what an axis shows are two bars."""
+    names = [
+        f"A shop with a long name that goes on, of {city}, in the same street as before" for city in ("Ulm", "Bonn")
+    ]
+    bar = exposure.moved(pd.DataFrame({"value": names, "difference": [0.01, -0.01]})).data[0]
+    assert len(set(bar.y)) == 2
+
+
+def test_labels_of_a_logarithmic_axis_keep_apart() -> None:
+    """Shares over a little less than a power of ten: no label is nearer to the next than a twelfth of the axis."""
+    table = pd.DataFrame(
+        {"value": ["a", "b"], "share": [0.006, 0.05], "share_without": [0.007, 0.04], "merit": [0.005, 0.055]}
+    )
+    axis = exposure.against(table, "merit", "due").layout.yaxis
+    steps = np.diff(np.log10(axis.tickvals))
+    assert len(axis.tickvals) >= 4
+    assert steps.min() >= np.log10((0.055 * 1.5) / (0.005 / 1.5)) / 12 - 1e-9

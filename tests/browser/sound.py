@@ -19,7 +19,7 @@ WIDER = """() => {
         const s = getComputedStyle(e); if (['auto', 'scroll', 'hidden', 'clip'].includes(s.overflowX)
             && !['stMain', 'stAppViewContainer', 'stApp'].includes(e.dataset?.testid)) return true; } return false; };
     if (document.scrollingElement.scrollWidth > wide) out.push('the document');
-    for (const e of document.querySelectorAll('[data-testid="stMain"] *')) {
+    for (const e of document.querySelectorAll('[data-testid="stMain"] *, [role="dialog"] *')) {
         const box = e.getBoundingClientRect();
         if (box.width && box.right > wide && e.checkVisibility() && !scrolls(e.parentElement))
             out.push(`${e.dataset.testid ?? e.tagName} ${Math.round(box.right)}: ${e.textContent.slice(0, 60)}`);

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Snapshot
 from tests.browser.dashboard import settle
 from tests.browser.visit import Visit
-
-
-def drawer(visit: Visit) -> Locator:
-    return visit.page.get_by_role("dialog")
-
-
-def dismiss(visit: Visit) -> None:
-    """Esc, away from anything whose own hint would take the key first; nothing is chosen afterwards."""
-    visit.page.mouse.move(5, 500)
-    visit.page.wait_for_timeout(300)
-    visit.page.keyboard.press("Escape")
-    expect(drawer(visit)).to_have_count(0)
-    visit.page.wait_for_function("!new URLSearchParams(location.search).has('code')")
-    settle(visit.page)
 
 
 def family(snapshot: Snapshot) -> list[str]:
@@ -40,19 +26,19 @@ def test_drawer_by_link_key_and_escape(visit: Visit, snapshot: Snapshot) -> None
     codes = family(snapshot)
     assert len(codes) >= 2
     visit.open("codebook", code=codes[0], view="Table")
-    expect(drawer(visit)).to_contain_text(f"Code {codes[0]}, level 2")
-    expect(drawer(visit)).to_contain_text(f"1 of {len(codes)}")
+    expect(visit.card).to_contain_text(f"Code {codes[0]}, level 2")
+    expect(visit.card).to_contain_text(f"1 of {len(codes)}")
     visit.see("by-link")
     visit.page.keyboard.press("j")
     visit.expect_param("code", codes[1])
-    expect(drawer(visit)).to_contain_text(f"Code {codes[1]}, level 2")
+    expect(visit.card).to_contain_text(f"Code {codes[1]}, level 2")
     visit.page.keyboard.press("k")
     visit.expect_param("code", codes[0])
-    drawer(visit).get_by_role("tab", name="Siblings").click()
+    visit.card.get_by_role("tab", name="Siblings").click()
     visit.expect_param("card", "Siblings")
     assert set(visit.export("siblings").rows["prefix"]) == set(codes[1:])
     visit.see("siblings")
-    dismiss(visit)
+    visit.close_card()
     visit.see("closed")
 
 
@@ -63,13 +49,13 @@ def test_drawer_opens_again_and_stands_beside(visit: Visit, snapshot: Snapshot) 
     first, second = table.column("Code")[:2]
     table.choose(0)
     visit.expect_param("code", first)
-    drawer(visit).get_by_role("button", name="Close", exact=True).first.click()
-    expect(drawer(visit)).to_have_count(0)
+    visit.card.get_by_role("button", name="Close", exact=True).first.click()
+    expect(visit.card).to_have_count(0)
     settle(visit.page)
     table.choose(0)
     visit.expect_param("code", first)
-    drawer(visit).get_by_role("button", name="Keep beside the page").click()
-    expect(drawer(visit)).to_have_count(0)
+    visit.card.get_by_role("button", name="Keep beside the page").click()
+    expect(visit.card).to_have_count(0)
     visit.text(f"Code {first}, level 2")
     visit.see("beside")
     table.choose(1)
@@ -81,18 +67,18 @@ def test_drawer_names_a_code_and_words_find_it(visit: Visit, snapshot: Snapshot)
     """A name given in the drawer is its title at once, and finds the code."""
     code = family(snapshot)[0]
     visit.open("codebook", code=code, view="Table")
-    drawer(visit).get_by_role("button", name="Rename").click()
+    visit.card.get_by_role("button", name="Rename").click()
     visit.page.get_by_label("Name", exact=True).fill("Somebody's *shelf*")
     visit.page.get_by_role("button", name="Save").click()
-    expect(drawer(visit).get_by_role("heading").first).to_contain_text("Somebody's *shelf*")
+    expect(visit.card.get_by_role("heading").first).to_contain_text("Somebody's *shelf*")
     visit.see("named")
-    dismiss(visit)
+    visit.close_card()
     visit.field("Code").fill("somebody shelf")
     visit.field("Code").press("Enter")
     found = visit.table("Codes with the words")
     assert code in found.column("Code")
     visit.see("found")
     visit.open("codebook", code=code, view="Table")
-    drawer(visit).get_by_role("button", name="Rename").click()
+    visit.card.get_by_role("button", name="Rename").click()
     visit.page.get_by_role("button", name=re.compile("Undo")).click()
-    expect(drawer(visit).get_by_role("heading").first).not_to_contain_text("shelf")
+    expect(visit.card.get_by_role("heading").first).not_to_contain_text("shelf")

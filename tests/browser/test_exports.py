@@ -126,8 +126,8 @@ def test_explain(visit: Visit, snapshot: Snapshot) -> None:
 
 
 def test_overview(visit: Visit, snapshot: Snapshot) -> None:
-    """Lift, hits, ladder and the generator's aim."""
-    visit.open()
+    """Hits, the generator's aim, and the ladder."""
+    visit.open(details="How well the model guesses")
     agree(
         visit.export("hits").rows, "segment value",
         snapshot.rows(
@@ -137,6 +137,7 @@ def test_overview(visit: Visit, snapshot: Snapshot) -> None:
     )  # fmt: skip
     aim = visit.export("how-well-the-generator-aims").rows
     assert {"validity", "item_hit@5.level_3"} <= set(aim["metric"])
+    visit.tab("Ranker by ranker")
     ladder = visit.export("ladder").rows
     agree(
         ladder, "ranker value",

@@ -16,6 +16,12 @@ from tests.browser.dashboard import SLOWEST, settle
 ARTIFACTS = Path(__file__).parent / "artifacts"
 # Streamlit looks for its base path by asking below the page's address first.
 EXPECTED_404 = re.compile(r"/[a-z-]+/_stcore/(host-config|health)$")
+# Markup that a test writes sets window.__ran; the dashboard's own script does not.
+RAN = """() => [
+    ...(window.__ran === undefined ? [] : ['it ran']),
+    ...[...document.querySelectorAll('[data-testid="stMain"] :is(img[src="x"], script, a[href^="https://example.com"], a[href^="javascript"])')]
+        .filter(e => e.tagName !== 'SCRIPT' || e.src || e.textContent.includes('__ran')).map(e => e.outerHTML.slice(0, 200)),
+]"""
 
 
 class Table:
@@ -34,7 +40,7 @@ class Table:
     def column(self, header: str) -> list[str]:
         """The cells on screen of the column with that header."""
         self._ready()
-        headers = [h.strip() for h in self._box.locator("thead th").all_text_contents()]
+        headers = [h.strip("↑↓ ") for h in self._box.locator("thead th").all_text_contents()]
         place = self._box.locator("thead th").nth(headers.index(header)).get_attribute("aria-colindex")
         return self._box.locator(f'tbody td[aria-colindex="{place}"]').all_text_contents()
 
@@ -127,6 +133,10 @@ class Visit:
         self.page = self._watch(page)
         settle(self.page)
 
+    def ran(self) -> list[str]:
+        """What of words that are markup became an element, or ran."""
+        return list(self.page.evaluate(RAN))
+
     def see(self, step: str) -> None:
         """Wait for the page, keep a picture of it, and fail on anything that broke."""
         settle(self.page)
@@ -174,9 +184,24 @@ class Visit:
         """A text input by its label."""
         return self.page.get_by_label(label, exact=True).and_(self.page.locator("input")).first
 
+    @property
+    def card(self) -> Locator:
+        """The drawer over the page."""
+        return self.page.get_by_role("dialog")
+
+    def close_card(self) -> None:
+        """Esc, away from anything whose own hint would take the key first; nothing is chosen afterwards."""
+        self.page.mouse.move(5, 500)
+        expect(self.page.get_by_role("tooltip")).to_have_count(0)
+        self.page.keyboard.press("Escape")
+        expect(self.card).to_have_count(0)
+        self.page.wait_for_function("!new URLSearchParams(location.search).has('code')")
+        settle(self.page)
+
     def text(self, words: str | re.Pattern[str]) -> Locator:
-        """The first visible text of the main part with these words, waited for."""
-        found = self.page.locator('[data-testid="stMain"]').get_by_text(words).filter(visible=True).first
+        """The first visible text of the main part, or of the drawer over it, with these words, waited for."""
+        shown = self.page.locator('[data-testid="stMain"], [role="dialog"]')
+        found = shown.get_by_text(words).filter(visible=True).first
         expect(found).to_be_visible(timeout=SLOWEST)
         return found
 
