@@ -19,7 +19,6 @@ from app.queries import groups
 from app.queries import sellers as queries
 
 SIDE = 8  # gains and losses drawn; the table has all values
-FEW = 6  # values at most that are groups ("smallest sellers (1-4 items)"), whose long names are shown in full
 OTHER = "other"
 DUE = {"judged merit": "merit", "catalogue share": "catalogue_share"}
 
@@ -121,7 +120,7 @@ def everyone(rows: pd.DataFrame, dimension: str, discount: str) -> None:
               "per_merit", "per_catalogue", "revenue_share_pct", "revenue_difference_pct", "n_items", "n_merit_pairs",
               "n_queries", "effective_n"],
         columns={
-            "value": words("Name", width=290 if len(rows) <= FEW else 150, pinned=True),
+            "value": words("Name", width=150, pinned=True),
             "difference_pct": number("Change, pp", format="%+.3f", width=85),
             "in_words": words("In words", width=175, help=text.DEFINITIONS["q_value"]),
             "relative_pct": number("Change, % of what it had", format="%+.1f", width=155),

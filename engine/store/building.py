@@ -80,8 +80,8 @@ def content_hash(row: Mapping[str, Any], sources: Sequence[Source]) -> str:
 
 
 _OLDER = (
-    "Run {run} was made by another version of Sidelight ({why}). Train it again with the same command: what did not change is "
-    "taken from the last time."
+    "Run {run} was made by another version of Sidelight ({why}). Train it again with the same command, "
+    "or leave it out: name the others with --run."
 )
 
 

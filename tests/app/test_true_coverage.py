@@ -337,7 +337,7 @@ def test_a_category_is_found_by_its_own_name(true_page: Page, sql: Sql, run: str
     assert any(plain(b.label) in (name, category) for b in page.button)
 
 
-def test_categories_that_are_not_protected_stand_first(true_page: Callable[..., AppTest], sql: Sql) -> None:
+def test_categories_that_are_not_protected_stand_first(true_page: Page, sql: Sql) -> None:
     page = true_page("coverage")
     [shown] = [t.value for t in page.dataframe if {"category", "protected", "n_queries"} <= set(t.value.columns)][:1]
     open_ = sql(
