@@ -49,7 +49,7 @@ def states(workspace: Path) -> dict[str, dict[str, str]]:
         "coverage": {"category": category[0] if category else ""},
         "query": {"q": query, "view": "Ranking"},
         "explain": {"q": query, "item": item},
-        "what-if": {"try": "Policy"},
+        "what-if": {"try": "Policy", "of_seller": loser[0] if loser else ""},
         "sellers": {"dimension": "seller", "value": loser[0] if loser else ""},
         "data": {},
     }
