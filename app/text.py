@@ -9,9 +9,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from app.rankers import SIGNAL_NAMES
+from engine.audit.severity import LEAST_QUERIES as LEAST_QUERIES
 
-LEAST_QUERIES = 30
-"""Fewer queries than this and an estimate is not shown as a number."""
 TOO_SMALL = "n too small"
 UNKNOWN = "unknown"
 

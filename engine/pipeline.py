@@ -123,9 +123,6 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
             "Name runs of one catalogue with --run."
         )
     catalogue = load(workspace, fingerprints.pop())
-    for run in filter(item_map.unmeasured, found):
-        with run.lock():
-            item_map.measure(run, catalogue)
     shown = min(found, key=lambda run: {"none": 1, "imported": 2}.get(run.config.method, 0))
     with intake.written(catalogue, found) as came_in:
         return snapshot.publish(

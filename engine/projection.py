@@ -184,10 +184,10 @@ def kept_neighbours(latent: np.ndarray, xy: np.ndarray, sample: np.ndarray, k: i
 class Faithful(NamedTuple):
     """How faithful the map is around single items."""
 
-    sample: (
-        np.ndarray
-    )  # (S,) positions of the items measured: all of them, or a stratified sample of a large catalogue.
-    kept: np.ndarray  # (S,) as `kept_neighbours`.
+    sample: np.ndarray
+    """(S,) positions of the items measured: all of them, or a stratified sample of a large catalogue."""
+    kept: np.ndarray
+    """(S,) as `kept_neighbours`."""
 
 
 def faithful(latent: np.ndarray, xy: np.ndarray, strata: np.ndarray, k: int, *, seed: int) -> Faithful:

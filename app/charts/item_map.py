@@ -279,7 +279,6 @@ def _trace(
     titles: bool,
     *,
     legend: bool = True,
-    last: bool = False,
 ) -> None:
     if rows.empty:
         return
@@ -292,7 +291,7 @@ def _trace(
         }
     figure.add_scattergl(
         x=rows["x"].to_numpy(dtype=np.float32), y=rows["y"].to_numpy(dtype=np.float32), mode="markers", name=name,
-        customdata=rows[["sid", "item_id"]].to_numpy(dtype=object), marker=marker, showlegend=legend, legendrank=1_100 if last else 1_000, **told,
+        customdata=rows[["sid", "item_id"]].to_numpy(dtype=object), marker=marker, showlegend=legend, **told,
     )  # fmt: skip
 
 

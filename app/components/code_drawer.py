@@ -71,7 +71,7 @@ def _title(code: dict[str, Any] | None, item: dict[str, Any] | None) -> str:
 
 
 def _bar(prefix: str, *, live: bool) -> None:
-    """Previous and next code of the same parent, by button and by key; how the card stands; in the page also its end."""
+    """Previous and next code of the same parent, by button and by key; its end; how the card stands."""
     family: Sequence[str] = fetch(queries.family, current().run_id, prefix) if prefix else ()
     place = family.index(prefix) if prefix in family else -1
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -84,12 +84,11 @@ def _bar(prefix: str, *, live: bool) -> None:
                 st.button(name, key=f"card-{name.lower()}", icon=icon, type="tertiary", shortcut=key, disabled=not held,
                           help="The codes of the same parent, by their numbers", on_click=_turn, args=(family[to] if held else "",))  # fmt: skip
             st.caption(f"{place + 1:,} of {len(family):,}")
-        if live:
-            st.button("Close", key="card-close", icon=":material/close:", type="tertiary", on_click=close)
-        else:
+        # A drawer hears Esc only while the focus is in it, and loses it where what had the focus is drawn anew.
+        st.button("Close", key="card-close", icon=":material/close:", type="tertiary", shortcut="Esc", on_click=close)
+        if not live:
             st.button("Keep beside the page", key="card-beside", icon=":material/view_sidebar:", type="tertiary", on_click=_stand,
                       help="Map, tree and table stay in use then: for comparing codes")  # fmt: skip
-            st.caption("Esc closes")
 
 
 def _turn(prefix: str) -> None:

@@ -128,7 +128,7 @@ def in_a_sentence(made: Explanation, query: str, title: str, row: pd.Series, n: 
     """Rank with and without SIDs, the match, and the largest reasons for and against by the served ranker: to be copied."""
     place = text.place(row["rank"], row["retrieved"]) + (f" of {n}" if row["retrieved"] else "")
     without = text.place(row["rank_without_sid"], row["retrieved"])
-    where = f"“{_flat(title)}” for “{_flat(query)}”: {place} with SIDs"
+    where = f"“{text.shortened(title, 120)}” for “{text.shortened(query, 120)}”: {place} with SIDs"
     if row["retrieved"] and pd.notna(row["rank_without_sid"]):
         where += f", {without} without them (another ranker, trained apart)"
     depth = depth_of(row)
@@ -172,8 +172,3 @@ def wordless(feature: str, value: float, row: pd.Series) -> bool:
 
 def _lower(words: str) -> str:
     return words[:1].lower() + words[1:]
-
-
-def _flat(words: str, width: int = 120) -> str:
-    flat = " ".join(words.split())
-    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"

@@ -245,7 +245,7 @@ def _behind(kind: str, pair: Pair) -> Any:
         return None
 
 
-LIVE = "Asked of the run's own model just now"
+LIVE = "asked of the run's own model just now"
 
 
 def _together(n: int, levels: int) -> dict[str, Any]:
@@ -292,7 +292,7 @@ def _memory(pair: Pair) -> None:
         shown.head(2_000),
         title="What like past queries found under the item's codes",
         key="evidence-memory",
-        n=f"{min(len(shown), 2_000):,} of {text.plural(len(shown), 'piece', 'pieces')} of feedback; {LIVE[:1].lower()}{LIVE[1:]}",
+        n=f"{min(len(shown), 2_000):,} of {text.plural(len(shown), 'piece', 'pieces')} of feedback; {LIVE}",
         define="evidence_memory",
         show=["text", "cosine", "weight", "title", "said", "shared", *[f"together_{i + 1}" for i in range(levels)]],
         columns={
@@ -338,7 +338,7 @@ def _words(pair: Pair) -> None:
         title="The query's words under the item's codes",
         key="evidence-words",
         n=f"{text.plural(len(first), 'word', 'words')} at {text.plural(rows['level'].nunique(), 'level', 'levels')}; "
-        f"{LIVE[:1].lower()}{LIVE[1:]}",
+        f"{LIVE}",
         define="evidence_words",
         show=["word", "level", "holding", "titles", "own", "share", "everywhere"],
         percent={"own": "Share", "share": f"Share, mean of {n} clusterings"},
@@ -374,7 +374,7 @@ def _fellows(pair: Pair) -> None:
         shown,
         title="Fellow candidates",
         key="evidence-list",
-        n=f"{text.plural(len(rows), 'candidate', 'candidates')}, all the signal reads; {LIVE[:1].lower()}{LIVE[1:]}",
+        n=f"{text.plural(len(rows), 'candidate', 'candidates')}, all the signal reads; {LIVE}",
         define="evidence_list",
         show=["title", "first_stage_rank", "weight", "rank", "shared", *order],
         columns={

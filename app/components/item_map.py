@@ -9,9 +9,8 @@ import streamlit as st
 
 from app import text
 from app.components import map_beside, map_figure, map_look, map_query
-from app.components.code_table import suggest
 from app.components.map_figure import Scene, Shown
-from app.components.states import bad_parameter, imported, nothing
+from app.components.states import bad_parameter, imported, nothing, suggest
 from app.fetch import fetch
 from app.queries import map as maps
 from app.queries import map_parts as parts
@@ -40,7 +39,7 @@ def show(run: str, level: int, code: str, item: str) -> None:
         _found(run, found, box)
     if query:
         map_query.sentence(run, query, box)
-    shown = _controls(inside, query is not None)
+    shown = _controls(run, inside, query is not None)
     if inside:
         view = box or fetch(maps.extent, run)
         map_figure.draw(Scene(run, level, view, box is not None, inside, whole, code, item, found, query), shown)
@@ -89,9 +88,9 @@ def _search(run: str) -> tuple[str, map_query.Asked | None]:
     return " ".join(found.split()), map_query.asked(run, asked)
 
 
-def _controls(inside: int, drawn: bool) -> Shown:
+def _controls(run: str, inside: int, drawn: bool) -> Shown:
     """Colour, mouse, names; density or sample where there are too many items."""
-    held = fetch(maps.colourings, st.session_state["_current"].run_id)
+    held = fetch(maps.colourings, run)
     offered = [name for name in COLOURS if held.get(name, drawn)]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         dense = inside > maps.MOST_POINTS

@@ -93,7 +93,7 @@ def faithful(run: str, look: Look) -> None:
     whole, here = fetch(parts.kept, run, "", ""), fetch(parts.kept, run, look.kind, look.text)
     trust = fetch(maps.faithfulness, run)
     if whole.empty or trust is None:
-        st.caption("How faithful the map is around single items was not measured: `python -m engine publish` does it.")
+        st.caption("How faithful the map is around single items was not measured.")
         return
     said = escape(told_kept(here, whole, int(trust["neighbours"])))
     st.caption(said, help=text.DEFINITIONS["neighbours_kept"])

@@ -210,11 +210,17 @@ def coverage_table(
     table["unshared"] = count(steps.unshared)
     table["shown"] = count(steps.shown)
     table = categories[["category", "tier", "n_items", "department"]].merge(table, on="category", how="left")
-    everywhere = steps.in_beam.sum() / max(steps.has.sum(), 1)
-
-    leaf = _lifts(judged, judged["category"], resamples, seed)
     department = judged["category"].map(categories.set_index("category")["department"])
-    pooled = _lifts(judged, department, resamples, seed)
+    leaf, pooled = (_lifts(judged, of, resamples, seed) for of in (judged["category"], department))
+    everywhere = steps.in_beam.sum() / max(steps.has.sum(), 1)
+    verdicts = _verdicts(table, leaf, pooled, everywhere, min_queries)
+    return pd.concat([table.drop(columns="department"), verdicts], axis=1)
+
+
+def _verdicts(
+    table: pd.DataFrame, leaf: dict[str, Lift], pooled: dict[str, Lift], everywhere: float, min_queries: int
+) -> pd.DataFrame:
+    """Both lifts, the verdict, by which of them, and the reason, of every row; `everywhere`: the catalogue's reach."""
     rows = []
     for row in table.to_dict("records"):
         own, wider = leaf.get(row["category"], _UNTESTED), pooled.get(row["department"], _UNTESTED)
@@ -228,8 +234,7 @@ def coverage_table(
             )
         rows.append((*_told(own, min_queries), *_told(wider, min_queries), verdict, by, reason))
     lifts = [f"{whose}{name}" for whose, names in _LIFT_COLUMNS.items() for name in names]
-    verdicts = pd.DataFrame(rows, columns=[*lifts, "protected", "judged_by", "reason"])
-    return pd.concat([table.drop(columns="department"), verdicts], axis=1)
+    return pd.DataFrame(rows, columns=[*lifts, "protected", "judged_by", "reason"])
 
 
 def _told(lift: Lift, min_queries: int) -> tuple[float, float, float, int]:
@@ -246,31 +251,35 @@ def _judged_by(own: Lift, wider: Lift, min_queries: int) -> tuple[str | None, Li
 
 def tier_verdict(lift: Lift, reach: float, catalogue_reach: float) -> tuple[str, str]:
     """The verdict on a whole tier and why, by the rules for a category without the one about level-1 codes."""
-    verdict, reason = _verdict(lift, True, reach, catalogue_reach, MIN_QUERIES)
-    return verdict, reason.replace("; own level-1 code", "")
+    return _verdict(lift, None, reach, catalogue_reach, MIN_QUERIES)
 
 
-def _verdict(lift: Lift, own_level1: bool, reach: float, catalogue_reach: float, min_queries: int) -> tuple[str, str]:
+def _verdict(
+    lift: Lift, own_level1: bool | None, reach: float, catalogue_reach: float, min_queries: int
+) -> tuple[str, str]:
     """Is the category protected: ('yes' | 'no' | 'n too small', why).
 
     'no' for a lift whose interval lies below 0, or for items generated less than `REACH_RATIO` as often as the
     catalogue's. 'yes' where the interval excludes a loss of more than `LIFT_MARGIN`. Otherwise 'no' for a measured loss
-    where the category has no level-1 code of its own, else the test queries are too few to tell.
+    where the category has no level-1 code of its own (None: not asked), else the test queries are too few to tell.
     """
-    code = "own level-1 code" if own_level1 else "no level-1 code of its own"
+    code = {True: "own level-1 code", False: "no level-1 code of its own", None: ""}[own_level1]
     funnel = f"{100 * reach:.0f} % of its items are in some beam (catalogue {100 * catalogue_reach:.0f} %)"
+
+    def because(*parts: str) -> str:
+        return "; ".join(filter(None, parts))
+
     if lift.n_queries < min_queries or np.isnan(lift.value):
-        return (
-            "n too small",
-            f"{counted(lift.n_queries, 'test query', 'test queries')}, {min_queries} needed; {code}; {funnel}",
-        )
+        asked = f"{counted(lift.n_queries, 'test query', 'test queries')}, {min_queries} needed"
+        return "n too small", because(asked, code, funnel)
     interval = f"AUC lift {100 * lift.value:+.1f} pp [{100 * lift.low:+.1f}, {100 * lift.high:+.1f}]"
     if lift.high < 0:
-        return "no", f"{interval} lies below 0; {code}; {funnel}"
+        return "no", because(f"{interval} lies below 0", code, funnel)
     if catalogue_reach > 0 and reach < REACH_RATIO * catalogue_reach:
-        return "no", f"few of its items are generated: {funnel}; {interval}; {code}"
+        return "no", because(f"few of its items are generated: {funnel}", interval, code)
+    margin = f"{100 * LIFT_MARGIN:.0f} pp"
     if lift.low >= -LIFT_MARGIN:
-        return "yes", f"{interval} excludes a loss of more than {100 * LIFT_MARGIN:.0f} pp; {code}; {funnel}"
-    if not own_level1 and lift.value < 0:
-        return "no", f"{code}, and {interval}; {funnel}"
-    return "n too small", f"{interval} is too wide to exclude a loss of {100 * LIFT_MARGIN:.0f} pp; {code}; {funnel}"
+        return "yes", because(f"{interval} excludes a loss of more than {margin}", code, funnel)
+    if own_level1 is False and lift.value < 0:
+        return "no", because(f"{code}, and {interval}", funnel)
+    return "n too small", because(f"{interval} is too wide to exclude a loss of {margin}", code, funnel)

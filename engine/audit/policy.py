@@ -48,9 +48,7 @@ class Tried(NamedTuple):
 
     new_rank: np.ndarray  # (M,) under the policy.
     share: Change  # The group's share of exposure.
-    shown: (
-        Change  # Items of the group in the first ten, a mean over queries with traffic, each as often as it is asked.
-    )
+    shown: Change  # Items of the group in the first ten: mean over queries with traffic, as often as they are asked.
     ndcg: Change  # nDCG@10, mean over the queries that count for it.
     ndcg_before: np.ndarray  # (Q,) NaN where a query does not count.
     ndcg_after: np.ndarray

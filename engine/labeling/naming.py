@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from engine.errors import ConfigError, DataError
 from engine.labeling.endpoint import Endpoint, EndpointSettings, Refused, Unreachable
+from engine.labeling.prompt import json_objects
 from engine.store.names import ENDPOINT, KEY_ENV, LONGEST, MODEL
 
 _SYSTEM = """\
@@ -69,16 +70,7 @@ async def _asked(where: EndpointSettings, messages: list[dict[str, str]]) -> str
 
 def _read(answer: str) -> str:
     """The name of the last JSON object in the answer, for models that think aloud first."""
-    decoder, found, at = json.JSONDecoder(), "", answer.find("{")
-    while at >= 0:
-        try:
-            said, end = decoder.raw_decode(answer, at)
-        except ValueError:
-            at = answer.find("{", at + 1)
-            continue
-        if isinstance(said, dict) and isinstance(said.get("name"), str):
-            found = " ".join(said["name"].split())
-        at = answer.find("{", end)
-    if not found or len(found) > LONGEST:
+    names = [" ".join(said["name"].split()) for said in json_objects(answer) if isinstance(said.get("name"), str)]
+    if not names or not 0 < len(names[-1]) <= LONGEST:
         raise DataError(f"the model's answer holds no name of 1 to {LONGEST} characters: {answer[:120]!r}")
-    return found
+    return names[-1]

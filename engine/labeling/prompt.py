@@ -189,7 +189,7 @@ class Prompt:
 
         Raises MalformedAnswer where there is none, or its grade is not of the scale.
         """
-        objects = [found for found in _objects(_THOUGHT.sub("", text)) if "grade" in found]
+        objects = [found for found in json_objects(_THOUGHT.sub("", text)) if "grade" in found]
         if not objects:
             raise MalformedAnswer("it holds no JSON object with a grade")
         grade = _whole(objects[-1]["grade"])
@@ -200,7 +200,7 @@ class Prompt:
         return Judgment(grade, str(objects[-1].get("reason") or "")[:1000])
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
+def json_objects(text: str) -> list[dict[str, Any]]:
     """Every outermost JSON object in a text, in order."""
     decoder, found, at = json.JSONDecoder(), [], text.find("{")
     while at >= 0:

@@ -27,27 +27,6 @@ def project(run: Run, catalogue: Catalogue) -> None:
     run.offer_tables(folder)
 
 
-def unmeasured(run: Run) -> bool:
-    """Whether the map was drawn before maps were measured item by item, and what it was drawn from is here."""
-    tables = run.folder / "tables"
-    drawn, known = (tables / f"{name}.parquet" for name in ("projection", "projection_kept"))
-    return drawn.is_file() and not known.is_file() and _codes(run).is_file()
-
-
-def measure(run: Run, catalogue: Catalogue) -> None:
-    """Table projection_kept of a map that is `unmeasured`."""
-    tables = run.folder / "tables"
-
-    def body(folder: Path, _: Progress) -> None:
-        points = pd.read_parquet(tables / "projection.parquet", columns=["item_id", "x", "y"])
-        assert list(points["item_id"]) == list(catalogue.items["item_id"]), "the map is of another catalogue"
-        k = int(pd.read_parquet(tables / "projection_info.parquet")["neighbours"].iloc[0])
-        xy = points[["x", "y"]].to_numpy(dtype=np.float32)
-        write_table(folder, "projection_kept", _kept(_latent(run), xy, catalogue.items, k, run.config.seed))
-
-    run.offer_tables(run.stage("faithful", "Measuring the map around each item", body))
-
-
 def map_tables(x: np.ndarray, items: pd.DataFrame, config: Config, progress: Progress) -> dict[str, pd.DataFrame]:
     """Tables projection, projection_info, projection_kept of vectors (N, d); landmarks are drawn by `items["category"]`."""
     drawn = project_items(x, _strata(items), config.projection, seed=config.seed, progress=progress)
@@ -68,10 +47,6 @@ def _strata(items: pd.DataFrame) -> np.ndarray:
     return pd.factorize(items["category"])[0].astype(np.int64)
 
 
-def _codes(run: Run) -> Path:
-    return run.stage_folder("tokenize") / "stack0" / "codes.safetensors"
-
-
 def _latent(run: Run) -> np.ndarray:
     """(N, d) what was quantized."""
-    return load_arrays(_codes(run))["latent"]
+    return load_arrays(run.stage_folder("tokenize") / "stack0" / "codes.safetensors")["latent"]

@@ -12,27 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from engine.errors import DataError
 from engine.store.leftovers import replacing
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _hold(file: int) -> None:
-        msvcrt.locking(file, msvcrt.LK_LOCK, 1)
-else:
-    import fcntl
-
-    def _hold(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX)
-
 
 NAME = re.compile(r"[a-z][a-z_]{0,40}")
 """No other text becomes a path."""
@@ -78,13 +66,7 @@ class Kept:
         """Hold the document's lock. The system lets go of it when the holder dies."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+            with filelock.FileLock(self.path.with_suffix(".lock")):
+                yield
         except OSError as error:
             raise DataError(f"{self.path} cannot be written: {error.strerror or error}") from error
-        try:
-            _hold(file)
-            yield
-        except OSError as error:
-            raise DataError(f"{self.path} cannot be written: {error.strerror or error}") from error
-        finally:
-            os.close(file)
