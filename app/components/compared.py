@@ -14,9 +14,8 @@ from app.components.metric import metric_card
 from app.fetch import current, fetch
 from app.queries import query as queries
 from engine.audit.overlap import overlap_at, rbo
+from engine.audit.traffic import PAGE
 
-PAGE = 10
-"""Places of page one."""
 MOVES = ("new on page one", "gone from page one", "up", "down", "same", "not retrieved")
 """What SIDs do to an item; each item has one."""
 

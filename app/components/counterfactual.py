@@ -15,9 +15,9 @@ from app.components.states import nothing
 from app.components.what_if import DENSE_WIDGETS
 from app.fetch import current
 from engine.audit.counterfactual import Change, Knob, setting, smallest_changes, spread_of
+from engine.audit.traffic import PAGE
 from engine.relevance.attribution import CENTRED_SUFFIX
 
-PAGE = 10
 OWN_COLUMNS = ("own_grade", "own_evidence", "own_clicks", "own_words")
 MATCH = "match"
 

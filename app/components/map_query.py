@@ -20,8 +20,6 @@ from app.text import escape
 MOST = 1_000_000
 MOST_DRAWN = 2_000
 """Items of a kind that are marked on the map; the table holds all."""
-MOST_TEXTS = 5_000
-"""Queries that a mistyped text is held against."""
 NEAR = 5
 """Queries that are offered where the words are no query's."""
 

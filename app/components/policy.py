@@ -18,8 +18,8 @@ from app.components.states import bad_parameter, nothing, unfilled
 from app.fetch import current, fetch
 from app.queries import policy as queries
 from app.rankers import BOOSTED, learner, unit
-from engine.audit.policy import PAGE, Change, Pairs, Policy, Tried, exposure_of, try_policy
-from engine.audit.traffic import DISCOUNTS
+from engine.audit.policy import Change, Pairs, Policy, Tried, exposure_of, try_policy
+from engine.audit.traffic import DISCOUNTS, PAGE
 
 # The words of a bound widget stand in the address, so that they are its options.
 GROUPS = {

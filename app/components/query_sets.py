@@ -215,12 +215,22 @@ def _change(own: QuerySet) -> None:
             tags = st.multiselect("Tags", _tags([own]), default=list(own.tags), accept_new_options=True)
             gone = st.multiselect("Take out", list(own.texts))
             if st.form_submit_button("Save", icon=":material/save:"):
-                store.tag(own.name, tags)
-                store.take_out(own.name, gone)
-                st.rerun()
+                try:
+                    store.tag(own.name, tags)
+                    store.take_out(own.name, gone)
+                except EngineError as error:
+                    st.error(text.escape(error), icon=":material/error:")
+                else:
+                    st.rerun()
         st.button("Remove the whole set", icon=":material/delete:", type="tertiary", on_click=_remove, args=(own.name,))
+        if problem := st.session_state.pop("_set_problem", ""):
+            st.error(text.escape(problem), icon=":material/error:")
 
 
 def _remove(name: str) -> None:
-    _store().remove(name)
-    choose("set", None)
+    try:
+        _store().remove(name)
+    except EngineError as error:
+        st.session_state["_set_problem"] = f"The set was not removed: {error}"
+    else:
+        choose("set", None)

@@ -46,7 +46,7 @@ def swap(ranker: Ranker, given: Answer, made: Explanation, rows: pd.DataFrame, r
         st.markdown("Both have the same score; the first-stage order decides.")
     else:
         st.markdown(
-            f"This item is **{'above' if this_above else 'below'}** “{text.escape(text_short(other['title']))}” by "
+            f"This item is **{'above' if this_above else 'below'}** “{text.escape(text.shortened(other['title']))}” by "
             f"**{found.gap:.{digits}f}**{_counted()}: {text.escape(reasons + rest)}."
         )
     parts = pd.DataFrame({"name": [text.feature_name(f) for f in made.features], "value": made.values - theirs.values})
@@ -83,10 +83,4 @@ def neighbours(ranked: pd.DataFrame, row: pd.Series) -> list[tuple[str, str]]:
         below = others[others["score"] <= row["score"]].head(1)
     parts = [above.assign(lead="the one above: "), below.assign(lead="the one below: "), others.assign(lead="")]
     listed = pd.concat(parts).drop_duplicates("item_id").to_dict("records")
-    return [(str(r["item_id"]), f"{r['lead']}rank {int(r['rank'])}, {text_short(r['title'])}") for r in listed]
-
-
-def text_short(title: object, width: int = 60) -> str:
-    """A title for a sentence or a menu."""
-    flat = " ".join(str(title).split())
-    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
+    return [(str(r["item_id"]), f"{r['lead']}rank {int(r['rank'])}, {text.shortened(r['title'])}") for r in listed]

@@ -15,9 +15,9 @@ from app.components.states import nothing
 from app.fetch import current, fetch
 from app.queries import brands
 from engine.audit.overlap import overlap_at, rbo
+from engine.audit.traffic import PAGE
 from engine.audit.variants import Variant, variants
 
-PAGE = 10
 BRANDS = 2
 
 

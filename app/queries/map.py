@@ -9,6 +9,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from app.queries.traffic import TRAFFIC
+
 MOST_POINTS = 20_000
 """Points a view; above this the map shows a density, or a stratified sample."""
 MOST_TITLES = 8_000
@@ -44,14 +46,11 @@ AMOUNTS = {
 """Colourings by an amount: the amount in SQL, NULL where unknown."""
 _GRADES = "LEFT JOIN (SELECT item_id, avg(grade) AS grade FROM judgments GROUP BY 1) j ON j.item_id = s.item_id"
 # As in the exposure tables: 1 / log2(1 + rank) times traffic, as a share of all; here in shares of an average item.
-_EXPOSURE = """
+_EXPOSURE = f"""
     LEFT JOIN (
-        WITH asked AS (
-            SELECT query_id, CASE WHEN (SELECT sum(greatest(frequency, 0)) FROM queries) > 0
-                                  THEN greatest(coalesce(frequency, 0), 0) ELSE 1 END AS weight FROM queries
-        ), items_seen AS (
-            SELECT s.item_id, sum(a.weight / log2(1 + s.rank)) AS own, sum(a.weight / log2(1 + s.rank_without_sid)) AS other
-            FROM scores s JOIN asked a USING (query_id) WHERE s.run_id = $run AND a.weight > 0 GROUP BY 1
+        WITH {TRAFFIC}, items_seen AS (
+            SELECT s.item_id, sum(t.weight / log2(1 + s.rank)) AS own, sum(t.weight / log2(1 + s.rank_without_sid)) AS other
+            FROM scores s JOIN traffic t USING (query_id) WHERE s.run_id = $run AND t.weight > 0 GROUP BY 1
         )
         SELECT item_id, (own / sum(own) OVER () - other / sum(other) OVER ()) * (SELECT count(*) FROM items) AS change FROM items_seen
     ) e ON e.item_id = s.item_id"""

@@ -233,16 +233,6 @@ def asked(cursor: duckdb.DuckDBPyConnection, run_id: str, text: str, most: int) 
     ).df()
 
 
-def texts(cursor: duckdb.DuckDBPyConnection, run_id: str, most: int) -> list[str]:
-    """Texts of the run's queries, the most frequent first."""
-    rows = cursor.execute(
-        """SELECT text FROM queries WHERE query_id IN (SELECT query_id FROM beams WHERE run_id = $run UNION SELECT query_id FROM scores WHERE run_id = $run)
-           GROUP BY 1 ORDER BY max(frequency) DESC NULLS LAST, 1 LIMIT $most""",
-        {"run": run_id, "most": most},
-    ).fetchall()
-    return [str(text) for (text,) in rows]
-
-
 def of_query(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str, limit: int, offset: int) -> pd.DataFrame:
     """The items of a query on the map: under the SID of one of its beams, retrieved, or judged.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from app.queries.traffic import TRAFFIC
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -45,22 +47,19 @@ class Rankings(NamedTuple):
 def rankings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Rankings:
     """The stored rankings of the most asked queries, and of the judged ones whose nDCG@10 the run was measured by."""
     cursor.execute(
-        """
+        f"""
         CREATE OR REPLACE TEMP TABLE policy_queries AS
-        WITH ranked AS (SELECT DISTINCT query_id FROM scores WHERE run_id = $run AND retrieved),
-        traffic AS (
-            SELECT q.query_id, q.text, q.split,
-                   CASE WHEN (SELECT sum(greatest(frequency, 0)) FROM queries) > 0
-                        THEN greatest(coalesce(frequency, 0), 0) ELSE 1 END AS weight,
-                   r.query_id IS NOT NULL AS ranked, m.value IS NOT NULL AS judged
-            FROM queries q LEFT JOIN ranked r USING (query_id)
+        WITH {TRAFFIC}, ranked AS (SELECT DISTINCT query_id FROM scores WHERE run_id = $run AND retrieved),
+        known AS (
+            SELECT q.query_id, q.text, q.split, t.weight, r.query_id IS NOT NULL AS ranked, m.value IS NOT NULL AS judged
+            FROM queries q JOIN traffic t USING (query_id) LEFT JOIN ranked r USING (query_id)
             LEFT JOIN query_metrics m ON m.run_id = $run AND m.query_id = q.query_id AND m.metric = 'ndcg@10'),
         numbered AS (
             SELECT *, row_number() OVER (ORDER BY ranked AND weight > 0 DESC, weight DESC, query_id) AS by_traffic,
                    row_number() OVER (ORDER BY judged DESC, hash(query_id), query_id) AS by_chance,
                    count(*) FILTER (ranked AND weight > 0) OVER () AS n_asked,
                    sum(weight) FILTER (ranked) OVER () AS whole, count(*) FILTER (judged) OVER () AS n_judged
-            FROM traffic),
+            FROM known),
         chosen AS (
             SELECT *, ranked AND weight > 0 AND by_traffic <= $asked AS replayed, judged AND by_chance <= $judged AS counts
             FROM numbered)

@@ -26,7 +26,7 @@ from engine.audit.severity import (
     severity,
     worst,
 )
-from engine.audit.traffic import traffic_weights
+from engine.audit.traffic import PAGE, traffic_weights
 from engine.audit.wording import counted, percent, points
 
 MOST_OF_A_KIND = 3
@@ -35,8 +35,6 @@ METRIC = "ndcg@10"
 """Of `query_metrics`: what queries lose and win by."""
 FELL = 0.05
 """A query counts as fallen (or risen) from this change of `METRIC` on."""
-PAGE = 10
-"""Places of page one."""
 COLUMNS = (
     *("position", "kind", "member", "severity", "title", "detail", "n", "of_n", "absolute", "relative", "low", "high"),
     *("traffic", "sure", "page", "params"),

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from engine.audit.prefixes import sid_texts
+from engine.audit.traffic import PAGE
 
 NOT_RETRIEVED, LOST_IN_BEAM, OUTRANKED, FOUND = "not retrieved", "lost in the beam", "outranked", "found"
-PAGE = 10
-"""Places of page one."""
 
 
 class Lost(NamedTuple):

@@ -12,10 +12,7 @@ import numpy as np
 
 from engine.audit.exposure import drawn_sums, resample_counts
 from engine.audit.intervals import Interval, mean_interval
-from engine.audit.traffic import discount_weights
-
-PAGE = 10
-"""Places of page one."""
+from engine.audit.traffic import PAGE, discount_weights
 
 
 class Policy(NamedTuple):

@@ -8,11 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from engine.audit.traffic import traffic_weights
+from engine.audit.traffic import PAGE, traffic_weights
 
 METRIC = "ndcg@10"
 """Of `query_metrics`: what won and lost are read from."""
-PAGE = 10
 READING = 0.2
 """A level-1 code is a reading of an ambiguous query at or above this share of its beams' probability."""
 STORY_COLUMNS = (

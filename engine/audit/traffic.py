@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+PAGE = 10
+"""Places of page one."""
 DISCOUNTS = ("log2", "top10", "click")
 CLICK_DECAY = 1.0
 """Examination of rank r is r^-decay (position-based model; Joachims, Swaminathan and Schnabel 2017)."""
@@ -19,7 +21,7 @@ def discount_weights(rank: np.ndarray, discount: str, *, click_decay: float = CL
     if discount == "log2":
         return 1.0 / np.log2(1.0 + rank)
     if discount == "top10":
-        return (rank <= 10).astype(np.float64)
+        return (rank <= PAGE).astype(np.float64)
     if discount == "click":
         return rank**-click_decay
     raise ValueError(f"discount '{discount}' is unknown; allowed: {', '.join(DISCOUNTS)}")

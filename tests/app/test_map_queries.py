@@ -211,7 +211,6 @@ class TestParts:
         assert loose["text"].str.contains(text.split()[0]).all()
         assert list(loose["frequency"]) == sorted(loose["frequency"], reverse=True)
         assert parts.asked(cursor, RUN, "zzz", 3).empty
-        assert text in parts.texts(cursor, RUN, 100)
 
     def test_words_that_a_mistyped_one_is_held_against(self, cursor: Cursor) -> None:
         words = maps.vocabulary(cursor, 100)

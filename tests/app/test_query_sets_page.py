@@ -16,6 +16,7 @@ from app.charts import ledger as ledger_charts
 from app.charts import query_sets as charts
 from app.charts import signed
 from app.queries import query_sets as queries
+from engine.errors import DataError
 from engine.store.query_sets import QuerySet, QuerySets
 
 Open = Callable[..., AppTest]
@@ -80,6 +81,22 @@ def test_a_set_is_changed_and_removed(open_page: Open, own_workspace: Path) -> N
     assert not page.exception
     assert QuerySets(own_workspace).all() == []
     find(page, "There are 0 sets of yours")
+
+
+def test_a_set_that_cannot_be_removed_says_so_and_stays(
+    open_page: Open, own_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    QuerySets(own_workspace).add(NAME, ["one"])
+    page = open_page("query", own_workspace, part=SETS, set=NAME)
+
+    def full(store: QuerySets, name: str) -> None:
+        raise DataError("no space left on the device")
+
+    monkeypatch.setattr(QuerySets, "remove", full)
+    page = button(page, "Remove the whole set")
+    assert not page.exception
+    assert [e.value for e in page.error] == ["The set was not removed\\: no space left on the device"]
+    assert QuerySets(own_workspace).all() == [QuerySet(NAME, (), ("one",))]
 
 
 def test_a_damaged_file_of_sets_is_said_and_the_page_stays(open_page: Open, own_workspace: Path) -> None:

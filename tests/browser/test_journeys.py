@@ -22,7 +22,7 @@ TITLES = {
     "": "Overview", "codebook": "Codebook", "coverage": "Coverage", "query": "Query", "explain": "Explain",
     "sellers": "Sellers & categories", "data": "Data",
 }  # fmt: skip
-FIELDS = {"code": "Code", "q": "Query", "value": "Find one by its name", "category": "Category"}
+FIELDS = {"code": "Code", "q": "Query", "order": "Order", "value": "Find one by its name", "category": "Category"}
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 
 # Where the items of a map lie on screen: [x, y, item id, pixels to the nearest other item], the most isolated first.
@@ -87,7 +87,7 @@ def test_overview_to_evidence(visit: Visit, snapshot: Snapshot) -> None:
         for name, value in params.items():
             if name in FIELDS:
                 expect(visit.field(FIELDS[name])).to_have_value(value)
-            elif name == "view":
+            elif name in ("view", "part"):
                 expect(visit.page.get_by_role("tab", name=value, exact=True)).to_have_attribute("aria-selected", "true")
             elif name == "health":
                 visit.text("by construction")  # the health of each level lies open

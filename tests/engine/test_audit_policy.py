@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audit.policy import PAGE, Pairs, Policy, governed, ndcg, places, try_policy
+from engine.audit.policy import Pairs, Policy, governed, ndcg, places, try_policy
+from engine.audit.traffic import PAGE
 from engine.evaluation import pairs as evaluation
 
 

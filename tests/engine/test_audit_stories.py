@@ -62,7 +62,7 @@ def test_four_stories_in_one_sentence_each() -> None:
     )
     assert "from rank 1 to 9: against the items that passed it" in table.loc["lost", "sentence"]
     assert "its SID takes 0.40 and all else adds 0.10." in table.loc["lost", "sentence"]
-    assert "75% code 3 (Shoes), 25% code 4 (Cars)" in table.loc["ambiguous", "sentence"]
+    assert "75 % code 3 (Shoes), 25 % code 4 (Cars)" in table.loc["ambiguous", "sentence"]
 
 
 @pytest.mark.parametrize(
