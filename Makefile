@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: help setup demo app test lint format bench clean
@@ -23,8 +24,8 @@ demo: setup ## generate the marketplace, train, publish, serve the dashboard
 app: setup ## serve the dashboard over what is published
 	$(BIN)/python -m app
 
-test: setup lint ## lint, types, and every test
-	$(BIN)/python -m pytest
+test: setup lint ## lint, types, and every test (JOBS=2 files at a time)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

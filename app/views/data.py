@@ -126,7 +126,7 @@ def how_it_was_read(file: str) -> None:
     table(
         rows.assign(mark=rows["notable"].map({True: "●", False: ""})), title="Decisions", key="decisions", heading=False, define="decision",
         filters={"file": file}, height=420, n=f"{text.plural(len(rows), 'decision', 'decisions')}, all",
-        show=["mark", "file", "what", "found", "because", "change"], on_select=lambda: None,
+        show=["mark"] * bool(marked) + ["file", "what", "found", "because", "change"], on_select=lambda: None,
         columns={
             "mark": st.column_config.TextColumn("", width=28), "file": st.column_config.TextColumn("File", width=125),
             "what": st.column_config.TextColumn("About", width=90), "found": st.column_config.TextColumn("Found", width=270),

@@ -9,7 +9,17 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pandas as pd
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Download,
+    Locator,
+    Page,
+    Request,
+    TimeoutError,
+    expect,
+)
 
 from tests.browser.dashboard import SLOWEST, settle
 
@@ -218,17 +228,31 @@ class Visit:
 
     def export(self, key: str) -> Export:
         """Press the CSV button of the figure or table of that key, and read what it gives."""
-        button = self.page.locator(f".st-key-csv-{key} button").first
-        button.scroll_into_view_if_needed()
-        with self.page.expect_download() as waited:
-            button.click()
-        told = Path(waited.value.path()).read_text(encoding="utf-8")
-        lines = [line[2:] for line in told.splitlines() if line.startswith("# ")]
+        told = self._pressed(key)
+        file = told.suggested_filename
+        written = Path(told.path()).read_text(encoding="utf-8")
+        lines = [line[2:] for line in written.splitlines() if line.startswith("# ")]
         head = dict(line.split(": ", 1) for line in lines)
-        rows = pd.read_csv(io.StringIO(told.split("\n", len(lines))[-1]), dtype={"code": str, "prefix": str})
-        assert int(head["rows"]) == len(rows), f"{waited.value.suggested_filename} is cut short"
-        assert head["snapshot"] in waited.value.suggested_filename
+        rows = pd.read_csv(io.StringIO(written.split("\n", len(lines))[-1]), dtype={"code": str, "prefix": str})
+        assert int(head["rows"]) == len(rows), f"{file} is cut short"
+        assert head["snapshot"] in file
         return Export(head, rows)
+
+    def _pressed(self, key: str) -> Download:
+        """The file of a CSV button. A press that the page gave way under (a chart above was just drawn) is made again, once;
+        a button that says that it failed is not forgiven."""
+        box = self.page.locator(f".st-key-csv-{key}").first
+        for _ in range(2):
+            box.scroll_into_view_if_needed()
+            try:
+                with self.page.expect_download(timeout=SLOWEST / 2) as waited:
+                    box.locator("button").first.click()
+                return waited.value
+            except TimeoutError:
+                said = box.get_by_test_id("stDownloadButtonError").all_inner_texts()
+                assert not said, f"the CSV of {key} says {said}"
+                settle(self.page)
+        raise AssertionError(f"the CSV of {key} gives no file, and says nothing: {self.page.url}")
 
     def tab(self, name: str) -> None:
         """Open a tab of the page."""
