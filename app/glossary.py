@@ -11,6 +11,18 @@ from pathlib import Path
 from app.text import DEFINITIONS
 
 NAMES = {
+    "runs": "Runs",
+    "paired_runs": "Two runs on the same queries",
+    "unpaired_runs": "Measures that cannot be paired",
+    "churn": "Items that moved to another code (churn)",
+    "beams_alike": "Queries that mean the same in two runs",
+    "two_rankings": "A query's ranking in two runs",
+    "two_coverages": "A category in two runs",
+    "two_exposures": "Exposure in two runs",
+    "curves": "While learning",
+    "cost": "Cost of a run",
+    "methods": "Methods side by side (ablation)",
+    "method_comparisons": "Method against method",
     "auc": "Relevant above irrelevant (AUC)",
     "ndcg@10": "Order of the first ten (nDCG@10)",
     "within_query_auc": "Relevant above irrelevant in a query (within-query AUC)",

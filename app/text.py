@@ -128,6 +128,28 @@ DEFINITIONS = {
     "codes, by the same learner. What it reaches needs no SID; only what SIDs give beyond it is owed to the codes.",
     "placebo": "Placebo: the same ranker after the SIDs were shuffled among the items. It must give nothing; what it gives is no merit of SIDs.",
     "story": "Chosen by rule, not by hand: from judged queries with traffic, where the ranker's own contributions say that SIDs are the reason.",
+    "runs": "A run is one method trained on one catalogue with one configuration and seed. 'By SIDs': its own ranker minus the same learner "
+    "without SIDs, on all test queries; interval: paired bootstrap by query, 95 %.",
+    "paired_runs": "Both runs' values of the same query (the same words), and their difference: this run minus the other. Interval: bootstrap over "
+    "these queries, 95 %; above 0 this run is better. Better, same and worse count queries.",
+    "unpaired_runs": "Measures that no query has of its own cannot be paired. Each run's own 95 % interval stands beside it: where the two lie apart "
+    "the difference is no chance; where they overlap it may or may not be.",
+    "churn": "Churn. Codes are only names, and training again renames them all; so each code of the other run is first matched with the one that holds "
+    "most of its items now, level by level inside matched parents (each code in one match). An item moved at a level if its code there or above is not "
+    "the match of its old one. Adjusted Rand index: 1 = the same division whatever codes are called, 0 = as alike as by chance. Only items of both runs.",
+    "beams_alike": "Of the items that the beams of either run reach for the query (and both runs hold), the share that both reach: 100 % = the guessed "
+    "SIDs mean the same, whatever they are called. Below half, the query means something else to the generator now.",
+    "two_rankings": "The places of the same query (the same words) in both runs' own rankings, each with SIDs.",
+    "two_coverages": "The funnel and the verdict of a category in both runs: the share of its items with a SID that some beam is, and that stand in "
+    "the top 10 of some query.",
+    "two_exposures": "The share of all exposure under each run's own ranking with SIDs, and what SIDs change in it within each run. The change between "
+    "the runs has no interval: it says what these two rankings show, not what another training would.",
+    "curves": "Measured while the run learnt, by step; losses of different methods are not comparable in size.",
+    "cost": "Wall-clock time and peak memory of every stage, on the machine that trained the run. A stage taken from cache was computed for another run.",
+    "methods": "Means over seeds on test queries; interval: bootstrap over queries, 95 %. Controls (hashed ids, category paths) and shuffled SIDs know "
+    "nothing of items beyond their name or category: what they reach is no merit of learnt codes. Compare hits counted by item.",
+    "method_comparisons": "Difference of AUC, paired by query and seed, mean over seeds. Holm corrects p for all comparisons. 'Seeds redrawn': the interval "
+    "also draws the seeds anew, so that it holds for another training.",
     "oracle": "Ceiling: the AUC of the hidden truth itself, given the noise in the judgments.",
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from app import text
-from app.components import code_card, item_card, names
+from app.components import beside, code_card, item_card, names
 from app.components.links import choose
 from app.components.states import panel
 from app.fetch import current, fetch
@@ -48,6 +48,7 @@ def body(code: dict[str, Any] | None, item: dict[str, Any] | None, *, live: bool
     if code:
         with panel(f"Code {prefix}"):
             code_card.summary(code)
+            beside.code(prefix)
         with panel(f"Details of code {prefix}"):
             code_card.details(code)
 

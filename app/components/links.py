@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app.fetch import current
+from app.fetch import base, current
 
 SHARED = ("q", "item", "view")
 """Query parameters that widgets of more than one page are bound to."""
@@ -52,6 +52,7 @@ PAGES = {
             "Who gains and loses exposure",
             "sellers",
         ),
+        Listed("views/runs.py", "Runs", ":material/compare_arrows:", "What changed between two runs", "runs"),
         Listed(
             "views/data.py", "Data", ":material/database:", "What came in, how it was read, what was left out", "data"
         ),
@@ -60,10 +61,11 @@ PAGES = {
 
 
 def parameters(params: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Query parameters of a link: the given ones without the empty, then the run and the snapshot."""
-    where = current()
+    """Query parameters of a link: the given ones without the empty, then the run, the one it is compared with, the snapshot."""
+    where, other = current(), base()
     given = {k: str(v) for k, v in (params or {}).items() if v == v and v not in (None, "")}  # NaN: no such thing
-    return given | {"run": where.run_id, "snapshot": where.snapshot_id}
+    compared = {"base": other.address()} if other else {}
+    return given | {"run": where.run_id, **compared, "snapshot": where.snapshot_id}
 
 
 def link(page: str, label: str, params: Mapping[str, Any] | None = None, *, help: str | None = None) -> None:

@@ -12,12 +12,12 @@ import streamlit as st
 
 from app.components import states
 from app.components.glossary import glossary
-from app.fetch import Current, current, fetch, handles
+from app.fetch import Base, Current, current, fetch, fetch_of, handles
 from app.queries import snapshot as queries
 from app.rankers import method_in_words, run_name
 from app.text import escape
 from engine.errors import SnapshotError
-from engine.store.snapshot import current_id
+from engine.store.snapshot import current_id, list_snapshots
 from engine.store.workspace import from_environment
 
 CHECK_EVERY = 60.0
@@ -42,6 +42,7 @@ def start() -> bool:
     st.session_state["_current"] = Current(folder, wanted, "")
     with st.sidebar:
         st.session_state["_current"] = Current(folder, wanted, _choose_run())
+        st.session_state["_base"] = _choose_base()
         _watch(str(folder), wanted)
         _about()
         glossary()
@@ -89,8 +90,6 @@ def _choose_run() -> str:
     if asked and asked not in capable:
         states.bad_parameter("run", asked, f"Shown instead: {escape(first)}.")
     names = {str(run): run_name(run, method) for run, method in zip(runs["run_id"], runs["method"], strict=True)}
-    if len(capable) == 1:
-        return first
     # Not bound to the address: a bound menu would write its words there, and links name runs by their id.
     if st.session_state.get("run_menu") not in capable or (asked in capable and asked != st.session_state["run_menu"]):
         st.session_state["run_menu"] = asked if asked in capable else first
@@ -98,6 +97,56 @@ def _choose_run() -> str:
     if asked != chosen and chosen != first:
         st.query_params["run"] = chosen
     return str(chosen)
+
+
+def _choose_base() -> Base | None:
+    """The run to compare with: of this snapshot or of another one of the workspace; the address names it as `base`."""
+    offered = {other.address(): other for other in _others()}
+    asked = st.query_params.get("base")
+    if asked == current().run_id:  # the two were the same run: nothing to compare
+        asked = None
+    if asked and asked not in offered:
+        states.bad_parameter("base", asked, "Choose a run to compare with, if any.", called="run to compare with")
+        asked = None
+    if st.session_state.get("base_menu") not in (None, *offered) or (
+        asked and asked != st.session_state.get("base_menu")
+    ):
+        st.session_state["base_menu"] = asked
+    chosen = st.selectbox(
+        "Compare with", list(offered), index=None, key="base_menu", placeholder="no other run", disabled=not offered,
+        format_func=lambda name: _base_name(offered[name]), on_change=_turn_to_base,
+        help="A second run, of this snapshot or of another one: pages show what differs, and Runs all of it."
+        if offered else "There is no other run in this snapshot, nor another snapshot.",
+    )  # fmt: skip
+    return offered[chosen] if chosen else None
+
+
+def _others() -> list[Base]:
+    """Every other run that can be compared with, those of this snapshot first."""
+    where = current()
+    found = [Base(where.snapshot_id, str(r)) for r in fetch(queries.runs)["run_id"] if r != where.run_id]
+    for info in list_snapshots(where.workspace):
+        if info.snapshot_id != where.snapshot_id:
+            with contextlib.suppress(SnapshotError):  # of another version, or pruned since the listing
+                runs = fetch_of(info.snapshot_id, queries.runs)
+                found += [Base(info.snapshot_id, str(run)) for run in runs["run_id"]]
+    return found
+
+
+def _base_name(base: Base) -> str:
+    runs = fetch_of(base.snapshot_id, queries.runs).set_index("run_id")
+    name = run_name(base.run_id, str(runs.loc[base.run_id, "method"]))
+    if base.snapshot_id == current().snapshot_id:
+        return name
+    return f"{name}, in {base.snapshot_id} of {fetch_of(base.snapshot_id, queries.info)['created_at']:%Y-%m-%d %H:%M}"
+
+
+def _turn_to_base() -> None:
+    """The address names the run that the menu shows."""
+    if st.session_state["base_menu"]:
+        st.query_params["base"] = st.session_state["base_menu"]
+    elif "base" in st.query_params:
+        del st.query_params["base"]
 
 
 def _turn_to_run() -> None:

@@ -343,3 +343,10 @@ def assigned(cursor: duckdb.DuckDBPyConnection, run_id: str, limit: int, offset:
         """,
         [run_id, limit, offset],
     ).df()
+
+
+def first_labels(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
+    """prefix and label of every level-1 code."""
+    return cursor.execute(
+        "SELECT prefix, label FROM codes WHERE run_id = ? AND level = 1 ORDER BY prefix", [run_id]
+    ).df()

@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import text
 from app.charts import coverage as charts
-from app.components import category_card
+from app.components import beside, category_card
 from app.components.figure import chosen_point, figure, table
 from app.components.item_filter import chosen as chosen_filter
 from app.components.item_filter import described, item_filter
@@ -314,3 +314,4 @@ if has_run():
                         draw(shown, filters)
                 with st.container(), panel("Lorenz curve", height=360):
                     lorenz_chart()
+        beside.coverage()

@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from app import text
-from app.components import items, live, names, ranking
+from app.components import beside, items, live, names, ranking
 from app.components.answer import Answer, answer, origin, reference
 from app.components.contributions import (
     WORDLESS,
@@ -157,6 +157,9 @@ def pair(given: Answer, item: pd.Series) -> None:
     with panel("Facts"):
         facts(given, row, full)
     scores(row, int(rows["retrieved"].sum()))
+    if given.query_id:
+        with panel("The pair in the other run"):
+            beside.one_pair(given.query_id, str(item["item_id"]))
     try:
         ranker = load_ranker(reference(given))
         made = explain(ranker, given, row)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import text
-from app.components import drivers, rungs, tour
+from app.components import beside, drivers, rungs, tour
 from app.components.benefit import benefit
 from app.components.findings import findings
 from app.components.identity import catalogue, run_facts
@@ -78,6 +78,7 @@ if ran:
     st.header("Do SIDs help?", anchor=False)
     with panel("Headline"):
         benefit()
+        beside.overview()
     st.header("What should I look at first?", anchor=False, help=text.DEFINITIONS["severity"])
     with panel("Findings"):
         findings()

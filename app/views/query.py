@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app import text
-from app.components import query_sets, ranking, trie, variants
+from app.components import beside, query_sets, ranking, trie, variants
 from app.components.answer import Answer, answer, origin
 from app.components.ledger import ledger
 from app.components.lost import lost
@@ -85,8 +85,12 @@ def one(asked: str, fresh: bool) -> None:
             with panel("Other beams", height=200):
                 trie.others(given)
     if ranked.open:
-        with ranked, panel("Ranking", height=420):
-            ranking.show(given)
+        with ranked:
+            with panel("Ranking", height=420):
+                ranking.show(given)
+            if given.query_id:
+                with panel("Ranking in the other run"):
+                    beside.query(given.query_id)
     if target.open:
         with target, panel("Where was it lost?", height=300):
             lost(given)

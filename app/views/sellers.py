@@ -6,7 +6,7 @@ import streamlit as st
 from app import one_page, text
 from app.charts import exposure as charts
 from app.charts.waterfall import arrow
-from app.components import drivers
+from app.components import beside, drivers
 from app.components import one_page as answer
 from app.components.causes import causes
 from app.components.figure import chosen_point, figure, table
@@ -277,6 +277,7 @@ def exposure() -> None:
             causes(dimension, value, discount, float(rows.loc[rows["value"] == value, "difference"].iloc[0]))
     with panel("Exposure against what is due", height=380):
         against_due(rows, dimension, discount)
+    beside.exposure(dimension, discount)
 
 
 header(

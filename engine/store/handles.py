@@ -51,13 +51,21 @@ class Handles:
         self._sweeper: threading.Timer | None = None
 
     @contextlib.contextmanager
-    def cursor(self, workspace: Path, snapshot_id: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    def cursor(
+        self, workspace: Path, snapshot_id: str, beside: str | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor of its own on a snapshot, which stays open until the block ends.
 
+        `beside` is another snapshot of the workspace, whose tables it reads as `"<id>".<table>`; its own it may call so too.
         Raises SnapshotError as `open_snapshot` does, and where every handle is at work and none becomes free.
         """
+        if beside not in (None, snapshot_id):
+            self.keep(workspace, str(beside))  # checked and leased like any that is looked at
         with self._changed:
             handle = self._take(workspace, snapshot_id)
+            if beside not in (None, snapshot_id):
+                path = str(handle.snapshot.path.with_stem(str(beside))).replace("'", "''")
+                handle.snapshot.connection.execute(f"ATTACH IF NOT EXISTS '{path}' AS \"{beside}\" (READ_ONLY)")
             handle.cursors += 1
             handle.seen = handle.used = time.monotonic()
         try:

@@ -128,8 +128,9 @@ def test_unknown_run_in_a_link(open_page: Open, workspace: Path) -> None:
     assert RUN in unescaped(page)
 
 
-def test_run_picker_only_with_a_choice(open_page: Open, workspace: Path, two_runs_workspace: Path) -> None:
-    assert "Run" not in [s.label for s in open_page("overview", workspace).selectbox]
+def test_run_picker_with_one_run_and_with_two(open_page: Open, workspace: Path, two_runs_workspace: Path) -> None:
+    (picker,) = [s for s in open_page("overview", workspace).selectbox if s.label == "Run"]
+    assert len(picker.options) == 1
     page = healthy(open_page("overview", two_runs_workspace))
     (picker,) = [s for s in page.selectbox if s.label == "Run"]
     assert picker.options == ["DSIRM · 11111111", "DSIRM · 22222222"]

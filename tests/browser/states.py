@@ -42,6 +42,10 @@ STATES = {
     "sellers": "sellers",
     "seller": "sellers?value={seller}",
     "seller-crossed": "sellers?value={seller}&told=By+part+of+it",
+    "runs": "runs",
+    "runs-queries": "runs?base={other}&part=Query+by+query",
+    "runs-settings": "runs?base={other}&part=Settings",
+    "runs-learning": "runs?base={other}&part=While+learning",
     "data": "data",
 }
 """Page states by name; what stands in braces is looked up in the snapshot."""
@@ -59,7 +63,9 @@ def named(snapshot: Snapshot) -> dict[str, str]:
     )
     [(category,)] = snapshot.rows("SELECT category FROM categories ORDER BY n_items DESC, category LIMIT 1")
     [box] = snapshot.rows("SELECT min(x), (min(x) + max(x)) / 2, min(y), max(y) FROM projection")
+    [(other,)] = snapshot.rows("SELECT run_id FROM runs WHERE method = 'none' ORDER BY run_id LIMIT 1")
     told = {
+        "other": other,
         "query": query,
         "text": words,
         "item": item,
