@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import text
 from app.charts import codebook as charts
-from app.components import names, sharing
+from app.components import names, notes, sharing
 from app.components.code_table import columns
 from app.components.figure import chosen_row, figure, paged_table, table
 from app.components.links import button, link
@@ -56,6 +56,7 @@ def summary(code: dict[str, Any]) -> None:
         )
         st.caption("Set apart by: " + escape(said))
     _numbers(code)
+    notes.on_code(prefix, names.path(prefix))
     st.caption(escape(f"{_held(code)}."))
     if later := fetch(queries.count_assigned, current().run_id, prefix):
         st.caption(

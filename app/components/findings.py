@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.components import notes
 from app.components.figure import table
 from app.components.links import link
 from app.components.metric import severity_badge
@@ -61,6 +62,7 @@ def _group(group: pd.DataFrame) -> None:
     head, *members = group.to_dict("records")
     with st.container(border=True, gap="xsmall"):
         _row(head, bold=True)
+        notes.notes("finding", str(head["kind"]), str(head["title"]))
         if members and head["severity"] == "note":
             with st.expander(f"The largest: {len(members)}", type="compact"):
                 for row in members:

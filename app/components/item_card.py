@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import text
-from app.components import names
+from app.components import names, notes
 from app.components.code_card import follow
 from app.components.figure import table
 from app.components.links import button
@@ -42,6 +42,7 @@ def show(run: str, item: dict[str, Any], prefix: str) -> None:
         st.text(text.shortened(item["title"], 400))
         facts = [item["category"], item["seller"], item["brand"]]
         st.caption(escape(" · ".join(text.shortened(f, 120) for f in facts if f)))
+        notes.notes("item", str(item["item_id"]), str(item["title"]))
         if not item["sid"]:
             nothing("This item has no SID in this run.")
             return

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app import text
-from app.components import beside, query_sets, ranking, trie, variants
+from app.components import beside, notes, query_sets, ranking, trie, variants
 from app.components.answer import Answer, answer, origin
 from app.components.ledger import ledger
 from app.components.lost import lost
@@ -38,6 +38,7 @@ def about(given: Answer) -> None:
         f"id {row['query_id']}",
     ]
     st.caption(text.escape(" · ".join(f for f in facts if f)), help=text.DEFINITIONS["seen"])
+    notes.notes("query", given.text, given.text)
 
 
 def _searches(frequency: float | None) -> str:

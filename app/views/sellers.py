@@ -6,7 +6,7 @@ import streamlit as st
 from app import one_page, text
 from app.charts import exposure as charts
 from app.charts.waterfall import arrow
-from app.components import beside, drivers
+from app.components import beside, drivers, notes
 from app.components import one_page as answer
 from app.components.causes import causes
 from app.components.figure import chosen_point, figure, table
@@ -179,6 +179,8 @@ def chosen_value(rows: pd.DataFrame, dimension: str, discount: str, value: str) 
     made = fetch(queries.change, current().run_id, dimension, value, discount)
     page = answer.collected(dimension, discount, row)
     answer.draw(page, dimension, discount, one_page.examples(made.items, float(row["difference"])))
+    if dimension == "seller":
+        notes.notes("seller", value, value)
     if dimension == "category":
         link("coverage", "Coverage of this category", {"category": value})
 
