@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -16,9 +15,9 @@ from app.fetch import current, fetch
 from app.queries import benefit as queries
 from app.queries import overview
 from app.text import escape
+from app.worth import SESSIONS, Row, change, in_short, sign
 
 HEADLINE = ("ndcg@10", "auc")
-Row = dict[Hashable, Any]
 
 
 def benefit() -> None:
@@ -75,43 +74,13 @@ def beside(worth: pd.DataFrame) -> dict[str, str]:
         said = "the same ideas without SIDs (dense twins)"
         if "beyond" in rows:
             seen = text.evidence(rows["beyond"]["low"], rows["beyond"]["high"])
-            said += f"; SIDs beyond them {_change(rows['beyond'])}, {seen}"
-        lines["twin"] = f"**{escape(_change(rows['twin']))}** {escape(said)}."
+            said += f"; SIDs beyond them {change(rows['beyond'])}, {seen}"
+        lines["twin"] = f"**{escape(change(rows['twin']))}** {escape(said)}."
     if "placebo" in rows:
         seen = text.evidence(rows["placebo"]["low"], rows["placebo"]["high"])
         said = f"shuffled SIDs (placebo), which must give nothing: {seen}"
-        lines["placebo"] = f"**{escape(_change(rows['placebo']))}** {escape(said)}."
+        lines["placebo"] = f"**{escape(change(rows['placebo']))}** {escape(said)}."
     return lines
-
-
-def _change(row: Row) -> str:
-    return f"{text.number(row['difference'], 'points')} {text.interval(row['low'], row['high'], 'points')}"
-
-
-def in_short(worth: pd.DataFrame, metric: str) -> str:
-    """The answer in one sentence; '' where it rests on too little."""
-    rows: dict[Hashable, Row] = {row["role"]: row for row in worth.to_dict("records") if row["n"] >= text.LEAST_QUERIES}
-    if "sids" not in rows:
-        return ""
-    name, sids = text.METRIC_NAMES[metric], rows["sids"]
-    start = {1: "SIDs help", -1: "SIDs harm", 0: "No effect of SIDs can be told from chance"}[_sign(sids)]
-    said = f"{start}: {name} {_change(sids)}"
-    if "twin" not in rows or "beyond" not in rows:
-        return f"{said}."
-    beyond = {
-        1: "which is less: codes add to them",
-        -1: "which is more: codes take from them",
-        0: "that codes add to them cannot be shown",
-    }[_sign(rows["beyond"])]
-    return f"{said}. The same ideas without SIDs (dense twins) give {_change(rows['twin'])}: {beyond}."
-
-
-def _sign(row: Row) -> int:
-    """1 or -1 where the interval is clear of zero, else 0."""
-    return int(row["low"] > 0) - int(row["high"] < 0)
-
-
-SESSIONS = {"uctr": "sessions with a click", "uctcvr": "sessions with a purchase"}
 
 
 def _simulated() -> None:
@@ -126,7 +95,7 @@ def _simulated() -> None:
             f"{SESSIONS.get(row['metric'], row['metric'])} {text.number(row['relative'], 'change')} "
             f"{text.interval(row['relative_low'], row['relative_high'], 'change')}" for row in rows
         ])  # fmt: skip
-        if not any(_sign({"low": row["relative_low"], "high": row["relative_high"]}) for row in rows):
+        if not any(sign({"low": row["relative_low"], "high": row["relative_high"]}) for row in rows):
             said += ", not separable from zero"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(

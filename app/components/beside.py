@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import text
 from app.components import drift
-from app.components.comparing import NUMBER, Pair, by_query, pair, tally, verdict
+from app.components.comparing import NUMBER, Pair, by_query, pair, verdict
 from app.components.figure import table
 from app.components.links import address, link
 from app.components.states import nothing, panel
@@ -29,7 +29,7 @@ def overview() -> None:
     if both := two():
         with panel("The other run"):
             rows = by_query(both, "ndcg@10")
-            counts = tally(rows)
+            counts = comparison.tally(rows)
             st.markdown(
                 f":material/compare_arrows: {escape(verdict(rows, both))} "
                 + escape(f"{counts.won:,} queries better, {counts.tied:,} the same, {counts.lost:,} worse."),

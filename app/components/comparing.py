@@ -92,27 +92,13 @@ def headline(two: Pair) -> None:
                     define="paired_runs", note=f"{text.number(rows['base_value'].mean())} to {text.number(rows['value'].mean())}",
                 )  # fmt: skip
         with st.container():
-            counts = tally(found["ndcg@10"])
+            counts = comparison.tally(found["ndcg@10"])
             st.metric(
                 "Queries better / same / worse", f"{counts.won:,} / {counts.tied:,} / {counts.lost:,}", border=True,
                 help=text.DEFINITIONS["paired_runs"],
             )  # fmt: skip
             st.caption(escape(f"by nDCG@10 · n = {len(found['ndcg@10']):,} queries"))
     st.markdown(escape(verdict(found["ndcg@10"], two)))
-
-
-class Tally(NamedTuple):
-    """Queries that got better, stayed and got worse."""
-
-    won: int
-    tied: int
-    lost: int
-
-
-def tally(rows: pd.DataFrame) -> Tally:
-    """Of rows of `by_query`."""
-    change = rows["difference"]
-    return Tally(int((change > 0).sum()), int((change == 0).sum()), int((change < 0).sum()))
 
 
 def verdict(rows: pd.DataFrame, two: Pair) -> str:
@@ -141,7 +127,7 @@ def queries_side_by_side(two: Pair) -> None:
     if rows.empty:
         nothing(f"{here:,} queries were judged in this run, {there:,} in the other, and none in both.")
         return
-    counts = tally(rows)
+    counts = comparison.tally(rows)
     st.markdown(
         escape(
             f"{text.plural(len(rows), 'query was', 'queries were')} judged in both ({here:,} here, {there:,} there): "

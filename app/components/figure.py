@@ -12,9 +12,10 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import text
-from app.components.export import Filters, download, slug
+from app.components.export import download
 from app.components.links import choose
 from app.components.states import defined
+from app.export import Filters, slug
 from app.fetch import current, deferred, fetch
 
 Selection = Literal["points", "box", "lasso"]

@@ -15,7 +15,8 @@ from app.components.metric import severity_badge
 from app.components.states import unfilled
 from app.fetch import current, fetch
 from app.queries import overview as queries
-from app.text import SEVERITY_NAMES, escape, listed, plural, shortened
+from app.text import SEVERITY_NAMES, escape, plural, shortened
+from app.worth import counted
 
 
 def findings() -> None:
@@ -24,7 +25,7 @@ def findings() -> None:
     if found.empty:
         unfilled("Nothing of this run could be audited.", needs=("scores with SIDs", "scores without SIDs", "SIDs"))
         return
-    st.markdown(escape(in_words(found)))
+    st.markdown(escape(counted(found)))
     well = found["kind"].isin(found.loc[found["severity"].eq("good") & found["member"].eq(0), "kind"])
     for _, group in found[~well].groupby("kind", sort=False):
         _group(group)
@@ -38,23 +39,6 @@ def findings() -> None:
     ) as every:
         if every.open:
             _table(found)
-
-
-def in_words(found: pd.DataFrame) -> str:
-    """How many kinds are how urgent."""
-    heads = found[found["member"] == 0]
-    counts = heads["severity"].value_counts()
-    said = [f"{counts[word]} {meaning}" for word, meaning in _COUNTED.items() if counts.get(word)]
-    return f"Of {plural(len(heads), 'thing', 'things')} looked at: {listed(said)}."
-
-
-_COUNTED = {
-    "act": "to act on",
-    "watch": "to watch",
-    "note": "to note",
-    "unknown": "with too few observations to tell",
-    "good": "well",
-}
 
 
 def _group(group: pd.DataFrame) -> None:

@@ -54,6 +54,9 @@ PAGES = {
         ),
         Listed("views/runs.py", "Runs", ":material/compare_arrows:", "What changed between two runs", "runs"),
         Listed(
+            "views/report.py", "Report", ":material/description:", "One file for a meeting, and every note", "report"
+        ),
+        Listed(
             "views/data.py", "Data", ":material/database:", "What came in, how it was read, what was left out", "data"
         ),
     )

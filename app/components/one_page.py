@@ -9,9 +9,9 @@ import streamlit as st
 
 from app import one_page, text
 from app.components.causes import named, sentence
-from app.components.export import slug
 from app.components.links import address
 from app.components.states import imported
+from app.export import slug
 from app.fetch import current, fetch
 from app.one_page import OnePage, Section
 from app.queries import sellers as queries

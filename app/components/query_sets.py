@@ -9,11 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from app import text
-from app.components.export import download, slug
+from app.components.export import download
 from app.components.figure import table
 from app.components.links import choose
 from app.components.set_measures import KIND, measures
 from app.components.states import bad_parameter, lacks
+from app.export import slug
 from app.fetch import current, fetch
 from app.queries import query_sets as queries
 from engine.errors import EngineError

@@ -5,6 +5,8 @@ Every function takes `beside`, the snapshot of the second run (see `app.fetch.fe
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import duckdb
 import pandas as pd
 
@@ -47,6 +49,20 @@ def by_query(cursor: duckdb.DuckDBPyConnection, beside: str, run_id: str, base_r
         """,
         {"run": run_id, "base": base_run, "metric": metric},
     ).df()
+
+
+class Tally(NamedTuple):
+    """Queries that got better, stayed and got worse."""
+
+    won: int
+    tied: int
+    lost: int
+
+
+def tally(rows: pd.DataFrame) -> Tally:
+    """Of rows of `by_query`."""
+    change = rows["difference"]
+    return Tally(int((change > 0).sum()), int((change == 0).sum()), int((change < 0).sum()))
 
 
 def judged(cursor: duckdb.DuckDBPyConnection, beside: str, run_id: str, base_run: str, metric: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import text
-from app.components import comparing, drift, methods
+from app.components import comparing, drift, methods, notes
 from app.components.figure import table
 from app.components.states import header, nothing, panel
 from app.fetch import base, current, fetch
@@ -54,6 +54,7 @@ if two is None:
 else:
     with panel("Whether it is better", height=160):
         comparing.headline(two)
+        notes.notes("run", two.run, f"{two.name} against {two.base_name}")
 PARTS = {
     "Measures": comparing.measures,
     "Query by query": comparing.queries_side_by_side,

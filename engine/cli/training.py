@@ -257,6 +257,24 @@ def runs(workspace: Workspace, as_json: Json = False) -> None:
     machine_line(as_json, runs=[r._asdict() for r in found])
 
 
+@app.command(
+    "report",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: python -m engine report --out audit.html --base RUN --csv tables",
+)
+def report(context: typer.Context) -> None:
+    """The audit of a run as one HTML file that prints on A4, with the dashboard's own numbers; --help lists the options."""
+    raise typer.Exit(
+        subprocess.run([sys.executable, "-m", "app.report", *context.args], cwd=Path.cwd(), env=_with_root()).returncode
+    )
+
+
+def _with_root() -> dict[str, str]:
+    """The environment of a process that finds this package's neighbours from any folder."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {"STREAMLIT_LOGGER_LEVEL": "error", **os.environ, "PYTHONPATH": path}
+
+
 def _train(workspace: Path, fingerprint: str, config: Config, watcher: console.ConsoleWatcher, *, project: bool) -> str:
     with watcher.step("Loading the libraries (10 s the first time)"):
         from engine import pipeline

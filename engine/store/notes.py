@@ -2,7 +2,8 @@
 
     WORKSPACE/kept/notes.json    {"notes": [{"id", "kind", "key", "about", "words", "by", "at"}, ...]}
 
-A code is known by its run and prefix, a query by its words, an item by its id, a seller by its name, a finding by its kind.
+A code is known by its run and prefix, a query by its words, an item by its id, a seller by its name, a finding by its kind; a run, where
+decisions are noted, by its id.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from engine.store.kept import Kept
 from engine.store.query_sets import normalise
 
 DOCUMENT = "notes"
-KINDS = ("finding", "seller", "query", "item", "code")
+KINDS = ("run", "finding", "seller", "query", "item", "code")
 """In the order of a report."""
 MOST, LONGEST, LONGEST_NAME = 5_000, 4_000, 200
 

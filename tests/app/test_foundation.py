@@ -20,7 +20,7 @@ from streamlit.web import bootstrap
 
 from app import __main__ as serve
 from app import text
-from app.components.export import csv, file_name
+from app.export import csv, file_name
 
 
 class TestServe:

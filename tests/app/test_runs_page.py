@@ -12,10 +12,11 @@ import pytest
 from filled_snapshot import OTHER_RUN, RUN
 from streamlit.testing.v1 import AppTest
 
-from app.components.comparing import LOWER_IS_BETTER, NEITHER_IS_BETTER, Tally, tally
+from app.components.comparing import LOWER_IS_BETTER, NEITHER_IS_BETTER
 from app.components.health import known_as
 from app.queries import comparison
 from app.queries import runs as queries
+from app.queries.comparison import Tally, tally
 from engine.audit.intervals import mean_interval
 from engine.store import snapshot
 

@@ -1,0 +1,87 @@
+"""Report: one file that holds the audit of this run, for people who do not open the dashboard; and every note."""
+
+import streamlit as st
+
+from app import report, text
+from app.components.notes import in_words
+from app.components.states import has_run, header, nothing, panel
+from app.export import slug
+from app.fetch import base, current, handles
+from app.text import escape
+from engine.store.notes import Note, Notes
+
+KINDS = {
+    "run": "Runs",
+    "finding": "Findings",
+    "seller": "Sellers",
+    "query": "Queries",
+    "item": "Items",
+    "code": "Codes",
+}
+
+
+def whole() -> report.Report:
+    """The report on what this session looks at."""
+    where, other = current(), base()
+    return report.of(
+        handles(), where.workspace, where.snapshot_id, where.run_id, report.Other(*other) if other else None
+    )
+
+
+def offered() -> None:
+    """The button, and what the file holds."""
+    made, opened, where, other = whole(), handles(), current(), base()
+    st.markdown(
+        escape(
+            f"It holds {text.listed([s.title.lower() for s in made.sections])}, what the words mean, and where the numbers come from."
+        )
+    )
+
+    def document() -> str:  # made when it is asked for, outside of the page's run
+        return report.document(
+            report.of(opened, where.workspace, where.snapshot_id, where.run_id, report.Other(*other) if other else None)
+        )
+
+    st.download_button(
+        "Report, HTML", document, mime="text/html", icon=":material/download:", key="report-file", on_click="ignore", type="primary",
+        file_name=f"audit-{slug(where.run_id)}-{slug(where.snapshot_id)}.html", help="One file that needs nothing else and prints on A4",
+    )  # fmt: skip
+    st.caption("The same from a shell, with every table as CSV beside it:")
+    chosen = f" --base {other.address()}" if other else ""
+    st.code(f"python -m engine report --run {where.run_id}{chosen} --out audit.html --csv tables", language="bash")
+    with st.expander("What it says", expanded=True):
+        for line in made.lead:
+            st.markdown(escape(line))
+        for section in made.sections:
+            st.markdown(f"**{escape(section.title)}**")
+            for line in section.lines:
+                st.markdown(escape(line))
+
+
+def every_note() -> None:
+    """All notes by what they are about."""
+    found = Notes(current().workspace).all()
+    if not found:
+        nothing(
+            "Nobody has noted anything yet.",
+            remedy="Codes, queries, items, sellers, findings and runs have a *Note* button on their pages.",
+        )
+    for kind, title in KINDS.items():
+        mine = [note for note in found if note.kind == kind]
+        if mine:
+            st.markdown(f"**{title}**")
+        for note in mine:
+            _note(note)
+
+
+def _note(note: Note) -> None:
+    st.markdown(f":material/sticky_note_2: {escape(text.shortened(note.about, 120))}: {in_words(note)}")
+
+
+header("Report", "The audit of this run as one file for a meeting: its numbers are those of the pages.")
+if has_run():
+    with panel("Report", height=320):
+        offered()
+st.header("Notes", anchor=False, help=text.DEFINITIONS["notes"])
+with panel("Notes"):
+    every_note()
