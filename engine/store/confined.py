@@ -60,6 +60,8 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     """The one statement of a text that may run. Raises Refused for everything else, duckdb.Error where it is no SQL."""
     if len(sql) > LONGEST_SQL:
         raise Refused(f"The SQL has {len(sql):,} characters; at most {LONGEST_SQL:,} are read.")
+    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in sql):  # a parser stops reading there
+        raise Refused("The SQL holds characters that are no text.")
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
         raise Refused(f"One SELECT at a time, please: this text holds {len(statements)} statements.")
