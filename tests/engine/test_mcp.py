@@ -41,7 +41,7 @@ def talk(workspace: Path, work: Callable[[Client], Awaitable[Any]]) -> Any:
     return asyncio.run(talked())
 
 
-async def told(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
+async def told(client: Client, name: str, /, **arguments: Any) -> dict[str, Any]:
     """The structured answer of a tool that succeeds."""
     answer = await client.call_tool(name, arguments)
     assert not answer.is_error, answer.content
@@ -49,7 +49,7 @@ async def told(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
     return answer.structured_content
 
 
-async def failed(client: Client, name: str, **arguments: Any) -> str:
+async def failed(client: Client, name: str, /, **arguments: Any) -> str:
     """The message of a tool that does not."""
     answer = await client.call_tool(name, arguments)
     assert answer.is_error, (name, arguments, answer.structured_content)
