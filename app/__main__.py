@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 lets other machines in (default: localhost)")
     parser.add_argument("--allow-upload", action="store_true",
                         help="visitors may hand in files of judgments, kept in WORKSPACE/uploads (default: not)")  # fmt: skip
+    parser.add_argument("--allow-sql", action="store_true",
+                        help="visitors may ask snapshots in SQL, read-only and bounded, on the Data page (default: not)")  # fmt: skip
     given = parser.parse_args(arguments)
 
     settings = options()
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     port = given.port or settings["server.port"]
     sys.path.insert(0, str(ROOT))
     from engine.errors import ConfigError
-    from engine.store import leftovers
+    from engine.store import leftovers, locked
     from engine.store.uploads import ALLOWED, MOST_MB, allowed
     from engine.store.workspace import VARIABLE, from_environment
 
@@ -77,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ[ALLOWED] = "1"
     if allowed():
         settings["server.maxUploadSize"] = MOST_MB
+    if given.allow_sql:
+        os.environ[locked.ALLOWED] = "1"
     leftovers.clear(workspace)
 
     from streamlit.web import bootstrap

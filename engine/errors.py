@@ -31,6 +31,10 @@ class SnapshotError(EngineError):
     """A snapshot is missing, corrupt, pruned or of another schema version."""
 
 
+class QueryError(EngineError):
+    """SQL that somebody wrote is refused, fails, or takes more than it may."""
+
+
 class ModelError(EngineError):
     """Model weights are missing, altered, or do not fit the run's trie or features."""
 

@@ -32,8 +32,9 @@ ALLOWED = {
     "importing": BASE | PARTS | {"runs", "problem", "reporting", "importing"},
     "ablation": BASE | PARTS | {"runs", "problem", "pipeline", "ablation"},
     "console": BASE | {"runs"},
+    "mcp": BASE | {"store"},
     "cli": BASE | PARTS
-           | {"runs", "problem", "labeling", "assigning", "answering", "pipeline", "importing", "ablation", "console", "cli"},
+           | {"runs", "problem", "labeling", "assigning", "answering", "pipeline", "importing", "ablation", "console", "mcp", "cli"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app import text
+from app.components.console import console
 from app.components.distributions import what_it_holds
 from app.components.figure import chosen_row, table
 from app.components.judgments_upload import hand_in
@@ -347,3 +348,5 @@ with panel("Rows", height=460):
     the_rows()
 with panel("Hand in judgments"):
     hand_in()
+with panel("SQL console"):
+    console()

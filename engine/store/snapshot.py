@@ -114,6 +114,17 @@ def list_snapshots(workspace: Path) -> list[SnapshotInfo]:
     return sorted(found, key=lambda s: s.modified, reverse=True)
 
 
+def snapshot_file(workspace: Path, snapshot_id: str) -> Path:
+    """Where a snapshot of that id lies. Raises SnapshotError where it does not."""
+    path = workspace / "snapshots" / f"{snapshot_id}.duckdb"
+    if not SNAPSHOT_ID.fullmatch(snapshot_id) or not path.is_file():
+        raise SnapshotError(
+            f"Snapshot '{shown(snapshot_id)}' is not in {workspace} (pruned, or from another workspace); "
+            f"the current one is '{current_id(workspace) or 'none'}'."
+        )
+    return path
+
+
 def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
     """Open a snapshot read-only: the current one, or the one named.
 
@@ -122,12 +133,7 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
     wanted = snapshot_id or current_id(workspace)
     if wanted is None:
         raise SnapshotError(f"No snapshot in {workspace}: publish one with 'python -m engine demo' or 'publish'.")
-    path = workspace / "snapshots" / f"{wanted}.duckdb"
-    if not SNAPSHOT_ID.fullmatch(wanted) or not path.is_file():
-        raise SnapshotError(
-            f"Snapshot '{shown(wanted)}' is not in {workspace} (pruned, or from another workspace); "
-            f"the current one is '{current_id(workspace) or 'none'}'."
-        )
+    path = snapshot_file(workspace, wanted)
     try:
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
