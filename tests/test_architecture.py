@@ -33,7 +33,7 @@ ALLOWED = {
     "ablation": BASE | PARTS | {"runs", "problem", "pipeline", "ablation"},
     "console": BASE | {"runs"},
     "cli": BASE | PARTS
-           | {"runs", "problem", "labeling", "assigning", "answering", "pipeline", "importing", "ablation", "console", "cli"},
+           | {"runs", "problem", "labeling", "assigning", "answering", "reporting", "pipeline", "importing", "ablation", "console", "cli"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip
