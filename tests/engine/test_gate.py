@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.audit.gate import ALL, FAILED, PASSED, UNDECIDED, Change, Check, conclude, decide, decide_findings
 from engine.audit.gate_config import MEASURES, Bars, GateConfig, gate_config, level
 from engine.audit.severity import ACT, GOOD, NOTE, UNKNOWN, WATCH
+from engine.cli import app
 from engine.errors import ConfigError
 from engine.reporting.gate import read_rules
+from tests.conftest import ROOT
 
 BARS = Bars(watch=0.01, act=0.02)
 RULES = GateConfig()
@@ -192,3 +197,28 @@ def test_a_wrong_file_of_rules_is_named(tmp_path: Path, text: str, said: str) ->
 
 def test_a_section_keeps_the_bars_that_it_does_not_state() -> None:
     assert gate_config({"auc": {"harmless": 0.001}}).auc == Bars(harmless=0.001, watch=0.005, act=0.01)
+
+
+def test_the_documentation_has_the_rules_and_the_bars() -> None:
+    """The file of rules in docs/gate.md is accepted, and its table states the defaults in points."""
+    text = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    block = re.search(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    assert block
+    rules = gate_config(tomllib.loads(block.group(1))["gate"])
+    assert rules.ndcg == Bars(harmless=0.002, watch=0.01, act=0.02)
+    for name in MEASURES:
+        row = re.search(rf"^\| `{name}`.*\| ([\d.]+) pp \| ([\d.]+) pp \|$", text, flags=re.MULTILINE)
+        assert row, name
+        bars = getattr(RULES, name)
+        assert (float(row.group(1)), float(row.group(2))) == pytest.approx((100 * bars.watch, 100 * bars.act)), name
+
+
+def test_the_workflow_of_the_documentation_names_options_that_exist() -> None:
+    text = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    workflow = text.split("```yaml", 1)[1].split("```", 1)[0]
+    command = workflow.split("-m engine audit", 1)[1].split("- name", 1)[0]
+    audit = typer.main.get_command(app).commands["audit"]  # type: ignore[attr-defined]
+    known = {option for parameter in audit.params for option in parameter.opts}
+    used = re.findall(r"--[a-z-]+", command)
+    assert len(used) >= 5
+    assert set(used) <= known
