@@ -1,4 +1,4 @@
-"""Serve the dashboard: `python -m app [--workspace DIR] [--port N] [--host NAME]`.
+"""Serve the dashboard: `python -m app [--workspace DIR] [--port N] [--host NAME] [--secrets FILE]`.
 
 Streamlit reads neither a configuration file of the repository's root nor puts that root on the path;
 this command does both, says where the dashboard is, and names what is wrong when a port is taken.
@@ -42,8 +42,20 @@ def port_is_taken(host: str, port: int) -> bool:
         return probe.connect_ex(("127.0.0.1" if host in ("", "0.0.0.0") else host, port)) == 0
 
 
+def secrets_files(given: Path | None) -> tuple[str, ...]:
+    """Where Streamlit is to look for secrets, the later file winning. Raises ConfigError for a named file that is not there:
+    without it nobody would be asked to log in."""
+    from engine.errors import ConfigError
+
+    if given is None:
+        return tuple(str(folder.resolve() / ".streamlit" / "secrets.toml") for folder in (Path.home(), Path()))
+    if not given.is_file():
+        raise ConfigError(f"--secrets {given} is no file")
+    return (str(given.resolve()),)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, set the options, serve until interrupted. Exit codes: 0, 1 (port taken, former variable), 2 (usage)."""
+    """Parse, set the options, serve until interrupted. Exit codes: 0, 1 (port taken, former variable, wrong secrets), 2 (usage)."""
     parser = argparse.ArgumentParser(prog="python -m app", description="Serve the Sidelight dashboard.")
     parser.add_argument("--workspace", type=Path, help="folder with CURRENT and snapshots/ (default: data/workspace)")
     parser.add_argument("--port", type=int, help="default: the one in streamlit_config.toml")
@@ -52,18 +64,24 @@ def main(arguments: list[str] | None = None) -> int:
                         help="visitors may hand in files of judgments, kept in WORKSPACE/uploads (default: not)")  # fmt: skip
     parser.add_argument("--allow-sql", action="store_true",
                         help="visitors may ask snapshots in SQL, read-only and bounded, on the Data page (default: not)")  # fmt: skip
+    parser.add_argument("--secrets", type=Path, metavar="FILE",
+                        help="who may look: a secrets.toml with [auth] and [allow] (default: ~/.streamlit/secrets.toml, then "
+                             "./.streamlit/secrets.toml; without [auth] everybody is let in)")  # fmt: skip
     given = parser.parse_args(arguments)
 
     settings = options()
     host = given.host or settings["server.address"]
     port = given.port or settings["server.port"]
     sys.path.insert(0, str(ROOT))
+    from app.login import settings as login_settings
     from engine.errors import ConfigError
     from engine.store import leftovers, locked
     from engine.store.uploads import ALLOWED, MOST_MB, allowed
     from engine.store.workspace import VARIABLE, from_environment
 
     try:
+        files = secrets_files(given.secrets)
+        login = login_settings(files)
         workspace = given.workspace or from_environment()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
@@ -89,9 +107,16 @@ def main(arguments: list[str] | None = None) -> int:
     for module in ("engine.store.handles", "app.charts.overview", "app.queries.overview", "streamlit.delta_generator"):
         importlib.import_module(module)
 
-    settings |= {"server.address": host, "server.port": port, "global.developmentMode": False}
+    settings |= {
+        "secrets.files": list(files),
+        "server.address": host,
+        "server.port": port,
+        "global.developmentMode": False,
+    }
     sys.stdout.write(f"Sidelight dashboard: http://{'localhost' if host == '0.0.0.0' else host}:{port}\n")
-    sys.stdout.write(f"Workspace: {workspace}\nStop with Ctrl-C.\n")
+    sys.stdout.write(f"Workspace: {workspace}\n")
+    sys.stdout.write("Login: asked for\n" if login else "Login: none, whoever reaches the port is let in\n")
+    sys.stdout.write("Stop with Ctrl-C.\n")
     sys.stdout.flush()
     # load_config_options and run both take option names with '_' for '.'
     flags = {name.replace(".", "_"): value for name, value in settings.items()}

@@ -1,4 +1,4 @@
-"""The dashboard's entry point: the pages, and the snapshot and run every one of them reads.
+"""The dashboard's entry point: the door, the pages, and the snapshot and run every one of them reads.
 
 Started by `python -m app`.
 """
@@ -12,7 +12,7 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:  # `streamlit run app/main.py` puts app/ on the path, not the root
     sys.path.insert(0, ROOT)
 
-from app.components import live, session  # noqa: E402
+from app.components import live, login, session  # noqa: E402
 from app.components.links import PAGES, arrive  # noqa: E402
 
 ASSETS = Path(__file__).parent / "assets"
@@ -23,8 +23,14 @@ st.set_page_config(
 st.html(ASSETS / "style.css")
 st.html(f"<script>{(ASSETS / 'history.js').read_text()}</script>", unsafe_allow_javascript=True)
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
-page = st.navigation([p.page() for p in PAGES.values()])
-if session.start():
+listed = [p.page() for p in PAGES.values()]
+if not login.let_in():
+    st.navigation(listed, position="hidden")  # so that the address asked for stays one that exists
+    st.stop()
+page = st.navigation(listed)
+shown = session.start()
+login.who()
+if shown:
     arrive(page.url_path)
     try:
         page.run()

@@ -153,7 +153,12 @@ def fail(message: str) -> None:
 def machine_line(as_json: bool, **values: Any) -> None:
     """With --json, the last line of the output: one JSON object."""
     if as_json:
-        out.print(json.dumps(_plain(values), default=str, allow_nan=False), markup=False, soft_wrap=True)
+        out.print(json_line(values), markup=False, soft_wrap=True)
+
+
+def json_line(values: dict[str, Any]) -> str:
+    """One JSON object; what is missing is null."""
+    return json.dumps(_plain(values), default=str, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,7 @@ ALLOWED = {
     "console": BASE | {"runs"},
     "mcp": BASE | {"store"},
     "cli": BASE | PARTS
-           | {"runs", "problem", "labeling", "assigning", "answering", "pipeline", "importing", "ablation", "console", "mcp", "cli"},
+           | {"runs", "problem", "labeling", "assigning", "answering", "reporting", "pipeline", "importing", "ablation", "console", "mcp", "cli"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip

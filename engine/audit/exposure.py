@@ -207,7 +207,7 @@ def exposure_rows(dimension: Dimension, seen: Seen, resamples: Resamples) -> pd.
     return pd.concat(tables, ignore_index=True)
 
 
-def _concentration(share: np.ndarray) -> dict[str, np.ndarray]:
+def concentration(share: np.ndarray) -> dict[str, np.ndarray]:
     """(R,) HHI, Gini and share of the ten largest, of shares (R, G) that are made to sum to 1."""
     total = share.sum(axis=1, keepdims=True)
     share = share / np.where(total > 0, total, 1)
@@ -229,7 +229,7 @@ def concentration_rows(dimension: Dimension, seen: Seen, resamples: Resamples) -
             matrix = dimension.matrix(part, len(seen.weight))[:, known]
             drawn = np.concatenate([block for _, block in resamples.shares(d, matrix)], axis=1)
             exact = np.asarray(matrix.sum(axis=0))
-            measures.append((_concentration(exact), _concentration(drawn)))
+            measures.append((concentration(exact), concentration(drawn)))
         for metric in ("hhi", "gini", "top10_share"):
             value, without = (float(exact[metric][0]) for exact, _ in measures)
             low, high = np.quantile(measures[0][1][metric] - measures[1][1][metric], [0.025, 0.975])

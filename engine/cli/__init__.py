@@ -10,15 +10,15 @@ import errno
 import sys
 
 from engine import console
-from engine.cli import asking, assigning, data, judging, programs, training
+from engine.cli import asking, assigning, data, gate, judging, programs, training
 from engine.cli.options import app
 from engine.errors import EngineError
 
-__all__ = ["app", "asking", "assigning", "data", "judging", "main", "programs", "training"]
+__all__ = ["app", "asking", "assigning", "data", "gate", "judging", "main", "programs", "training"]
 
 
 def main() -> None:
-    """Run the command line; exit codes 0, 1 (the user's error), 2 (usage), 130 (Ctrl-C)."""
+    """Run the command line; exit codes 0, 1 (the user's error), 2 (usage), 130 (Ctrl-C); those of `audit`: engine/audit/gate.py."""
     try:
         app()
     except EngineError as error:

@@ -212,6 +212,11 @@ def publish(
     return snapshot_id
 
 
+def pin(workspace: Path, snapshot_id: str) -> None:
+    """Keep an existing snapshot from being pruned."""
+    (workspace / "snapshots" / f"{snapshot_id}.pinned").touch()
+
+
 def _refusal(error: Exception) -> tuple[str, str]:
     """Why a disk refused, and what to do about it; DuckDB tells the system's reason in words alone."""
     said = str(error)

@@ -82,11 +82,16 @@ def healthy(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def serve(workspace: Path, log: Path, *, within: float = 60.0) -> Iterator[Server]:
-    """Serve a workspace on a free port until the block ends. Raises RuntimeError with the log if it does not start."""
-    port = free_port()
+def serve(
+    workspace: Path, log: Path, *, within: float = 60.0, port: int | None = None, options: tuple[str, ...] = ()
+) -> Iterator[Server]:
+    """Serve a workspace on that port, or a free one, until the block ends. Raises RuntimeError with the log if it does not
+    start."""
+    port = port or free_port()
     with log.open("wb") as out:
-        process = subprocess.Popen(command(workspace, port), cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command(workspace, port), *options], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+        )
     server = Server(process, "127.0.0.1", port, log)
     try:
         end = time.monotonic() + within

@@ -31,6 +31,7 @@ COMMANDS = (
     "judge",
     "import",
     "assign",
+    "audit",
 )
 
 
