@@ -133,9 +133,7 @@ def disagreement() -> None:
         return
     st.markdown(escape(told(kind, n, sure, of)))
     if set(fetch(queries.raters)["source"]) == {"synthetic"}:
-        st.caption(
-            ":material/info: “People” is what the catalogue states: here generated grades, some of them wrong on purpose."
-        )
+        st.caption(":material/info: “People” is what the catalogue states: here grades that were generated with it.")
     rows = fetch(queries.disputed, run, kind, SHOWN, 0)
     ranking = kind == "ranking"
     table(
@@ -147,12 +145,12 @@ def disagreement() -> None:
         filters={"against": str(kind)}, height=430, full=deferred(queries.disputed, run, kind, n, 0),
         n=f"{text.plural(n, 'pair', 'pairs')}, all" if n == len(rows) else f"the {len(rows):,} surest of {n:,} pairs, all in the CSV",
         show=["open", *(("sure", "against", "others") if ranking else ("sure",)), "text", "title", "people",
-              *(() if ranking else ("range",)), "judge", "expected_grade", "rank", "n_ratings", "split"],
+              *(() if ranking else ("range",)), *(("judge",) if rows["judge"].notna().any() else ()), "expected_grade", "rank", "n_ratings", "split"],
         columns={
             "open": st.column_config.LinkColumn("Why", display_text="explain", width=66),
             "sure": COUNT("Grades apart", format="%.2f", width=95), "against": COUNT("Misplaced against", format="localized", width=125),
-            "others": COUNT("of", format="localized", width=45), "text": st.column_config.TextColumn("Query", width=190),
-            "title": st.column_config.TextColumn("Title", width=300), "people": COUNT("People", format="%.2f", width=65),
+            "others": COUNT("of", format="localized", width=45), "text": st.column_config.TextColumn("Query", width=180),
+            "title": st.column_config.TextColumn("Title", width=260), "people": COUNT("People", format="%.2f", width=65),
             "range": st.column_config.TextColumn("from, to", width=80), "judge": COUNT("Judge", format="%.2f", width=60),
             "expected_grade": COUNT("Ranking expects", format="%.2f", width=115), "rank": COUNT("Rank", width=55),
             "n_ratings": COUNT("Ratings", width=70), "split": st.column_config.TextColumn("Split", width=60),

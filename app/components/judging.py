@@ -57,8 +57,8 @@ def queue() -> None:
         nothing(f"Grades of this catalogue run to {shown['max_grade']:g}: a queue needs whole grades, up to 10.")
         return
     st.markdown(
-        "You see **neither the ranking's score nor anybody's grade** before you answer, and disputed pairs are mixed with pairs that "
-        "nobody judged, so that a pair's place tells nothing."
+        "You see **neither the ranking's score nor anybody's grade** before you answer, and the order is shuffled, so that a pair's "
+        "place tells nothing."
     )
     rater = st.session_state.get(RATER)
     work, guide = st.columns([3, 2], gap="large")
@@ -155,7 +155,7 @@ def _pair(pair: Pair, rater: str, definitions: Mapping[int, str]) -> None:
     with st.container(horizontal=True, key="grades"):
         for grade, said in sorted(definitions.items(), reverse=True):
             st.button(
-                f"{grade} · {escape(said.split(':')[0])}", key=f"grade-{grade}", help=escape(said),
+                f"{grade} · {escape(said.split(':')[0])}", key=f"grade-{grade}",
                 shortcut=str(grade) if grade < 10 else None, on_click=_grade, args=(pair, rater, grade, reason),
             )  # fmt: skip
 

@@ -43,6 +43,7 @@ STATES = {
     "seller": "sellers?value={seller}",
     "seller-crossed": "sellers?value={seller}&told=By+part+of+it",
     "data": "data",
+    "data-judging": "data?judge=true",
 }
 """Page states by name; what stands in braces is looked up in the snapshot."""
 SIZES = {"laptop": (1440, 900), "small": (1024, 768), "large": (1920, 1080)}
