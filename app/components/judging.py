@@ -83,7 +83,7 @@ def _guidelines(definitions: Mapping[int, str]) -> None:
         st.markdown(
             "\n".join(f"- **{grade}** {escape(said)}" for grade, said in sorted(definitions.items(), reverse=True))
         )
-        st.caption("A language model that judges (`python -m engine judge`) is told the same.")
+        st.caption("A language model that judges is told the same.")
 
 
 def _who() -> None:
@@ -93,7 +93,7 @@ def _who() -> None:
             "Your name, or what you want to be called", max_chars=LONGEST_NAME, key="rater-name",
             help="It is kept with your answers and stands in the exported file. Nothing else about you is kept.",
         )  # fmt: skip
-        if st.form_submit_button("Begin", type="primary"):
+        if st.form_submit_button("Begin", icon=":material/play_arrow:"):
             try:
                 st.session_state[RATER] = rater_name(name or "")
             except EngineError as error:
