@@ -534,6 +534,17 @@ DEFINITIONS |= {
     "impression falls with the position for two reasons: better items stand higher, and higher places are looked at more.",
     "rows": "The catalogue as stored. Words are searched in titles, query texts and category paths, whatever their case; an id is found "
     "when it is given whole.",
+    "rater": "Who gave a grade, as the judgments file says it; a language model goes by its name. Not named: the file does not say. "
+    "Where several rated a pair, the grade used everywhere else is their mean.",
+    "rater_agreement": "Same grade: share of pairs graded alike. Kappa: the part of the agreement that chance would not give (Cohen): 0 is "
+    "chance, 1 is perfect; quadratic: a miss by two grades counts four times a miss by one. In brackets the 95 % interval over queries. "
+    "Fewer than 30 ratings in common are not compared. A judge can be expected to agree with people as people do with one another.",
+    "disputed": "Misplaced against: judged items of the query on the other side of relevant that the served ranking puts on the wrong side "
+    "of this one. Surely misplaced: the lower end of the 95 % interval of that share (Wilson), so that 19 of 19 come before 1 of 1. Either the "
+    "ranking is wrong or the grade is: look. For a judge, and for people: grades apart from the nearest rating of people, or between their "
+    "lowest and highest. Split 'train': the ranking learned from this very grade and stands against it all the same.",
+    "judging": "Half of the pairs are those whose grade is most surely disputed, half unjudged ones of page one with most traffic (searches x the "
+    "attention of their rank). They come in an order that your name shuffles: the same whenever you return, another one for others.",
     "upload": "Checked by the rules of ingest against this snapshot's catalogue: items must be known, grades within the scale. Nothing "
     "changes here: the file is kept beside the workspace until somebody ingests it.",
     "ledger": "Every judged relevant item: found (on page one), not retrieved by the first stage, lost in the beam (its SID was "

@@ -16,6 +16,7 @@ from engine.datasets.ingest import load
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.errors import RunError
 from engine.generator.beam import Beams
+from engine.labeling.rated import rating_tables
 from engine.learning import rankers, sids, signals
 from engine.learning.judged import Judged, collect
 from engine.learning.rankers import Lessons
@@ -124,7 +125,7 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
         )
     catalogue = load(workspace, fingerprints.pop())
     shown = min(found, key=lambda run: {"none": 1, "imported": 2}.get(run.config.method, 0))
-    with intake.written(catalogue, found) as came_in:
+    with intake.written(catalogue, found, rating_tables(workspace, catalogue)) as came_in:
         return snapshot.publish(
             workspace,
             snapshot=publication.snapshot_row(catalogue, shown),

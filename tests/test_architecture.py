@@ -28,7 +28,7 @@ ALLOWED = {
     "answering": BASE | PARTS | {"runs", "problem", "assigning", "answering"},
     "learning": BASE | PARTS | {"runs", "problem", "answering", "learning"},
     "reporting": BASE | PARTS | {"runs", "problem", "reporting"},
-    "pipeline": BASE | PARTS | {"runs", "problem", "assigning", "answering", "learning", "reporting"},
+    "pipeline": BASE | PARTS | {"runs", "problem", "assigning", "answering", "learning", "labeling", "reporting"},
     "importing": BASE | PARTS | {"runs", "problem", "reporting", "importing"},
     "ablation": BASE | PARTS | {"runs", "problem", "pipeline", "ablation"},
     "console": BASE | {"runs"},
@@ -41,6 +41,7 @@ ALLOWED = {
 """For each part of the engine, the parts it may import."""
 
 APP_MAY_IMPORT = ("engine.store", "engine.errors", "engine.audit", "engine.answering.live", "engine.labeling.naming",
+                  "engine.labeling.prompt",
                   "engine.relevance.attribution", "engine.relevance.scorer", "engine.relevance.prefix",
                   "engine.relevance.trees", "engine.relevance.table", "engine.relevance.words")  # fmt: skip
 DUCKDB_HOMES = ("engine/store/", "engine/datasets/", "engine/reporting/answers.py", "app/queries/", "app/fetch.py")

@@ -4,6 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from app import text
+from app.components import judging
+from app.components.agreement import disagreement, who_judged
 from app.components.console import console
 from app.components.distributions import what_it_holds
 from app.components.figure import chosen_row, table
@@ -327,6 +329,10 @@ def leads_to(name: str, row: pd.Series) -> None:
 
 header("Data", "What came in, how it was read, what was left out, and what the catalogue holds.")
 has_run()
+if judging.switch():  # whatever else the page shows would tell a rater the answer
+    with panel("Judge pairs", height=460):
+        judging.queue()
+    st.stop()
 files = fetch(queries.files, current().run_id)
 chosen = ""
 with panel("What came in"):
@@ -344,6 +350,10 @@ if len(files):
     with panel("What was left out"):
         what_was_left_out(chosen)
 what_it_holds()
+with panel("Who judged"):
+    who_judged()
+with panel("Where they disagree most", height=460):
+    disagreement()
 with panel("Rows", height=460):
     the_rows()
 with panel("Hand in judgments"):

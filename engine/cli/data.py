@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -32,6 +33,9 @@ from engine.cli.reports import show_inspection, show_report
 from engine.config import click_grades, preset
 from engine.console import machine_line, say
 from engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from engine.datasets.judged_rows import JudgedRows
 
 
 @app.command(
@@ -137,6 +141,12 @@ def ingest(
         str,
         typer.Option(help="Read grades from clicks: auto (where nobody judged), always (training queries too), never."),
     ] = "auto",
+    with_judged: Annotated[
+        bool,
+        typer.Option(
+            "--with-judged", help="Take up what people judged on the dashboard of this workspace, as further raters."
+        ),
+    ] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="How they are read, e.g. --set click_grades.min_examined=3.")
     ] = None,
@@ -159,7 +169,10 @@ def ingest(
         dataset_at(source, staging(workspace), watcher) as at,
         watcher.step("Reading and validating") as progress,
     ):
-        done = take(at, workspace, adapter=adapter, max_reject_share=max_rejects, read_log=read_log, progress=progress)
+        done = take(
+            at, workspace, adapter=adapter, max_reject_share=max_rejects, read_log=read_log,
+            judged=_judged(workspace) if with_judged else None, progress=progress,
+        )  # fmt: skip
     show_report(done.report)
     c = done.catalogue
     say(
@@ -216,6 +229,20 @@ def import_(
         say(console.escape(note))
     say(f"Run [bold]{done.run.run_id}[/] is finished. Next: [bold]python -m engine publish --run {done.run.run_id}[/]")
     machine_line(as_json, run_id=done.run.run_id, notes=manifest["notes"], **done.report.to_dict())
+
+
+def _judged(workspace: Path) -> JudgedRows:
+    """What people judged on the dashboard of a workspace. Raises ConfigError where nobody did."""
+    from engine.datasets.judged_rows import judged_rows
+    from engine.store.judged import SOURCE, JudgedStore
+
+    store = JudgedStore(workspace)
+    found = store.standing()
+    if not found:
+        raise ConfigError(
+            f"{store.path} holds no judgment: judge pairs on the page Data first, or leave out --with-judged"
+        )
+    return judged_rows([dataclasses.asdict(answer) | {"source": SOURCE} for answer in found])
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:

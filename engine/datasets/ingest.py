@@ -26,9 +26,10 @@ from engine.datasets.contract import (
     LogReader,
     normalise_query,
 )
+from engine.datasets.judged_rows import LABEL, NONE_FITS, JudgedRows, as_only_judgments, take_up
 from engine.datasets.reading.categories import SEPARATOR
 from engine.datasets.reading.decisions import Decision
-from engine.datasets.reading.files import find_files
+from engine.datasets.reading.files import find_files, open_file
 from engine.datasets.reading.interpretation import Interpretation
 from engine.datasets.reading.names import stem_of
 from engine.datasets.reading.raw import connected
@@ -100,6 +101,14 @@ class _AuditOptions(NamedTuple):
     sid_suffix: str | None = None
 
 
+class _How(NamedTuple):
+    """How a dataset is read: the options of those who ask."""
+
+    adapter: str | None = None
+    audit: _AuditOptions | None = None
+    judged: JudgedRows | None = None
+
+
 class _Contract(NamedTuple):
     """Where the contract's files are, and what an adapter says of them."""
 
@@ -128,7 +137,7 @@ def validate(folder: Sources, *, adapter: str | None = None, max_reject_share: f
         tempfile.TemporaryDirectory(prefix="validate-") as staged,
         connected(Path(staged)) as c,
     ):
-        return _check(c, folder, adapter, Path(staged), max_reject_share, silent).report
+        return _check(c, folder, _How(adapter), Path(staged), max_reject_share, silent).report
 
 
 def ingest(
@@ -138,16 +147,18 @@ def ingest(
     adapter: str | None = None,
     max_reject_share: float = 0.05,
     read_log: LogReader | None = None,
+    judged: JudgedRows | None = None,
     progress: Progress = silent,
 ) -> Ingested:
     """Validates a dataset folder and stores it as `WORKSPACE/catalogues/<fingerprint>/`; equal content is stored once.
 
-    `read_log` adds judgments that it reads from the search log (`engine.labeling.implicit`). Raises DataError as
+    `read_log` adds judgments that it reads from the search log (`engine.labeling.implicit`), `judged` those that people gave
+    in the workspace. Raises DataError as
     `validate` does, where a file has a larger share of rejected rows than `max_reject_share`,
     and where the disk refuses; then nothing is stored.
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, connected(staged) as connection:
-        checked = _check(connection, folder, adapter, staged, max_reject_share, progress)
+        checked = _check(connection, folder, _How(adapter, judged=judged), staged, max_reject_share, progress)
         checked.report.require_ok()
         return _store(workspace, staged, checked, checked.report, progress, read_log)
 
@@ -174,7 +185,7 @@ def ingest_audit(
     """
     with storage.writing(workspace), storage.staging(workspace) as staged, connected(staged) as connection:
         checked = _check(
-            connection, folder, adapter, staged, max_reject_share, progress, audit=_AuditOptions(dataset, sid_suffix)
+            connection, folder, _How(adapter, _AuditOptions(dataset, sid_suffix)), staged, max_reject_share, progress
         )
         checked.report.require_ok()
         found = audit_files(checked.validator)
@@ -270,14 +281,13 @@ def _joined(batches: Iterator[pa.RecordBatch], table: str, more: DataFrame | Non
 def _check(
     connection: duckdb.DuckDBPyConnection,
     sources: Sources,
-    adapter: str | None,
+    how: _How,
     staged: Path,
     max_reject_share: float,
     progress: Progress,
-    *,
-    audit: _AuditOptions | None = None,
 ) -> _Checked:
     given = listed_sources(sources)
+    adapter, audit, judged = how
     paths, decisions, warnings, labels = _contract_files(given, adapter, staged, audit)
     file = _settings_of(paths)
     try:
@@ -285,6 +295,13 @@ def _check(
     except DataError as error:  # An adapter's folder is of no use to anybody.
         raise DataError(str(error).replace(str(paths[0]), str(given[0]))) from None
     left = [warning.replace(sid_index.SIDS, labels.get("sids", sid_index.SIDS)) for warning in found.warnings]
+    if judged is not None and "judgments" not in found.files:
+        path, file = as_only_judgments(judged, file, staged)
+        judged, labels = None, labels | {"judgments": LABEL}
+        if path is None:
+            warnings.append(NONE_FITS)
+        else:
+            found.files["judgments"] = open_file(path, "judgments", file, staged)
     raws = {}
     for done, (table, opened) in enumerate(found.files.items()):
         progress(2 * done // len(found.files), 8)
@@ -304,11 +321,14 @@ def _check(
         validator = AuditValidator(connection, reading.settings, sid_suffix=suffix)
     for table, raw in raws.items():
         validator.check(table, raw)
+    taken = take_up(validator, judged) if judged is not None else None
     check_vectors(validator)
     progress(4, 8)
     validator.decisions = [*found.decisions, *decisions, *reading.decisions, *validator.decisions]
     warnings = [*file.warnings, *warnings, *left, *reading.warnings]
     report = rejects.report(validator, warnings, max_reject_share=max_reject_share)
+    if taken is not None:
+        report = taken.added_to(report)
     return _Checked(validator, file, reading.settings, warnings, report)
 
 

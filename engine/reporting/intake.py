@@ -39,10 +39,13 @@ Rows = list[dict[str, Any]]
 
 
 @contextlib.contextmanager
-def written(catalogue: Catalogue, runs: Sequence[Run]) -> Iterator[dict[str, Path]]:
-    """Files of the snapshot's tables on how a catalogue and its imported runs came in; removed at the end."""
+def written(
+    catalogue: Catalogue, runs: Sequence[Run], more: Mapping[str, pd.DataFrame]
+) -> Iterator[dict[str, Path]]:  # fmt: skip
+    """Files of the snapshot's tables on how a catalogue and its imported runs came in, and of `more` tables that belong to no
+    run; removed at the end."""
     with tempfile.TemporaryDirectory(prefix="intake-") as folder:
-        for name, frame in intake_tables(catalogue, runs).items():
+        for name, frame in {**intake_tables(catalogue, runs), **more}.items():
             write_table(Path(folder), name, frame)
         yield {path.stem: path for path in sorted(Path(folder).glob("*.parquet"))}
 

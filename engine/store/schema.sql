@@ -88,7 +88,17 @@ CREATE TABLE judgments (
     attractiveness DOUBLE, low DOUBLE, high DOUBLE, -- implicit: chance of a click of who looks, with its 95 % credible interval
     examined DOUBLE                        -- implicit: impressions x examination of their position
 );
-
+CREATE TABLE ratings (                     -- every judgment as it was given; `judgments` holds the mean of a pair's. No implicit ones
+    query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, grade DOUBLE NOT NULL,
+    source VARCHAR,                        -- 'llm' also for answers of 'engine judge' that are in no file of the catalogue
+    rater VARCHAR                          -- who, as the file says it, or the model; NULL: not named
+);
+CREATE TABLE rater_agreement (             -- [low, high]: over queries. Fewer than 30 ratings in common are not compared, but for a judge
+    kind VARCHAR NOT NULL,                 -- 'raters': two of them | 'others': one and the mean of the others | 'judge': a model and the mean of people
+    rater VARCHAR NOT NULL, against VARCHAR NOT NULL,
+    measure VARCHAR NOT NULL,              -- 'percent' | 'kappa' | 'kappa_quadratic' (Cohen) | 'binary_percent' | 'binary_kappa': relevant or not
+    value DOUBLE NOT NULL, low DOUBLE, high DOUBLE, n_pairs BIGINT NOT NULL, n_queries BIGINT NOT NULL
+);
 
 -- ---------------------------------------------------------------- how the catalogue came in
 -- What ingest reported. imported_run NULL: of the catalogue's own files; else of the files of that imported run (sids, beams,

@@ -30,7 +30,7 @@ from engine.store import leftovers
 from engine.store.building import RunTables, build, content_hash, find_sources
 from engine.store.leftovers import replacing, temporary
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
 """No other text becomes a path."""
 KEPT = 3

@@ -21,6 +21,7 @@ from engine.audit.coverage import Reached, coverage_table
 from engine.audit.health import Neighbourhood, Row, health_row, health_table
 from engine.audit.shelf import Shelf
 from engine.audit.tiers import categories_table, query_tiers, sellers_table
+from engine.labeling.rated import rater_agreement
 from engine.relevance.attribution import GROUPS
 from engine.relevance.features import CENTRED
 from engine.relevance.signals.own import OWN
@@ -134,7 +135,18 @@ def _catalogue() -> dict[str, pd.DataFrame]:
     return {
         **_intake(len(judgments)),
         "items": items, "categories": categories, "sellers": sellers_table(items), "queries": queries, "judgments": judgments,
+        **_rated(judgments),
     }  # fmt: skip
+
+
+def _rated(judgments: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Every pair by somebody with a hostile name, every second by Bob, a grade apart on every fourth; a judge on every third,
+    which always says 2."""
+    pairs = judgments[["query_id", "item_id", "grade"]].assign(source="people", rater=HOSTILE)
+    bob = pairs[::2].assign(rater="Bob")
+    bob["grade"] = np.where(np.arange(len(bob)) % 2, np.abs(bob["grade"] - 1), bob["grade"])
+    ratings = pd.concat([pairs, bob, pairs[::3].assign(source="llm", rater="judge-1", grade=2.0)], ignore_index=True)
+    return {"ratings": ratings, "rater_agreement": rater_agreement(ratings, 3.0, 2.0)}
 
 
 def _attributes(i: int) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def test_hostile_words_are_shown_as_text(open_page: Open, workspace: Path) -> No
     assert "Bold" in shown
     assert "<b>" not in shown
     assert ":red[" not in shown
-    (row,) = (f.value for f in page.dataframe if "item_id" in f.value.columns)
+    (row,) = (f.value for f in page.dataframe if "popularity" in f.value.columns)
     assert row["title"].tolist() == [HOSTILE]
 
 

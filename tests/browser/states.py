@@ -47,6 +47,7 @@ STATES = {
     "runs-settings": "runs?base={other}&part=Settings",
     "runs-learning": "runs?base={other}&part=While+learning",
     "data": "data",
+    "data-judging": "data?judge=true",
 }
 """Page states by name; what stands in braces is looked up in the snapshot."""
 SIZES = {"laptop": (1440, 900), "small": (1024, 768), "large": (1920, 1080)}
