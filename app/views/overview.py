@@ -45,10 +45,10 @@ def generator() -> None:
 
 
 DETAILS = {
+    "What decides a place": decides,  # words first: a chart's program, at once, would hold up the numbers above
     "Kinds of queries": rungs.lift,
     "Ranker by ranker": rungs.ladder,
     "How well the model guesses": generator,
-    "What decides a place": decides,
     "This run": run_facts,
 }
 

@@ -14,6 +14,7 @@ from tests.browser.visit import ARTIFACTS, Visit
 
 STATES = {
     "overview": "",
+    "overview-lifts": "?details=Kinds+of+queries",
     "overview-guesses": "?details=How+well+the+model+guesses",
     "overview-rankers": "?details=Ranker+by+ranker&rungs=true",
     "codebook-map": "codebook?level=2",
@@ -46,6 +47,7 @@ STATES = {
     "runs-queries": "runs?base={other}&part=Query+by+query",
     "runs-settings": "runs?base={other}&part=Settings",
     "runs-learning": "runs?base={other}&part=While+learning",
+    "report": "report?base={other}",
     "data": "data",
     "data-judging": "data?judge=true",
 }

@@ -9,8 +9,8 @@ from tests.browser.dashboard import Server
 from tests.browser.states import named, walk
 from tests.browser.visit import Visit
 
-NO_EXPORT = frozenset({"what-if", "what-if-bulk"})
-"""States that ask first: nothing is shown yet that could be exported."""
+NO_EXPORT = frozenset({"overview", "what-if", "what-if-bulk", "report"})
+"""States that ask first, or begin with words: nothing is shown yet that could be exported as CSV."""
 EMPTY = frozenset({"rejects", "issues"})
 """Exports that rightly hold no row: the marketplace has no faulty rows."""
 
