@@ -224,7 +224,11 @@ def _against(cursor: duckdb.DuckDBPyConnection, run_id: str, other: Other) -> Se
             f"{text.evidence(change.low, change.high)}; {counts.won:,} queries better, {counts.tied:,} the same, {counts.lost:,} worse."
         )
     common, new, gone = comparison.held(cursor, other.snapshot_id, run_id, other.run_id)
-    said.append(f"{common:,} items have a SID in both, {new:,} are new in this run, {gone:,} are gone.")
+    said.append(
+        f"{common:,} items have a SID in both, {new:,} are new in this run, {gone:,} are gone."
+        if common
+        else "The two runs give SIDs to no item in common."
+    )
     worst = rows[rows["difference"] < 0]
     columns = {
         "text": ("Query", ""), "frequency": ("Searches", "count"), "base_value": ("Other run", "number"), "value": ("This run", "number"),

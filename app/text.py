@@ -218,8 +218,13 @@ def generation_name(metric: str) -> str:
 
 
 def segment_name(segment: str) -> str:
-    """'split=train, out of fold' -> 'training queries, out of fold'; 'all' -> 'test queries'."""
-    return "test queries" if segment == "all" else segment.replace("split=train", "training queries")
+    """'split=train, out of fold' -> 'training queries, out of fold'; 'all' -> 'test queries'; 'tier=tail' -> 'tail queries'."""
+    if segment.partition("=")[0] in ("tier", "category_tier"):
+        what, _, which = segment.partition("=")
+        return f"{which} queries" if what == "tier" else f"queries of {which} categories"
+    return {"all": "test queries", "seen": "seen queries", "new": "new queries"}.get(
+        segment, segment.replace("split=train", "training queries")
+    )
 
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>$:~^=&])")

@@ -201,7 +201,7 @@ def measures(two: Pair) -> None:
             filters=two.filters, n="queries judged in both, all",
             show=["name", "part", "base_value", "value", "difference", "low", "high", "n", "reading"],
             columns={
-                "name": st.column_config.TextColumn("Measure", width="medium"), "part": "Queries by traffic", "base_value": NUMBER("Other run", format="%.4f"),
+                "name": st.column_config.TextColumn("Measure", width=330), "part": "Queries by traffic", "base_value": NUMBER("Other run", format="%.4f"),
                 "value": NUMBER("This run", format="%.4f"), "difference": NUMBER("Change", format="%+.4f"),
                 "low": NUMBER("Low", format="%+.4f"), "high": NUMBER("High", format="%+.4f"), "n": NUMBER("Queries", format="localized"),
                 "reading": st.column_config.TextColumn("Reading", width="medium"),

@@ -31,11 +31,8 @@ def whole() -> report.Report:
 def offered() -> None:
     """The button, and what the file holds."""
     made, opened, where, other = whole(), handles(), current(), base()
-    st.markdown(
-        escape(
-            f"It holds {text.listed([s.title.lower() for s in made.sections])}, what the words mean, and where the numbers come from."
-        )
-    )
+    titles = text.listed([f"“{section.title}”" for section in made.sections])
+    st.markdown(escape(f"It holds {titles}, what the words mean, and where the numbers come from."))
 
     def document() -> str:  # made when it is asked for, outside of the page's run
         return report.document(

@@ -167,4 +167,4 @@ def test_the_page_offers_it_and_lists_notes(open_page: Callable[..., AppTest], o
     assert not page.error
     shown = " ".join(str(m.value).replace("\\", "") for m in page.main.markdown)
     assert "was rung up" in shown
-    assert "It holds notes and decisions" in shown
+    assert "It holds “Notes and decisions”" in shown
