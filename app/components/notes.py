@@ -39,7 +39,7 @@ def notes(kind: str, key: str, about: str) -> None:
         st.text_area("Note", key=f"note-words-{id}", max_chars=LONGEST, placeholder="what you saw, what was decided")
         st.session_state.setdefault(f"note-by-{id}", st.session_state.get("_note_by", ""))
         st.text_input("By", key=f"note-by-{id}", max_chars=80, placeholder="your name")
-        st.button("Keep", key=f"note-keep-{id}", type="primary", on_click=_keep, args=(id, kind, key, about))
+        st.button("Keep", key=f"note-keep-{id}", on_click=_keep, args=(id, kind, key, about))
     if problem := st.session_state.pop(f"_note-problem-{id}", ""):
         st.error(escape(problem), icon=":material/error:")
 

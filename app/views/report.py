@@ -40,12 +40,12 @@ def offered() -> None:
         )
 
     st.download_button(
-        "Report, HTML", document, mime="text/html", icon=":material/download:", key="report-file", on_click="ignore", type="primary",
+        "Report, HTML", document, mime="text/html", icon=":material/download:", key="report-file", on_click="ignore",
         file_name=f"audit-{slug(where.run_id)}-{slug(where.snapshot_id)}.html", help="One file that needs nothing else and prints on A4",
     )  # fmt: skip
     st.caption("The same from a shell, with every table as CSV beside it:")
     chosen = f" --base {other.address()}" if other else ""
-    st.code(f"python -m engine report --run {where.run_id}{chosen} --out audit.html --csv tables", language="bash")
+    st.code(f"python -m engine report --run {where.run_id}{chosen} --out audit.html --csv tables", language=None)
     with st.expander("What it says", expanded=True):
         for line in made.lead:
             st.markdown(escape(line))
