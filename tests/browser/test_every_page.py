@@ -9,7 +9,7 @@ from tests.browser.dashboard import Server
 from tests.browser.states import named, walk
 from tests.browser.visit import Visit
 
-NO_EXPORT = frozenset({"overview", "what-if", "what-if-bulk", "report"})
+NO_EXPORT = frozenset({"overview", "what-if", "what-if-bulk", "report", "data-judging"})
 """States that ask first, or begin with words: nothing is shown yet that could be exported as CSV."""
 EMPTY = frozenset({"rejects", "issues"})
 """Exports that rightly hold no row: the marketplace has no faulty rows."""
