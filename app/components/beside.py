@@ -87,11 +87,12 @@ def one_pair(query_id: str, item_id: str) -> None:
         st.caption(f":material/compare_arrows: {escape(both.base_name)} knows nothing of this pair.")
         return
     row = other.iloc[0]
-    deep = (
-        f"a beam agrees with its SID down to level {int(row['match_level'])}"
-        if row["match_level"]
-        else "no beam agrees with its SID"
-    )
+    if pd.isna(row["match_level"]):
+        deep = "that run knows no SIDs"
+    elif row["match_level"] > 0:
+        deep = f"a beam agrees with its SID down to level {int(row['match_level'])}"
+    else:
+        deep = "no beam agrees with its SID"
     place = f"rank {int(row['rank'])}" if pd.notna(row["rank"]) else "not retrieved"
     without = f", {int(row['rank_without_sid'])} without SIDs" if pd.notna(row["rank_without_sid"]) else ""
     st.markdown(

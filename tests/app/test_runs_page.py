@@ -179,6 +179,26 @@ def test_every_page_opens_with_a_second_run(open_page: Open, two_runs_workspace:
     assert page.sidebar.selectbox(key="base_menu").value == OTHER_RUN
 
 
+def test_a_run_without_sids_stands_beside_on_every_page(
+    true_page: Callable[..., AppTest], sql: Callable[..., list[tuple[object, ...]]]
+) -> None:
+    [(base,)] = sql("SELECT run_id FROM runs WHERE method = 'none' ORDER BY run_id LIMIT 1")
+    [(query, item)] = sql(
+        "SELECT query_id, item_id FROM scores s JOIN snapshot ON s.run_id = default_run WHERE rank = 1 AND judged ORDER BY 1 LIMIT 1"
+    )
+    [(rank,)] = sql("SELECT rank FROM scores WHERE run_id = ? AND query_id = ? AND item_id = ?", base, query, item)
+    page = true_page("explain", q=str(query), item=str(item), base=str(base))
+    assert not page.error
+    assert f"rank {rank}" in _words(page).partition("In the other run")[2]
+    page = true_page("query", q=str(query), view="Ranking", base=str(base))
+    assert not page.error
+    here, there = (
+        {i for (i,) in sql("SELECT item_id FROM scores WHERE run_id = ? AND query_id = ? AND rank <= 10", run, query)}
+        for run in (page.sidebar.selectbox(key="run_menu").value, base)
+    )
+    assert f"{len(here & there)} of the first ten are the same items in both runs" in _words(page)
+
+
 def test_one_run_alone_can_be_compared_with_nothing(open_page: Open, workspace: Path) -> None:
     page = open_page("runs", workspace)
     assert page.sidebar.selectbox(key="run_menu").value == RUN
