@@ -131,6 +131,21 @@ def test_one_step_back_undoes_one_step(visit: Visit) -> None:
     visit.heading(TITLES[""])
 
 
+def test_quick_steps_back_and_forward_arrive(visit: Visit) -> None:
+    """Steps pressed faster than pages are made: the page stepped to is shown, and no step is put between."""
+    visit.open("")
+    for page in ("Coverage", "Query", "Codebook"):
+        visit.page.get_by_role("link", name=page, exact=True).first.click()
+        visit.heading(page)
+        visit.see(page.lower())
+    for step, title in ((-1, "Query"), (-1, "Coverage"), (-1, TITLES[""]), (3, "Codebook"), (-3, TITLES[""])):
+        for _ in range(abs(step)):
+            visit.page.evaluate("step => history.go(step)", step // abs(step))
+            visit.page.wait_for_timeout(60)
+        visit.heading(title)
+        visit.see(title.lower())
+
+
 def test_a_row_opens_by_any_cell_and_again(visit: Visit) -> None:
     """A click on a word of a row opens it; closed, the same click opens it again; the order of the table stays."""
     visit.open("coverage")
