@@ -25,7 +25,7 @@ if (!window.__oneStep) {
         if (step) Object.assign(state, {added: true, pressed: false});
     };
     window.addEventListener("popstate", () => Object.assign(state, {back: true, pressed: false}), true);
-    for (const press of ["click", "keydown"])
+    for (const press of ["pointerdown", "keydown"])
         window.addEventListener(press, (event) => {
             if (!event.altKey && !event.metaKey) Object.assign(state, {back: false, pressed: true});
         }, true);
