@@ -20,6 +20,7 @@ NAMES = {
     "two_coverages": "A category in two runs",
     "two_exposures": "Exposure in two runs",
     "notes": "Notes",
+    "console": "SQL console",
     "curves": "While learning",
     "cost": "Cost of a run",
     "methods": "Methods side by side (ablation)",

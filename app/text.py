@@ -144,6 +144,8 @@ DEFINITIONS = {
     "the top 10 of some query.",
     "two_exposures": "The share of all exposure under each run's own ranking with SIDs, and what SIDs change in it within each run. The change between "
     "the runs has no interval: it says what these two rankings show, not what another training would.",
+    "console": "One read-only SELECT in DuckDB's dialect over the tables of this snapshot. $run is the chosen run. Files, network, settings and "
+    "other functions that reach out of the snapshot are refused.",
     "notes": "Notes are kept beside snapshots, not in them: a new snapshot has them again, and a report prints them. A code is known by its run and "
     "prefix, a query by its words, an item by its id, a seller by its name, a finding by its kind.",
     "curves": "Measured while the run learnt, by step; losses of different methods are not comparable in size.",

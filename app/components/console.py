@@ -31,10 +31,6 @@ from engine.store.snapshot import SCHEMA_VERSION, snapshot_file
 OWN = ""
 PATIENCE = 1.5
 """Seconds that a page waits for an answer before it shows how to cancel."""
-MEANING = (
-    "One read-only SELECT in DuckDB's dialect over the tables of this snapshot. $run is the chosen run. Files, network, settings and "
-    "other functions that reach out of the snapshot are refused."
-)
 ALL_TABLES = "all tables"
 
 
@@ -54,7 +50,7 @@ def place() -> Locked:
 
 def console() -> None:
     """The console, or how to allow it."""
-    st.header("SQL console", anchor=False, help=MEANING)
+    st.header("SQL console", anchor=False, help=text.DEFINITIONS["console"])
     if not allowed():
         st.caption(
             ":material/terminal: This server runs no SQL of visitors. Whoever runs it can allow read-only, bounded questions: "
@@ -192,7 +188,7 @@ def _show(sql: str, given: dict[str, Value], answer: Answer) -> None:
         title="Answer",
         key="sql-answer",
         heading=False,
-        define=MEANING,
+        define="console",
         height=460,
         filters={"sql": " ".join(sql.split()), **used},
         alt="The rows of the SQL above",

@@ -63,7 +63,7 @@ PARTS = {
 }
 ALONE = {"While learning": comparing.learning, "Cost": comparing.cost}
 names = [*(PARTS if two else ()), *ALONE, "Methods"]
-tabs = st.tabs(names, key="part", on_change="rerun", bind="query-params")
+tabs = st.tabs(names, key="part" if two else "alone", on_change="rerun", bind="query-params")
 for name, tab in zip(names, tabs, strict=True):
     if tab.open:
         with tab, panel(name, height=360):

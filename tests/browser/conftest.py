@@ -54,7 +54,7 @@ def published(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="package")
 def server(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The dashboard over the trained marketplace."""
-    with serve(published, tmp_path_factory.mktemp("log") / "app.log") as running:
+    with serve(published, tmp_path_factory.mktemp("log") / "app.log", options=("--allow-sql",)) as running:
         yield running
 
 

@@ -44,12 +44,14 @@ STATES = {
     "seller": "sellers?value={seller}",
     "seller-crossed": "sellers?value={seller}&told=By+part+of+it",
     "runs": "runs",
+    "runs-methods": "runs?alone=Methods",
     "runs-queries": "runs?base={other}&part=Query+by+query",
     "runs-settings": "runs?base={other}&part=Settings",
     "runs-learning": "runs?base={other}&part=While+learning",
     "report": "report?base={other}",
     "data": "data",
     "data-judging": "data?judge=true",
+    "console": "data?sql=SELECT+title%2C+price+FROM+items+ORDER+BY+price+DESC+LIMIT+20",
 }
 """Page states by name; what stands in braces is looked up in the snapshot."""
 SIZES = {"laptop": (1440, 900), "small": (1024, 768), "large": (1920, 1080)}
