@@ -8,6 +8,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 Filters = Mapping[str, object]
+FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@＝＋－＠])(?![+-]\d+(?:\.\d+)?(?:$|[;\t\r\n]))")
+"""Where a spreadsheet, whatever it splits cells at, would begin to read a formula: no plain number is one."""
+FORMULA_IN_HEAD = re.compile(r"(^|[,;] ?)(?=[=+\-@＝＋－＠])(?![+-]\d+(?:\.\d+)?(?:$|[,;]))")
 
 
 def slug(text: str) -> str:
@@ -24,16 +27,15 @@ def file_name(title: str, *, snapshot: str, run: str, filters: Filters) -> str:
 def csv(data: pd.DataFrame, title: str, *, snapshot: str, run: str, filters: Filters, definition: str = "") -> bytes:
     """The table as CSV below a '#' header: title, snapshot, run, filters, definition, rows.
 
-    Text cells that a spreadsheet would run as a formula get a leading apostrophe, and the header says so.
+    Text that a spreadsheet would run as a formula gets an apostrophe before it, and the header says so.
     """
-    safe = data.copy()
-    guarded = False
+    safe = data.rename(columns=_disarmed)
+    guarded = list(safe.columns) != list(data.columns)
     for name in safe.columns:
         if safe[name].dtype == object or pd.api.types.is_string_dtype(safe[name]):
-            risky = safe[name].map(lambda cell: isinstance(cell, str) and cell[:1] in "=+@\t\r" and cell != "")
-            if risky.any():
-                guarded = True
-                safe[name] = safe[name].astype(object).where(~risky, "'" + safe[name].astype(str))
+            cells = safe[name].astype(object)
+            safe[name] = cells.map(lambda cell: _disarmed(cell) if isinstance(cell, str) else cell)
+            guarded |= any(FORMULA.search(cell) for cell in cells if isinstance(cell, str))
     lines = [
         f"Sidelight: {title}",
         f"snapshot: {snapshot}",
@@ -44,6 +46,11 @@ def csv(data: pd.DataFrame, title: str, *, snapshot: str, run: str, filters: Fil
     if definition:
         lines.append(f"definition: {definition}")
     if guarded:
-        lines.append("note: cells that begin with = + @ carry a leading apostrophe")
-    head = "".join(f"# {' '.join(line.split())}\n" for line in lines)
-    return (head + safe.to_csv(index=False)).encode("utf-8")
+        lines.append("note: text that begins like a formula (= + - @) carries a leading apostrophe")
+    head = [FORMULA_IN_HEAD.sub(r"\1'", " ".join(line.split())) for line in lines]
+    return ("".join(f"# {line}\n" for line in head) + safe.to_csv(index=False)).encode("utf-8")
+
+
+def _disarmed(text: str) -> str:
+    """Without what a spreadsheet would run, and with line ends that every reader of CSV knows."""
+    return FORMULA.sub(r"\1'", re.sub(r"\r\n?", "\n", str(text)))

@@ -143,12 +143,21 @@ class TestExport:
         ]  # fmt: skip
         pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(raw), comment="#"), data)
 
-    def test_cells_that_a_spreadsheet_would_run_are_guarded_and_said(self) -> None:
-        data = pd.DataFrame({"title": ["=1+1", "+x", "@y", "plain", None], "change": [-1.0, 2.0, 3.0, 4.0, 5.0]})
-        raw = csv(data, "T", snapshot="s", run="r", filters={}).decode()
+    def test_text_that_a_spreadsheet_would_run_is_guarded_and_said(self) -> None:
+        """Whatever it splits cells at; lists of numbers and plain numbers stay as they are."""
+        harmful = ["=1+1", "+x", "@y", "-1+cmd|' /C calc'!A0", "\n=1", "\t=1", "a;=1+1", "a\r@b", "\uff1d1"]
+        harmless = ["plain", None, "-5", "+1.5", "-1.5;2", "a = b", "x-y", "a; - b"]
+        data = pd.DataFrame({"title": harmful + harmless, "change": -1.0})
+        raw = csv(data, "T", snapshot="s", run="r", filters={"q": "x,=HYPERLINK(1)", "box": "0.1,-0.35,+2"}).decode()
         assert "leading apostrophe" in raw
-        for cell in ("'=1+1", "'+x", "'@y", "\nplain", "-1.0"):
-            assert cell in raw
+        assert "# filters: q = x,'=HYPERLINK(1); box = 0.1,-0.35,+2\n" in raw
+        read = pd.read_csv(io.BytesIO(raw.encode()), comment="#", keep_default_na=False)
+        assert read["title"].tolist() == [
+            "'=1+1", "'+x", "'@y", "'-1+cmd|' /C calc'!A0", "\n'=1", "\t'=1", "a;'=1+1", "a\n'@b", "'\uff1d1",
+            *(cell or "" for cell in harmless),
+        ]  # fmt: skip
+        assert (read["change"] == -1).all()
+        assert "'" not in csv(data.iloc[len(harmful) :], "T", snapshot="s", run="r", filters={}).decode()
 
     def test_file_name_carries_filters_run_and_snapshot(self) -> None:
         name = file_name("Codes of level 2", snapshot="snap-1", run="dsirm-1", filters={"code": "17-2", "find": ""})

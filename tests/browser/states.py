@@ -87,6 +87,8 @@ def faults(visit: Visit, *, accessible: bool) -> list[str]:
     settle(page)
     broken = page.locator('[data-testid="stException"]').all_inner_texts()
     broken += page.get_by_text("could not be shown").all_inner_texts()
+    if page.get_by_role("button", name="Download as CSV").count():
+        broken.append("a table's toolbar offers a CSV that is not disarmed and says nothing of where it is from")
     found = broken + wider(page) + cut(page) + visit.ran() + visit.problems + (violations(page) if accessible else [])
     visit.problems.clear()
     return found
