@@ -21,7 +21,6 @@ from app.export import csv, slug
 from app.glossary import NAMES
 from app.queries import benefit as benefit_queries
 from app.queries import codebook, comparison, coverage, overview, sellers, snapshot
-from engine.audit.intervals import mean_interval
 from engine.errors import EngineError, RunError
 from engine.store.handles import Handles
 from engine.store.leftovers import replacing
@@ -214,7 +213,8 @@ def _roles(given: pd.DataFrame) -> Iterable[tuple[dict[Hashable, Any], str]]:
 
 def _against(cursor: duckdb.DuckDBPyConnection, run_id: str, other: Other) -> Section:
     rows = comparison.by_query(cursor, other.snapshot_id, run_id, other.run_id, "ndcg@10")
-    change, counts = mean_interval(rows["difference"].to_numpy(dtype=float)), comparison.tally(rows)
+    change = comparison.changes(cursor, other.snapshot_id, run_id, other.run_id, "ndcg@10")["all"]
+    counts = comparison.tally(rows)
     said = [f"Compared with {other.run_id} ({other.snapshot_id}) on {change.n:,} queries that both were judged on."]
     if change.n < text.LEAST_QUERIES:
         said.append(f"{text.sentence(text.TOO_SMALL)} to say which ranks better.")

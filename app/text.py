@@ -129,7 +129,8 @@ DEFINITIONS = {
     "placebo": "Placebo: the same ranker after the SIDs were shuffled among the items. It must give nothing; what it gives is no merit of SIDs.",
     "story": "Chosen by rule, not by hand: from judged queries with traffic, where the ranker's own contributions say that SIDs are the reason.",
     "runs": "A run is one method trained on one catalogue with one configuration and seed. 'By SIDs': its own ranker minus the same learner "
-    "without SIDs, on all test queries; interval: paired bootstrap by query, 95 %.",
+    "without SIDs, on all test queries; interval: paired bootstrap by query, 95 %. Time: of all its stages, those taken from another run's "
+    "cache with what they took there.",
     "paired_runs": "Both runs' values of the same query (the same words), and their difference: this run minus the other. Interval: bootstrap over "
     "these queries, 95 %; above 0 this run is better. Better, same and worse count queries.",
     "unpaired_runs": "Measures that no query has of its own cannot be paired. Each run's own 95 % interval stands beside it: where the two lie apart "

@@ -28,10 +28,9 @@ def overview() -> None:
     """Whether this run is better than the other, in a sentence."""
     if both := two():
         with panel("The other run"):
-            rows = by_query(both, "ndcg@10")
-            counts = comparison.tally(rows)
+            counts = comparison.tally(by_query(both, "ndcg@10"))
             st.markdown(
-                f":material/compare_arrows: {escape(verdict(rows, both))} "
+                f":material/compare_arrows: {escape(verdict(both))} "
                 + escape(f"{counts.won:,} queries better, {counts.tied:,} the same, {counts.lost:,} worse."),
                 help=text.DEFINITIONS["paired_runs"],
             )

@@ -21,11 +21,10 @@ from app.queries import comparison, snapshot
 from app.queries import runs as queries
 from app.rankers import ranker_name, run_name
 from app.text import escape
-from engine.audit.intervals import Interval, mean_interval
+from engine.audit.intervals import Interval
 
 PAIRED = ("ndcg@10", "within_query_auc")
 """Measures that every judged query has of its own."""
-TIERS = ("head", "torso", "tail")
 LOWER_IS_BETTER = frozenset(
     ("aliasing", "harmful_share", "dead_codes", "gini", "hourglass", "largest_bucket", "same_sid_others", "flip_rate.typo",
      "flip_rate.reorder", "flip_rate.stuffing")
@@ -35,6 +34,9 @@ NEITHER_IS_BETTER = frozenset(
      "coclick_alignment_category", "coclick_lift_category", "margin_flipped.typo", "margin_kept.typo")
 )  # fmt: skip
 """What describes a codebook, or its catalogue, without praise or blame."""
+EASIER_WHEN_COARSER = ("hit@", "prefix_survival.", "beam_diversity.")
+"""Beginnings of what a generator reaches by SID: the more items share a prefix the easier (METHOD section 4), so that between two
+codebooks neither is better. Hits counted by item compare them."""
 NUMBER = st.column_config.NumberColumn
 
 
@@ -71,6 +73,11 @@ def by_query(two: Pair, metric: str) -> pd.DataFrame:
     return fetch_both(comparison.by_query, two.base.snapshot_id, two.run, two.base.run_id, metric)
 
 
+def changes(two: Pair, metric: str) -> dict[str, Interval]:
+    """The mean change over those queries, 'all' and by tier of traffic."""
+    return fetch_both(comparison.changes, two.base.snapshot_id, two.run, two.base.run_id, metric)
+
+
 def headline(two: Pair) -> None:
     """Whether it is better, on the same queries: a card a measure, and the verdict in words."""
     st.markdown(f"**{escape(two.name)}** against **{escape(two.base_name)}**, matched on the query.")
@@ -86,10 +93,11 @@ def headline(two: Pair) -> None:
     with st.grid(len(found) + 1, min_column_width=210):
         for metric, rows in found.items():
             with st.container():
-                change = mean_interval(rows["difference"].to_numpy(dtype=float))
+                change = changes(two, metric)["all"]
                 metric_card(
                     f"Change of {text.METRIC_NAMES[metric]}", change.value, low=change.low, high=change.high, n=change.n, form="points",
-                    define="paired_runs", note=f"{text.number(rows['base_value'].mean())} to {text.number(rows['value'].mean())}",
+                    define="paired_runs",
+                    note=f"{text.number(rows['base_value'].mean())} to {text.number(rows['value'].mean())}" if change.n >= text.LEAST_QUERIES else "",
                 )  # fmt: skip
         with st.container():
             counts = comparison.tally(found["ndcg@10"])
@@ -98,12 +106,12 @@ def headline(two: Pair) -> None:
                 help=text.DEFINITIONS["paired_runs"],
             )  # fmt: skip
             st.caption(escape(f"by nDCG@10 · n = {len(found['ndcg@10']):,} queries"))
-    st.markdown(escape(verdict(found["ndcg@10"], two)))
+    st.markdown(escape(verdict(two)))
 
 
-def verdict(rows: pd.DataFrame, two: Pair) -> str:
+def verdict(two: Pair) -> str:
     """Whether the run orders the first ten better than the base, in a sentence."""
-    change = mean_interval(rows["difference"].to_numpy(dtype=float))
+    change = changes(two, PAIRED[0])["all"]
     if change.n < text.LEAST_QUERIES:
         return f"{text.TOO_SMALL}: both runs were judged on {text.plural(change.n, 'query', 'queries')}, fewer than {text.LEAST_QUERIES}."
     said = {
@@ -168,21 +176,10 @@ def paired(two: Pair) -> pd.DataFrame:
     made = []
     for metric in PAIRED:
         rows = by_query(two, metric)
-        for part, own in [("all", rows), *((tier, rows[rows["tier"] == tier]) for tier in TIERS)]:
-            change: Interval = mean_interval(own["difference"].to_numpy(dtype=float))
+        for part, change in changes(two, metric).items():
             if change.n:
-                made.append(
-                    (
-                        metric,
-                        part,
-                        own["base_value"].mean(),
-                        own["value"].mean(),
-                        change.value,
-                        change.low,
-                        change.high,
-                        change.n,
-                    )
-                )
+                own = rows if part == "all" else rows[rows["tier"] == part]
+                made.append((metric, part, own["base_value"].mean(), own["value"].mean(), *change))
     return pd.DataFrame(made, columns=["measure", "part", "base_value", "value", "difference", "low", "high", "n"])
 
 
@@ -195,7 +192,7 @@ def measures(two: Pair) -> None:
             text.TOO_SMALL if few else text.evidence(low, high)
             for few, low, high in zip(small, rows["low"], rows["high"], strict=True)
         ]
-        rows.loc[small, ["difference", "low", "high"]] = np.nan
+        rows.loc[small, ["base_value", "value", "difference", "low", "high"]] = np.nan
         table(
             rows.assign(name=rows["measure"].map(text.METRIC_NAMES)), title="On the same queries", key="paired-measures", define="paired_runs",
             filters=two.filters, n="queries judged in both, all",
@@ -209,9 +206,11 @@ def measures(two: Pair) -> None:
         )  # fmt: skip
     rows = side_by_side(two)
     only = st.toggle("Differences only", value=True, key="differing", bind="query-params")
-    shown = rows[rows["difference"] != 0] if only else rows
+    shown = rows[rows["difference"].abs() > 0] if only else rows
     if shown.empty:
-        nothing("Nothing that both runs measured differs." if len(rows) else "The two runs measured nothing in common.")
+        nothing(
+            "Nothing measured on enough queries differs." if len(rows) else "The two runs measured nothing in common."
+        )
         return
     table(
         shown, title="Everything that both measured", key="all-measures", define="unpaired_runs", filters=two.filters, height=460,
@@ -234,10 +233,12 @@ def side_by_side(two: Pair) -> pd.DataFrame:
         columns={f"{name}_base": f"base_{name}" for name in ("value", "low", "high", "n")}
     )
     rows["name"] = [measure_name(kind, name) for kind, name in zip(rows["kind"], rows["measure"], strict=True)]
-    rows = rows[rows["name"] != ""].copy()
+    rows = rows[(rows["name"] != "") & rows[["value", "base_value"]].notna().all(axis=1)].copy()
     rows["part"] = [
         p if kind == "codebook" else text.segment_name(p) for kind, p in zip(rows["kind"], rows["part"], strict=True)
     ]
+    few = (rows["kind"] == "ranking") & (rows[["n", "base_n"]].min(axis=1) < text.LEAST_QUERIES)
+    rows.loc[few, ["value", "low", "high", "base_value", "base_low", "base_high"]] = np.nan
     rows["difference"] = rows["value"] - rows["base_value"]
     rows["better"] = [better(name) for name in rows["measure"]]
     rows["reading"] = [_reading(row) for row in rows.to_dict("records")]
@@ -248,11 +249,15 @@ def side_by_side(two: Pair) -> pd.DataFrame:
 
 def better(measure: str) -> str:
     """'higher', 'lower' or 'neither' of a measure."""
-    return "lower" if measure in LOWER_IS_BETTER else "neither" if measure in NEITHER_IS_BETTER else "higher"
+    if measure in NEITHER_IS_BETTER or measure.startswith(EASIER_WHEN_COARSER):
+        return "neither"
+    return "lower" if measure in LOWER_IS_BETTER else "higher"
 
 
 def _reading(row: dict[Hashable, Any]) -> str:
     """What a change of two measures that were not paired says: two intervals apart are surely different, others may be too."""
+    if pd.isna(row["difference"]):
+        return text.TOO_SMALL
     if not row["difference"]:
         return "the same"
     if row["better"] == "neither":

@@ -133,7 +133,7 @@ def _streams(two: Pair, moves: Moves) -> None:
     figure(
         charts.flows(moved), title="Where items moved at level 1", key="flows", define="churn", data=rows, filters=two.filters,
         subtitle="From the other run's codes, left, to this one's, right; the largest streams between codes that were not matched",
-        n=f"{min(len(moved), charts.MOST_FLOWS):,} of {len(moved):,} streams, {int(moved['n'].sum()):,} items",
+        n=f"{min(len(moved), charts.MOST_FLOWS):,} of {len(moved):,} streams, {int(moved['n'].head(charts.MOST_FLOWS).sum()):,} of {int(moved['n'].sum()):,} items",
         alt=f"The largest stream: {int(moved['n'].iloc[0]):,} items from {moved['base_label'].iloc[0]} to {moved['label'].iloc[0]}.",
     )  # fmt: skip
 
@@ -182,12 +182,12 @@ def _queries(two: Pair) -> None:
     searches = known["frequency"].sum()
     st.markdown(
         escape(
-            f"Of {text.plural(len(known), 'query', 'queries')} with beams in both runs"
+            f"Of {text.plural(len(known), 'query', 'queries')} with beams in both runs that reach an item of both"
             f"{f' (the {comparison.MOST_ASKED:,} most asked)' if len(rows) == comparison.MOST_ASKED else ''}, "
             f"{len(other):,} reach other items for the most part: less than half of what the beams of either run reach is common"
             + (
                 f". They carry {text.number(other['frequency'].sum() / searches, 'percent')} of the searches of these."
-                if searches
+                if len(other) and searches
                 else "."
             )
         )

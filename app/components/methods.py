@@ -19,7 +19,7 @@ from app.queries import runs as queries
 from app.text import escape
 
 OTHER_MEASURES = {
-    "auc_lift": "Change of AUC by SIDs", "stability": "Agreement of two seeds (adjusted Rand)", "seconds": "Time (s)", "peak_mb": "Peak memory (MB)",
+    "stability": "Agreement of two seeds (adjusted Rand)", "seconds": "Time of its own stages (s)", "peak_mb": "Peak memory (MB)",
 }  # fmt: skip
 
 
@@ -82,7 +82,9 @@ def _what(row: dict[Hashable, Any]) -> str:
     """What a row of the ladder measures, in words."""
     name, level = str(row["measure"]), row["level"]
     where = f", level {int(level)}" if pd.notna(level) else ""
-    if name in OTHER_MEASURES:
+    if name == "auc_lift":
+        said = f"Change of AUC against “{rankers.ranker_name(row['baseline'])}”"
+    elif name in OTHER_MEASURES:
         said = OTHER_MEASURES[name]
     elif name in text.METRIC_NAMES:
         said = text.METRIC_NAMES[name]

@@ -10,8 +10,11 @@ from typing import NamedTuple
 import duckdb
 import pandas as pd
 
+from engine.audit.intervals import Interval, mean_interval
+
 MOST_ASKED = 2_000
 """Queries, the most asked first, whose beams are compared."""
+TIERS = ("head", "torso", "tail")
 
 
 def same_catalogue(cursor: duckdb.DuckDBPyConnection, beside: str) -> bool:
@@ -49,6 +52,33 @@ def by_query(cursor: duckdb.DuckDBPyConnection, beside: str, run_id: str, base_r
         """,
         {"run": run_id, "base": base_run, "metric": metric},
     ).df()
+
+
+def changes(
+    cursor: duckdb.DuckDBPyConnection, beside: str, run_id: str, base_run: str, metric: str
+) -> dict[str, Interval]:
+    """Mean change of a measure over the queries that both runs were judged on, 'all' of them and by tier of traffic.
+
+    Where the other run ranks every query as this run's own baseline does, this is what SIDs change, and its interval the
+    stored one: of one quantity a page states one interval.
+    """
+    rows = by_query(cursor, beside, run_id, base_run, metric)
+    parts = {"all": rows, **{tier: rows[rows["tier"] == tier] for tier in TIERS}}
+    stored = cursor.execute(
+        f"""
+        {_queries(beside)}
+        SELECT replace(c.segment, 'tier=', ''), c.difference, c.low, c.high, c.n FROM comparisons c JOIN runs r USING (run_id, ranker, baseline)
+        WHERE run_id = $run AND c.metric = $metric AND NOT EXISTS (
+            FROM query_metrics m LEFT JOIN paired USING (query_id)
+            LEFT JOIN "{beside}".query_metrics b ON b.query_id = paired.base_id AND b.run_id = $base AND b.metric = m.metric
+            WHERE m.run_id = $run AND m.metric = $metric AND b.value IS DISTINCT FROM m.value_without)
+        """,
+        {"run": run_id, "base": base_run, "metric": metric},
+    ).fetchall()
+    known = {part: Interval(*found) for part, *found in stored}
+    return {
+        part: known.get(part) or mean_interval(own["difference"].to_numpy(dtype=float)) for part, own in parts.items()
+    }
 
 
 class Tally(NamedTuple):
