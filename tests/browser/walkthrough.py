@@ -41,7 +41,7 @@ def audit(visit: Visit, keep: Callable[[str], None], run: str, other: str) -> st
     page.get_by_role("link", name="Sellers & categories", exact=True).first.click()
     visit.heading("Sellers & categories")
     settle(page)
-    visit.table("All sellers").click(0)
+    visit.table("All ").click(0)
     page.wait_for_function("new URLSearchParams(location.search).get('value')", timeout=SLOWEST)
     settle(page)
     top(page.locator(".st-key-one-page"))
