@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,23 @@ def draw(page: OnePage, dimension: str, discount: str, examples: pd.DataFrame) -
         )  # fmt: skip
         if st.button("Print", icon=":material/print:", key="one-page-print", help="Only the answer is printed, on A4"):
             st.html("<script>setTimeout(() => window.print(), 300)</script>", unsafe_allow_javascript=True)
+        with st.popover("Command", icon=":material/terminal:", help="The same file from a shell"):
+            st.code(_command(page.title, dimension, discount), language=None, wrap_lines=True)
+
+
+def _command(value: str, dimension: str, discount: str) -> str:
+    where = current()
+    named = [
+        "--snapshot",
+        where.snapshot_id,
+        "--run",
+        where.run_id,
+        "--of",
+        f"{dimension}={value}",
+        "--discount",
+        discount,
+    ]
+    return shlex.join(["python", "-m", "engine", "report", *named, "--out", "answer.html"])
 
 
 def _lines(section: Section, examples: pd.DataFrame) -> list[str]:
