@@ -19,6 +19,7 @@ NAMES = {
     "two_rankings": "A query's ranking in two runs",
     "two_coverages": "A category in two runs",
     "two_exposures": "Exposure in two runs",
+    "gate": "May this run follow the other (gate)",
     "notes": "Notes",
     "console": "SQL console",
     "curves": "While learning",

@@ -1,5 +1,7 @@
 """The one-page answer to "why am I seen less?": the same sentences for the screen, for paper, and as one HTML file.
 
+python -m engine report --of "seller=NAME" --out answer.html      the same from the command line
+
 Everything is plain text made from rows of the snapshot; whoever shows it escapes it.
 """
 
@@ -11,10 +13,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from app import text
+from app.causes import named, sentence
+from app.exposure import Ask, found, plural_name, prepared, resolved
+from app.near import alike
+from app.queries import sellers as queries
+from app.queries import snapshot
 from engine.audit.exposure import TOO_SMALL
+from engine.errors import ConfigError, shown
 
 EXAMPLES = 3
 """Examples, queries and codes named."""
+BARS = 8
+"""Parts of the change drawn."""
 
 
 class Number(NamedTuple):
@@ -44,6 +54,74 @@ class OnePage(NamedTuple):
     bars: list[tuple[str, float]]
     """What moved its items, largest first: name and percentage points."""
     foot: list[str]
+
+
+def collect(ask: Ask, run_id: str, snapshot_id: str, dimension: str, discount: str, row: pd.Series) -> OnePage:
+    """The answer for one row of `app.exposure.prepared`."""
+    value, change = str(row["value"]), float(row["difference"])
+    made = ask(queries.change, run_id, dimension, value, discount)
+    rows = named(ask(queries.causes, run_id, dimension, value, discount))
+    signal, codes = rows[rows["told"] == "signal"], rows[rows["told"] == "prefix"]
+    causes = []
+    if len(signal):
+        causes = [sentence(signal)]
+    elif len(made.by_query):
+        imported = ask(snapshot.missing_files, run_id) is not None
+        causes = [_NOT_TOLD + (_IMPORTED if imported else "") + "."]
+    moved = example_lines(examples(made.items, change))
+    concentrated = queries_line(made.by_query, change)
+    ledger = ledger_lines(ask(queries.ledger, run_id, dimension, value))
+    sections = [
+        Section("What caused it", causes),
+        Section(f"{EXAMPLES} examples" if len(moved) == EXAMPLES else "Examples", moved),
+        Section("Codes through which most of it went", code_lines(codes, change)),
+        Section("What would change it", [concentrated, *ledger] if concentrated else ledger),
+    ]
+    foot = [
+        f"{text.shortened(ask(snapshot.info)['dataset'], 80)}, run {run_id}, snapshot {snapshot_id}. A place counts by {discount}: {text.DEFINITIONS['discount']}",
+        text.WHAT_IS_A_SID, *(text.DEFINITIONS[key] for key in ("exposure_change", "effective_n", "merit", "cause")),
+    ]  # fmt: skip
+    attribute = text.shortened(dimension.removeprefix(queries.ATTRIBUTE), 40)
+    kind = text.DIMENSION_NAME.get(dimension, text.sentence(attribute))
+    bars = [(str(r["name"]), 100 * float(r["net"])) for r in signal.head(BARS).to_dict("records")]
+    return OnePage(kind, value, answer(kind, value, row), numbers(row), sections, bars, foot)
+
+
+_NOT_TOLD = "What moved its items, by signal and code, is told for sellers, categories, brands, price bands and ages"
+_IMPORTED = ", where the ranker's contributions are known; an imported run has none"
+
+
+def asked(ask: Ask, run_id: str, snapshot_id: str, of: str, discount: str | None) -> OnePage:
+    """The answer for what a command names: `of` as 'seller=NAME'. Raises ConfigError with what there is instead."""
+    choices = ask(queries.choices, run_id)
+    discounts = [d for d in queries.DISCOUNTS if d in set(choices["discount"])]
+    if not discounts:
+        raise ConfigError(f"run '{run_id}' holds no exposure audit: nothing was retrieved for a query with traffic")
+    if discount not in (None, *discounts):
+        raise ConfigError(f"--discount '{shown(str(discount))}' is unknown; allowed: {', '.join(discounts)}")
+    who = {name: name for name in queries.DIMENSIONS if name in set(choices["dimension"])}
+    who |= {name: f"{queries.ATTRIBUTE}{name}" for name in ask(queries.attributes) if name not in who}
+    written = max((w for w in (*who, *who.values()) if of.startswith(f"{w}=")), key=len, default="")
+    if not written:
+        raise ConfigError(
+            f"--of '{shown(of)}' must be WHO=NAME, such as 'seller=Blue Barn'; WHO is one of: {', '.join(map(shown, who))}"
+        )
+    dimension, discount = who.get(written, written), discount or discounts[0]
+    rows = prepared(found(ask, run_id, dimension, discount))
+    every, name = list(rows["value"]), of.removeprefix(f"{written}=")
+    value = resolved(name, every) or resolved(name.strip(), every)
+    if not value:
+        near = alike(name, every, most=5)
+        offered = ", ".join(f"'{shown(one, 200)}'" for one in near or every[:5])
+        meant = (
+            f"did you mean {offered}?"
+            if near
+            else f"there are {len(every):,} {plural_name(dimension)}, such as {offered}"
+        )
+        raise ConfigError(
+            f"no {text.DIMENSION_NAME.get(dimension, written).lower()} is called '{shown(name)}'; {meant}"
+        )
+    return collect(ask, run_id, snapshot_id, dimension, discount, rows[rows["value"] == value].iloc[0])
 
 
 def answer(kind: str, value: str, row: pd.Series) -> str:
@@ -135,7 +213,9 @@ def code_lines(codes: pd.DataFrame, change: float) -> list[str]:
     """The codes through which most of a change goes: of those that passed its items where it lost, of its own where it gained."""
     side = 1 if change >= 0 else -1
     named = codes[codes["prefix"].notna() & (codes["net"] * side > 0)].head(EXAMPLES)
-    return [f"{r['name']}: {text.number(r['net'], 'fine_points')}" for r in named.to_dict("records")]
+    return [
+        f"{text.shortened(r['name'], 80)}: {text.number(r['net'], 'fine_points')}" for r in named.to_dict("records")
+    ]
 
 
 def ledger_lines(rows: pd.DataFrame) -> list[str]:
@@ -172,6 +252,7 @@ def _where(row: dict[Any, Any]) -> dict[str, str]:
 
 def document(page: OnePage) -> str:
     """The answer as one self-contained HTML file that prints on A4."""
+    title = text.shortened(page.title, 120)
     cards = "".join(
         f"<div class=card><small>{escape(n.label)}</small><b>{escape(n.value)}</b><small>{escape(n.note)}</small></div>"
         for n in page.numbers
@@ -185,8 +266,8 @@ def document(page: OnePage) -> str:
     table = f"<h2>What moved its items, in percentage points of all exposure</h2><table>{bars}</table>" if bars else ""
     foot = "".join(f"<p>{escape(line)}" for line in page.foot)
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(page.title)}</title><style>{_STYLE}</style>"
-        f"<small>{escape(page.kind)}</small><h1>{escape(page.title)}</h1><p class=lead>{escape(page.answer)}</p>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+        f"<small>{escape(page.kind)}</small><h1>{escape(title)}</h1><p class=lead>{escape(page.answer)}</p>"
         f"<div class=cards>{cards}</div>{sections}{table}<footer>{foot}</footer></html>"
     )
 
@@ -198,11 +279,15 @@ def _listed(lines: list[str]) -> str:
 
 
 _STYLE = (
-    "@page{size:A4;margin:14mm}*{box-sizing:border-box}body{font:14px/1.45 system-ui,sans-serif;color:#111;max-width:190mm;"
+    "@page{size:A4;margin:11mm}*{box-sizing:border-box}body{font:14px/1.45 system-ui,sans-serif;color:#111;max-width:190mm;"
     "margin:8mm auto;padding:0 4mm;overflow-wrap:anywhere}h1{margin:.1em 0 .3em;font-size:24px}h2{font-size:16px;margin:1.1em 0 .3em}"
     ".lead{font-size:16px}.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:8px}.card{border:1px solid #bbb;"
     "border-radius:6px;padding:8px;display:flex;flex-direction:column}.card b{font-size:20px}ul{margin:.2em 0;padding-left:1.2em}"
     "table{width:100%;border-collapse:collapse}td{padding:2px 6px 2px 0;vertical-align:middle}td:last-child{width:35%}.n{text-align:right;white-space:nowrap}"
     "i{display:block;height:10px}.up{background:#0072B2}.down{background:#D97B00}small,footer{color:#555}footer{font-size:12px;"
-    "border-top:1px solid #bbb;margin-top:1.5em}@media print{body{font-size:11.5px;margin:0}.lead{font-size:13px}h2{font-size:13px}footer{font-size:9px}}h2,tr,li{break-inside:avoid}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}"
+    "border-top:1px solid #bbb;margin-top:1.5em}h2,tr,li{break-inside:avoid}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}"
+    # on paper: one page, with the longest names and lists that there can be
+    "@media print{body{font-size:10.8px;line-height:1.33;margin:0;padding:0;max-width:none}h1{font-size:18px}.lead{font-size:12px;margin:.3em 0}"
+    "h2{font-size:12px;margin:.65em 0 .15em}p{margin:.2em 0}.card{padding:4px 8px}.card b{font-size:15px}td{padding:0 6px 0 0}i{height:7px}"
+    "footer{font-size:8.6px;line-height:1.25;margin-top:.7em}}"
 )

@@ -1,12 +1,14 @@
 """The audit of a run as one self-contained HTML file that prints on A4: the pages' own numbers, findings, notes, definitions.
 
 python -m engine report --out audit.html [--run RUN] [--base RUN] [--csv DIR]      what a user types
+python -m engine report --of "seller=NAME" --out answer.html                        the one-page answer of app/one_page.py
 python -m app.report   the same command: it reads through the pages' queries, so its numbers are theirs
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import sys
 from collections.abc import Hashable, Iterable, Sequence
@@ -16,16 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jinja2
 import pandas as pd
 
-from app import health, rankers, text, worth
+from app import gate, health, one_page, rankers, text, worth
 from app.export import csv, slug
 from app.glossary import NAMES
 from app.queries import benefit as benefit_queries
 from app.queries import codebook, comparison, coverage, overview, sellers, snapshot
-from engine.errors import EngineError, RunError
+from engine.errors import ConfigError, EngineError, RunError, shown
 from engine.store.handles import Handles
 from engine.store.leftovers import replacing
 from engine.store.notes import Note, Notes
-from engine.store.snapshot import current_id, open_snapshot
+from engine.store.snapshot import open_snapshot
 from engine.store.workspace import from_environment
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 25
 """Of a table: the report stays a few pages; `--csv` writes all of them."""
+WHOLE = "whole"
+"""Form of a column of sentences, which are not cut as other words are."""
 TEMPLATE = Path(__file__).parent / "assets" / "report.html"
 DEFINED = (
     "sid",
@@ -91,12 +95,21 @@ class Other(NamedTuple):
     run_id: str
 
 
-def collect(cursor: duckdb.DuckDBPyConnection, run_id: str, notes: list[Note], other: Other | None = None) -> Report:
-    """Everything of a run that a decision rests on. `cursor` also reads the snapshot of `other` (see `Handles.cursor`)."""
+def collect(
+    cursor: duckdb.DuckDBPyConnection,
+    run_id: str,
+    notes: list[Note],
+    other: Other | None = None,
+    audit: gate.Audit | None = None,
+) -> Report:
+    """Everything of a run that a decision rests on. `cursor` also reads the snapshot of `other` (see `Handles.cursor`), and
+    `audit` is what the gate says of the two."""
     info = snapshot.info(cursor)
     run = snapshot.run(cursor, run_id)
     given = benefit_queries.worth(cursor, run_id)
     sections = [_findings(cursor, run_id), _worth(cursor, run_id, given)]
+    if audit:
+        sections.insert(0, _gate(audit))
     if other:
         sections.insert(0, _against(cursor, run_id, other))
     sections += [_health(cursor, run_id, run.levels), _coverage(cursor, run_id), _exposure(cursor, run_id)]
@@ -109,7 +122,7 @@ def collect(cursor: duckdb.DuckDBPyConnection, run_id: str, notes: list[Note], o
         lead=[short or "Whether SIDs help cannot be told: too few judged test queries, or no ranking without SIDs.",
               rankers.method_in_words(run.method) + "."],
         sections=[s for s in sections if s.lines or s.notes or any(t.rows for t in s.tables)],
-        definitions=[(NAMES.get(key, key), text.DEFINITIONS[key]) for key in (*DEFINED, *(("paired_runs",) if other else ()))],
+        definitions=[(NAMES.get(key, key), text.DEFINITIONS[key]) for key in (*DEFINED, *(("paired_runs",) if other else ()), *(("gate",) if audit else ()))],
         origin=_origin(cursor, info, run_id, other),
         filters=f"test queries; exposure by log2, all sellers; tables of at most {MOST_ROWS} rows",
         run_id=run_id, snapshot_id=str(info["snapshot_id"]),
@@ -145,11 +158,13 @@ def table(name: str, caption: str, rows: pd.DataFrame, columns: dict[str, tuple[
     more = f"; the first {MOST_ROWS} of {len(rows):,}" if len(rows) > MOST_ROWS else ""
     return Table(
         name, caption + more, [header for header, _ in columns.values()], cells,
-        frozenset(place for place, (_, form) in enumerate(columns.values()) if form), rows,
+        frozenset(place for place, (_, form) in enumerate(columns.values()) if form not in ("", WHOLE)), rows,
     )  # fmt: skip
 
 
 def _cell(value: Any, form: str) -> str:
+    if form == WHOLE:
+        return text.shortened(value, 500)
     if form:
         return "–" if pd.isna(value) else text.number(float(value), form)
     return text.shortened(value, 160) if isinstance(value, str) else "" if pd.isna(value) else str(value)
@@ -188,13 +203,8 @@ def _worth(cursor: duckdb.DuckDBPyConnection, run_id: str, given: pd.DataFrame) 
         f"({text.METRIC_NAMES[row['metric']]})."
         for row, role in _roles(given)
     ]
-    online = benefit_queries.simulated(cursor, run_id).to_dict("records")
-    if online and online[0]["effective_n"] >= text.LEAST_QUERIES:
-        said = text.listed([
-            f"{worth.SESSIONS.get(str(r['metric']), str(r['metric']))} {text.number(r['relative'], 'change')} "
-            f"{text.interval(r['relative_low'], r['relative_high'], 'change')}" for r in online
-        ])  # fmt: skip
-        told.append(f"Simulated, not measured: {said}.")
+    if simulated := worth.simulated(benefit_queries.simulated(cursor, run_id)):
+        told.append(f"Simulated, not measured: {simulated}.")
     return Section("Do SIDs help?", told, [table("headline", "With and without SIDs, paired by query", rows, columns)])
 
 
@@ -239,6 +249,12 @@ def _against(cursor: duckdb.DuckDBPyConnection, run_id: str, other: Other) -> Se
         said,
         [table("worse-queries", "Queries that got worse, the worst first", worst, columns)],
     )
+
+
+def _gate(audit: gate.Audit) -> Section:
+    columns = {"said": ("Outcome", ""), "sentence": ("What was looked at", WHOLE), "allowed": ("A loss that fails", "")}
+    checks = table("gate", "Every check of the gate, what failed first", gate.rows(audit), columns)
+    return Section("Would the gate let it pass?", gate.lines(audit), [checks])
 
 
 def _health(cursor: duckdb.DuckDBPyConnection, run_id: str, levels: int) -> Section:
@@ -311,44 +327,97 @@ def write_csv(report: Report, folder: Path) -> list[Path]:
     return written
 
 
-def of(handles: Handles, workspace: Path, snapshot_id: str, run_id: str, other: Other | None = None) -> Report:
+def of(
+    handles: Handles,
+    workspace: Path,
+    snapshot_id: str,
+    run_id: str,
+    other: Other | None = None,
+    audit: gate.Audit | None = None,
+) -> Report:
     """The report on a run of a snapshot. Raises SnapshotError as `open_snapshot` does."""
     with handles.cursor(workspace, snapshot_id, other.snapshot_id if other else None) as cursor:
-        return collect(cursor, run_id, Notes(workspace).all(), other)
+        return collect(cursor, run_id, Notes(workspace).all(), other, audit)
+
+
+EXAMPLES = """examples:
+  python -m engine report --out audit.html
+  python -m engine report --base dsirm-1a2b3c4d --csv tables
+  python -m engine report --base snap-0123abcd4567:dsirm-1a2b3c4d --config gate.toml
+  python -m engine report --of "seller=Blue Barn" --out answer.html
+  python -m engine report --of "price_band=10-25 EUR" --discount click"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the report. Exit codes: 0, 1 (nothing to report on, or not to be written), 2 (usage)."""
+    """Write the report or a one-page answer. Exit codes: 0, 1 (nothing to report on, or not to be written), 2 (usage)."""
     parser = argparse.ArgumentParser(
-        prog="python -m engine report", description=__doc__.split("\n")[0] if __doc__ else "",
-        epilog="Examples: python -m engine report --out audit.html · python -m engine report --base dsirm-1a2b3c4d --csv tables",
+        prog="python -m engine report", description=__doc__.split("\n")[0] if __doc__ else "", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument(
         "-w", "--workspace", type=Path, help="where snapshots are (default: $SIDELIGHT_WORKSPACE, else data/workspace)"
     )
-    parser.add_argument("--out", type=Path, default=Path("audit.html"), help="the file to write (default: audit.html)")
+    parser.add_argument("--out", type=Path, help="the file to write (default: audit.html; with --of: answer.html)")
     parser.add_argument("--snapshot", help="a snapshot's id (default: the current one)")
     parser.add_argument("--run", help="a run of it (default: the one that the dashboard opens first)")
-    parser.add_argument("--base", help="a second run to compare with: RUN, or SNAPSHOT:RUN")
-    parser.add_argument("--csv", type=Path, metavar="DIR", help="also write every table whole, as CSV")
+    whole = parser.add_argument_group("the whole report")
+    whole.add_argument("--base", help="a second run to compare with, the gate's baseline too: RUN, or SNAPSHOT:RUN")
+    whole.add_argument(
+        "--config", type=Path, metavar="FILE", help="with --base: the gate's rules, a TOML file (docs/gate.md)"
+    )
+    whole.add_argument("--csv", type=Path, metavar="DIR", help="also write every table whole, as CSV")
+    one = parser.add_argument_group("or one page: why somebody is seen less or more")
+    one.add_argument(
+        "--of",
+        metavar="WHO=NAME",
+        help="of a seller, category, brand, price_band, age ..., or an attribute of the items",
+    )
+    one.add_argument("--discount", help="what a place counts by: log2 (default), click, top10")
     given = parser.parse_args(arguments)
+    if given.of and (given.base or given.config or given.csv):
+        parser.error("--base, --config and --csv belong to the whole report, --of to one page")
+    if given.discount and not given.of:
+        parser.error("--discount needs --of")
+    if given.config and not given.base:
+        parser.error("--config needs --base")
     try:
         workspace = given.workspace or from_environment()
-        with open_snapshot(workspace, given.snapshot).cursor() as cursor:
-            run_id = _known(cursor, given.run)
-        snapshot_id = given.snapshot or str(current_id(workspace))
-        other = _other(workspace, snapshot_id, given.base) if given.base else None
-        report = of(Handles(), workspace, snapshot_id, run_id, other)
-        with replacing(given.out) as writing:
-            writing.write_text(document(report), encoding="utf-8")
-        written = write_csv(report, given.csv) if given.csv else []
+        with contextlib.closing(open_snapshot(workspace, given.snapshot)) as opened:
+            snapshot_id, run_id = opened.snapshot_id, _known(opened.cursor(), given.run)
+        write = _write_answer if given.of else _write_report
+        said = write(given, workspace, snapshot_id, run_id)
     except (EngineError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{given.out}: {given.out.stat().st_size / 1024:,.0f} KB, run {run_id} of {snapshot_id}\n")
-    if written:
-        sys.stdout.write(f"{given.csv}: {len(written)} tables\n")
+    sys.stdout.write("".join(f"{line}\n" for line in said))
     return 0
+
+
+def _write_report(given: argparse.Namespace, workspace: Path, snapshot_id: str, run_id: str) -> list[str]:
+    other = _other(workspace, snapshot_id, given.base) if given.base else None
+    audit = gate.ask(workspace, (snapshot_id, run_id), other, given.config) if other else None
+    if audit and audit.refused and given.config:
+        raise ConfigError(audit.refused)
+    with contextlib.closing(Handles()) as handles:
+        report = of(handles, workspace, snapshot_id, run_id, other, audit)
+    said = [f"{_written(given.out or Path('audit.html'), document(report))}, run {run_id} of {snapshot_id}"]
+    if given.csv:
+        said.append(f"{given.csv}: {len(write_csv(report, given.csv))} tables")
+    return said
+
+
+def _write_answer(given: argparse.Namespace, workspace: Path, snapshot_id: str, run_id: str) -> list[str]:
+    with contextlib.closing(open_snapshot(workspace, snapshot_id)) as opened:
+        cursor = opened.cursor()
+        page = one_page.asked(lambda query, *args: query(cursor, *args), run_id, snapshot_id, given.of, given.discount)
+    made = _written(given.out or Path("answer.html"), one_page.document(page))
+    return [f"{made}, {page.kind} {shown(page.title)}, run {run_id} of {snapshot_id}"]
+
+
+def _written(path: Path, page: str) -> str:
+    with replacing(path) as writing:
+        writing.write_text(page, encoding="utf-8")
+    return f"{path}: {path.stat().st_size / 1024:,.0f} KB"
 
 
 def _known(cursor: duckdb.DuckDBPyConnection, run_id: str | None) -> str:
@@ -361,8 +430,8 @@ def _known(cursor: duckdb.DuckDBPyConnection, run_id: str | None) -> str:
 
 def _other(workspace: Path, snapshot_id: str, base: str) -> Other:
     where, _, run_id = base.rpartition(":")
-    with open_snapshot(workspace, where or snapshot_id).cursor() as cursor:
-        return Other(where or snapshot_id, _known(cursor, run_id))
+    with contextlib.closing(open_snapshot(workspace, where or snapshot_id)) as opened:
+        return Other(opened.snapshot_id, _known(opened.cursor(), run_id))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,8 @@ DEFINITIONS = {
     "the runs has no interval: it says what these two rankings show, not what another training would.",
     "console": "One read-only SELECT in DuckDB's dialect over the tables of this snapshot. $run is the chosen run. Files, network, settings and "
     "other functions that reach out of the snapshot are refused.",
+    "gate": "Whether this run may follow another: worse counts only where it is sure (a 95 % interval beyond what is harmless) and reaches the bar of its "
+    "measure; what too few queries leave open is undecided, never passed. The same answer as `engine audit` with that run as its baseline.",
     "notes": "Notes are kept beside snapshots, not in them: a new snapshot has them again, and a report prints them. A code is known by its run and "
     "prefix, a query by its words, an item by its id, a seller by its name, a finding by its kind.",
     "curves": "Measured while the run learnt, by step; losses of different methods are not comparable in size.",

@@ -42,6 +42,21 @@ def sign(row: Row) -> int:
 SESSIONS = {"uctr": "sessions with a click", "uctcvr": "sessions with a purchase"}
 
 
+def simulated(rows: pd.DataFrame) -> str:
+    """What SIDs would do online, in a simulation; '' where nothing was simulated."""
+    if rows.empty:
+        return ""
+    effective = float(rows["effective_n"].iloc[0])
+    if effective < text.LEAST_QUERIES:
+        return f"{text.TOO_SMALL} ({text.number(effective, 'count')} equally frequent queries)"
+    said = text.listed([
+        f"{SESSIONS.get(row['metric'], row['metric'])} {text.number(row['relative'], 'change')} "
+        f"{text.interval(row['relative_low'], row['relative_high'], 'change')}" for row in rows.to_dict("records")
+    ])  # fmt: skip
+    unclear = ((rows["relative_low"] <= 0) & (rows["relative_high"] >= 0)).all()
+    return f"{said}, not separable from zero" if unclear else said
+
+
 def counted(found: pd.DataFrame) -> str:
     """How many kinds are how urgent."""
     heads = found[found["member"] == 0]

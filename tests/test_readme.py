@@ -62,6 +62,11 @@ def test_commands_exist(document: str, line: str) -> None:
             known = {
                 name for parameter in commands[words[3]].params for name in (*parameter.opts, *parameter.secondary_opts)
             }
+            if words[3] == "report":  # its options are those of the program that it starts
+                shown = subprocess.run(
+                    [sys.executable, "-m", "app.report", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+                )
+                known |= set(re.findall(r"--?[a-z]+", shown.stdout))
             for word in words[4:]:
                 if word.startswith("-"):
                     assert word.split("=")[0] in known | {"--help"}, f"{document}: {word} of engine {words[3]}"

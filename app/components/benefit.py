@@ -15,7 +15,7 @@ from app.fetch import current, fetch
 from app.queries import benefit as queries
 from app.queries import overview
 from app.text import escape
-from app.worth import SESSIONS, Row, change, in_short, sign
+from app.worth import Row, change, in_short, simulated
 
 HEADLINE = ("ndcg@10", "auc")
 
@@ -85,18 +85,9 @@ def beside(worth: pd.DataFrame) -> dict[str, str]:
 
 def _simulated() -> None:
     """The simulated online effect in one line."""
-    rows = fetch(queries.simulated, current().run_id).to_dict("records")
-    if not rows:
+    said = simulated(fetch(queries.simulated, current().run_id))
+    if not said:
         return
-    if rows[0]["effective_n"] < text.LEAST_QUERIES:
-        said = f"{text.TOO_SMALL} ({text.number(rows[0]['effective_n'], 'count')} equally frequent queries)"
-    else:
-        said = text.listed([
-            f"{SESSIONS.get(row['metric'], row['metric'])} {text.number(row['relative'], 'change')} "
-            f"{text.interval(row['relative_low'], row['relative_high'], 'change')}" for row in rows
-        ])  # fmt: skip
-        if not any(sign({"low": row["relative_low"], "high": row["relative_high"]}) for row in rows):
-            said += ", not separable from zero"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(
             f":material/science: **Simulated, not measured:** {escape(said)}.", help=defined("online"), width="content"

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import text
+from app.causes import named
 from app.charts import exposure as charts
 from app.components.figure import figure, table
 from app.components.links import address
@@ -14,15 +15,8 @@ from app.fetch import current, fetch
 from app.queries import groups
 from app.queries import sellers as queries
 from app.queries.groups import CROSSED
-from engine.audit.causes import PARTS, SIDS
 
 SIDE = 12  # parts drawn; the table has all
-BELOW, NOT_SIDS, UNKNOWN = PARTS
-NAMES = {
-    BELOW: "Through SIDs, below the explained places",
-    NOT_SIDS: "Not through SIDs: all else",
-    UNKNOWN: "Not explained",
-}
 
 
 def causes(dimension: str, value: str, discount: str, stored: float) -> None:
@@ -75,52 +69,6 @@ def causes(dimension: str, value: str, discount: str, stored: float) -> None:
         st.error(f"{line} They should be equal: do not trust these causes.", icon=":material/error:")
     else:
         st.caption(f":material/check: {line}", help=text.DEFINITIONS["cause"])
-
-
-def named(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a name each: a level and signal of SIDs, a code with its label, or what is not through SIDs."""
-    names = []
-    for row in rows.to_dict("records"):
-        if row["part"] != SIDS:
-            names.append(NAMES[row["part"]])
-        elif row["told"] == "signal":
-            signal = f".{row['signal']}" if isinstance(row["signal"], str) else ""
-            names.append(text.feature_name(f"sid_{int(row['level'])}{signal}"))
-        elif not isinstance(row["prefix"], str):
-            names.append("All other codes")
-        else:
-            label = row["label"].split(" · ")[0] if isinstance(row["label"], str) and row["label"] else ""
-            names.append(f"{row['prefix']} ({label})" if label else row["prefix"])
-    return rows.assign(name=names)
-
-
-def sentence(rows: pd.DataFrame) -> str:
-    """The causes in one sentence of Markdown, from the rows told by signal."""
-
-    def points(net: float) -> str:
-        return text.escape(text.number(net, "share_points"))
-
-    sids = rows[rows["part"] == SIDS]
-    net = rows.groupby("part")["net"].sum()
-    said = []
-    if len(sids):
-        level = sids.groupby("level")["net"].sum()
-        side = 1.0 if net[SIDS] >= 0 else -1.0
-        main = int(level.index[int((level * side).to_numpy().argmax())])
-        inside = f"level {main}: {points(level[main])}"
-        signals = sids[(sids["level"] == main) & sids["signal"].notna()]
-        if len(signals):
-            signal = signals["name"].iloc[int((signals["net"] * side).to_numpy().argmax())].partition(": ")[2]
-            inside += f", mostly {text.escape(signal[:1].lower() + signal[1:])}"
-        said.append(f"**{points(net[SIDS])} go through SIDs** ({inside})")
-    for part, words in (
-        (NOT_SIDS, "not through SIDs"),
-        (BELOW, "through SIDs below the places that are explained in full"),
-        (UNKNOWN, "not explained"),
-    ):
-        if part in net:
-            said.append(f"{points(net[part])} {words}")
-    return f"Of the **{points(float(rows['net'].sum()))}**, {text.listed(said)}."
 
 
 def _parts(rows: pd.DataFrame, filters: dict[str, str]) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from app import text
+from app.command import answered
 from app.components.figure import table
 from app.components.states import nothing
 from app.fetch import current, fetch
@@ -22,7 +19,6 @@ from app.text import escape
 from engine.errors import EngineError
 from engine.store.uploads import ALLOWED, ENDINGS, MOST_MB, Upload, allowed, keep, uploads
 
-ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 120
 """Seconds that a check may take."""
 MENU = "upload"
@@ -151,16 +147,5 @@ def command(files: pd.DataFrame, by_adapter: bool, upload: str, workspace: str) 
 @st.cache_data(max_entries=50, show_spinner=False)
 def check(workspace: str, fingerprint: str, path: str) -> tuple[dict[str, Any], str]:
     """The engine's check of a file, or why there is none: in a process of its own, for the file is a stranger's."""
-    asked = [
-        sys.executable, "-m", "engine", "check-judgments", path, "--workspace", workspace, "--catalogue", fingerprint, "--json",
-    ]  # fmt: skip
-    try:
-        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST, check=False)
-    except subprocess.TimeoutExpired:
-        return {}, f"the check took longer than {LONGEST} s."
-    last = done.stdout.strip().splitlines()[-1:] or [""]
-    if last[0].startswith("{"):
-        found: dict[str, Any] = json.loads(last[0])
-        return found, ""
-    said = (done.stderr.strip() or done.stdout.strip()).split("Error:")[-1]
-    return {}, " ".join(said.split())[-600:] or f"the check ended with code {done.returncode}."
+    asked = ("check-judgments", path, "--workspace", workspace, "--catalogue", fingerprint)
+    return answered(*asked, longest=LONGEST)

@@ -7,17 +7,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import streamlit as st
-from rapidfuzz import fuzz, process, utils
 
 from app.fetch import current, fetch
+from app.near import alike
 from app.queries import snapshot
 from app.text import CLICKS, DEFINITIONS, FROM_GRADES, clicked, escape, listed
 from engine.errors import EngineError
 
 _logger = logging.getLogger(__name__)
-
-LIKE = 70
-"""How like a name must be to be offered, of 100: below it, names share little more than a few letters."""
 
 
 def header(title: str, lead: str) -> None:
@@ -112,14 +109,6 @@ def suggest(name: str, value: str, near: Iterable[str]) -> None:
             st.markdown("Did you mean")
             for place, one in enumerate(meant):
                 st.button(escape(one), key=f"near-{name}-{place}", on_click=_mean, args=(name, one))
-
-
-def alike(value: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """The names most like what was written, whatever its case, best first; none where none is near."""
-    found = process.extract(
-        value, list(names), scorer=fuzz.WRatio, processor=utils.default_process, limit=most, score_cutoff=LIKE
-    )
-    return [str(name) for name, _, _ in found]
 
 
 def _mean(name: str, value: str) -> None:

@@ -1,8 +1,10 @@
 """Report: one file that holds the audit of this run, for people who do not open the dashboard; and every note."""
 
+from pathlib import Path
+
 import streamlit as st
 
-from app import report, text
+from app import gate, report, text
 from app.components.notes import in_words
 from app.components.states import has_run, header, nothing, panel
 from app.export import slug
@@ -20,32 +22,38 @@ KINDS = {
 }
 
 
-def whole() -> report.Report:
-    """The report on what this session looks at."""
-    where, other = current(), base()
-    return report.of(
-        handles(), where.workspace, where.snapshot_id, where.run_id, report.Other(*other) if other else None
-    )
+@st.cache_data(max_entries=50, ttl=600, show_spinner="Asking the gate …")
+def _asked(workspace: str, run: tuple[str, str], other: tuple[str, str]) -> gate.Audit:
+    return gate.ask(Path(workspace), run, other)
 
 
 def offered() -> None:
     """The button, and what the file holds."""
-    made, opened, where, other = whole(), handles(), current(), base()
+    where, compared, opened = current(), base(), handles()
+    other = report.Other(*compared) if compared else None
+    audit = _asked(str(where.workspace), (where.snapshot_id, where.run_id), tuple(other)) if other else None
+
+    def whole() -> report.Report:
+        return report.of(opened, where.workspace, where.snapshot_id, where.run_id, other, audit)
+
+    made = whole()
     titles = text.listed([f"“{section.title}”" for section in made.sections])
     st.markdown(escape(f"It holds {titles}, what the words mean, and where the numbers come from."))
 
     def document() -> str:  # made when it is asked for, outside of the page's run
-        return report.document(
-            report.of(opened, where.workspace, where.snapshot_id, where.run_id, report.Other(*other) if other else None)
-        )
+        return report.document(whole())
 
     st.download_button(
         "Report, HTML", document, mime="text/html", icon=":material/download:", key="report-file", on_click="ignore",
         file_name=f"audit-{slug(where.run_id)}-{slug(where.snapshot_id)}.html", help="One file that needs nothing else and prints on A4",
     )  # fmt: skip
     st.caption("The same from a shell, with every table as CSV beside it:")
-    chosen = f" --base {other.address()}" if other else ""
-    st.code(f"python -m engine report --run {where.run_id}{chosen} --out audit.html --csv tables", language=None)
+    chosen = f" --base {compared.address()}" if compared else ""
+    st.code(
+        f"python -m engine report --snapshot {where.snapshot_id} --run {where.run_id}{chosen} --out audit.html --csv tables",
+        language=None,
+        wrap_lines=True,
+    )
     with st.expander("What it says", expanded=True):
         for line in made.lead:
             st.markdown(escape(line))

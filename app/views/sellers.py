@@ -14,37 +14,13 @@ from app.components.links import choose, link, steps
 from app.components.metric import metric_card
 from app.components.online import online
 from app.components.states import bad_parameter, has_run, header, lacks, nothing, panel, unfilled
+from app.exposure import found, plural_name, prepared, resolved
 from app.fetch import current, fetch
-from app.queries import groups
 from app.queries import sellers as queries
 
 SIDE = 8  # gains and losses drawn; the table has all values
 OTHER = "other"
 DUE = {"judged merit": "merit", "catalogue share": "catalogue_share"}
-
-
-def prepared(rows: pd.DataFrame) -> pd.DataFrame:
-    """Exposure rows with ratios and percentages; a ratio that rests on too little is left out."""
-    rows = rows.copy()
-    said = rows["verdict"].str.split(",").str[0].map({"gains": "▲ ", "loses": "▼ ", "unchanged": "= "}).fillna("")
-    rows["in_words"] = said + rows["verdict"]
-    rows["sure"] = rows["verdict"].str.contains(", clear")
-    rows["relative_pct"] = 100 * rows["difference"] / rows["share_without"].where(rows["share_without"] > 0)
-    enough = rows["n_merit_pairs"].fillna(0) >= text.LEAST_QUERIES
-    rows["per_merit"] = (rows["share"] / rows["merit"]).where(enough & (rows["merit"] > 0))
-    rows["per_catalogue"] = (rows["share"] / rows["catalogue_share"]).where(rows["catalogue_share"] > 0)
-    rows["revenue_difference"] = rows["revenue_share"] - rows["revenue_share_without"]
-    rows.loc[rows["verdict"] == text.TOO_SMALL, ["low", "high", "p_value", "q_value"]] = float("nan")
-    for name in ("share", "share_without", "difference", "low", "high", "revenue_share", "revenue_difference"):
-        rows[f"{name}_pct"] = 100 * rows[name].astype(float)
-    return rows
-
-
-def plural_name(dimension: str) -> str:
-    """'sellers', 'values of color'."""
-    if dimension.startswith(queries.ATTRIBUTE):
-        return f"values of {dimension.removeprefix(queries.ATTRIBUTE)}"
-    return text.DIMENSION_NAMES[dimension].lower()
 
 
 def concentration(dimension: str, discount: str) -> None:
@@ -177,7 +153,7 @@ def chosen_value(rows: pd.DataFrame, dimension: str, discount: str, value: str) 
     row = rows[rows["value"] == value].iloc[0]
     steps("value", list(rows["value"]), id="value-steps")
     made = fetch(queries.change, current().run_id, dimension, value, discount)
-    page = answer.collected(dimension, discount, row)
+    page = one_page.collect(fetch, current().run_id, current().snapshot_id, dimension, discount, row)
     answer.draw(page, dimension, discount, one_page.examples(made.items, float(row["difference"])))
     if dimension == "seller":
         notes.notes("seller", value, value)
@@ -223,27 +199,10 @@ def who() -> tuple[str, str]:
     return (f"{queries.ATTRIBUTE}{attribute}" if chosen == OTHER else chosen), discount or discounts[0]
 
 
-def resolved(asked: str, names: list[str]) -> str:
-    """The name as the table has it, whatever its case; '' where there is none such."""
-    if asked in set(names):
-        return asked
-    same = [name for name in names if name.casefold() == asked.casefold()]
-    return same[0] if len(same) == 1 else ""
-
-
-def _found(dimension: str, discount: str) -> pd.DataFrame:
-    """The rows of a stored dimension, or of an attribute of the items."""
-    if dimension.startswith(queries.ATTRIBUTE):
-        return groups.under(
-            fetch(groups.attribute, current().run_id, dimension.removeprefix(queries.ATTRIBUTE)), discount
-        )
-    return fetch(queries.exposure, current().run_id, discount, dimension)
-
-
 def exposure() -> None:
     """Who gains and who loses."""
     dimension, discount = who()
-    rows = prepared(_found(dimension, discount))
+    rows = prepared(found(fetch, current().run_id, dimension, discount))
     names = list(rows["value"])
     if meant := st.session_state.pop("_meant", None):
         st.session_state["value"] = meant

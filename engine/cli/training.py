@@ -260,10 +260,11 @@ def runs(workspace: Workspace, as_json: Json = False) -> None:
 @app.command(
     "report",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    epilog="Example: python -m engine report --out audit.html --base RUN --csv tables",
+    epilog="Examples: python -m engine report --out audit.html --base RUN --csv tables · "
+    'python -m engine report --of "seller=NAME" --out answer.html',
 )
 def report(context: typer.Context) -> None:
-    """The audit of a run as one HTML file that prints on A4, with the dashboard's own numbers; --help lists the options."""
+    """The audit of a run, or the answer to one seller, as an HTML file that prints on A4; --help lists the options."""
     raise typer.Exit(
         subprocess.run([sys.executable, "-m", "app.report", *context.args], cwd=Path.cwd(), env=_with_root()).returncode
     )

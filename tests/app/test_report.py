@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,15 +12,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
+from told import told
 
 from app import report, text
 from engine.store.handles import Handles
 from engine.store.notes import Notes
 from engine.store.snapshot import current_id
 
+Page = Callable[..., AppTest]
 Sql = Callable[..., list[tuple[Any, ...]]]
 ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>window.__ran=1</script> *x* =1+1"
@@ -98,6 +103,159 @@ def test_the_other_run_is_counted_query_by_query(made: report.Report, sql: Sql) 
     if won + tied + lost >= text.LEAST_QUERIES:
         assert f"{won:,} queries better, {tied:,} the same, {lost:,} worse" in said
     assert len(_table(made, "worse-queries").whole) == lost
+
+
+def _pp(value: float) -> str:
+    return f"{100 * value:+.2f} pp"
+
+
+def test_what_sids_are_worth_is_the_overviews(made: report.Report, true_page: Page, sql: Sql) -> None:
+    page = true_page("overview")
+    [(ranker, baseline)] = sql("SELECT ranker, baseline FROM runs WHERE run_id = ?", made.run_id)
+    twin, placebo = {"rich": ("twins", "rich_placebo"), "sid": ("control", "placebo")}[ranker]
+    lines = next(s.lines for s in made.sections if s.title == "Do SIDs help?")
+    pairs = {
+        "Shuffled SIDs": (placebo, baseline), "The same ideas without SIDs": (twin, baseline), "SIDs beyond them": (ranker, twin),
+    }  # fmt: skip
+    for metric in ("ndcg@10", "auc"):
+        for words, (one, other) in pairs.items():
+            rows = sql(
+                """WITH own AS (FROM comparisons WHERE run_id = ? AND segment = 'all' AND metric = ?)
+                   SELECT difference, low, high, n FROM own WHERE ranker = ? AND baseline = ?
+                   UNION ALL SELECT -difference, -high, -low, n FROM own WHERE baseline = ? AND ranker = ?""",
+                made.run_id, metric, one, other, one, other,
+            )  # fmt: skip
+            mine = [line for line in lines if line.startswith(words) and text.METRIC_NAMES[metric] in line]
+            if not rows or rows[0][3] < text.LEAST_QUERIES:
+                assert not mine
+                continue
+            difference, low, high, _ = rows[0]
+            said = f"{_pp(difference)} [{100 * low:+.2f}, {100 * high:+.2f}] pp"
+            assert len(mine) == 1
+            assert said in mine[0]
+            assert any(said in line for line in told(page))
+    assert told(page).count(made.lead[0]) == (not made.lead[0].startswith("Whether SIDs help cannot be told"))
+
+
+def test_the_simulation_is_the_overviews_and_the_tables(
+    true_workspace: Path, open_page: Page, tmp_path: Path, sql: Sql
+) -> None:
+    """As stored, and with rows that say otherwise: enough traffic, an effect that is sure, none at all."""
+    [(run,)] = sql("SELECT default_run FROM snapshot")
+    snapshot = str(current_id(true_workspace))
+    for place, change in enumerate(("", "effective_n = 300, relative_low = -0.1, relative_high = 0.2",
+                                    "effective_n = 300, relative_low = 0.01, relative_high = 0.2", "effective_n = 29", "DELETE")):  # fmt: skip
+        own = _copy(true_workspace, tmp_path / str(place), _online(change))
+        with duckdb.connect(str(own / "snapshots" / f"{snapshot}.duckdb"), read_only=True) as connection:
+            rows = connection.execute(
+                """SELECT metric, relative, relative_low, relative_high, effective_n FROM online
+                   WHERE run_id = ? AND scenario = 'estimate' ORDER BY metric""",
+                [run],
+            ).fetchall()
+        lines = next(s.lines for s in _of(own, run).sections if s.title == "Do SIDs help?")
+        mine = [line for line in lines if line.startswith("Simulated")]
+        page = [line for line in told(open_page("overview", own)) if line.startswith("Simulated, not measured")]
+        assert mine == page
+        assert len(mine) == bool(rows)
+        for metric, value, low, high, effective in rows:
+            words = {"uctr": "sessions with a click", "uctcvr": "sessions with a purchase"}[metric]
+            said = f"{words} {100 * value:+.1f} % [{100 * low:+.1f}, {100 * high:+.1f}] %"
+            assert (said in mine[0]) == (effective >= 30)
+            assert (f"n too small ({effective:,.0f} equally" in mine[0]) == (effective < 30)
+        unclear = all(low <= 0 <= high for _, _, low, high, _ in rows)
+        assert not mine or ("not separable from zero" in mine[0]) == (unclear and rows[0][4] >= 30)
+
+
+def _online(change: str) -> str:
+    return "DELETE FROM online" if change == "DELETE" else f"UPDATE online SET {change}" if change else ""
+
+
+def _copy(workspace: Path, to: Path, *changes: str) -> Path:
+    """The current snapshot in a workspace of its own, with rows changed."""
+    snapshot = f"{current_id(workspace)}.duckdb"
+    (to / "snapshots").mkdir(parents=True)
+    shutil.copy(workspace / "snapshots" / snapshot, to / "snapshots")
+    (to / "CURRENT").write_text(f"snapshots/{snapshot}\n")
+    with duckdb.connect(str(to / "snapshots" / snapshot)) as connection:
+        for change in filter(None, changes):
+            connection.execute(change)
+    return to
+
+
+def _of(workspace: Path, run: str) -> report.Report:
+    handles = Handles()
+    made = report.of(handles, workspace, str(current_id(workspace)), run)
+    handles.close()
+    return made
+
+
+FORMS = {
+    "utilisation": "percent", "perplexity_ratio": "number", "hourglass": "number", "category_purity": "percent",
+    "neighbour_agreement": "percent", "harmful_share": "percent", "aliasing": "percent", "largest_bucket": "count", "same_sid_others": "number",
+}  # fmt: skip
+"""How each judged measure is told."""
+CROWDING = ("aliasing", "largest_bucket", "same_sid_others")
+
+
+@pytest.mark.parametrize("change", ["", "UPDATE health SET verdict = 'bad', value = 0.1234 WHERE verdict = 'good'"])
+def test_health_is_the_codebooks_and_the_tables(
+    true_workspace: Path, open_page: Page, tmp_path: Path, sql: Sql, change: str
+) -> None:
+    [(run,)] = sql("SELECT default_run FROM snapshot")
+    own = _copy(true_workspace, tmp_path / "own", change)
+    lines = next(list(s.lines) for s in _of(own, run).sections if s.title == "Health of the codebook")
+    marked = [re.search(r"\] (Well|To watch|Poor): (.*)", line) for line in told(open_page("codebook", own))]
+    assert [found[2] for found in marked if found] == lines
+    with duckdb.connect(str(own / "snapshots" / f"{current_id(own)}.duckdb"), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT metric, level, value, verdict FROM health WHERE run_id = ? AND verdict IN ('good', 'warn', 'bad')", [run]
+        ).fetchall()  # fmt: skip
+    judged = [row for row in rows if row[0] in FORMS]
+    amiss = [row for row in judged if row[3] != "good"]
+    crowded = [row for row in amiss if row[0] in CROWDING]
+    assert judged
+    assert bool(amiss) or not change
+    assert len(lines) == (len(judged) > len(amiss)) + len(amiss) - len(crowded) + bool(crowded)
+    for metric, level, value, _ in amiss:
+        where = "" if level is None else f"Level {level} "
+        said = [line for line in lines if text.number(value, FORMS[metric]) in line and line.startswith(where)]
+        assert said, (metric, level, value)
+
+
+def test_notes_are_the_pages_and_the_files(own_workspace: Path, open_page: Page) -> None:
+    kept = Notes(own_workspace)
+    given = [
+        kept.add("seller", "Alpha", "was rung up", about="Alpha", by="Ada"), kept.add("run", "dsirm-11111111", "keep it", about="the run"),
+        kept.add("finding", "sellers", "a fault of the log", about="Sellers: 2 of 3", by="Bo"), kept.add("seller", "Alpha", "again", about="Alpha"),
+    ]  # fmt: skip
+    with duckdb.connect(str(next((own_workspace / "snapshots").glob("*.duckdb"))), read_only=True) as connection:
+        [(run,)] = connection.execute("SELECT default_run FROM snapshot").fetchall()
+    made = _of(own_workspace, run)
+    section = next(s for s in made.sections if s.title == "Notes and decisions")
+    stored = json.loads((own_workspace / "kept" / "notes.json").read_text(encoding="utf-8"))["notes"]
+    assert sorted(n.id for n in section.notes) == sorted(n["id"] for n in stored) == sorted(n.id for n in given)
+    document = report.document(made)
+    pages = {kind: told(open_page(*page)) for kind, page in {"all": ("report", own_workspace)}.items()}
+    pages["seller"] = told(open_page("sellers", own_workspace, value="Alpha"))
+    for note in stored:
+        who = ", ".join(filter(None, (note["by"], f"{note['at'][:16].replace('T', ' ')} UTC")))
+        assert f"<small>{note['kind']}: {note['about']}, {who}</small>\n{note['words']}</div>" in document
+        assert f"{note['about']}: {note['words']} :small[({who})]" in pages["all"]
+        assert (f"{note['words']} :small[({who})]" in pages["seller"]) == (note["kind"] == "seller")
+
+
+def test_where_the_numbers_come_from(made: report.Report, sql: Sql) -> None:
+    origin = dict(made.origin)
+    [counts] = sql(
+        """SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM queries), (SELECT count(*) FROM judgments), n_interactions,
+           dataset, fingerprint FROM snapshot"""
+    )
+    items, queries, judgments, interactions, dataset, fingerprint = counts
+    assert origin["Catalogue"] == (
+        f"{dataset}: {items:,} items, {queries:,} queries, {judgments:,} judgments, {interactions:,} interactions; fingerprint {fingerprint}"
+    )
+    [(evaluation, n)] = sql("SELECT evaluation, n_test_queries FROM runs WHERE run_id = ?", made.run_id)
+    assert origin["Evaluation"] == f"{evaluation}, {n:,} test queries"
 
 
 class _Links(HTMLParser):
