@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
                         help="visitors may hand in files of judgments, kept in WORKSPACE/uploads (default: not)")  # fmt: skip
     parser.add_argument("--allow-sql", action="store_true",
                         help="visitors may ask snapshots in SQL, read-only and bounded, on the Data page (default: not)")  # fmt: skip
+    parser.add_argument("--allow-metrics", action="store_true",
+                        help="whoever reaches the port may read /_stcore/metrics, for Prometheus (default: not)")  # fmt: skip
     parser.add_argument("--secrets", type=Path, metavar="FILE",
                         help="who may look: a secrets.toml with [auth] and [allow] (default: ~/.streamlit/secrets.toml, then "
                              "./.streamlit/secrets.toml; without [auth] everybody is let in)")  # fmt: skip
@@ -73,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     host = given.host or settings["server.address"]
     port = given.port or settings["server.port"]
     sys.path.insert(0, str(ROOT))
+    from app import serving
     from app.login import settings as login_settings
     from engine.errors import ConfigError
     from engine.store import leftovers, locked
@@ -101,8 +104,6 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ[locked.ALLOWED] = "1"
     leftovers.clear(workspace)
 
-    from streamlit.web import bootstrap
-
     # what the first page needs, imported before the address is printed rather than while somebody waits
     for module in ("engine.store.handles", "app.charts.overview", "app.queries.overview", "streamlit.delta_generator"):
         importlib.import_module(module)
@@ -118,10 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stdout.write("Login: asked for\n" if login else "Login: none, whoever reaches the port is let in\n")
     sys.stdout.write("Stop with Ctrl-C.\n")
     sys.stdout.flush()
-    # load_config_options and run both take option names with '_' for '.'
-    flags = {name.replace(".", "_"): value for name, value in settings.items()}
-    bootstrap.load_config_options(flags)
-    bootstrap.run(str(MAIN), False, [], flags)
+    serving.serve(MAIN, settings, workspace, metrics=given.allow_metrics)
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import text
+from app.components.export import offer
 from app.components.states import nothing
 from app.fetch import current, fetch
 from app.queries import judging as queries
@@ -240,10 +241,7 @@ def _answered() -> None:
         f"{'it is' if len(answers) == 1 else 'they are'} ingested: where the catalogue has a grade already, "
         "yours stands beside it as a further rater's, and the mean of both is used."
     )
-    st.download_button(
-        "judgments.csv", data=lambda: judgments_csv(answers), file_name="judgments.csv", mime="text/csv", key="judged-csv",
-        icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
+    offer("judgments.csv", lambda: judgments_csv(answers), name="judgments.csv", mime="text/csv", key="judged-csv")
     st.markdown("To take them up, ingest the dataset again, then train and publish (PLACE: where its files lie):")
     st.code(
         f"python -m engine ingest PLACE --with-judged --workspace {shlex.quote(str(current().workspace))}",

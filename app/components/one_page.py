@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import one_page, text
+from app.components.export import offer
 from app.components.links import address
 from app.export import slug
 from app.fetch import current
@@ -36,9 +37,9 @@ def draw(page: OnePage, dimension: str, discount: str, examples: pd.DataFrame) -
         with st.container(key="printed-foot"):
             st.caption(text.escape(page.foot[0]), help=" ".join(page.foot[1:]))
     with st.container(horizontal=True, key="one-page-buttons"):
-        st.download_button(
-            "One page, HTML", one_page.document(page), mime="text/html", icon=":material/download:", key="one-page-file", on_click="ignore",
-            file_name=f"{slug(page.title)[:60] or 'answer'}-{slug(discount)}-{slug(current().snapshot_id)}.html",
+        offer(
+            "One page, HTML", lambda: one_page.document(page).encode(), mime="text/html", key="one-page-file",
+            name=f"{slug(page.title)[:60] or 'answer'}-{slug(discount)}-{slug(current().snapshot_id)}.html",
             help="The same answer as one file that needs nothing else",
         )  # fmt: skip
         if st.button("Print", icon=":material/print:", key="one-page-print", help="Only the answer is printed, on A4"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import gate, report, text
+from app.components.export import offer
 from app.components.notes import in_words
 from app.components.states import has_run, header, nothing, panel
 from app.export import slug
@@ -40,12 +41,9 @@ def offered() -> None:
     titles = text.listed([f"“{section.title}”" for section in made.sections])
     st.markdown(escape(f"It holds {titles}, what the words mean, and where the numbers come from."))
 
-    def document() -> str:  # made when it is asked for, outside of the page's run
-        return report.document(whole())
-
-    st.download_button(
-        "Report, HTML", document, mime="text/html", icon=":material/download:", key="report-file", on_click="ignore",
-        file_name=f"audit-{slug(where.run_id)}-{slug(where.snapshot_id)}.html", help="One file that needs nothing else and prints on A4",
+    offer(  # the file is made when it is asked for, outside of the page's run
+        "Report, HTML", lambda: report.document(whole()).encode(), mime="text/html", key="report-file",
+        name=f"audit-{slug(where.run_id)}-{slug(where.snapshot_id)}.html", help="One file that needs nothing else and prints on A4",
     )  # fmt: skip
     st.caption("The same from a shell, with every table as CSV beside it:")
     chosen = f" --base {compared.address()}" if compared else ""
@@ -59,6 +57,8 @@ def offered() -> None:
             st.markdown(escape(line))
         for section in made.sections:
             st.markdown(f"**{escape(section.title)}**")
+            for note in section.notes:
+                _note(note)
             for line in section.lines:
                 st.markdown(escape(line))
 

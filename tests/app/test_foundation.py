@@ -16,10 +16,9 @@ from filled_snapshot import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 from streamlit import config
-from streamlit.web import bootstrap
 
 from app import __main__ as serve
-from app import text
+from app import serving, text
 from app.export import csv, file_name
 
 
@@ -77,8 +76,7 @@ class TestServe:
         left.parent.mkdir()
         left.touch()
         own.touch()
-        monkeypatch.setattr(bootstrap, "load_config_options", lambda flags: None)
-        monkeypatch.setattr(bootstrap, "run", lambda *arguments: None)
+        monkeypatch.setattr(serving, "serve", lambda *arguments, **options: None)
         monkeypatch.setenv("SIDELIGHT_WORKSPACE", "")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.dashboard import ROOT, command, free_port, serve
+from tests.browser.dashboard import ROOT, Server, command, free_port, serve
 from tests.browser.visit import Visit
 
 
@@ -105,3 +109,66 @@ def test_workspace_without_a_snapshot(browser: Browser, published: Path, tmp_pat
 def test_free_port_is_free() -> None:
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", free_port())) != 0
+
+
+def asked(url: str, cookie: str = "") -> tuple[int, dict[str, str], str]:
+    """Status, headers (lower case) and words of an answer."""
+    request = urllib.request.Request(url, headers={"Cookie": cookie} if cookie else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read().decode()
+
+
+def test_pages_stay_out_of_frames_and_metrics_are_closed(server: Server, published: Path, tmp_path: Path) -> None:
+    for path in ("/", "/codebook", "/_stcore/health", "/nowhere.js"):
+        _, headers, _ = asked(server.url + path)
+        assert headers["x-frame-options"] == "SAMEORIGIN"
+        assert "frame-ancestors 'self'" in headers["content-security-policy"]
+        assert "connect-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+    _, headers, _ = asked(server.url)
+    assert re.match(r"sidelight=\S{32}; HttpOnly; Path=/; SameSite=Lax$", headers["set-cookie"])
+    assert "set-cookie" not in asked(server.url, "sidelight=known")[1]
+    assert asked(f"{server.url}/_stcore/metrics")[0] == 404
+    with serve(published, tmp_path / "open.log", options=("--allow-metrics",)) as opened:
+        status, _, said = asked(f"{opened.url}/_stcore/metrics")
+        assert status == 200
+        assert "# TYPE" in said
+
+
+def test_readiness_is_that_of_the_snapshot(published: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "workspace"
+    with serve(folder, tmp_path / "app.log") as server:
+        status, _, said = asked(f"{server.url}/ready")
+        assert (status, json.loads(said)) == (503, {"ready": False, "why": "nothing is published"})
+        shutil.copytree(published, folder)
+        current = (folder / "CURRENT").read_text().strip()
+        status, _, said = asked(f"{server.url}/ready")
+        assert (status, json.loads(said)) == (200, {"ready": True, "snapshot": Path(current).stem})
+        (folder / current).write_bytes(b"not a database")
+        status, _, said = asked(f"{server.url}/ready")
+        assert status == 503
+        assert "engine doctor" in said
+        assert str(tmp_path) not in said
+        assert asked(f"{server.url}/_stcore/health")[0] == 200
+
+
+def test_an_export_answers_the_browser_that_asked_alone(visit: Visit, browser: Browser) -> None:
+    """Also when others' scripts end between its making and its fetching, and for a second time."""
+    visit.open("coverage")
+    with visit.page.expect_download() as waited:
+        visit.page.locator('[class*="st-key-csv-"] button').first.click()
+    url, written = waited.value.url, Path(waited.value.path()).read_text(encoding="utf-8")
+    assert asked(url)[0] == 404
+    assert asked(url, "sidelight=guessed")[0] == 404
+    other = Visit(browser, visit.url, "other")
+    other.open("coverage")
+    assert other.page.request.get(url).status == 404
+    other.close()
+    visit.open("data")
+    again = visit.page.request.get(url)
+    assert again.status == 200
+    assert again.text() == written
+    assert "attachment" in again.headers["content-disposition"]
