@@ -138,3 +138,18 @@ def test_no_pages_folder() -> None:
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_names_say_something(path: Path) -> None:
     assert path.stem not in {"utils", "helpers", "misc", "common", "manager"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_no_file_is_run_as_code(path: Path) -> None:
+    """docs/security.md: no pickle is unpacked, nothing is evaluated, no shell takes a string."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name, given = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+        assert name not in ("eval", "exec", "os.system") and not name.endswith((".read_pickle", ".unsafe_load"))
+        assert not name.startswith(("pickle.", "joblib.", "dill.", "marshal.")), f"{path.name}:{node.lineno} {name}"
+        assert "True" not in (given.get("shell"), given.get("allow_pickle"), given.get("trust_remote_code")), (
+            node.lineno
+        )
+        assert name != "torch.load" or given.get("weights_only") == "True", node.lineno

@@ -10,11 +10,11 @@ import errno
 import sys
 
 from engine import console
-from engine.cli import asking, assigning, data, gate, judging, programs, training
+from engine.cli import asking, assigning, data, doctor, gate, judging, programs, training
 from engine.cli.options import app
 from engine.errors import EngineError
 
-__all__ = ["app", "asking", "assigning", "data", "gate", "judging", "main", "programs", "training"]
+__all__ = ["app", "asking", "assigning", "data", "doctor", "gate", "judging", "main", "programs", "training"]
 
 
 def main() -> None:
