@@ -65,7 +65,7 @@ class Export(NamedTuple):
 
 
 class Exports:
-    """Files made for a browser, held until it fetches them: ten minutes, 256 MB together, the oldest first to go.
+    """Files made for a browser, held until it fetches them: ten minutes, and 256 MB together, the oldest first to go.
 
     Streamlit's own store answers whoever knows the address, and forgets a file when scripts end between making and fetching.
     """
@@ -84,15 +84,16 @@ class Exports:
             self._drop(key)
             self._kept[key] = Export(data, file_name, mime, now)
             self._bytes += len(data)
-            while self._bytes > KEPT_BYTES or now - next(iter(self._kept.values())).at > KEPT_SECONDS:
+            while len(self._kept) > 1 and (
+                self._bytes > KEPT_BYTES or now - next(iter(self._kept.values())).at > KEPT_SECONDS
+            ):
                 self._drop(next(iter(self._kept)))
-                if not self._kept:
-                    break
 
     def of(self, owner: str, file_id: str) -> Export | None:
         """The file, if this browser asked for it."""
         with self._lock:
-            return self._kept.get((file_id, owner))
+            found = self._kept.get((file_id, owner))
+        return found if found and time.monotonic() - found.at <= KEPT_SECONDS else None
 
     def _drop(self, key: tuple[str, str]) -> None:
         if gone := self._kept.pop(key, None):

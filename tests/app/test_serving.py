@@ -32,8 +32,8 @@ def test_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [exports.of("ada", id) is not None for id in ids] == [False, False, True, True]
     exports.keep("ada", bytes(4), "2.csv", "text/csv")  # the same again counts once
     assert [exports.of("ada", id) is not None for id in ids] == [False, False, True, True]
-    exports.keep("ada", bytes(11), "large.csv", "text/csv")
+    exports.keep("ada", bytes(11), "large.csv", "text/csv")  # the newest is held, however large
     assert exports.of("ada", ids[3]) is None
+    assert exports.of("ada", streamlits_id(bytes(11), "large.csv"))
     monkeypatch.setattr(serving, "KEPT_SECONDS", -1.0)
-    exports.keep("ada", b"x", "late.csv", "text/csv")
-    assert exports.of("ada", streamlits_id(b"x", "late.csv")) is None
+    assert exports.of("ada", streamlits_id(bytes(11), "large.csv")) is None
