@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from app.rankers import SIGNAL_NAMES
 from engine.audit.severity import LEAST_QUERIES as LEAST_QUERIES
+from engine.store.workspace import VARIABLE
 
 TOO_SMALL = "n too small"
 UNKNOWN = "unknown"
@@ -245,9 +247,16 @@ def one_line(text: object) -> str:
     return " ".join(_TURNS.sub("", str(text)).split())
 
 
+def placeless(words: str) -> str:
+    """The words without where on this server the workspace lies."""
+    place = os.environ.get(VARIABLE, "")
+    return words.replace(place, "WORKSPACE") if len(place) > 1 else words
+
+
 def escape(text: object) -> str:
-    """Text that Markdown shows as it is: no links (of bare addresses neither), emphasis, HTML, colour directives or formulas."""
-    return _MARKDOWN.sub(r"\\\1", _LINKED.sub(_JOINER, one_line(text)))
+    """Text that Markdown shows as it is: no links (of bare addresses neither), emphasis, HTML, colour directives or formulas;
+    `placeless`."""
+    return _MARKDOWN.sub(r"\\\1", _LINKED.sub(_JOINER, one_line(placeless(str(text)))))
 
 
 def shortened(text: object, width: int = 60) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -242,9 +241,12 @@ def _answered() -> None:
         "yours stands beside it as a further rater's, and the mean of both is used."
     )
     offer("judgments.csv", lambda: judgments_csv(answers), name="judgments.csv", mime="text/csv", key="judged-csv")
-    st.markdown("To take them up, ingest the dataset again, then train and publish (PLACE: where its files lie):")
+    st.markdown(
+        "To take them up, ingest the dataset again, then train and publish (PLACE: where its files lie; WORKSPACE: what this server "
+        "looks into):"
+    )
     st.code(
-        f"python -m engine ingest PLACE --with-judged --workspace {shlex.quote(str(current().workspace))}",
+        "python -m engine ingest PLACE --with-judged --workspace WORKSPACE",
         language="bash",
         wrap_lines=True,
     )

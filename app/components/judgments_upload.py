@@ -119,9 +119,8 @@ def summary(found: dict[str, Any]) -> str:
 
 
 def _ingested_by(upload: Upload) -> None:
-    given = command(
-        fetch(queries.files, ""), bool(fetch(queries.by_adapter)), str(upload.path), str(current().workspace)
-    )
+    where = str(current().workspace)
+    given = command(fetch(queries.files, ""), bool(fetch(queries.by_adapter)), str(upload.path), where)
     if given is None:
         nothing(
             "This catalogue was made by an adapter, which reads one folder of its own layout: judgments of another file cannot "
@@ -129,9 +128,10 @@ def _ingested_by(upload: Upload) -> None:
         )
         return
     st.markdown(
-        "To use them, ingest the dataset's own files with this one in place of its judgments, then train again (FOLDER: where they lie):"
+        "To use them, ingest the dataset's own files with this one in place of its judgments, then train again (FOLDER: where they lie; "
+        "WORKSPACE: what this server looks into):"
     )
-    st.code(given, language="bash", wrap_lines=True)
+    st.code(text.placeless(given), language="bash", wrap_lines=True)
 
 
 def command(files: pd.DataFrame, by_adapter: bool, upload: str, workspace: str) -> str | None:

@@ -31,7 +31,7 @@ def start() -> bool:
     asked = st.query_params.get("snapshot") or st.session_state.get("_snapshot")
     wanted = asked or newest
     if wanted is None:
-        states.no_snapshot(str(folder))
+        states.no_snapshot()
         return False
     try:
         handles().keep(folder, wanted)

@@ -140,7 +140,7 @@ def has_run() -> bool:
     return False
 
 
-def no_snapshot(workspace: str) -> None:
+def no_snapshot() -> None:
     """The first thing a new user sees when nothing was published."""
     st.title("Nothing to look at yet", anchor=False)
     st.markdown("Sidelight shows snapshots, and this workspace has none. Start with the bundled marketplace:")
@@ -152,5 +152,4 @@ def no_snapshot(workspace: str) -> None:
     )
     st.markdown("This page looks again when you press the button.")
     st.button("Look again", icon=":material/refresh:", type="primary")
-    st.caption("Workspace")
-    st.code(workspace, language=None)
+    st.caption("Which workspace this server looks into, it said where it was started.")
