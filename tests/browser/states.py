@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from tests.browser.conftest import Snapshot
 from tests.browser.dashboard import Server, settle
 from tests.browser.sound import cut, violations, wider
-from tests.browser.visit import ARTIFACTS, Visit
+from tests.browser.visit import PICTURES, Visit
 
 STATES = {
     "overview": "",
@@ -123,8 +123,10 @@ def walk(
         visit, found = tabs[place % 2], []
         for theme, size, accessible in looks:
             turned(visit, theme, size)
-            found += [f"{state}, {theme}, {size}: {fault}" for fault in faults(visit, accessible=accessible)]
-            visit.page.screenshot(path=ARTIFACTS / f"{kind}-{state}-{theme}-{size}.png", animations="disabled")
+            wrong = [f"{state}, {theme}, {size}: {fault}" for fault in faults(visit, accessible=accessible)]
+            if PICTURES or wrong:
+                visit.picture(f"{kind}-{state}-{theme}-{size}")
+            found += wrong
         yield state, visit, found
     for tab in tabs:
         tab.close()

@@ -1,4 +1,4 @@
-"""What a person does with the dashboard, done in a real browser; every step leaves a picture in artifacts/."""
+"""What a person does with the dashboard, done in a real browser; looked at by pictures of every step (`visit.PICTURES`)."""
 
 from __future__ import annotations
 

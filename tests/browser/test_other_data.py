@@ -45,7 +45,7 @@ def large(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_hostile_words_are_words(browser: Browser, hostile: tuple[Server, Snapshot]) -> None:
     """Markup, formulas, emoji, other directions and titles of 10,000 letters change nothing of it."""
     server, snapshot = hostile
-    looks = (("dark", "laptop", True), ("light", "small", False))
+    looks = (("light", "small", True),)  # where words have least room
     wrong = [f for _, _, found in walk(browser, server, named(snapshot), looks, "hostile") for f in found]
     assert not wrong, "\n".join(wrong)
 

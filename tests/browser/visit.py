@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from playwright.sync_api import (
 from tests.browser.dashboard import SLOWEST, settle
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
+PICTURES = os.environ.get("SIDELIGHT_PICTURES") == "1"
+"""Whether every step leaves a picture; one that went wrong always does."""
 # Streamlit looks for its base path by asking below the page's address first.
 EXPECTED_404 = re.compile(r"/[a-z-]+/_stcore/(host-config|health)$")
 # Markup that a test writes sets window.__ran; the dashboard's own script does not.
@@ -155,14 +158,19 @@ class Visit:
         return list(self.page.evaluate(RAN))
 
     def see(self, step: str) -> None:
-        """Wait for the page, keep a picture of it, and fail on anything that broke."""
+        """Wait for the page, keep a picture of it (see `PICTURES`), and fail on anything that broke."""
         settle(self.page)
         self._steps += 1
-        self.page.screenshot(path=ARTIFACTS / f"{self._journey}-{self._steps:02d}-{step}.png", animations="disabled")
         broken = self.page.locator('[data-testid="stException"]').all_inner_texts()
         failed = self.page.get_by_text("could not be shown").all_inner_texts()
+        if PICTURES or broken or failed or self.problems:
+            self.picture(f"{self._journey}-{self._steps:02d}-{step}")
         assert not broken + failed, f"{step}: {broken + failed}"
         assert not self.problems, f"{step}: {self.problems}"
+
+    def picture(self, name: str) -> None:
+        """Keep what is on screen under that name."""
+        self.page.screenshot(path=ARTIFACTS / f"{name}.png", animations="disabled")
 
     def back_to(self, title: str) -> None:
         """The browser's own way back. A page that leaves usual values out of its address takes a second press."""
