@@ -67,12 +67,13 @@ def flows(rows: pd.DataFrame) -> go.Figure:
     right = list(dict.fromkeys(rows["label"]))
     figure = go.Figure(
         go.Sankey(
+            textfont={"shadow": "none"},  # a halo of the page's colour blurs words that lie on a stream
             node={"label": [short(n, 48) for n in left + right], "pad": 10, "thickness": 12, "color": NEUTRAL},
             link={
                 "source": [left.index(n) for n in rows["base_label"]],
                 "target": [len(left) + right.index(n) for n in rows["label"]],
                 "value": rows["n"],
-                "color": ["rgba(217,123,0,0.45)" if m else "rgba(27,138,153,0.35)" for m in rows["moved"]],
+                "color": ["rgba(217,123,0,0.22)" if m else "rgba(27,138,153,0.22)" for m in rows["moved"]],
             },
         )
     )
