@@ -14,8 +14,8 @@ from app.components.comparing import NUMBER, Pair
 from app.components.figure import figure, table
 from app.components.links import address
 from app.components.states import nothing
-from app.fetch import current, fetch_both, fetch_of
-from app.queries import codebook, comparison
+from app.fetch import Base, current, fetch, fetch_both, fetch_of
+from app.queries import codebook, comparison, snapshot
 from app.text import escape
 from engine.audit.drift import Drift, drift
 
@@ -41,7 +41,7 @@ class Moves(NamedTuple):
         return float(n[~self.found.kept[part, level]].sum() / n.sum())
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False)
 def _matched(workspace: str, snapshot_id: str, two: Pair) -> Moves | None:
     rows = fetch_both(comparison.codes, two.base.snapshot_id, two.run, two.base.run_id)
     if rows.empty:
@@ -88,6 +88,7 @@ def show(two: Pair) -> None:
             },
             percent={"moved": "Moved"},
         )  # fmt: skip
+    _seeds(two)
     _streams(two, moves)
     _categories(two, moves)
     _queries(two)
@@ -101,6 +102,44 @@ def sentence(moves: Moves, common: int, new: int, gone: int) -> str:
         f"{text.number(last, 'percent')} to another one at level {moves.levels} or above, once every code is matched with the one it became."
     )
     return f"{told} {text.plural(new, 'item is', 'items are')} new in this run and {text.plural(gone, 'item is', 'items are')} gone; neither counts as moved."
+
+
+def seeds(two: Pair) -> pd.DataFrame:
+    """This run against each of its snapshot that has its method, preset and another seed: what chance alone moves.
+
+    Columns: run_id, other_seed, moved_first and moved_deepest (shares of the items), rand_first (adjusted Rand index).
+    """
+    runs = fetch(snapshot.runs).set_index("run_id")
+    mine = runs.loc[two.run]
+    alike = (runs["method"] == mine["method"]) & (runs["preset"] == mine["preset"]) & (runs["seed"] != mine["seed"])
+    made = []
+    for other, seed in runs.loc[alike, "seed"].items():
+        moves = matched(Pair(two.run, Base(current().snapshot_id, str(other)), "", ""))
+        if moves:
+            made.append((other, seed, moves.share(0), moves.share(moves.levels - 1), moves.found.rand[0]))
+    return pd.DataFrame(made, columns=["run_id", "other_seed", "moved_first", "moved_deepest", "rand_first"])
+
+
+def _seeds(two: Pair) -> None:
+    rows = seeds(two)
+    if rows.empty:
+        st.caption(
+            ":material/casino: How much another seed alone would move is not known: this snapshot holds no second run of this method and preset."
+        )
+        return
+    first, deepest = rows["moved_first"].mean(), rows["moved_deepest"].mean()
+    st.markdown(
+        escape(
+            f"Another seed alone, all else the same, moves {text.number(first, 'percent')} of the items at level 1 and "
+            f"{text.number(deepest, 'percent')} at the deepest one (mean of {text.plural(len(rows), 'run', 'runs')}): as much says nothing of "
+            "what was changed."
+        )
+    )
+    table(
+        rows, title="What another seed alone moves", key="seeds", define="churn", n=f"{text.plural(len(rows), 'run', 'runs')} of this method and preset, all",
+        columns={"run_id": "Run", "other_seed": "Seed", "rand_first": NUMBER("Agreement at level 1 (adjusted Rand)", format="%.3f")},
+        percent={"moved_first": "Moved at level 1", "moved_deepest": "Moved at the deepest level"},
+    )  # fmt: skip
 
 
 def streams(moves: Moves) -> pd.DataFrame:

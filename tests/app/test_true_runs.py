@@ -520,6 +520,30 @@ class TestCodes:
             close(shown["rand"].iloc[level], adjusted_rand_score(*prefixes))
         assert sum(line.startswith(f"{len(found.items):,} items in both, all · ") for line in told(page)) == 2
 
+    def test_what_another_seed_alone_moves(self, two: Two) -> None:
+        others = two.here.rows(
+            """SELECT o.run_id, o.seed FROM runs o JOIN runs m USING (method, preset) WHERE m.run_id = ? AND o.seed <> m.seed
+               ORDER BY o.created_at, o.run_id""",
+            two.here.run,
+        )
+        page = two.page("Codes")
+        if others.empty:
+            assert any("this snapshot holds no second run of this method and preset" in line for line in told(page))
+            return
+        found = [churn(two._replace(there=two.here._replace(run=run))) for run in others["run_id"]]
+        shares = np.array([moves.moved.mean(axis=0)[[0, -1]] for moves in found])
+        first, deepest = shares.mean(axis=0)
+        assert find(
+            page,
+            rf"^Another seed alone, all else the same, moves {percent(first)} of the items at level 1 and {percent(deepest)} at",
+        )
+        shown = table(page, "other_seed", "rand_first")
+        assert shown["run_id"].tolist() == others["run_id"].tolist()
+        assert shown["other_seed"].tolist() == others["seed"].tolist()
+        assert shown[["moved_first", "moved_deepest"]].to_numpy() == pytest.approx(100 * shares)
+        for moves, rand in zip(found, shown["rand_first"], strict=True):
+            close(rand, adjusted_rand_score(*([c[0] for c in moves.items[name]] for name in ("codes", "base_codes"))))
+
     def test_the_first_match_keeps_most_items(self, two: Two) -> None:
         """No exchange of two matches would keep more: the assignment is the best of its neighbours."""
         found = churn(two)
