@@ -51,6 +51,8 @@ def test_drawer_opens_again_and_stands_beside(visit: Visit, snapshot: Snapshot) 
     visit.expect_param("code", first)
     visit.card.get_by_role("button", name="Close", exact=True).first.click()
     expect(visit.card).to_have_count(0)
+    visit.page.wait_for_function("!new URLSearchParams(location.search).has('code')")
+    visit.page.wait_for_timeout(600)  # the table is drawn anew without its tick
     settle(visit.page)
     table.choose(0)
     visit.expect_param("code", first)

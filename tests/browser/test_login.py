@@ -149,6 +149,7 @@ def test_who_is_not_listed_is_turned_away(context: BrowserContext, guarded: Guar
     page, _ = opened(context, guarded, LINK)
     log_in(page)
     title(page, "You are not on the list")
+    page.get_by_role("button", name="Log in as somebody else").wait_for()  # the last thing on the page
     shown = page.locator('[data-testid="stMain"]').inner_text().replace("\u2060", "")
     assert str(claims.get("email", claims.get("name"))) in shown
     assert page.locator('[data-testid="stMain"] a').count() == 0
