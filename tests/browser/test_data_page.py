@@ -100,6 +100,8 @@ def test_a_file_handed_in(
         [kept] = (published / "uploads").glob("*/judgments.csv")
         assert kept.read_bytes() == given.read_bytes()
         visit.expect_param("upload", kept.parent.name)
-        expect(visit.page.locator("code", has_text=f"WORKSPACE/{kept.relative_to(published)}").first).to_be_visible(timeout=SLOWEST)
+        expect(visit.page.locator("code", has_text=f"WORKSPACE/{kept.relative_to(published)}").first).to_be_visible(
+            timeout=SLOWEST
+        )
         assert len(visit.export("upload-issues").rows) == 1
         visit.close()
