@@ -54,8 +54,8 @@ def secrets_files(given: Path | None) -> tuple[str, ...]:
     return (str(given.resolve()),)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse, set the options, serve until interrupted. Exit codes: 0, 1 (port taken, former variable, wrong secrets), 2 (usage)."""
+def arguments_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(prog="python -m app", description="Serve the Sidelight dashboard.")
     parser.add_argument("--workspace", type=Path, help="folder with CURRENT and snapshots/ (default: data/workspace)")
     parser.add_argument("--port", type=int, help="default: the one in streamlit_config.toml")
@@ -69,8 +69,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--secrets", type=Path, metavar="FILE",
                         help="who may look: a secrets.toml with [auth] and [allow] (default: ~/.streamlit/secrets.toml, then "
                              "./.streamlit/secrets.toml; without [auth] everybody is let in)")  # fmt: skip
-    given = parser.parse_args(arguments)
+    return parser
 
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, set the options, serve until interrupted. Exit codes: 0, 1 (port taken, former variable, wrong secrets), 2 (usage)."""
+    given = arguments_parser().parse_args(arguments)
     settings = options()
     host = given.host or settings["server.address"]
     port = given.port or settings["server.port"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 import numpy as np
@@ -105,13 +106,13 @@ def sentence(moves: Moves, common: int, new: int, gone: int) -> str:
 
 
 def seeds(two: Pair) -> pd.DataFrame:
-    """This run against each of its snapshot that has its method, preset and another seed: what chance alone moves.
+    """This run against each of its snapshot that differs in nothing but the seed: what chance alone moves.
 
     Columns: run_id, other_seed, moved_first and moved_deepest (shares of the items), rand_first (adjusted Rand index).
     """
     runs = fetch(snapshot.runs).set_index("run_id")
-    mine = runs.loc[two.run]
-    alike = (runs["method"] == mine["method"]) & (runs["preset"] == mine["preset"]) & (runs["seed"] != mine["seed"])
+    made_by = runs["config"].map(lambda config: json.loads(config) | {"seed": None})
+    alike = (made_by == made_by[two.run]) & (runs["seed"] != runs["seed"][two.run])
     made = []
     for other, seed in runs.loc[alike, "seed"].items():
         moves = matched(Pair(two.run, Base(current().snapshot_id, str(other)), "", ""))
@@ -124,7 +125,7 @@ def _seeds(two: Pair) -> None:
     rows = seeds(two)
     if rows.empty:
         st.caption(
-            ":material/casino: How much another seed alone would move is not known: this snapshot holds no second run of this method and preset."
+            ":material/casino: How much another seed alone would move is not known: this snapshot holds no run that differs in its seed alone."
         )
         return
     first, deepest = rows["moved_first"].mean(), rows["moved_deepest"].mean()
@@ -136,7 +137,7 @@ def _seeds(two: Pair) -> None:
         )
     )
     table(
-        rows, title="What another seed alone moves", key="seeds", define="churn", n=f"{text.plural(len(rows), 'run', 'runs')} of this method and preset, all",
+        rows, title="What another seed alone moves", key="seeds", define="churn", n=f"{text.plural(len(rows), 'run', 'runs')} with another seed, all",
         columns={"run_id": "Run", "other_seed": "Seed", "rand_first": NUMBER("Agreement at level 1 (adjusted Rand)", format="%.3f")},
         percent={"moved_first": "Moved at level 1", "moved_deepest": "Moved at the deepest level"},
     )  # fmt: skip

@@ -17,7 +17,6 @@ from engine.store import leftovers
 from engine.store.snapshot import current_id, list_snapshots, open_snapshot
 
 State = Literal["well", "watch", "bad"]
-LEAST_PYTHON = (3, 11)
 LEAST_MEMORY = 4e9
 """Bytes that the demo needs (README)."""
 LEAST_DISK = 1e9
@@ -38,23 +37,18 @@ def examine(workspace: Path, requirements: Path) -> list[Sign]:
 
     `requirements`: the folder of the pinned versions. Nothing is changed but a file that is written and removed at once.
     """
-    looks: tuple[Callable[[], Iterator[Sign]], ...] = (
-        _python, lambda: _packages(requirements), _memory, lambda: _disk(workspace), lambda: _writable(workspace),
-        lambda: _runs(workspace), lambda: _snapshots(workspace), lambda: _left(workspace),
-    )  # fmt: skip
-    found: list[Sign] = []
-    for look in looks:
+    looks: dict[str, Callable[[], Iterator[Sign]]] = {
+        "packages": lambda: _packages(requirements), "memory": _memory, "disk": lambda: _disk(workspace),
+        "workspace": lambda: _writable(workspace), "run": lambda: _runs(workspace),
+        "snapshot": lambda: _snapshots(workspace), "leftovers": lambda: _left(workspace),
+    }  # fmt: skip
+    found = [Sign("Python", "well", ".".join(map(str, sys.version_info[:3])))]
+    for what, look in looks.items():
         try:
             found += look()
         except (EngineError, OSError) as error:
-            found.append(Sign(look.__name__.strip("_<>"), "bad", str(error), "mend what is named, and look again"))
+            found.append(Sign(what, "bad", str(error), "mend what is named, and look again"))
     return found
-
-
-def _python() -> Iterator[Sign]:
-    version = ".".join(map(str, sys.version_info[:3]))
-    fine = sys.version_info >= LEAST_PYTHON
-    yield Sign("Python", "well" if fine else "bad", version, "" if fine else "install Python 3.11 or newer")
 
 
 def pinned(requirements: Path) -> dict[str, str]:

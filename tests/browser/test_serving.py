@@ -111,9 +111,9 @@ def test_free_port_is_free() -> None:
         assert probe.connect_ex(("127.0.0.1", free_port())) != 0
 
 
-def asked(url: str, cookie: str = "") -> tuple[int, dict[str, str], str]:
+def asked(url: str, cookie: str = "", **headers: str) -> tuple[int, dict[str, str], str]:
     """Status, headers (lower case) and words of an answer."""
-    request = urllib.request.Request(url, headers={"Cookie": cookie} if cookie else {})
+    request = urllib.request.Request(url, headers={"Cookie": cookie, **headers} if cookie else headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read().decode()
@@ -132,6 +132,7 @@ def test_pages_stay_out_of_frames_and_metrics_are_closed(server: Server, publish
     assert re.match(r"sidelight=\S{32}; HttpOnly; Path=/; SameSite=Lax$", headers["set-cookie"])
     assert "set-cookie" not in asked(server.url, "sidelight=known")[1]
     assert asked(f"{server.url}/_stcore/metrics")[0] == 404
+    assert asked(f"{server.url}/_stcore/metrics", Host="localhost/x?")[0] == 404
     with serve(published, tmp_path / "open.log", options=("--allow-metrics",)) as opened:
         status, _, said = asked(f"{opened.url}/_stcore/metrics")
         assert status == 200
@@ -163,6 +164,7 @@ def test_an_export_answers_the_browser_that_asked_alone(visit: Visit, browser: B
     url, written = waited.value.url, Path(waited.value.path()).read_text(encoding="utf-8")
     assert asked(url)[0] == 404
     assert asked(url, "sidelight=guessed")[0] == 404
+    assert asked(url, Host="localhost/x?")[0] == 404
     other = Visit(browser, visit.url, "other")
     other.open("coverage")
     assert other.page.request.get(url).status == 404
