@@ -128,7 +128,7 @@ class Guard:
 
     def _refusal(self, request: Request, owner: str) -> Response | None:
         """What is answered instead of Streamlit's answer: an export to its browser, 404 to others and for closed metrics."""
-        path = request.scope["path"]  # the URL is put together with the Host header, which anybody may write
+        path = request.scope["path"]
         if path == METRICS and not self._metrics:
             return PlainTextResponse("Not found", 404)
         if not path.startswith(MEDIA):
