@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,9 +179,16 @@ def readiness(workspace: Path) -> Route:
 
 
 def serve(script: Path, settings: dict[str, Any], workspace: Path, *, metrics: bool) -> None:
-    """Serve a script under Streamlit's `settings` (by dotted names) until interrupted."""
+    """Serve a script under Streamlit's `settings` (by dotted names) until interrupted; then give the snapshots' leases back."""
     import streamlit as st
+
+    from app.fetch import handles
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: st.App) -> AsyncIterator[None]:
+        yield
+        handles().close()  # here: a signal ends the process before `run` returns
 
     guard = Middleware(Guard, metrics=metrics)
     with contextlib.suppress(KeyboardInterrupt):  # raised again once everything was closed
-        st.App(script, routes=[readiness(workspace)], middleware=[guard]).run(config=settings)
+        st.App(script, routes=[readiness(workspace)], middleware=[guard], lifespan=lifespan).run(config=settings)
