@@ -182,12 +182,12 @@ def serve(script: Path, settings: dict[str, Any], workspace: Path, *, metrics: b
     """Serve a script under Streamlit's `settings` (by dotted names) until interrupted; then give the snapshots' leases back."""
     import streamlit as st
 
-    from app.fetch import handles
-
     @contextlib.asynccontextmanager
     async def lifespan(_: st.App) -> AsyncIterator[None]:
         yield
-        handles().close()  # here: a signal ends the process before `run` returns
+        from app.fetch import handles  # late: its caches want Streamlit's runtime
+
+        handles().close()  # here, because a signal ends the process before `run` returns
 
     guard = Middleware(Guard, metrics=metrics)
     with contextlib.suppress(KeyboardInterrupt):  # raised again once everything was closed

@@ -2,8 +2,9 @@
 
 python -m tests.soak colleagues --workspace data/workspace --minutes 10 --sessions 10
 
-Works on a copy of the workspace, which holds two finished runs of its newest catalogue at least. Every session is a browser
-context of its own in one Chromium. Broken: an error in the server's log, a page that fails, two snapshots on one page, a file
+Works on a copy of the workspace, which holds two finished runs of its newest catalogue at least. Two sessions are drawn, each in
+a browser context of its own; drawing all ten takes more than two cores, and would measure Chromium. The others speak Streamlit's
+protocol: the server does the same for them. Broken: an error in the server's log, a page that fails, two snapshots on one page, a file
 that another browser gets, two files of one snapshot that differ, memory that goes on growing, pages that are too slow, leases
 or temporary files left behind by the end.
 """
@@ -32,12 +33,14 @@ from engine.store.leftovers import PLACES
 from tests.browser.conftest import Snapshot
 from tests.browser.dashboard import FLAGS, ROOT, Server, find_chromium, serve
 from tests.browser.states import named
-from tests.soak.colleague import Colleague, Seen
+from tests.soak.at_browser import AtBrowser
+from tests.soak.colleague import LIVE, Colleague, Seen
+from tests.soak.on_wire import OnWire
 
 COMES_EVERY = 2.0
 """Seconds between two colleagues' arrivals."""
 READY = 4.0
-"""p95 of the seconds until a page is ready that passes: twice what is asked of a quiet server with one visitor."""
+"""p95 of the seconds until a page that asks no model is ready: twice what is asked of a quiet server with one visitor."""
 GROWTH = 20.0
 """MB a minute over the second half that passes as flat; what is kept of answers fills up for some minutes."""
 NOISE = re.compile(r"Traceback|ERROR|CRITICAL|Exception|Error:")
@@ -122,7 +125,9 @@ async def day(
 
         async def colleague(place: int) -> None:
             await asyncio.sleep(COMES_EVERY * place)
-            await Colleague(f"colleague {place + 1}", browser, server.url, told, seen, end).work()
+            known = (f"colleague {place + 1}", server.url, told, seen, end)
+            one: Colleague = AtBrowser(browser, *known) if place < given.browsers else OnWire(*known)
+            await one.work()
 
         beside = asyncio.gather(
             publishing(workspace, given.publications, given.minutes * 0.95), training(workspace, given.minutes),
@@ -141,13 +146,25 @@ def left(workspace: Path) -> list[str]:
 
 
 def table(seen: Seen) -> str:
-    """Seconds until ready, by what was done."""
-    lines = ["| what was done | n | median s | p95 s | slowest s |", "|---|---:|---:|---:|---:|"]
-    every = [s for seconds in seen.seconds.values() for s in seconds]
-    for what, seconds in [*sorted(seen.seconds.items()), ("**all**", every)]:
-        half, most = np.percentile(seconds, [50, 95])
-        lines.append(f"| {what} | {len(seconds)} | {half:.2f} | {most:.2f} | {max(seconds):.2f} |")
+    """Seconds until ready, by how one looks and by what was done."""
+    lines = ["| | what was done | n | median s | p95 s | slowest s |", "|---|---|---:|---:|---:|---:|"]
+    rows = [*sorted(seen.seconds.items())]
+    for kind in ("browser", "wire"):
+        rows += [
+            ((kind, "**pages of the snapshot**"), every(seen, kind, live=False)),
+            ((kind, "**live**"), every(seen, kind, live=True)),
+        ]
+    for (kind, what), seconds in rows:
+        if seconds:
+            half, most = np.percentile(seconds, [50, 95])
+            lines.append(f"| {kind} | {what} | {len(seconds)} | {half:.2f} | {most:.2f} | {max(seconds):.2f} |")
     return "\n".join(lines)
+
+
+def every(seen: Seen, of: str, *, live: bool) -> list[float]:
+    """Seconds of all pages of one kind of looking ('' for both): those that may wait for the model, or the others."""
+    found = [s for (kind, what), s in seen.seconds.items() if of in ("", kind) and what.endswith(LIVE) == live]
+    return [one for seconds in found for one in seconds]
 
 
 def main(argv: list[str]) -> int:
@@ -156,6 +173,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--workspace", type=Path, default=ROOT / "data" / "workspace")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--sessions", type=int, default=10)
+    parser.add_argument("--browsers", type=int, default=2, help="of the sessions, those that a Chromium draws")
     parser.add_argument("--publications", type=int, default=20)
     given = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="colleagues-") as folder:
@@ -169,10 +187,9 @@ def main(argv: list[str]) -> int:
             server.process.wait(timeout=30)
             stopped = time.monotonic() - asked
         said, remains = log.read_text(), left(workspace)
-    every = [s for seconds in seen.seconds.values() for s in seconds]
     late = rows[rows[:, 0] >= rows[-1, 0] / 2]
     slope = float(np.polyfit(late[:, 0], late[:, 1], 1)[0])
-    p95 = float(np.percentile(every, 95))
+    p95 = float(np.percentile(every(seen, "", live=False), 95))
     differ = [f"files of {key} differ" for key, digests in seen.files.items() if len(digests) > 1]
     broken = [
         *seen.faults, *told.failed, *failed, *differ,
@@ -184,10 +201,10 @@ def main(argv: list[str]) -> int:
     print(table(seen))
     by_minute = [f"{rows[rows[:, 0] >= m][0, 1]:,.0f}" for m in range(int(rows[-1, 0]) + 1)]
     print(
-        f"\n{given.sessions} sessions, {given.minutes:g} minutes, {len(every)} pages; {told.published} publications, {told.built} of them built "
+        f"\n{given.sessions} sessions ({given.browsers} drawn), {given.minutes:g} minutes, {sum(map(len, seen.seconds.values()))} pages; {told.published} publications, {told.built} of them built "
         f"anew; a training of {trained:.0f} s beside. The server used {used:,.0f} s of processor time and stopped in {stopped:.1f} s.\n"
         f"Its memory by minute, MB: {', '.join(by_minute)}; over the second half {slope:+.1f} MB a minute.\n"
-        f"{seen.reloads} sessions turned to a newer snapshot; {len(seen.files)} different exports, {seen.refused} refused to another browser."
+        f"{seen.turned} sessions turned to a newer snapshot; {len(seen.files)} different exports, {seen.refused} refused to another browser."
     )  # fmt: skip
     print(json.dumps({"broken": broken}, indent=1, ensure_ascii=False) if broken else "\nNothing broke.")
     return int(bool(broken))
