@@ -98,13 +98,14 @@ class Model:
                 places.append(st.empty())
             places[0].caption(f":material/hourglass_top: {plural(before, 'answer', 'answers')} before yours …")
 
-        with st.spinner(words):
-            made = self._turns.answer(
-                _asker(), lambda: question(self._ready()), key=key or None, still=get_run_yield_check() or _always, told=told
-            )  # fmt: skip
-        for place in places:
-            place.empty()
-        return made
+        try:
+            with st.spinner(words):
+                return self._turns.answer(
+                    _asker(), lambda: question(self._ready()), key=key or None, still=get_run_yield_check() or _always, told=told
+                )  # fmt: skip
+        finally:
+            for place in places:
+                place.empty()
 
     def _ready(self) -> LiveRun:
         if self._run is None:
