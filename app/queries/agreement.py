@@ -31,7 +31,7 @@ _DISPUTED = {
                        RANGE UNBOUNDED PRECEDING EXCLUDE GROUP) AS worse_above,
                    count(*) FILTER (people >= relevant_grade) OVER (PARTITION BY t.query_id ORDER BY s.score
                        RANGE UNBOUNDED PRECEDING EXCLUDE GROUP) AS better_below
-            FROM stated t JOIN scores s USING (query_id, item_id), snapshot WHERE s.run_id = $run AND t.people IS NOT NULL
+            FROM stated t JOIN judged_scores s USING (query_id, item_id), snapshot WHERE s.run_id = $run AND t.people IS NOT NULL
         ), counted AS (
             SELECT *, CASE WHEN relevant THEN worse_above ELSE better_below END AS against,
                    CASE WHEN relevant THEN n_judged - n_relevant ELSE n_relevant END AS others
@@ -48,14 +48,14 @@ _DISPUTED = {
         SELECT t.query_id, t.item_id, people, n_ratings, lowest, highest, judge, s.expected_grade, s.rank,
                NULL::BIGINT AS place, NULL::BIGINT AS n_judged, NULL::BIGINT AS against, NULL::BIGINT AS others,
                abs(judge - people) AS misplaced, greatest(lowest - judge, judge - highest, 0) AS sure
-        FROM stated t LEFT JOIN scores s ON s.run_id = $run AND s.query_id = t.query_id AND s.item_id = t.item_id
+        FROM stated t LEFT JOIN judged_scores s ON s.run_id = $run AND s.query_id = t.query_id AND s.item_id = t.item_id
         WHERE judge <> people""",
     "people": f"""
         WITH {_STATED}
         SELECT t.query_id, t.item_id, people, n_ratings, lowest, highest, judge, s.expected_grade, s.rank,
                NULL::BIGINT AS place, NULL::BIGINT AS n_judged, NULL::BIGINT AS against, NULL::BIGINT AS others,
                highest - lowest AS misplaced, highest - lowest AS sure
-        FROM stated t LEFT JOIN scores s ON s.run_id = $run AND s.query_id = t.query_id AND s.item_id = t.item_id
+        FROM stated t LEFT JOIN judged_scores s ON s.run_id = $run AND s.query_id = t.query_id AND s.item_id = t.item_id
         WHERE highest > lowest""",
 }
 _SUREST = "sure DESC, misplaced DESC, n_ratings DESC, query_id, item_id"
@@ -87,7 +87,7 @@ def counts(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str) -> tuple[i
     """Pairs that are disputed, those surely so (ranking: the lower end above SURE; else a grade or more from the nearest rating),
     and pairs that could be."""
     could = {
-        "ranking": "people IS NOT NULL AND (query_id, item_id) IN (SELECT (query_id, item_id) FROM scores WHERE run_id = $run)",
+        "ranking": "people IS NOT NULL AND (query_id, item_id) IN (SELECT (query_id, item_id) FROM judged_scores WHERE run_id = $run)",
         "judge": "people IS NOT NULL AND judge IS NOT NULL AND $run IS NOT NULL",
         "people": "n_ratings > 1 AND $run IS NOT NULL",
     }[kind]

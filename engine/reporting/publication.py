@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.audit.groups import bands_table
 from engine.audit.tiers import categories_table, sellers_table
 from engine.audit.wording import counted
 from engine.config import Config
@@ -56,6 +57,7 @@ def write_catalogue(run: Run, catalogue: Catalogue, items: pd.DataFrame, queries
         "items": items,
         "categories": categories_table(items, catalogue.settings.category_separator),
         "sellers": sellers_table(items),
+        "item_bands": bands_table(items),
         "queries": queries,
         "judgments": _judgments(catalogue).assign(split=catalogue.judgments["query_id"].map(split)),
     }.items():

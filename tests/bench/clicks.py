@@ -38,9 +38,9 @@ def every_query() -> dict[str, Query]:
     for module in pkgutil.iter_modules(app.queries.__path__):
         part = importlib.import_module(f"app.queries.{module.name}")
         for name, made in inspect.getmembers(part, inspect.isfunction):
-            if made.__module__ == part.__name__ and not name.startswith("_"):
-                if list(inspect.signature(made).parameters)[:1] == ["cursor"]:
-                    found[f"{module.name}.{name}"] = made
+            asks = list(inspect.signature(made).parameters)[:1] == ["cursor"]
+            if asks and made.__module__ == part.__name__ and not name.startswith("_"):
+                found[f"{module.name}.{name}"] = made
     return found
 
 

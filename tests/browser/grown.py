@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from engine.store.building import SCHEMA
+from engine.store.building import SCHEMA, derive
 
 ITEMS_OF_A_GROUP = 125_000
 """On average; the first group of eight holds a third of all."""
@@ -61,6 +61,7 @@ _PART = "* n / getvariable('copies')"
 _BY_GROUP = {
     "categories": {"category": "named(category, g)", "name": "named(name, g)", "n_items": "n_items * n"},
     "sellers": {"seller": "named(seller, g)", "n_items": "n_items * n"},
+    "item_bands": {"n_items": "n_items * getvariable('copies')"},
     "category_codes": {"category": "named(category, g)", "code_1": "code(code_1, g)", "code_name": "named(code_name, g)"},
     "codes": {
         "prefix": "prefix(prefix, g)", "parent": "prefix(parent, g)", "code": "CASE level WHEN 1 THEN code(code, g) ELSE code END",
@@ -136,6 +137,7 @@ def grow(snapshot: Path, n_items: int, n_pairs: int = 0) -> None:
             "UPDATE snapshot SET n_items = (SELECT count(*) FROM items), n_queries = (SELECT count(*) FROM queries)"
         )
         connection.execute("DETACH old")
+        derive(connection)
         connection.execute("CHECKPOINT")
     os.replace(grown, snapshot)
 
@@ -169,7 +171,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: str, columns: list[str])
         some = " WHERE k < 4" if table == "projection_kept" else ""  # a publication measures 20,000
         connection.execute(into.format(left="k, g, n, first", made=made) + f", copies{some}")
     elif table in _BY_GROUP:
-        by = next((name for name in ("dimension", "cohort") if name in columns), None)
+        by = next((name for name in ("dimension", "cohort", "kind") if name in columns), None)
         own = f" WHERE g = 0 OR {by} IN ({', '.join(repr(name) for name in sorted(_OWN))})" if by else ""
         connection.execute(into.format(left="g, n, first", made=_made(_BY_GROUP[table], columns)) + f", groups{own}")
     elif table in _BY_QUERY:
