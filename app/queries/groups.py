@@ -87,7 +87,10 @@ def _exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, name: str) -> pd.D
     asked = cursor.execute("SELECT * FROM ranked_queries WHERE run_id = ? ORDER BY query", [run_id]).fetchnumpy()
     if not len(asked["query"]):
         return pd.DataFrame(columns=list(EXPOSURE_COLUMNS))
-    values, n_items = np.append(groups["label"].astype(object), _REST), _counted(cursor, groups["n"])
+    values, n_items = groups["label"].astype(object), groups["n"].astype(np.int64)
+    (n_outside,) = cursor.execute("SELECT (SELECT count(*) FROM items) - count(*) FROM grouped").fetchone() or (0,)
+    if n_outside:
+        values, n_items = np.append(values, _REST), np.append(n_items, n_outside)
     cells, revenue = _cells(cursor, run_id)
     sides = [f"{side}{d}" for d in range(len(DISCOUNTS)) for side in ("with", "without")]
     weight, query = asked["weight"].astype(np.float64), np.searchsorted(asked["query"], cells["query"])
@@ -97,9 +100,9 @@ def _exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, name: str) -> pd.D
     )  # fmt: skip
     merit, n_judged = _merit(cursor, run_id, len(values))
     paid = np.array([np.bincount(cells["member"], weight[query] * revenue[side], len(values)) for side in sides])
-    paid[:, -1] = [
-        weight @ asked[f"{d}{end}"] for d in DISCOUNTS for end in ("_revenue", "_revenue_without")
-    ] - paid.sum(axis=1)
+    if n_outside:
+        whole = [weight @ asked[f"{d}{end}"] for d in DISCOUNTS for end in ("_revenue", "_revenue_without")]
+        paid[:, -1] = whole - paid.sum(axis=1)
     first = np.append(0, np.cumsum(n_items)[:-1])  # an item of each group stands for all of it
     by_item = np.zeros((len(sides) + 2, int(n_items.sum())))
     by_item[:, first] = np.maximum([*paid, merit, n_judged], 0.0)
@@ -113,12 +116,6 @@ def _exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, name: str) -> pd.D
     kept["q_value"] = kept.groupby("discount")["p_value"].transform(lambda p: benjamini_hochberg(p.to_numpy()))
     arguments = (kept[c].to_numpy(dtype=np.float64) for c in ("difference", "q_value", "effective_n"))
     return kept.assign(verdict=verdicts(*arguments))
-
-
-def _counted(cursor: duckdb.DuckDBPyConnection, inside: np.ndarray) -> np.ndarray:
-    """(G + 1,) items of each group, and one at least outside of them."""
-    (n,) = cursor.execute("SELECT count(*) FROM items").fetchone() or (0,)
-    return np.append(inside, n - inside.sum()).astype(np.int64)
 
 
 def _cells(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -145,7 +142,7 @@ def _cells(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[dict[str, np
 
 
 def _merit(cursor: duckdb.DuckDBPyConnection, run_id: str, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """(G + 1,) sum of grades and number of the judged pairs that were ranked, by group and outside."""
+    """(G,) sum of grades and number of the judged pairs that were ranked, by group; the last one is what lies outside, if any."""
     found = cursor.execute(
         """
         SELECT coalesce(g.member, $rest) AS member, sum(j.grade) AS merit, count(*) AS n

@@ -81,7 +81,7 @@ def bands(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     ).df()
 
 
-def of_value(cursor: duckdb.DuckDBPyConnection, dimension: str, value: str) -> tuple[str, dict[str, Any]]:
+def of_value(dimension: str, value: str, cursor: duckdb.DuckDBPyConnection) -> tuple[str, dict[str, Any]]:
     """The items of one value of a dimension of the audit, grouped as it groups them: a condition on `items i`, and what it takes."""
     if dimension in ("seller", "category", "brand"):
         return f"coalesce(i.{dimension}, '{UNKNOWN}') = $value", {"value": value}

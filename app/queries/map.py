@@ -275,7 +275,7 @@ def names(cursor: duckdb.DuckDBPyConnection, run_id: str, box: Box, most: int) -
             SELECT leaf, count(*) AS n_items FROM inside GROUP BY 1
         ), cells AS (
             SELECT l.level, l.prefix, sum(h.n_items)::BIGINT AS n_items FROM held h JOIN sid_prefixes l ON l.run_id = $run AND l.leaf = h.leaf
-            GROUP BY ALL HAVING sum(h.n_items) >= greatest(3, $share * (SELECT n FROM span))
+            GROUP BY l.level, l.prefix HAVING sum(h.n_items) >= greatest(3, $share * (SELECT n FROM span))
             ORDER BY n_items DESC, string_split(l.prefix, '-')::INTEGER[] LIMIT 300
         ), placed AS (
             SELECT c.level, c.prefix, any_value(c.n_items) AS n_items,

@@ -121,7 +121,7 @@ def _members(cursor: duckdb.DuckDBPyConnection, dimension: str, value: str) -> t
     if dimension.startswith(ATTRIBUTE):
         values = {"at": pointer(dimension.removeprefix(ATTRIBUTE)), "value": value, "unknown": UNKNOWN}
         return f"{LABEL} = $value", values
-    return of_value(cursor, dimension, value)
+    return of_value(dimension, value, cursor)
 
 
 def causes(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> pd.DataFrame:
@@ -185,7 +185,7 @@ def _told(cursor: duckdb.DuckDBPyConnection, run_id: str, moved: pd.DataFrame, a
     rows = moved.merge(facts, on=["query_id", "item_id"], how="left").merge(
         asked[["query", "text"]], on="query", how="left"
     )
-    return rows[["query_id", "text", "item_id", "title", "rank", "rank_without_sid", "matched_prefix", "change"]]
+    return rows[["query_id", "item_id", "rank", "rank_without_sid", "matched_prefix", "text", "title", "change"]]
 
 
 def driver_cohorts(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:
