@@ -15,7 +15,7 @@ import pandas as pd
 from app.queries.map import Box, inside
 
 FROM = "FROM map_items p WHERE p.run_id = $run"
-TEXT = "lower(concat_ws(' ', i.title, i.brand, i.seller, i.category))"
+_FIELDS = ("i.title", "coalesce(i.brand, '')", "coalesce(i.seller, '')", "coalesce(i.category, '')")
 MOST_CORNERS = 48
 """Corners of a lasso that are kept, so that its link stays short."""
 LEAST_WITH = 3
@@ -56,8 +56,14 @@ def words(text: str) -> list[str]:
 def part(kind: str, text: str) -> Part:
     """The condition of a part. Raises ValueError for what is no part."""
     if kind == "words":
-        carry = f"len(list_filter($words, lambda w: NOT contains({TEXT}, w))) = 0"
-        return Part(f"p.item IN (SELECT i.rowid FROM items i WHERE {carry})", {"words": words(text)})
+        values = {f"word{n}": word for n, word in enumerate(words(text))}
+        # Field by field: no word goes over two, and what many items share is looked at once.
+        carried = [" OR ".join(f"contains(lower({field}), ${name})" for field in _FIELDS) for name in values] or [
+            "true"
+        ]
+        return Part(
+            f"p.item IN (SELECT i.rowid FROM items i WHERE {' AND '.join(f'({one})' for one in carried)})", values
+        )
     if kind == "code":
         under = "SELECT leaf FROM sid_prefixes WHERE run_id = $run AND prefix = $prefix"
         return Part(f"p.leaf IN ({under})", {"prefix": text})

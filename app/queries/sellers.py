@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from app.queries import groups
@@ -144,48 +145,43 @@ def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
     ).fetchnumpy()
     total = exposure_total(lists["n_pairs"], lists["weight"], discount)
     mine, values = _members(cursor, dimension, value)
-    moved = cursor.execute(
+    deepest = cursor.execute(
+        "SELECT coalesce(max(greatest(rank, rank_without_sid)), 0) FROM ranked_pairs WHERE run_id = ?", [run_id]
+    ).fetchone()
+    discounts = discount_weights(np.arange(1, int(deepest[0] if deepest else 0) + 1), discount)
+    given = {"run": run_id, "discounts": discounts.tolist(), "total": total or 1.0, **values}
+    moved = f"""
+        WITH moved AS (
+            SELECT r.query, t.query_id, r.item, i.item_id, r.rank, r.rank_without_sid,
+                   t.weight / $total * ($discounts[r.rank] - $discounts[r.rank_without_sid]) AS change
+            FROM ranked_pairs r JOIN (SELECT i.rowid AS item, i.item_id FROM items i WHERE {mine}) i USING (item)
+            JOIN ranked_queries t ON t.run_id = r.run_id AND t.query = r.query
+            WHERE r.run_id = $run AND r.rank <> r.rank_without_sid
+        )"""
+    # Steps of 2^-60: the same sums whatever the order of the rows.
+    by_query = cursor.execute(
         f"""
-        SELECT r.query, t.query_id, r.item, i.item_id, t.weight, r.rank, r.rank_without_sid
-        FROM ranked_pairs r JOIN (SELECT i.rowid AS item, i.item_id FROM items i WHERE {mine}) i USING (item)
-        JOIN ranked_queries t ON t.run_id = r.run_id AND t.query = r.query
-        WHERE r.run_id = $run AND r.rank <> r.rank_without_sid ORDER BY t.query_id, i.item_id
+        {moved}, summed AS (
+            SELECT query, query_id, sum(CAST(greatest(change, 0) * pow(2, 60) AS HUGEINT))::DOUBLE / pow(2, 60) AS gain,
+                   sum(CAST(least(change, 0) * pow(2, 60) AS HUGEINT))::DOUBLE / pow(2, 60) AS loss
+            FROM moved GROUP BY query, query_id
+        )
+        SELECT s.query_id, q.text, q.frequency, s.gain, s.loss, s.gain + s.loss AS net FROM summed s JOIN queries q ON q.rowid = s.query
+        ORDER BY abs(net) DESC, s.query_id
         """,
-        {"run": run_id, **values},
+        given,
     ).df()
-    with_sids, without = (discount_weights(moved[name].to_numpy(), discount) for name in ("rank", "rank_without_sid"))
-    moved["change"] = moved["weight"] / (total or 1.0) * (with_sids - without)
-    moved["gain"], moved["loss"] = moved["change"].clip(lower=0), moved["change"].clip(upper=0)
-    by_query = moved.groupby(["query", "query_id"], as_index=False)[["gain", "loss"]].sum()
-    by_query["net"] = by_query["gain"] + by_query["loss"]
-    asked = cursor.execute(
-        "SELECT rowid AS query, text, frequency FROM queries WHERE rowid IN (SELECT unnest(?::BIGINT[])) ORDER BY rowid",
-        [by_query["query"].tolist()],
-    ).df()
-    by_query = by_query.merge(asked, on="query").sort_values("query_id", kind="stable")
-    first = moved.sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True).head(ITEMS)
-    return Change(
-        by_query.sort_values("net", key=abs, ascending=False, kind="stable", ignore_index=True)[
-            ["query_id", "text", "frequency", "gain", "loss", "net"]
-        ],
-        _told(cursor, run_id, first, asked),
-    )
-
-
-def _told(cursor: duckdb.DuckDBPyConnection, run_id: str, moved: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
-    """The columns of `Change.items`."""
-    facts = cursor.execute(
-        """
-        WITH pairs AS (SELECT unnest($queries::VARCHAR[]) AS query_id, unnest($items::VARCHAR[]) AS item_id)
-        SELECT query_id, item_id, i.title, s.matched_prefix
-        FROM pairs JOIN items i USING (item_id) LEFT JOIN scores s USING (query_id, item_id) WHERE s.run_id = $run
+    items = cursor.execute(
+        f"""
+        {moved}, first AS (SELECT * FROM moved ORDER BY abs(change) DESC, query_id, item_id LIMIT {ITEMS})
+        SELECT f.query_id, f.item_id, f.rank, f.rank_without_sid, s.matched_prefix, q.text, i.title, f.change
+        FROM first f JOIN queries q ON q.rowid = f.query JOIN items i ON i.rowid = f.item
+        LEFT JOIN scores s ON s.run_id = $run AND s.query_id = f.query_id AND s.item_id = f.item_id
+        ORDER BY abs(f.change) DESC, f.query_id, f.item_id
         """,
-        {"run": run_id, "queries": moved["query_id"].tolist(), "items": moved["item_id"].tolist()},
+        given,
     ).df()
-    rows = moved.merge(facts, on=["query_id", "item_id"], how="left").merge(
-        asked[["query", "text"]], on="query", how="left"
-    )
-    return rows[["query_id", "item_id", "rank", "rank_without_sid", "matched_prefix", "text", "title", "change"]]
+    return Change(by_query, items)
 
 
 def driver_cohorts(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:

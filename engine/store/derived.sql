@@ -2,7 +2,7 @@
 -- that they are the same whatever the order in which rows are read.
 
 DELETE FROM ranked_pairs; DELETE FROM ranked_queries; DELETE FROM item_reach; DELETE FROM judged_scores;
-DELETE FROM title_lengths; DELETE FROM item_attributes; DELETE FROM attribute_values; DELETE FROM map_items; DELETE FROM sid_prefixes; DELETE FROM map_values;
+DELETE FROM rated_pairs; DELETE FROM title_lengths; DELETE FROM item_attributes; DELETE FROM attribute_values; DELETE FROM map_items; DELETE FROM sid_prefixes; DELETE FROM map_values;
 
 CREATE OR REPLACE TEMP MACRO whole(x) AS sum(CAST(x * 1099511627776 AS HUGEINT))::DOUBLE / 1099511627776;
 CREATE OR REPLACE TEMP TABLE asked AS
@@ -54,6 +54,11 @@ told AS (
 SELECT s.run_id, s.query_id, s.item_id, s.score, s.expected_grade, s.rank, s.rank_without_sid, s.retrieved, t.sid
 FROM scores s SEMI JOIN pairs USING (query_id, item_id) LEFT JOIN told t USING (run_id, query_id, item_id)
 ORDER BY s.run_id, s.query_id, s.item_id;
+
+INSERT INTO rated_pairs
+SELECT query_id, item_id, avg(grade) FILTER (source <> 'llm'), count(*) FILTER (source <> 'llm'), min(grade) FILTER (source <> 'llm'),
+       max(grade) FILTER (source <> 'llm'), avg(grade) FILTER (source = 'llm')
+FROM ratings GROUP BY query_id, item_id ORDER BY query_id, item_id;
 
 INSERT INTO title_lengths
 SELECT CASE WHEN trim(title) = '' THEN 0 ELSE len(string_split_regex(trim(title), '\s+')) END, count(*) FROM items GROUP BY 1 ORDER BY 1;

@@ -454,6 +454,11 @@ CREATE TABLE judged_scores (               -- scores of rated and judged pairs
     rank INTEGER, rank_without_sid INTEGER, retrieved BOOLEAN NOT NULL,
     sid DOUBLE                             -- sum of the contributions of SIDs; NULL: not stored
 );
+CREATE TABLE rated_pairs (                 -- pairs of `ratings`; people: all that is no language model
+    query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    people DOUBLE, n_ratings BIGINT NOT NULL, lowest DOUBLE, highest DOUBLE, -- mean, number and range of people's
+    judge DOUBLE                           -- mean of language models'
+);
 CREATE TABLE title_lengths (words BIGINT NOT NULL, n_items BIGINT NOT NULL); -- items by the words of their title
 CREATE TABLE item_attributes (name VARCHAR NOT NULL, n_items BIGINT NOT NULL, n_values BIGINT NOT NULL); -- stated in a word or number
 CREATE TABLE attribute_values (name VARCHAR NOT NULL, "value" VARCHAR NOT NULL, n_items BIGINT NOT NULL); -- the 2,000 commonest of each
