@@ -10,49 +10,13 @@ KINDS = ("ranking", "judge", "people")
 SURE = 0.5
 """The ranking is surely against a grade where the lower end of the misplaced share is above this."""
 
-_DISPUTED = {
-    # Windows instead of a join of the query's pairs with themselves: a million judged pairs take a second.
-    "ranking": """
-        WITH sided AS (
-            SELECT t.*, s.expected_grade, s.rank, t.people >= relevant_grade AS relevant,
-                   row_number() OVER (PARTITION BY t.query_id ORDER BY s.score DESC, t.item_id) AS place,
-                   count(*) OVER (PARTITION BY t.query_id) AS n_judged,
-                   count(*) FILTER (people >= relevant_grade) OVER (PARTITION BY t.query_id) AS n_relevant,
-                   count(*) FILTER (people < relevant_grade) OVER (PARTITION BY t.query_id ORDER BY s.score DESC
-                       RANGE UNBOUNDED PRECEDING EXCLUDE GROUP) AS worse_above,
-                   count(*) FILTER (people >= relevant_grade) OVER (PARTITION BY t.query_id ORDER BY s.score
-                       RANGE UNBOUNDED PRECEDING EXCLUDE GROUP) AS better_below
-            FROM rated_pairs t JOIN judged_scores s USING (query_id, item_id), snapshot WHERE s.run_id = $run AND t.people IS NOT NULL
-        ), counted AS (
-            SELECT *, CASE WHEN relevant THEN worse_above ELSE better_below END AS against,
-                   CASE WHEN relevant THEN n_judged - n_relevant ELSE n_relevant END AS others
-            FROM sided
-        )
-        SELECT query_id, item_id, people, n_ratings, lowest, highest, judge, expected_grade, rank, place, n_judged, against, others,
-               against / others AS misplaced,
-               (against / others + 1.9208 / others
-                - 1.96 * sqrt(against / others * (1 - against / others) / others + 0.9604 / (others * others)))
-               / (1 + 3.8416 / others) AS sure
-        FROM counted WHERE against > 0""",
-    "judge": """
-        SELECT t.query_id, t.item_id, people, n_ratings, lowest, highest, judge, s.expected_grade, s.rank,
-               NULL::BIGINT AS place, NULL::BIGINT AS n_judged, NULL::BIGINT AS against, NULL::BIGINT AS others,
-               abs(judge - people) AS misplaced, greatest(lowest - judge, judge - highest, 0) AS sure
-        FROM rated_pairs t LEFT JOIN judged_scores s ON s.run_id = $run AND s.query_id = t.query_id AND s.item_id = t.item_id
-        WHERE judge <> people""",
-    "people": """
-        SELECT t.query_id, t.item_id, people, n_ratings, lowest, highest, judge, s.expected_grade, s.rank,
-               NULL::BIGINT AS place, NULL::BIGINT AS n_judged, NULL::BIGINT AS against, NULL::BIGINT AS others,
-               highest - lowest AS misplaced, highest - lowest AS sure
-        FROM rated_pairs t LEFT JOIN judged_scores s ON s.run_id = $run AND s.query_id = t.query_id AND s.item_id = t.item_id
-        WHERE highest > lowest""",
-}
 _SUREST = "sure DESC, misplaced DESC, n_ratings DESC, query_id, item_id"
 
 
 def disputed_sql(kind: str) -> str:
     """SQL of the pairs of a kind of KINDS; `sure` orders them. Takes $run."""
-    return _DISPUTED[kind]
+    assert kind in KINDS, kind
+    return f"SELECT * EXCLUDE (run_id, kind) FROM disputed_pairs WHERE run_id = $run AND kind = '{kind}'"
 
 
 def disputed(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, limit: int, offset: int) -> pd.DataFrame:
@@ -63,7 +27,7 @@ def disputed(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, limit: i
     return cursor.execute(
         f"""
         SELECT d.query_id, q.text, d.item_id, i.title, d.* EXCLUDE (query_id, item_id), q.split
-        FROM (SELECT * FROM ({_DISPUTED[kind]}) ORDER BY {_SUREST} LIMIT $limit OFFSET $offset) d
+        FROM (SELECT * FROM ({disputed_sql(kind)}) ORDER BY {_SUREST} LIMIT $limit OFFSET $offset) d
         LEFT JOIN (SELECT query_id, text, split FROM queries) q USING (query_id)
         LEFT JOIN (SELECT item_id, title FROM items) i USING (item_id)
         ORDER BY {_SUREST}
@@ -82,7 +46,7 @@ def counts(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str) -> tuple[i
     }[kind]
     row = cursor.execute(
         f"""SELECT count(*), count(*) FILTER ({f"sure > {SURE}" if kind == "ranking" else "sure >= 1"}),
-            (SELECT count(*) FROM rated_pairs WHERE {could}) FROM ({_DISPUTED[kind]})""",
+            (SELECT count(*) FROM rated_pairs WHERE {could}) FROM ({disputed_sql(kind)})""",
         {"run": run_id},
     ).fetchone()
     assert row is not None

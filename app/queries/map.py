@@ -264,18 +264,19 @@ def names(cursor: duckdb.DuckDBPyConnection, run_id: str, box: Box, most: int) -
 
     Columns: prefix, level, label, n_items (in view), x, y.
     """
+    n = count(cursor, run_id, box)
     return cursor.execute(
         f"""
         WITH inside AS (SELECT p.x, p.y, p.leaf, p.item FROM map_items p WHERE {_INSIDE}),
         span AS (
-            SELECT greatest(max(x) - min(x), 1e-6) AS wide, greatest(max(y) - min(y), 1e-6) AS high, count(*) AS n FROM inside
+            SELECT greatest(max(x) - min(x), 1e-6) AS wide, greatest(max(y) - min(y), 1e-6) AS high FROM inside
         ), sampled AS (  -- enough to place a name
-            SELECT * FROM inside WHERE hash(item) % greatest(1, (SELECT n FROM span) // 20000) = 0
+            SELECT * FROM inside WHERE hash(item) % $step = 0
         ), held AS (
             SELECT leaf, count(*) AS n_items FROM inside GROUP BY 1
         ), cells AS (
             SELECT l.level, l.prefix, sum(h.n_items)::BIGINT AS n_items FROM held h JOIN sid_prefixes l ON l.run_id = $run AND l.leaf = h.leaf
-            GROUP BY l.level, l.prefix HAVING sum(h.n_items) >= greatest(3, $share * (SELECT n FROM span))
+            GROUP BY l.level, l.prefix HAVING sum(h.n_items) >= $least
             ORDER BY n_items DESC, string_split(l.prefix, '-')::INTEGER[] LIMIT 300
         ), placed AS (
             SELECT c.level, c.prefix, any_value(c.n_items) AS n_items,
@@ -287,5 +288,5 @@ def names(cursor: duckdb.DuckDBPyConnection, run_id: str, box: Box, most: int) -
         WHERE qx[3] - qx[1] <= {COMPACT} * wide AND qy[3] - qy[1] <= {COMPACT} * high AND k.label IS NOT NULL
         ORDER BY p.n_items DESC, p.level, p.prefix LIMIT $most
         """,
-        {"run": run_id, "most": most, "share": LEAST_SHARE, **inside(box)},
+        {"run": run_id, "most": most, "least": max(3.0, LEAST_SHARE * n), "step": max(1, n // 20_000), **inside(box)},
     ).df()

@@ -2,7 +2,7 @@
 -- that they are the same whatever the order in which rows are read.
 
 DELETE FROM ranked_pairs; DELETE FROM ranked_queries; DELETE FROM item_reach; DELETE FROM judged_scores;
-DELETE FROM rated_pairs; DELETE FROM title_lengths; DELETE FROM item_attributes; DELETE FROM attribute_values; DELETE FROM map_items; DELETE FROM sid_prefixes; DELETE FROM map_values;
+DELETE FROM rated_pairs; DELETE FROM disputed_pairs; DELETE FROM title_lengths; DELETE FROM item_attributes; DELETE FROM attribute_values; DELETE FROM map_items; DELETE FROM sid_prefixes; DELETE FROM map_values;
 
 CREATE OR REPLACE TEMP MACRO whole(x) AS sum(CAST(x * 1099511627776 AS HUGEINT))::DOUBLE / 1099511627776;
 CREATE OR REPLACE TEMP TABLE asked AS
@@ -59,6 +59,39 @@ INSERT INTO rated_pairs
 SELECT query_id, item_id, avg(grade) FILTER (source <> 'llm'), count(*) FILTER (source <> 'llm'), min(grade) FILTER (source <> 'llm'),
        max(grade) FILTER (source <> 'llm'), avg(grade) FILTER (source = 'llm')
 FROM ratings GROUP BY query_id, item_id ORDER BY query_id, item_id;
+
+INSERT INTO disputed_pairs
+-- Windows instead of a join of the query's pairs with themselves: a million judged pairs take a second.
+WITH sided AS (
+    SELECT s.run_id, t.*, s.expected_grade, s.rank, t.people >= relevant_grade AS relevant,
+           row_number() OVER (PARTITION BY s.run_id, t.query_id ORDER BY s.score DESC, t.item_id) AS place,
+           count(*) OVER (PARTITION BY s.run_id, t.query_id) AS n_judged,
+           count(*) FILTER (people >= relevant_grade) OVER (PARTITION BY s.run_id, t.query_id) AS n_relevant,
+           count(*) FILTER (people < relevant_grade) OVER (PARTITION BY s.run_id, t.query_id ORDER BY s.score DESC
+               RANGE UNBOUNDED PRECEDING EXCLUDE GROUP) AS worse_above,
+           count(*) FILTER (people >= relevant_grade) OVER (PARTITION BY s.run_id, t.query_id ORDER BY s.score
+               RANGE UNBOUNDED PRECEDING EXCLUDE GROUP) AS better_below
+    FROM rated_pairs t JOIN judged_scores s USING (query_id, item_id), snapshot WHERE t.people IS NOT NULL
+), counted AS (
+    SELECT *, CASE WHEN relevant THEN worse_above ELSE better_below END AS against,
+           CASE WHEN relevant THEN n_judged - n_relevant ELSE n_relevant END AS others
+    FROM sided
+), rated AS (
+    SELECT r.run_id, t.*, s.expected_grade, s.rank FROM rated_pairs t CROSS JOIN runs r
+    LEFT JOIN judged_scores s ON s.run_id = r.run_id AND s.query_id = t.query_id AND s.item_id = t.item_id
+    WHERE judge <> people OR highest > lowest
+)
+SELECT run_id, 'ranking' AS kind, query_id, item_id, people, n_ratings, lowest, highest, judge, expected_grade, rank, place, n_judged,
+       against, others, against / others AS misplaced,
+       (against / others + 1.9208 / others
+        - 1.96 * sqrt(against / others * (1 - against / others) / others + 0.9604 / (others * others)))
+       / (1 + 3.8416 / others) AS sure
+FROM counted WHERE against > 0
+UNION ALL SELECT run_id, 'judge', query_id, item_id, people, n_ratings, lowest, highest, judge, expected_grade, rank, NULL, NULL, NULL, NULL,
+       abs(judge - people), greatest(lowest - judge, judge - highest, 0) FROM rated WHERE judge <> people
+UNION ALL SELECT run_id, 'people', query_id, item_id, people, n_ratings, lowest, highest, judge, expected_grade, rank, NULL, NULL, NULL, NULL,
+       highest - lowest, highest - lowest FROM rated WHERE highest > lowest
+ORDER BY run_id, kind, sure DESC, misplaced DESC, n_ratings DESC, query_id, item_id;
 
 INSERT INTO title_lengths
 SELECT CASE WHEN trim(title) = '' THEN 0 ELSE len(string_split_regex(trim(title), '\s+')) END, count(*) FROM items GROUP BY 1 ORDER BY 1;

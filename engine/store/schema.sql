@@ -459,6 +459,17 @@ CREATE TABLE rated_pairs (                 -- pairs of `ratings`; people: all th
     people DOUBLE, n_ratings BIGINT NOT NULL, lowest DOUBLE, highest DOUBLE, -- mean, number and range of people's
     judge DOUBLE                           -- mean of language models'
 );
+CREATE TABLE disputed_pairs (              -- pairs whose grade by people somebody disputes
+    run_id VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,                 -- by whom: 'ranking' (the served one) | 'judge' (a language model) | 'people' (one another)
+    query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    people DOUBLE, n_ratings BIGINT, lowest DOUBLE, highest DOUBLE, judge DOUBLE, -- as in rated_pairs
+    expected_grade DOUBLE, rank INTEGER,
+    place BIGINT, n_judged BIGINT,         -- ranking: its place by score among so many of the query's rated pairs
+    against BIGINT, others BIGINT,         -- ranking: items of the other side of relevant that stand wrongly, and how many there are
+    misplaced DOUBLE,                      -- ranking: that share; else grades apart
+    sure DOUBLE                            -- ranking: its lower 95 % end by Wilson; else grades apart from the nearest rating
+);
 CREATE TABLE title_lengths (words BIGINT NOT NULL, n_items BIGINT NOT NULL); -- items by the words of their title
 CREATE TABLE item_attributes (name VARCHAR NOT NULL, n_items BIGINT NOT NULL, n_values BIGINT NOT NULL); -- stated in a word or number
 CREATE TABLE attribute_values (name VARCHAR NOT NULL, "value" VARCHAR NOT NULL, n_items BIGINT NOT NULL); -- the 2,000 commonest of each
