@@ -20,7 +20,7 @@ from app.queries import query as queries
 Query = Callable[..., Any]
 _HEAD = 3.0
 """Lists run from the head to the tail; place u^3 of one: every second click is in its first eighth."""
-_TABLE, _CODES, _LIT = 10_000, 50, 2_000
+_TABLE, _CODES, _LIT = 5_000, 50, 2_000
 """Rows of a table's first page, of one that offers what was found, and points that are lit on the map."""
 
 
