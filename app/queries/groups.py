@@ -6,7 +6,7 @@ A group's cells are summed in SQL; intervals, corrections and verdicts are `engi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -83,8 +83,8 @@ def _group(cursor: duckdb.DuckDBPyConnection, label: str, which: str, values: di
 
 def _exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, name: str) -> pd.DataFrame:
     """Exposure rows of the groups in `grouped`; items outside of it count in every whole and have no row."""
-    groups = cursor.execute("SELECT label, count(*) AS n FROM grouped GROUP BY label ORDER BY label").fetchnumpy()
-    asked = cursor.execute("SELECT * FROM ranked_queries WHERE run_id = ? ORDER BY query", [run_id]).fetchnumpy()
+    groups = _columns(cursor, "SELECT label, count(*) AS n FROM grouped GROUP BY label ORDER BY label", {})
+    asked = _columns(cursor, "SELECT * FROM ranked_queries WHERE run_id = $run ORDER BY query", {"run": run_id})
     if not len(asked["query"]):
         return pd.DataFrame(columns=list(EXPOSURE_COLUMNS))
     values, n_items = groups["label"].astype(object), groups["n"].astype(np.int64)
@@ -118,6 +118,12 @@ def _exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, name: str) -> pd.D
     return kept.assign(verdict=verdicts(*arguments))
 
 
+def _columns(cursor: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The rows of a statement, column by column."""
+    rows = cursor.execute(sql, values).df()
+    return {str(name): rows[name].to_numpy() for name in rows}
+
+
 def _cells(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Exposure of the (query, group) cells that occur, and the same times price: query, member, with0, without0, ..."""
     deepest = cursor.execute(
@@ -131,26 +137,28 @@ def _cells(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[dict[str, np
         for side, rank in (("with", "rank"), ("without", "rank_without_sid"))
         for kind, times in (("", ""), ("paid_", " * g.price"))
     ]
-    found = cursor.execute(
+    found = _columns(
+        cursor,
         f"""
         SELECT r.query, g.member, {", ".join(sums)} FROM ranked_pairs r JOIN grouped g USING (item)
         WHERE r.run_id = $run GROUP BY 1, 2 ORDER BY 1, 2
         """,
         {"run": run_id, **weights},
-    ).fetchnumpy()
+    )
     return found, {name.removeprefix("paid_"): value for name, value in found.items() if name.startswith("paid_")}
 
 
 def _merit(cursor: duckdb.DuckDBPyConnection, run_id: str, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """(G,) sum of grades and number of the judged pairs that were ranked, by group; the last one is what lies outside, if any."""
-    found = cursor.execute(
+    found = _columns(
+        cursor,
         """
         SELECT coalesce(g.member, $rest) AS member, sum(j.grade) AS merit, count(*) AS n
         FROM judgments j JOIN judged_scores s USING (query_id, item_id) JOIN items i USING (item_id)
         LEFT JOIN grouped g ON g.item = i.rowid WHERE s.run_id = $run AND s.rank IS NOT NULL GROUP BY 1
         """,
         {"run": run_id, "rest": n_groups - 1},
-    ).fetchnumpy()
+    )
     merit, n = np.zeros(n_groups), np.zeros(n_groups)
     merit[found["member"]], n[found["member"]] = found["merit"], found["n"]
     return merit, n

@@ -142,8 +142,8 @@ def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
     """Where one value's share changed: on which queries, by which of its items."""
     lists = cursor.execute(
         "SELECT n_pairs, weight FROM ranked_queries WHERE run_id = ? ORDER BY query_id", [run_id]
-    ).fetchnumpy()
-    total = exposure_total(lists["n_pairs"], lists["weight"], discount)
+    ).df()
+    total = exposure_total(lists["n_pairs"].to_numpy(), lists["weight"].to_numpy(), discount)
     mine, values = _members(cursor, dimension, value)
     deepest = cursor.execute(
         "SELECT coalesce(max(greatest(rank, rank_without_sid)), 0) FROM ranked_pairs WHERE run_id = ?", [run_id]

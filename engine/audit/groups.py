@@ -182,5 +182,8 @@ def bands_table(items: pd.DataFrame) -> pd.DataFrame:
         made = made.sort_values(["currency", "min"], ascending=[True, kind == "price"])
         parts.append(made.set_axis(["currency", "name", *ends, "n_items"], axis=1).assign(kind=kind))
     table = pd.concat(parts, ignore_index=True).reindex(columns=columns)
-    numbers = {"low": float, "high": float, "first": "datetime64[us]", "last": "datetime64[us]", "n_items": np.int64}
-    return table.astype({"kind": object, "name": object, "currency": object} | numbers)
+    for name in ("first", "last"):
+        table[name] = table[name].astype("datetime64[us]")
+    return table.astype(
+        {"kind": object, "name": object, "currency": object, "low": float, "high": float, "n_items": np.int64}
+    )
