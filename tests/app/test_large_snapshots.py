@@ -91,7 +91,10 @@ def test_a_grown_snapshot_joins(grown: Path, workspace: Path) -> None:
         for table in ("sids", "beams"):
             orphans = f"SELECT count(*) FROM {table} t ANTI JOIN codes c ON c.run_id = t.run_id AND c.prefix = t.sid"
             assert count(orphans) == count(orphans, small), table
-        assert count("SELECT count(*) FROM (SELECT 1 FROM scores GROUP BY run_id, query_id, item_id HAVING count(*) > 1)") == 0
+        assert (
+            count("SELECT count(*) FROM (SELECT 1 FROM scores GROUP BY run_id, query_id, item_id HAVING count(*) > 1)")
+            == 0
+        )
 
 
 def test_a_table_sends_a_page() -> None:

@@ -1,6 +1,7 @@
 """How long the queries behind every page take on a snapshot as large as a shop.
 
 python -m tests.bench.bench_views --workspace data/workspace --grown /tmp/grown --items 1000000 --pairs 10000000
+python -m tests.bench.bench_views --workspace /tmp/grown --pages 3
 
 Every query of app/queries is asked a number of times with other arguments, from the head and the tail of what there is
 (tests/bench/clicks.py), on a handle as the dashboard opens it; nothing is cached but what DuckDB keeps. `--grown` holds the
@@ -23,9 +24,11 @@ import numpy as np
 
 from engine.store.handles import Handles
 from engine.store.snapshot import READER_MEMORY, READER_THREADS, current_id
+from engine.store.workspace import VARIABLE
 from tests.bench.clicks import Click, Deck, clicks
 from tests.browser.grown import grow
 
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PATIENCE = 8.0
 """Seconds that one query may take for all its turns; the rest of them is left out."""
 
@@ -46,13 +49,18 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10_000_000)
     parser.add_argument("--times", type=int, default=12, help="turns of every query")
     parser.add_argument("--only", default="", help="queries whose name holds this")
+    parser.add_argument("--pages", type=int, default=0, help="whole pages instead, each opened so many times")
     parser.add_argument("--all", action="store_true", help="a row for the quick ones too")
     given = parser.parse_args()
     folder = _grown(given.workspace, given.grown, given.items, given.pairs) if given.grown else given.workspace
     snapshot_id = str(current_id(folder))
     handles, found = Handles(), defaultdict(list)
     with handles.cursor(folder, snapshot_id) as cursor:
-        mix = [click for click in clicks(Deck(cursor), given.times) if given.only in click.name]
+        deck = Deck(cursor)
+        if given.pages:
+            _pages(folder, deck, given.pages)
+            return
+        mix = [click for click in clicks(deck, given.times) if given.only in click.name]
     before = _resident()
     for click in np.random.default_rng(0).permutation(np.array(mix, dtype=object)):
         one = Click(*click)
@@ -82,6 +90,37 @@ def _ask(handles: Handles, folder: Path, snapshot_id: str, click: Click) -> Meas
     parts = made if isinstance(made, tuple) else (made,)
     rows = max((len(part) for part in parts if hasattr(part, "__len__") and not isinstance(part, str)), default=1)
     return Measured(seconds, rows, len(pickle.dumps(made)))
+
+
+def _pages(folder: Path, deck: Deck, times: int) -> None:
+    """Seconds of the server's work for every page, as opened from the menu and with something chosen; no answer cached."""
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    os.environ[VARIABLE] = str(folder)
+    print("| page | chosen | n | p50 (s) | max (s) |\n|---|---|---|---|---|")
+    for view, chosen in {
+        "overview": {}, "codebook": {"code": deck.prefix}, "coverage": {"category": deck.category}, "query": {"q": deck.text},
+        "explain": {"q": deck.query}, "what_if": {}, "sellers": {"value": lambda: deck.value("seller")[1]}, "runs": {},
+        "report": {}, "data": {},
+    }.items():  # fmt: skip
+        for params in ({}, chosen) if chosen else ({},):
+            taken = []
+            for _ in range(times):
+                page = AppTest.from_file(str(MAIN), default_timeout=120).run()
+                st.cache_data.clear()
+                if view != "overview":
+                    page.switch_page(f"views/{view}.py")
+                for name, draw in params.items():
+                    page.query_params[name] = draw()
+                start = time.perf_counter()
+                page.run()
+                taken.append(time.perf_counter() - start)
+                assert not page.exception, (view, page.exception)
+            print(
+                f"| {view} | {', '.join(params) or '–'} | {times} | {np.median(taken):.2f} | {max(taken):.2f} |",
+                flush=True,
+            )
 
 
 def _resident() -> float:
