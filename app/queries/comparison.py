@@ -152,7 +152,7 @@ def beams(cursor: duckdb.DuckDBPyConnection, beside: str, run_id: str, base_run:
               AND base_id IN (SELECT query_id FROM "{beside}".beams WHERE run_id = $base)
             ORDER BY q.frequency DESC NULLS LAST, query_id LIMIT {MOST_ASKED}
         ),
-        held AS (  -- a SID parts the items: counts of pairs of SIDs are enough
+        held AS MATERIALIZED (  -- a SID parts the items: counts of pairs of SIDs are enough
             SELECT s.sid AS here, b.sid AS there, count(*) AS n FROM sids s JOIN "{beside}".sids b ON b.item_id = s.item_id AND b.run_id = $base
             WHERE s.run_id = $run GROUP BY ALL
         ),

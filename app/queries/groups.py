@@ -126,10 +126,8 @@ def _columns(cursor: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]
 
 def _cells(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Exposure of the (query, group) cells that occur, and the same times price: query, member, with0, without0, ..."""
-    deepest = cursor.execute(
-        "SELECT max(greatest(rank, rank_without_sid)) FROM ranked_pairs WHERE run_id = ?", [run_id]
-    ).fetchone()
-    ranks = np.arange(1, int(deepest[0] if deepest else 0) + 1)
+    (deepest,) = cursor.execute("SELECT max(deepest) FROM ranked_queries WHERE run_id = ?", [run_id]).fetchone() or (0,)
+    ranks = np.arange(1, int(deepest) + 1)
     weights = {f"d{d}": discount_weights(ranks, name).tolist() for d, name in enumerate(DISCOUNTS)}
     sums = [
         f"round(sum($d{d}[{rank}]{times}), 12) AS {kind}{side}{d}"

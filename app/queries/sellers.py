@@ -141,45 +141,42 @@ def causes(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
 def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> Change:
     """Where one value's share changed: on which queries, by which of its items."""
     lists = cursor.execute(
-        "SELECT n_pairs, weight FROM ranked_queries WHERE run_id = ? ORDER BY query_id", [run_id]
+        "SELECT n_pairs, weight, deepest FROM ranked_queries WHERE run_id = ? ORDER BY query_id", [run_id]
     ).df()
     total = exposure_total(lists["n_pairs"].to_numpy(), lists["weight"].to_numpy(), discount)
+    discounts = discount_weights(np.arange(1, int(lists["deepest"].max() if len(lists) else 0) + 1), discount)
     mine, values = _members(cursor, dimension, value)
-    deepest = cursor.execute(
-        "SELECT coalesce(max(greatest(rank, rank_without_sid)), 0) FROM ranked_pairs WHERE run_id = ?", [run_id]
-    ).fetchone()
-    discounts = discount_weights(np.arange(1, int(deepest[0] if deepest else 0) + 1), discount)
-    given = {"run": run_id, "discounts": discounts.tolist(), "total": total or 1.0, **values}
-    moved = f"""
-        WITH moved AS (
-            SELECT r.query, t.query_id, r.item, i.item_id, r.rank, r.rank_without_sid,
-                   t.weight / $total * ($discounts[r.rank] - $discounts[r.rank_without_sid]) AS change
-            FROM ranked_pairs r JOIN (SELECT i.rowid AS item, i.item_id FROM items i WHERE {mine}) i USING (item)
-            JOIN ranked_queries t ON t.run_id = r.run_id AND t.query = r.query
-            WHERE r.run_id = $run AND r.rank <> r.rank_without_sid
-        )"""
+    cursor.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE moved AS
+        SELECT r.query, r.item, r.rank, r.rank_without_sid, t.weight / $total * ($discounts[r.rank] - $discounts[r.rank_without_sid]) AS change
+        FROM ranked_pairs r JOIN (SELECT i.rowid AS item FROM items i WHERE {mine}) i USING (item)
+        JOIN ranked_queries t ON t.run_id = r.run_id AND t.query = r.query
+        WHERE r.run_id = $run AND r.rank <> r.rank_without_sid
+        """,
+        {"run": run_id, "discounts": discounts.tolist(), "total": total or 1.0, **values},
+    )
     # Steps of 2^-60: the same sums whatever the order of the rows.
     by_query = cursor.execute(
-        f"""
-        {moved}, summed AS (
-            SELECT query, query_id, sum(CAST(greatest(change, 0) * pow(2, 60) AS HUGEINT))::DOUBLE / pow(2, 60) AS gain,
+        """
+        WITH summed AS (
+            SELECT query, sum(CAST(greatest(change, 0) * pow(2, 60) AS HUGEINT))::DOUBLE / pow(2, 60) AS gain,
                    sum(CAST(least(change, 0) * pow(2, 60) AS HUGEINT))::DOUBLE / pow(2, 60) AS loss
-            FROM moved GROUP BY query, query_id
+            FROM moved GROUP BY query
         )
-        SELECT s.query_id, q.text, q.frequency, s.gain, s.loss, s.gain + s.loss AS net FROM summed s JOIN queries q ON q.rowid = s.query
-        ORDER BY abs(net) DESC, s.query_id
-        """,
-        given,
+        SELECT q.query_id, q.text, q.frequency, s.gain, s.loss, s.gain + s.loss AS net FROM summed s JOIN queries q ON q.rowid = s.query
+        ORDER BY abs(net) DESC, q.query_id
+        """
     ).df()
     items = cursor.execute(
         f"""
-        {moved}, first AS (SELECT * FROM moved ORDER BY abs(change) DESC, query_id, item_id LIMIT {ITEMS})
-        SELECT f.query_id, f.item_id, f.rank, f.rank_without_sid, s.matched_prefix, q.text, i.title, f.change
+        WITH first AS (SELECT * FROM moved ORDER BY abs(change) DESC, query, item LIMIT {ITEMS})
+        SELECT q.query_id, i.item_id, f.rank, f.rank_without_sid, r.matched_prefix, q.text, i.title, f.change
         FROM first f JOIN queries q ON q.rowid = f.query JOIN items i ON i.rowid = f.item
-        LEFT JOIN scores s ON s.run_id = $run AND s.query_id = f.query_id AND s.item_id = f.item_id
-        ORDER BY abs(f.change) DESC, f.query_id, f.item_id
+        JOIN ranked_pairs r ON r.run_id = $run AND r.query = f.query AND r.item = f.item
+        ORDER BY abs(f.change) DESC, q.query_id, i.item_id
         """,
-        given,
+        {"run": run_id},
     ).df()
     return Change(by_query, items)
 

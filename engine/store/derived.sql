@@ -12,7 +12,7 @@ FROM queries;
 CREATE OR REPLACE TEMP TABLE known AS SELECT rowid AS item, item_id FROM items;
 
 INSERT INTO ranked_pairs
-SELECT s.run_id, k.item, a.query, s.rank, s.rank_without_sid FROM scores s JOIN asked a USING (query_id) JOIN known k USING (item_id)
+SELECT s.run_id, k.item, a.query, s.rank, s.rank_without_sid, s.matched_prefix FROM scores s JOIN asked a USING (query_id) JOIN known k USING (item_id)
 WHERE a.weight > 0 AND s.rank IS NOT NULL AND s.rank_without_sid IS NOT NULL ORDER BY s.run_id, k.item, a.query;
 
 INSERT INTO ranked_queries
@@ -21,12 +21,12 @@ priced AS (
     SELECT i.rowid AS item, CASE WHEN coalesce(i.currency, '') = u.currency THEN coalesce(i.price, 0) ELSE 0 END AS price
     FROM items i CROSS JOIN usual u
 ), steps AS (
-    SELECT r.run_id, r.query, p.price, 1 / log2(1 + r.rank) AS log2, 1 / log2(1 + r.rank_without_sid) AS log2_without,
+    SELECT r.run_id, r.query, p.price, greatest(r.rank, r.rank_without_sid) AS deepest, 1 / log2(1 + r.rank) AS log2, 1 / log2(1 + r.rank_without_sid) AS log2_without,
            (r.rank <= 10)::INTEGER AS top10, (r.rank_without_sid <= 10)::INTEGER AS top10_without,
            1 / r.rank AS click, 1 / r.rank_without_sid AS click_without
     FROM ranked_pairs r JOIN priced p USING (item)
 )
-SELECT s.run_id, s.query, any_value(a.query_id), any_value(a.weight), count(*), whole(log2), whole(top10), whole(click),
+SELECT s.run_id, s.query, any_value(a.query_id), any_value(a.weight), count(*), max(deepest), whole(log2), whole(top10), whole(click),
        whole(price * log2), whole(price * log2_without), whole(price * top10), whole(price * top10_without), whole(price * click),
        whole(price * click_without)
 FROM steps s JOIN asked a USING (query) GROUP BY s.run_id, s.query ORDER BY s.run_id, s.query;

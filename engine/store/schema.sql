@@ -433,12 +433,13 @@ CREATE TABLE projection_info (
 -- may change with any version.
 
 CREATE TABLE ranked_pairs (                -- pairs that exposure counts: ranked with and without SIDs, for a query with traffic; by item
-    run_id VARCHAR NOT NULL, item BIGINT NOT NULL, query BIGINT NOT NULL, rank INTEGER NOT NULL, rank_without_sid INTEGER NOT NULL
+    run_id VARCHAR NOT NULL, item BIGINT NOT NULL, query BIGINT NOT NULL, rank INTEGER NOT NULL, rank_without_sid INTEGER NOT NULL,
+    matched_prefix VARCHAR
 );
 CREATE TABLE ranked_queries (              -- queries of ranked_pairs
     run_id VARCHAR NOT NULL, query BIGINT NOT NULL, query_id VARCHAR NOT NULL,
     weight DOUBLE NOT NULL,                -- how often it is asked; 1 where no query has traffic
-    n_pairs BIGINT NOT NULL,
+    n_pairs BIGINT NOT NULL, deepest INTEGER NOT NULL, -- pairs, and the largest rank among them
     log2 DOUBLE NOT NULL, top10 DOUBLE NOT NULL, click DOUBLE NOT NULL, -- exposure of its pairs by discount
     -- exposure x price with and without SIDs, in the commonest currency
     log2_revenue DOUBLE NOT NULL, log2_revenue_without DOUBLE NOT NULL, top10_revenue DOUBLE NOT NULL,
