@@ -37,6 +37,8 @@ class Measured(NamedTuple):
     """One answer."""
 
     seconds: float
+    processor: float
+    """Seconds of all threads: what other processes on the machine do not change."""
     rows: int
     bytes: int
 
@@ -83,13 +85,13 @@ def _grown(workspace: Path, folder: Path, items: int, pairs: int) -> Path:
 
 def _ask(handles: Handles, folder: Path, snapshot_id: str, click: Click) -> Measured:
     beside = click.args[0] if click.name.startswith("comparison.") else None
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), time.process_time()
     with handles.cursor(folder, snapshot_id, beside) as cursor:
         made: Any = click.query(cursor, *click.args)
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - spent
     parts = made if isinstance(made, tuple) else (made,)
     rows = max((len(part) for part in parts if hasattr(part, "__len__") and not isinstance(part, str)), default=1)
-    return Measured(seconds, rows, len(pickle.dumps(made)))
+    return Measured(seconds, processor, rows, len(pickle.dumps(made)))
 
 
 def _pages(folder: Path, deck: Deck, times: int) -> None:
@@ -129,13 +131,15 @@ def _resident() -> float:
 
 
 def _report(found: dict[str, list[Measured]], size: int, before: float, whole: bool) -> None:
-    print("| query | n | p50 (ms) | p95 (ms) | max (ms) | most rows | most kB |\n|---|---|---|---|---|---|---|")
+    print(
+        "| query | n | p50 (ms) | p95 (ms) | max (ms) | processor, p50 (ms) | most rows | most kB |\n|---|---|---|---|---|---|---|---|"
+    )
     p95 = {name: float(np.quantile([m.seconds for m in all_], 0.95)) for name, all_ in found.items()}
     for name in sorted(p95, key=p95.__getitem__, reverse=True):
         taken = [m.seconds * 1e3 for m in found[name]]
         if whole or p95[name] > 0.1:
             print(
-                f"| `{name}` | {len(taken)} | {np.median(taken):,.0f} | {1e3 * p95[name]:,.0f} | {max(taken):,.0f} "
+                f"| `{name}` | {len(taken)} | {np.median(taken):,.0f} | {1e3 * p95[name]:,.0f} | {max(taken):,.0f} | {1e3 * np.median([m.processor for m in found[name]]):,.0f} "
                 f"| {max(m.rows for m in found[name]):,} | {max(m.bytes for m in found[name]) / 1e3:,.0f} |"
             )
     every = [m.seconds for all_ in found.values() for m in all_]
