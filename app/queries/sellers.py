@@ -149,10 +149,13 @@ def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
     cursor.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE moved AS
-        SELECT r.query, r.item, r.rank, r.rank_without_sid, t.weight / $total * ($discounts[r.rank] - $discounts[r.rank_without_sid]) AS change
-        FROM ranked_pairs r JOIN (SELECT i.rowid AS item FROM items i WHERE {mine}) i USING (item)
-        JOIN ranked_queries t ON t.run_id = r.run_id AND t.query = r.query
-        WHERE r.run_id = $run AND r.rank <> r.rank_without_sid
+        WITH pairs AS MATERIALIZED (  -- else all pairs are joined with their queries first
+            SELECT r.query, r.item, r.rank, r.rank_without_sid
+            FROM ranked_pairs r JOIN (SELECT i.rowid AS item FROM items i WHERE {mine}) i USING (item)
+            WHERE r.run_id = $run AND r.rank <> r.rank_without_sid
+        )
+        SELECT p.*, t.weight / $total * ($discounts[p.rank] - $discounts[p.rank_without_sid]) AS change
+        FROM pairs p JOIN ranked_queries t ON t.run_id = $run AND t.query = p.query
         """,
         {"run": run_id, "discounts": discounts.tolist(), "total": total or 1.0, **values},
     )
