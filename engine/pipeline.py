@@ -125,7 +125,8 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
         )
     catalogue = load(workspace, fingerprints.pop())
     shown = min(found, key=lambda run: {"none": 1, "imported": 2}.get(run.config.method, 0))
-    with intake.written(catalogue, found, rating_tables(workspace, catalogue)) as came_in:
+    more = {**rating_tables(workspace, catalogue), **publication.groups_of_items(catalogue)}
+    with intake.written(catalogue, found, more) as came_in:
         return snapshot.publish(
             workspace,
             snapshot=publication.snapshot_row(catalogue, shown),
