@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -30,6 +31,7 @@ from engine.cli.options import (
 )
 from engine.config import METHODS, Config, override, preset
 from engine.console import machine_line, say, table
+from engine.generator import together
 from engine.store.workspace import VARIABLE
 
 if TYPE_CHECKING:
@@ -66,7 +68,13 @@ def train(
     """Train a method on an ingested catalogue; a stopped run goes on where it was."""
     config = override(preset(preset_name, method=method, seed=seed), [f"ranker.ladder={ladder}", *(settings or [])])
     fingerprint = chosen_catalogue(workspace, catalogue)
-    with resumable(), console.ConsoleWatcher() as watcher:
+    if together.rank():
+        from engine.generator.full_training import follow
+
+        with contextlib.suppress(KeyboardInterrupt):
+            follow()
+        return
+    with resumable(), console.ConsoleWatcher() as watcher, together.leading():
         place = chosen_place(on, ray_address, ray_cpus, workspace)
         run_id = _train(workspace, fingerprint, config, watcher, project=project, place=place)
     _show_metrics(workspace, run_id)
