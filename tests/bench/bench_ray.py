@@ -1,7 +1,7 @@
 """Two Ray workers against one, beside the local path, in one run: encoding, or answering every query of a run.
 
     python -m tests.bench.bench_ray encode [--texts 40000]
-    python -m tests.bench.bench_ray answer --workspace data/workspace
+    python -m tests.bench.bench_ray answer --workspace data/workspace [--block 100]
 
 Each worker computes on one thread. `whole` is from the call to the last block on the disk, with the start of the
 processes; `at work` is from the first finished block to the last, for what a long run costs. Vectors and rows are
@@ -90,8 +90,8 @@ def encode(cluster: OnRay, texts: int) -> tuple[str, list[Measured]]:
     return f"{texts:,} titles; vectors equal bit for bit: {'yes' if same else 'NO'}", found
 
 
-def answer(cluster: OnRay, workspace: Path) -> tuple[str, list[Measured]]:
-    """Every query of the newest run with SIDs, in blocks as `train` makes them."""
+def answer(cluster: OnRay, workspace: Path, block: int) -> tuple[str, list[Measured]]:
+    """Every query of the newest run with SIDs; `train` makes blocks of 512."""
     import pyarrow.parquet as pq
 
     from engine.answering import batch
@@ -113,7 +113,7 @@ def answer(cluster: OnRay, workspace: Path) -> tuple[str, list[Measured]]:
             problem = posed(run)
             watch = Watch()
             run.watcher.start = lambda stage, title, watch=watch: watch
-            batch.answer_all(replace(run, on_ray=place), problem)
+            batch.answer_all(replace(run, on_ray=place), problem, block=block)
             found.append(watch.measured(name))
             parts = sorted(run.stage_folder("answer").glob("*/*.parquet"))
             rows.append([(path.parent.name, path.name, pq.read_table(path)) for path in parts])
@@ -131,10 +131,11 @@ def main() -> None:
     parser.add_argument("what", choices=["encode", "answer"])
     parser.add_argument("--texts", type=int, default=40_000)
     parser.add_argument("--workspace", type=Path, default=Path("data/workspace"))
+    parser.add_argument("--block", type=int, default=100, help="queries a block, so that two workers end together")
     given = parser.parse_args()
     cluster = connected()
     work: dict[str, Callable[[], tuple[str, list[Measured]]]] = {
-        "encode": lambda: encode(cluster, given.texts), "answer": lambda: answer(cluster, given.workspace),
+        "encode": lambda: encode(cluster, given.texts), "answer": lambda: answer(cluster, given.workspace, given.block),
     }  # fmt: skip
     said, found = work[given.what]()
     print(f"{said}\n\n| way | whole, s | at work, s | against one worker |\n|---|---:|---:|---:|")
