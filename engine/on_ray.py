@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import secrets
+import socket
 import sys
 import threading
 import uuid
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import errors
-from engine.errors import ConfigError, EngineError, RunError
+from engine.errors import ConfigError, EngineError, RunError, shown
 
 EXTRA = "requirements-ray.txt"
 TRIES = 3
@@ -127,17 +128,22 @@ def connected(address: str | None = None, *, cpus: int = 1, shared: Path | None 
 def _start(address: str | None) -> None:
     import ray
 
+    host, colon, port = (address or "").rpartition(":")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
+            if colon and port.isdigit() and "//" not in host:  # Ray itself would try for minutes
+                socket.create_connection((host, int(port)), timeout=5).close()
             given = {name: os.environ[name] for name in ("HF_HUB_OFFLINE",) if name in os.environ}
             ray.init(address=address, runtime_env={"env_vars": given}, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise RunError(f"Ray does not start on this machine ({_first_line(error)})") from error
         raise ConfigError(
-            f"--ray-address {address}: no cluster to be had there ({_first_line(error)}). Give 'auto' on a machine of the "
-            "cluster or HOST:6379 of its head, after 'ray start' on this machine too; without an address one starts here."
+            f"--ray-address {shown(address)}: no cluster to be had there ({_first_line(error)}). Give 'auto' on a machine of "
+            "the cluster or HOST:6379 of its head, after 'ray start' on this machine too; without an address one starts here."
         ) from error
 
 

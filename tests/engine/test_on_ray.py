@@ -92,6 +92,12 @@ def test_what_is_missing_is_named(cluster: OnRay, tmp_path: Path, monkeypatch: p
         connected()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no such host:6379", "127.0.0.1:99999"])
+def test_an_address_where_no_cluster_is(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"--ray-address {address}: no cluster to be had there .* Give 'auto'"):
+        on_ray._start(address)
+
+
 def test_another_place_is_refused(trained: Trained) -> None:
     done = CliRunner().invoke(app, ["train", "--workspace", str(trained.workspace), "--on", "moon"])
     assert isinstance(done.exception, ConfigError)
