@@ -7,6 +7,7 @@ this command does both, says where the dashboard is, and names what is wrong whe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import socket
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.insert(0, str(ROOT))
     from app import serving
     from app.login import settings as login_settings
-    from engine.errors import ConfigError
+    from engine.errors import ConfigError, one_line
     from engine.store import leftovers, locked
     from engine.store.uploads import ALLOWED, MOST_MB, allowed
     from engine.store.workspace import VARIABLE, from_environment
@@ -119,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         "global.developmentMode": False,
     }
     sys.stdout.write(f"Sidelight dashboard: http://{'localhost' if host == '0.0.0.0' else host}:{port}\n")
-    sys.stdout.write(f"Workspace: {workspace}\n")
+    sys.stdout.write(f"Workspace: {one_line(str(workspace))}\n")
     sys.stdout.write("Login: asked for\n" if login else "Login: none, whoever reaches the port is let in\n")
     sys.stdout.write("Stop with Ctrl-C.\n")
     sys.stdout.flush()
@@ -128,4 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from app.log import PlainLog
+
+    with contextlib.redirect_stderr(PlainLog(sys.stderr)):
+        sys.exit(main())
