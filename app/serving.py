@@ -7,6 +7,7 @@ browser that asked for it alone, closes Streamlit's metrics unless they are aske
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
 import time
@@ -26,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.errors import SnapshotError
 from engine.store.snapshot import current_id, open_snapshot
 
+_logger = logging.getLogger(__name__)
 COOKIE = "sidelight"
 """Names a browser, so that what one made is not given to another; it says nothing of a person."""
 HEADERS = {
@@ -177,10 +179,20 @@ def readiness(workspace: Path) -> Route:
     return Route(READY, answer)
 
 
+def _page_failed(error: Exception) -> None:
+    from app.fetch import current
+
+    where = current()
+    _logger.error("page failed", exc_info=error, extra={"run": where.run_id, "snapshot": where.snapshot_id})
+
+
 def serve(script: Path, settings: dict[str, Any], workspace: Path, *, metrics: bool) -> None:
     """Serve a script under Streamlit's `settings` (by dotted names) until interrupted."""
     import streamlit as st
 
     guard = Middleware(Guard, metrics=metrics)
+    failed = _page_failed if logging.getLogger().handlers else None  # else Streamlit's own words are enough
+    _logger.info("serving", extra={"workspace": str(workspace)})
     with contextlib.suppress(KeyboardInterrupt):  # raised again once everything was closed
-        st.App(script, routes=[readiness(workspace)], middleware=[guard]).run(config=settings)
+        st.App(script, routes=[readiness(workspace)], middleware=[guard], on_script_error=failed).run(config=settings)
+    _logger.info("stopped")

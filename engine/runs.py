@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -41,6 +42,8 @@ from engine.progress import Progress, silent
 from engine.store import leftovers
 from engine.store.leftovers import replacing
 from engine.store.workspace import run_folder
+
+_logger = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "numpy", "pandas", "duckdb", "faiss-cpu", "scikit-learn", "umap-learn", "bm25s")
 
@@ -195,6 +198,7 @@ class Run:
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, last: from here on the run is finished."""
         write_text(self.folder / "run.json", json.dumps(manifest, indent=1))
+        _logger.info("run finished", extra={"run": self.run_id})
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of a finished run."""
@@ -206,6 +210,7 @@ class Run:
             mark = StageMark(**{**json.loads(marker.read_text(encoding="utf-8")), "cached": True})
         else:
             progress = self.watcher.start(name, title)
+            _logger.info("stage begins", extra={"run": self.run_id, "stage": name})
             part = folder.with_suffix(".part")
             if folder.exists():  # renamed, but killed before the marker: complete it anew
                 shutil.rmtree(folder)
@@ -216,6 +221,7 @@ class Run:
             mark = StageMark(name, round(time.perf_counter() - began, 3), peak_memory_mb(), False)
             write_text(marker, json.dumps(mark._asdict()))
         self.marks.append(mark)
+        _logger.info("stage ends", extra={"run": self.run_id, **mark._asdict()})
         self.watcher.finish(mark)
         return folder
 

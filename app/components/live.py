@@ -101,7 +101,8 @@ class Model:
         except EngineError as error:
             self.reason = str(error)
         except Exception as error:  # in a thread of its own: the page must hear of it, the log has the trace
-            _logger.exception("warming %s", self.run_id)
+            if threading.main_thread().is_alive():  # else the server is stopping, and an import cut short is no news
+                _logger.exception("warming %s", self.run_id)
             self.reason = f"{type(error).__name__}: {error}"
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import time
@@ -29,6 +30,8 @@ from engine.errors import SnapshotError, shown
 from engine.store import leftovers
 from engine.store.building import RunTables, build, content_hash, find_sources
 from engine.store.leftovers import replacing, temporary
+
+_logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 8
 SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
@@ -208,7 +211,8 @@ def publish(
         raise SnapshotError(
             f"Snapshot could not be written to {folder}: {reason}. The runs are safe; {advice} and publish again."
         ) from error
-    prune(workspace)
+    pruned = prune(workspace)
+    _logger.info("published", extra={"snapshot": snapshot_id, "runs": [run.run_id for run in runs], "pruned": pruned})
     return snapshot_id
 
 

@@ -77,8 +77,9 @@ def test_says_where_it_serves(published: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_the_model_warms(browser: Browser, published: Path, tmp_path: Path) -> None:
-    """With a page open and torch half imported, it stops as fast."""
-    with serve(published, tmp_path / "app.log") as server:
+    """With a page open and torch half imported, it stops as fast; what was looked at stands in the log for programs."""
+    events = tmp_path / "events.jsonl"
+    with serve(published, tmp_path / "app.log", options=("--log", str(events))) as server:
         visit = Visit(browser, server.url, "ctrl_c")
         visit.open("query", q="something nobody ever asked")
         visit.text("The model is being loaded")
@@ -87,6 +88,11 @@ def test_ctrl_c_while_the_model_warms(browser: Browser, published: Path, tmp_pat
         visit.close()
     assert code in (0, 130, -signal.SIGINT)
     assert "Traceback" not in server.log.read_text()
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert (told[0]["event"], told[-1]["event"]) == ("serving", "stopped")
+    pages = [event for event in told if event["event"] == "page"]
+    assert {event["page"] for event in pages} == {"query"}
+    assert all(event["run"] and event["snapshot"].startswith("snap-") and event["seconds"] > 0 for event in pages)
 
 
 def test_workspace_without_a_snapshot(browser: Browser, published: Path, tmp_path: Path) -> None:
