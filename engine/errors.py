@@ -6,16 +6,19 @@ import re
 
 _BREAKING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What would break a line of text or its direction, or cannot be written at all."""
+LONGEST = 3_000
+"""Characters of a message."""
 
 
 class EngineError(Exception):
     """Base of every error that is the user's to mend: says what was given, what is allowed, where.
 
-    What it quotes of data may hold anything: the message stays one line of plain text.
+    What it quotes of data may hold anything and be of any length: the message stays one line of plain text, cut in its middle.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+        said = one_line(message)
+        super().__init__(said if len(said) <= LONGEST else f"{said[: LONGEST // 2]} … {said[-LONGEST // 2 :]}")
 
 
 class DataError(EngineError):

@@ -18,6 +18,7 @@ from unittest import mock
 import duckdb
 import pyarrow as pa
 
+from engine.errors import DataError, QueryError, printable
 from tests.soak.contract import FAULT, READ, REFUSED, Tried, drawn, tried, wrong_text
 from tests.soak.hostile import changed, value, word
 from tests.soak.mutations import ROOT
@@ -75,16 +76,15 @@ def links(place: Path) -> Callable[[int, int], Tried]:
         page = AppTest.from_file(str(APP / "main.py"), default_timeout=60)
         for name, said in given.items():
             page.query_params[name] = said
-        page._page_hash = page._mpa_hash(view) if hasattr(page, "_mpa_hash") else page._page_hash
         if view != "overview":
             page.switch_page(f"views/{view}.py")
         return page.run()
 
     for view in VIEWS:  # what widgets offer, so that parts below them are reached too
-        for kind in ("selectbox", "radio", "button_group", "segmented_control", "pills", "multiselect"):
-            with contextlib.suppress(Exception):
-                for widget in opened(view, {}).get(kind):
-                    options.setdefault(widget.key, []).extend(map(str, widget.options))
+        page = opened(view, {})
+        for kind in ("selectbox", "radio", "button_group", "multiselect"):
+            for widget in page.get(kind):
+                options.setdefault(widget.key, []).extend(map(str, widget.options))
 
     def attempt(seed: int, number: int) -> Tried:
         rng = drawn(seed, number, "links")
@@ -141,7 +141,6 @@ def sql(place: Path) -> Callable[[int, int], Tried]:
         given: dict[str, Any] = {"run": word(rng), "query": rng.choice((word(rng), None, 1.5)), "limit": rng.choice((3, -1, 10**30, word(rng)))}  # fmt: skip
 
         def here() -> str:
-            from engine.errors import QueryError
             from engine.store.confined import opened
 
             request = {
@@ -172,8 +171,6 @@ def sql(place: Path) -> Callable[[int, int], Tried]:
 
         found = tried(f"SQL{' in its process' if whole else ''}", (text, given), apart if whole else here)
         if found.how == FAULT and found.said.startswith("a message of several lines"):
-            from engine.errors import printable
-
             found = found._replace(how=REFUSED)  # DuckDB points at the place in the lines below
             assert printable(found.said)
         if (place / "out").exists() or "root:x" in found.said:
@@ -217,9 +214,11 @@ def mcp(place: Path) -> Callable[[int, int], Tried]:
             except UnexpectedToolError:
                 raise
             except ToolError as error:
-                # the library's own words on arguments of a wrong type take several lines
-                wrong = wrong_text(str(error), place, ROOT, lines="validation error" in str(error))
-                return f"{wrong}: {error!r}" if wrong and "validation error" not in str(error) else ""
+                said = str(error)
+                wrong = wrong_text(said, place, ROOT, lines="validation error" in said)  # the library's own words
+                if wrong:
+                    return f"{wrong}: {said!r}"
+                raise DataError(said.splitlines()[0]) from error
             text = json.dumps(answer, default=str)
             return "names a place of this machine" if str(place) in text else ""
 

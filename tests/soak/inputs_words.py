@@ -16,6 +16,7 @@ import httpx2
 from engine.audit.gate_config import GateConfig
 from engine.config import PRESETS, Config, click_grades, override
 from engine.datasets.connectors.address import address, masked
+from engine.errors import DataError
 from engine.labeling import endpoint, naming
 from engine.labeling.answers import read_answers
 from engine.labeling.prompt import MalformedAnswer, Prompt, Shown, json_objects
@@ -176,7 +177,13 @@ def judge(place: Path) -> Callable[[int, int], Tried]:
                 )
                 return "" if isinstance(found.text, str) and min(found.tokens_in, found.tokens_out) >= 0 else f"{found}"
 
-        return (status, headers, body[:600]), lambda: asyncio.run(asked())
+        def work() -> str:
+            try:
+                return asyncio.run(asked())
+            except (endpoint.Refused, endpoint.Unreachable) as error:  # as those say it who ask
+                raise DataError(f"it did not answer: {error}") from error
+
+        return (status, headers, body[:600]), work
 
     def name(rng: random.Random) -> tuple[str, Callable[[], str]]:
         given = changed(rng, '{"name": "Dome tents"}') if rng.random() < 0.5 else json.dumps({"name": value(rng)})
@@ -206,7 +213,7 @@ def judge(place: Path) -> Callable[[int, int], Tried]:
     def attempt(seed: int, number: int) -> Tried:
         kind = [*ways][number % len(ways)]
         given, work = ways[kind](drawn(seed, number, "judge"))
-        return tried(f"judge: {kind}", given, work, refusals=(MalformedAnswer, endpoint.Refused, endpoint.Unreachable))
+        return tried(f"judge: {kind}", given, work, refusals=(MalformedAnswer,))
 
     return attempt
 
