@@ -47,10 +47,10 @@ def filled(place: Path) -> Path:
 
 def links(place: Path) -> Callable[[int, int], Tried]:
     """Every page with one to six parameters of its address that hold anything: shown, with a word on what is not there."""
+    workspace = filled(place)
     from filled_snapshot import OTHER_RUN, RUN, SNAPSHOT
     from streamlit.testing.v1 import AppTest
 
-    workspace = filled(place)
     os.environ.update(
         {"SIDELIGHT_WORKSPACE": str(workspace), "SIDELIGHT_ALLOW_SQL": "1", "SIDELIGHT_ALLOW_UPLOAD": "1"}
     )
