@@ -38,7 +38,7 @@ from engine.runs import StageMark, Watcher
 class _Disarmed(Console):
     """A console whose texts move no cursor, name no window and turn no direction; its own control codes stay."""
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """Before widths are measured."""
         return super().render_str(printable(text), **options)
 
