@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,12 +188,22 @@ def _page_failed(error: Exception) -> None:
 
 
 def serve(script: Path, settings: dict[str, Any], workspace: Path, *, metrics: bool) -> None:
-    """Serve a script under Streamlit's `settings` (by dotted names) until interrupted."""
+    """Serve a script under Streamlit's `settings` (by dotted names) until interrupted; then give the snapshots' leases back."""
     import streamlit as st
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: st.App) -> AsyncIterator[None]:
+        yield
+        from app.fetch import handles  # late: its caches want Streamlit's runtime
+
+        handles().close()  # here, because a signal ends the process before `run` returns
 
     guard = Middleware(Guard, metrics=metrics)
     failed = _page_failed if logging.getLogger().handlers else None  # else Streamlit's own words are enough
     _logger.info("serving", extra={"workspace": str(workspace)})
     with contextlib.suppress(KeyboardInterrupt):  # raised again once everything was closed
-        st.App(script, routes=[readiness(workspace)], middleware=[guard], on_script_error=failed).run(config=settings)
+        made = st.App(
+            script, routes=[readiness(workspace)], middleware=[guard], lifespan=lifespan, on_script_error=failed
+        )
+        made.run(config=settings)
     _logger.info("stopped")

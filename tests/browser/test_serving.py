@@ -27,6 +27,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def leases(workspace: Path, server: Server) -> list[Path]:
+    """The leases that a server holds on snapshots."""
+    return list((workspace / "snapshots" / "leases").glob(f"*--{server.process.pid}-*"))
+
+
 def test_help_says_what_can_be_chosen() -> None:
     done = run("--help")
     assert done.returncode == 0
@@ -57,13 +62,18 @@ def test_port_in_use(tmp_path: Path, host: str) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_stops_when_asked(published: Path, tmp_path: Path, how: signal.Signals) -> None:
-    """Within five seconds, without a traceback, and the port is free again."""
+def test_stops_when_asked(browser: Browser, published: Path, tmp_path: Path, how: signal.Signals) -> None:
+    """Within five seconds, without a traceback, the leases are given back, and the port is free again."""
     with serve(published, tmp_path / "app.log") as server:
+        visit = Visit(browser, server.url, "stops")
+        visit.open()
+        assert leases(published, server)
         server.process.send_signal(how)
         code = server.process.wait(timeout=5)
+        visit.close()
     assert code in (0, 128 + how, -how)
     assert "Traceback" not in server.log.read_text()
+    assert not leases(published, server)
     with socket.socket() as probe:
         assert probe.connect_ex((server.host, server.port)) != 0
 
