@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help setup demo app test lint format bench clean
+.PHONY: help setup demo app test lint format bench soak clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,9 @@ format: setup ## let ruff rewrite
 
 bench: setup ## the benchmarks of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+soak: setup ## the soaks of docs/benchmarks.md: kills, many colleagues, broken inputs (hours)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
 
 clean: ## remove the environment and caches; data/workspace stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
