@@ -35,11 +35,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
+from engine import leftovers
 from engine.config import Config
 from engine.errors import ConfigError, RunError
+from engine.leftovers import replacing
 from engine.progress import Progress, silent
-from engine.store import leftovers
-from engine.store.leftovers import replacing
 from engine.store.workspace import run_folder
 
 LIBRARIES = ("torch", "transformers", "numpy", "pandas", "duckdb", "faiss-cpu", "scikit-learn", "umap-learn", "bm25s")

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from engine.audit.newcomers import Distance, Load
+from engine.leftovers import replacing
 from engine.runs import Run, load_arrays, write_table
-from engine.store.leftovers import replacing
 
 
 class Later(NamedTuple):

@@ -9,8 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas import DataFrame
 
+from engine import leftovers
 from engine.datasets.contract import (
     CLICK_GRADES,
     CONTRACT_VERSION,
@@ -38,8 +37,6 @@ from engine.errors import DataError, shown
 
 MANIFEST = "catalogue.json"
 REJECTS_FILE = "rejects.parquet"
-ABANDONED_SECONDS = 86_400
-"""A temporary folder older than this belonged to a process that was killed."""
 
 
 class Draft:
@@ -109,11 +106,9 @@ def staging(workspace: Path) -> Iterator[Path]:
     """A temporary folder beside the catalogues, removed whatever happens."""
     catalogues = workspace / "catalogues"
     catalogues.mkdir(parents=True, exist_ok=True)
-    for left in catalogues.glob(".ingest-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=catalogues, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    leftovers.clear(workspace)
+    with leftovers.working_folder("ingest", catalogues) as folder:
+        yield folder
 
 
 def store(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.encoders.loading import load_encoder
+from engine.leftovers import replacing
 from engine.progress import Progress, silent
 
 
@@ -35,7 +33,7 @@ def encode_cached(
     vectors = encoder.encode(texts, progress)
     path = cache / f"{_cache_key(texts, encoder.fingerprint, max_tokens, batch)}.npy"
     cache.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, vectors)
     return vectors
 
@@ -56,14 +54,3 @@ def _read_cached(path: Path, rows: int) -> np.ndarray | None:
     except (FileNotFoundError, ValueError, EOFError):
         return None
     return vectors if vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 else None
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that replaces it at the end, and is removed on any failure."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

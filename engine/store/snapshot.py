@@ -3,7 +3,7 @@
     WORKSPACE/CURRENT                        'snapshots/snap-<hash>.duckdb', one line, replaced atomically
     WORKSPACE/snapshots/snap-<hash>.duckdb   never changed once it has this name
     WORKSPACE/snapshots/snap-<hash>.pinned   present: never pruned
-    WORKSPACE/snapshots/leases/<id>--<who>   a reader's heartbeat (modification time)
+    WORKSPACE/snapshots/leases/<id>--<who>   a reader's heartbeat (modification time); <who> names its process
 
 A DuckDB writer blocks readers in other processes and the reverse, so a snapshot is built under a temporary
 name and renamed; readers open it by its unique name and are never disturbed.
@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 
+from engine import leftovers
 from engine.errors import SnapshotError, shown
-from engine.store import leftovers
+from engine.leftovers import replacing, temporary
 from engine.store.building import RunTables, build, content_hash, find_sources
-from engine.store.leftovers import replacing, temporary
 
 SCHEMA_VERSION = 8
 SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
@@ -36,7 +36,7 @@ SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
 KEPT = 3
 """Snapshots kept besides pinned ones and those in use."""
 LEASE_SECONDS = 600.0
-"""A lease that was not renewed for this long no longer protects its snapshot."""
+"""A lease that was not renewed for this long, of a process that cannot be seen from here, no longer protects its snapshot."""
 
 
 READER_MEMORY = "512MB"
@@ -153,7 +153,7 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
         )
     _bound(connection, path)
     snapshot = Snapshot(
-        wanted, path, connection, path.parent / "leases" / f"{wanted}--{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        wanted, path, connection, temporary(path.parent / "leases" / f"{wanted}--{uuid.uuid4().hex[:8]}")
     )
     snapshot.heartbeat()
     return snapshot
@@ -200,7 +200,8 @@ def publish(
                 leftovers.remove(spill)
         if pin:
             path.with_suffix(".pinned").touch()
-        path.touch()
+        newest = max((s.modified for s in list_snapshots(workspace)), default=0.0)
+        os.utime(path, (max(time.time(), newest + 0.001),) * 2)  # the newest, though the clock was set back
         with replacing(workspace / "CURRENT") as pointer:
             pointer.write_text(f"snapshots/{path.name}\n", encoding="utf-8")
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
@@ -234,7 +235,8 @@ def prune(workspace: Path) -> list[str]:
     leased = set()
     for lease in (workspace / "snapshots" / "leases").glob("*--*"):
         with contextlib.suppress(FileNotFoundError):
-            if now - lease.stat().st_mtime < LEASE_SECONDS:
+            lives = leftovers.writer_lives(lease)
+            if abs(now - lease.stat().st_mtime) < LEASE_SECONDS if lives is None else lives:
                 leased.add(lease.name.split("--")[0])
             else:
                 lease.unlink()

@@ -146,7 +146,7 @@ def _wrong_text(text: str, files: Files) -> str:
             return f"a message with {odd!r}"
     if len(text) > LONGEST:
         return f"a message of {len(text)} characters"
-    if "/validate-" in text or "/.ingest-" in text or "raw_" in text or "typed_" in text:
+    if "/.sidelight-" in text or "raw_" in text or "typed_" in text:
         return "a message that names a place of our own"
     shown = next(
         (m[1] for m in _FILE.finditer(text) if m[1] not in files and m[1] not in _OURS and "/" not in m[1]), None

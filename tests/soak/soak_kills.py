@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -79,7 +80,7 @@ class Soak:
         self.root, self.log = root, root / "log.txt"
         self.scratch = root / "scratch"
         self.scratch.mkdir(parents=True)
-        tempfile.tempdir = str(self.scratch)
+        tempfile.tempdir = os.environ["TMPDIR"] = str(self.scratch)
 
     def command(self, words: tuple[str, ...], workspace: Path, **kill: object) -> killing.Ended:
         """`engine WORDS` on a workspace."""
