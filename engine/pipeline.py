@@ -52,6 +52,8 @@ def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | 
     run = Run.create(workspace, catalogue.fingerprint, config, versions(config), watcher)
     with run.lock():
         if run.finished:
+            run.reopen_if_damaged()
+        if run.finished:
             return run
         problem, can = pose(run, catalogue), possible(catalogue)  # frozen embeddings; who may learn from what
         learned = None
@@ -117,6 +119,8 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
     """
     chosen = list(dict.fromkeys(run_ids or _finished_runs(workspace)))  # a run named twice would be there twice
     found = [Run.load(workspace, run_id) for run_id in chosen]
+    for run in found:
+        run.check_tables()
     fingerprints = {run.fingerprint for run in found}
     if len(fingerprints) > 1:
         raise RunError(

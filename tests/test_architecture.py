@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("engine/**/*.py"), *ROOT.glob("app/**/*.py")])
 
-BASE = {"errors", "config", "progress", "threads", "leftovers"}
+BASE = {"errors", "config", "progress", "threads", "leftovers", "seal"}
 PARTS = {
     "datasets", "encoders", "quantizers", "generator", "relevance", "audit", "evaluation", "projection", "store",
 }  # fmt: skip

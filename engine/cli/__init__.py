@@ -6,13 +6,12 @@ python -m engine --help
 
 from __future__ import annotations
 
-import errno
 import sys
 
 from engine import console
 from engine.cli import asking, assigning, data, doctor, gate, judging, programs, training
 from engine.cli.options import app
-from engine.errors import EngineError
+from engine.errors import EngineError, one_line, refused
 
 __all__ = ["app", "asking", "assigning", "data", "doctor", "gate", "judging", "main", "programs", "training"]
 
@@ -24,10 +23,10 @@ def main() -> None:
     except EngineError as error:
         console.fail(str(error))
         sys.exit(1)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+    except Exception as error:
+        refusal = refused(error)
+        if refusal is None:
             raise
-        console.fail(
-            f"{error.strerror}: {error.filename or 'the workspace'}. What was finished is kept; mend it and repeat."
-        )
+        told = one_line((str(error).splitlines() or [""])[0])
+        console.fail(f"{told}: {refusal.reason}. What was finished is kept; {refusal.advice} and repeat.")
         sys.exit(1)

@@ -12,7 +12,6 @@ name and renamed; readers open it by its unique name and are never disturbed.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import time
@@ -26,7 +25,7 @@ import duckdb
 import pandas as pd
 
 from engine import leftovers
-from engine.errors import SnapshotError, shown
+from engine.errors import Refusal, SnapshotError, refused, shown
 from engine.leftovers import replacing, temporary
 from engine.store.building import RunTables, build, content_hash, find_sources
 
@@ -43,17 +42,6 @@ READER_MEMORY = "512MB"
 """What DuckDB may hold of one open snapshot; larger sorts go to a folder beside it."""
 READER_THREADS = 4
 """Of one query: DuckDB asks for about 125 MB a thread."""
-
-_REFUSALS = (
-    ((errno.ENOSPC, errno.EDQUOT), "the disk is full", "free space"),
-    ((errno.EROFS,), "the disk is read-only", "choose a workspace that can be written (--workspace)"),
-    (
-        (errno.EACCES, errno.EPERM),
-        "this user may not write there",
-        "change the folder's rights, or choose --workspace,",
-    ),
-)
-"""What a disk may refuse: error numbers, the reason in words, what to do."""
 
 
 @dataclass
@@ -218,15 +206,10 @@ def pin(workspace: Path, snapshot_id: str) -> None:
     (workspace / "snapshots" / f"{snapshot_id}.pinned").touch()
 
 
-def _refusal(error: Exception) -> tuple[str, str]:
-    """Why a disk refused, and what to do about it; DuckDB tells the system's reason in words alone."""
-    said = str(error)
-    for numbers, reason, advice in _REFUSALS:
-        if getattr(error, "errno", None) in numbers or any(os.strerror(number) in said for number in numbers):
-            return reason, advice
+def _refusal(error: Exception) -> Refusal:
     if isinstance(error, duckdb.OutOfMemoryException):  # what memory does not hold goes to the disk
-        return "memory and disk hold no more", "free space"
-    return said.splitlines()[0], "mend that"
+        return refused(error) or Refusal("memory and disk hold no more", "free space")
+    return refused(error) or Refusal(str(error).splitlines()[0], "mend that")
 
 
 def prune(workspace: Path) -> list[str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 TIMES = {
-    "created_at", "seconds", "peak_mb", "cached", "at", "snapshot_id", "stages", "judged_at", "train_seconds", "began",
+    "created_at", "seconds", "peak_mb", "cached", "at", "snapshot_id", "stages", "judged_at", "measured_at", "files",
 }  # fmt: skip
-"""Columns and keys that tell when, how long, or from where something was taken."""
+"""Columns and keys that tell when, how long, or from where something was taken, and checksums of files that do."""
 PASSED_OVER = re.compile(r"\.lock$|\.log$|^snapshots/|^CURRENT$|^ablations/.*\.md$")
 """Locks stay, logs tell of every try; snapshots are compared by what the current one holds."""
 LEFT = re.compile(r"\.tmp\b|\.part\b|\.ingest-|\.wal$|\.spill|checkpoint")
@@ -83,8 +84,13 @@ def _tensors(path: Path) -> tuple[Any, bytes] | None:
 
 
 def _rows(path: Path) -> str:
-    table = pq.read_table(path)
-    return repr(table.select([name for name in table.column_names if name not in TIMES]).to_pylist())
+    return _text(pq.read_table(path))
+
+
+def _text(table: pa.Table) -> str:
+    """The rows in their order, less times; those of a ladder that tell costs are left out."""
+    rows = table.select([name for name in table.column_names if name not in TIMES]).to_pylist()
+    return repr([row for row in rows if row.get("measure") not in TIMES])
 
 
 def _snapshot_differences(expected: Path, got: Path) -> list[str]:
@@ -100,7 +106,4 @@ def _current(workspace: Path) -> dict[str, str]:
     with duckdb.connect(str(workspace / (workspace / "CURRENT").read_text().strip()), read_only=True) as connection:
         names = [row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
         tables = {name: connection.execute(f'SELECT * FROM "{name}"').to_arrow_table() for name in names}
-    return {
-        name: repr(table.select([c for c in table.column_names if c not in TIMES]).to_pylist())
-        for name, table in tables.items()
-    }
+    return {name: _text(table) for name, table in tables.items()}
