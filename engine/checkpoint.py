@@ -29,8 +29,8 @@ def name_of_inputs(settings: object, arrays: Iterable[np.ndarray]) -> str:
 def write_checkpoint(path: Path, inputs: str, state: dict[str, Any]) -> None:
     """Writes `state` to `path`, replacing it at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as writing:
-        torch.save({"inputs": inputs, **state}, writing)
+    with replacing(path) as writing, writing.open("wb") as file:  # given a path, torch does not say why a disk refused
+        torch.save({"inputs": inputs, **state}, file)
 
 
 def read_checkpoint(path: Path, inputs: str) -> dict[str, Any] | None:

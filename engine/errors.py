@@ -62,13 +62,13 @@ class ModelError(EngineError):
 def refused(error: BaseException) -> Refusal | None:
     """Why a disk refused, where that is what an error tells; None where it is another error.
 
-    Libraries tell the system's reason in words alone, in errors of their own kinds.
+    Libraries tell the system's reason in words alone, in errors of their own kinds, or in place of the system's error.
     """
     said = str(error)
     for numbers, reason, advice in _REFUSALS:
         if getattr(error, "errno", None) in numbers or any(os.strerror(number) in said for number in numbers):
             return Refusal(reason, advice)
-    return None
+    return None if error.__context__ is None else refused(error.__context__)
 
 
 def one_line(text: str) -> str:

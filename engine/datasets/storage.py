@@ -34,6 +34,7 @@ from engine.datasets.contract import (
 from engine.datasets.report import Report
 from engine.datasets.table_file import Written, write_table
 from engine.errors import DataError, shown
+from engine.seal import broken, seal
 
 MANIFEST = "catalogue.json"
 REJECTS_FILE = "rejects.parquet"
@@ -130,11 +131,14 @@ def store(
         "n_rejected": report.n_rejected,
         "rejects": hashlib.sha256(rejects.to_json(orient="split").encode()).hexdigest(),
         "report": report.to_dict(),
+        "files": {file: sum_of for file, sum_of in seal(folder).items() if file != REJECTS_FILE},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=1)
     if (target / MANIFEST).exists():
-        if _manifest(target)["rejects"] != manifest["rejects"]:
+        kept = _manifest(target)
+        if kept["rejects"] != manifest["rejects"]:
+            text = json.dumps({**manifest, "files": kept.get("files", {})}, ensure_ascii=False, indent=1)
             (folder / MANIFEST).write_text(text, encoding="utf-8")
             for part in (REJECTS_FILE, MANIFEST):
                 os.replace(folder / part, target / part)
@@ -163,7 +167,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def load(workspace: Path, fingerprint: str) -> Catalogue:
     """The stored catalogue of that fingerprint (or of its unambiguous beginning, at least 4 digits).
 
-    Raises DataError where there is none or its files are damaged.
+    Raises DataError where there is none, or a file of it is no longer as it was stored.
     """
     catalogues = workspace / "catalogues"
     there = sorted(p.parent.name for p in catalogues.glob(f"*/{MANIFEST}"))
@@ -175,6 +179,8 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
         )
     folder = catalogues / found[0]
     manifest = _manifest(folder)
+    if names := broken(folder, manifest.get("files", {})):
+        raise damaged(folder, f"{names[0]} is missing, or not as it was stored")
     try:
         for table in TABLES:
             pq.read_metadata(folder / f"{table}.parquet")

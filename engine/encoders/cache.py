@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.encoders.loading import load_encoder
 from engine.leftovers import replacing
 from engine.progress import Progress, silent
+from engine.seal import DIGITS, digest
 
 
 def encode_cached(
@@ -30,11 +32,14 @@ def encode_cached(
             progress(len(texts), len(texts))
             return vectors
     encoder = load_encoder(model, max_tokens=max_tokens, batch=batch)
-    vectors = encoder.encode(texts, progress)
+    vectors = np.ascontiguousarray(encoder.encode(texts, progress))
     path = cache / f"{_cache_key(texts, encoder.fingerprint, max_tokens, batch)}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, vectors)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
+        file.write(vectors.data)  # np.save does not say why a disk refused
+        file.flush()
+        file.write(digest(temporary).encode())
     return vectors
 
 
@@ -50,7 +55,11 @@ def _cache_key(texts: Sequence[str], fingerprint: str, max_tokens: int, batch: i
 def _read_cached(path: Path, rows: int) -> np.ndarray | None:
     """The vectors in a cache file; None when there is none or it is damaged (it is then encoded again)."""
     try:
+        with path.open("rb") as file:
+            file.seek(-DIGITS, os.SEEK_END)
+            if file.read() != digest(path, less=DIGITS).encode():
+                return None
         vectors = np.load(path, allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):
         return None
     return vectors if vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 else None

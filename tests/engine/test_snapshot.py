@@ -179,7 +179,7 @@ RIGHTS = "may not write there.*rights"
         (PermissionError(errno.EACCES, "Permission denied"), RIGHTS),
         (duckdb.IOException('Cannot open file "x.tmp": Permission denied'), RIGHTS),
         (duckdb.OutOfMemoryException("failed to offload data block"), "memory and disk hold no more.*free space"),
-        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError(errno.EIO, "Input/output error"), "the disk fails"),
     ],
 )
 def test_a_disk_that_refuses_keeps_the_current_snapshot(
