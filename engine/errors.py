@@ -21,6 +21,10 @@ _REFUSALS = (
 """What a disk may refuse: error numbers, the reason in words, what to do."""
 
 
+_DAMAGED = "Corrupt database file"
+"""How DuckDB tells that a block is not as it was written."""
+
+
 class Refusal(NamedTuple):
     """Why a disk refused, and what to do about it."""
 
@@ -68,6 +72,8 @@ def refused(error: BaseException) -> Refusal | None:
     for numbers, reason, advice in _REFUSALS:
         if getattr(error, "errno", None) in numbers or any(os.strerror(number) in said for number in numbers):
             return Refusal(reason, advice)
+    if _DAMAGED in said:
+        return Refusal("a snapshot is damaged", "publish it again: it is built anew,")
     return None if error.__context__ is None else refused(error.__context__)
 
 

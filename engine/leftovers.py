@@ -66,8 +66,11 @@ def temporary(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name that replaces `path` at the end, so that a reader sees the old file or the new, never half.
 
-    Removed on any failure, with the log that DuckDB keeps beside a database.
+    Removed on any failure, with the log that DuckDB keeps beside a database. A device or a pipe is written into, not replaced.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     writing = temporary(path)
     try:
         yield writing

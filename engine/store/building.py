@@ -79,6 +79,21 @@ def content_hash(row: Mapping[str, Any], sources: Sequence[Source]) -> str:
     return digest.hexdigest()[:12]
 
 
+def whole(path: Path) -> bool:
+    """Whether a finished database is there, and every block of it as it was written: all of it is read."""
+    if not path.is_file():
+        return False
+    try:
+        with duckdb.connect(str(path), read_only=True, config={"memory_limit": MEMORY}) as connection:
+            for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+                connection.execute(f'SELECT count(hash(t)) FROM "{table}" t')
+    except duckdb.ConnectionException:
+        return True  # this very process reads it
+    except duckdb.Error:
+        return False
+    return True
+
+
 _OLDER = (
     "Run {run} was made by another version of Sidelight ({why}). Train it again with the same command, "
     "or leave it out: name the others with --run."

@@ -27,7 +27,7 @@ import pandas as pd
 from engine import leftovers
 from engine.errors import Refusal, SnapshotError, refused, shown
 from engine.leftovers import replacing, temporary
-from engine.store.building import RunTables, build, content_hash, find_sources
+from engine.store.building import RunTables, build, content_hash, find_sources, whole
 
 SCHEMA_VERSION = 8
 SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
@@ -125,9 +125,7 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
     try:
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
-        raise SnapshotError(
-            f"Snapshot {path.name} cannot be read ({str(error).splitlines()[0]}); publish it again."
-        ) from error
+        raise unreadable(path, error) from error
     try:
         row = connection.execute("SELECT schema_version FROM snapshot").fetchone()
     except duckdb.Error as error:
@@ -145,6 +143,11 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
     )
     snapshot.heartbeat()
     return snapshot
+
+
+def unreadable(path: Path, error: duckdb.Error) -> SnapshotError:
+    """What a damaged file is told as; DuckDB checks every block that it reads."""
+    return SnapshotError(f"Snapshot {path.name} cannot be read ({str(error).splitlines()[0]}); publish it again.")
 
 
 def _bound(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -177,7 +180,7 @@ def publish(
     leftovers.clear(workspace)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if not whole(path):
             made = pd.Timestamp.now("UTC").tz_localize(None)
             row = {**snapshot, "snapshot_id": snapshot_id, "schema_version": SCHEMA_VERSION, "created_at": made}
             spill = temporary(path.with_suffix(".spill"))

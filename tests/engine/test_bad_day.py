@@ -25,11 +25,12 @@ from engine import pipeline
 from engine.checkpoint import write_checkpoint
 from engine.cli import main
 from engine.datasets.ingest import load
-from engine.errors import DataError, EngineError, RunError, refused
+from engine.errors import DataError, EngineError, RunError, SnapshotError, refused
 from engine.leftovers import NODE
 from engine.runs import Run, save_arrays, write_arrow, write_text
 from engine.runs import Watcher as SilentWatcher
 from engine.store.building import RunTables
+from engine.store.handles import Handles
 from engine.store.snapshot import current_id, list_snapshots, open_snapshot, prune, publish
 from tests.conftest import ROOT, Trained, tiny
 
@@ -253,6 +254,34 @@ def test_a_damaged_pointer_is_a_sentence_and_mended_by_publishing(
     assert engine("status", "--workspace", workspace)[0] == 0
     assert pipeline.publish(workspace) == trained.snapshot_id
     open_snapshot(workspace).close()
+
+
+@pytest.mark.parametrize("offset", [0, 4_096, 8_192, 12_300, 300_000])
+def test_a_damaged_snapshot_is_told_wherever_it_is_and_built_anew(
+    offset: int, workspace: Path, trained: Trained, engine: Callable[..., tuple[int, str]]
+) -> None:
+    pipeline.publish(workspace)
+    path = workspace / "snapshots" / f"{trained.snapshot_id}.duckdb"
+    held = bytearray(path.read_bytes())
+    for at in range(offset, len(held), 50_000):
+        held[at : at + 4_000] = b"\x5a" * 4_000
+    path.write_bytes(held)
+    handles = Handles()
+
+    def read() -> None:
+        with handles.cursor(workspace, trained.snapshot_id) as cursor:
+            for table in ("items", "scores", "metrics", "contributions"):
+                cursor.execute(f"SELECT * FROM {table}").fetchall()
+
+    with pytest.raises(SnapshotError, match=r"cannot be read|not a Sidelight snapshot"):
+        read()
+    handles.close()
+    code, said = engine("query", "run.measures", "--workspace", workspace)
+    assert (code, "Traceback" in said) == (1, False), said
+    assert "ublish it again" in said
+    assert pipeline.publish(workspace) == trained.snapshot_id
+    read()
+    handles.close()
 
 
 # ------------------------------------------------------------- the clock, and two at once
