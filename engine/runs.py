@@ -146,7 +146,7 @@ class Run:
 
     def stage(self, name: str, title: str, body: StageBody) -> Path:
         """Do a stage of this run unless it is done; returns the folder of its artefacts."""
-        return self._once(name, title, self.stage_folder(name), body)
+        return self._once(name, title, self.folder / "stages" / name, body)
 
     def shared(
         self, name: str, title: str, key: Iterable[Any], body: StageBody, *, after: tuple[str, ...] = ()

@@ -212,7 +212,10 @@ def report_of(catalogue: Catalogue) -> dict[str, Any]:
 
 def rejects_of(catalogue: Catalogue) -> DataFrame:
     """Its rejected rows, whole (`contract.REJECTS`)."""
-    return pq.read_table(catalogue.folder / REJECTS_FILE).to_pandas()
+    try:
+        return pq.read_table(catalogue.folder / REJECTS_FILE).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(catalogue.folder, error) from None
 
 
 def list_catalogues(workspace: Path) -> DataFrame:

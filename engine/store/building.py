@@ -100,11 +100,16 @@ _OLDER = (
 )
 
 
+_DAMAGED = (
+    "{file} cannot be read ({why}). Repeat the command that made it, or delete what it belongs to, and publish again."
+)
+
+
 def build(path: Path, row: Mapping[str, Any], sources: Sequence[Source], spill: Path) -> None:
     """Write the database `path`: the schema, the row of table `snapshot`, the rows of `sources` in their files' order.
 
     `spill`: a folder for what memory does not hold; the caller removes it. Raises SnapshotError where a run's
-    tables are not of this schema, and duckdb.Error.
+    tables are damaged or not of this schema, and duckdb.Error.
     """
     columns = table_columns()
     path.unlink(missing_ok=True)
@@ -116,7 +121,12 @@ def build(path: Path, row: Mapping[str, Any], sources: Sequence[Source], spill: 
         for source in sources:
             connection.begin()
             for file in source.files:
-                _insert(connection, source, file, columns[source.table])
+                try:
+                    _insert(connection, source, file, columns[source.table])
+                except duckdb.Error as error:
+                    if not isinstance(error, duckdb.InvalidInputException) and type(error) is not duckdb.Error:
+                        raise
+                    raise SnapshotError(_DAMAGED.format(file=file, why=str(error).splitlines()[0])) from error
             connection.commit()
         connection.execute("CHECKPOINT")
 

@@ -276,7 +276,7 @@ def test_a_damaged_snapshot_is_told_wherever_it_is_and_built_anew(
     with pytest.raises(SnapshotError, match=r"cannot be read|not a Sidelight snapshot"):
         read()
     handles.close()
-    code, said = engine("query", "run.measures", "--workspace", workspace)
+    code, said = engine("query", "runs", "--workspace", workspace)
     assert (code, "Traceback" in said) == (1, False), said
     assert "ublish it again" in said
     assert pipeline.publish(workspace) == trained.snapshot_id
