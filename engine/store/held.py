@@ -27,12 +27,17 @@ def held(path: Path, waiting: Callable[[str], AbstractContextManager[Any]]) -> I
         with waiting(holder(path)):
             lock.acquire()
     try:
-        with contextlib.suppress(OSError):  # where a locked file may not be written, nobody is named
-            since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-            path.write_text(f"process {os.getpid()} on {platform.node()}, at work since {since}", encoding="utf-8")
+        sign(path)
         yield
     finally:
         lock.release()
+
+
+def sign(path: Path) -> None:
+    """Say in a lock, held by this process, who holds it."""
+    with contextlib.suppress(OSError):  # where a locked file may not be written, nobody is named
+        since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        path.write_text(f"process {os.getpid()} on {platform.node()}, at work since {since}", encoding="utf-8")
 
 
 def holder(path: Path) -> str:

@@ -82,7 +82,7 @@ class SnapshotInfo(NamedTuple):
 def current_id(workspace: Path) -> str | None:
     """The id in CURRENT; None where nothing was published."""
     try:
-        line = (workspace / "CURRENT").read_text(encoding="utf-8").strip()
+        line = (workspace / "CURRENT").read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None
     return Path(line).stem or None
