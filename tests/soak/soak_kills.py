@@ -99,14 +99,20 @@ class Soak:
         return Case(name, words, base, expected, done.seconds, done.changes)
 
     def kill(self, case: Case, draw: random.Random, told: Told) -> None:
-        """One kill of a command, the same command again, and a look at everything."""
+        """One kill of a command, at a point drawn again where the command ended before."""
+        for _ in range(DRAWS):
+            if self._kill(case, draw, told):
+                return
+
+    def _kill(self, case: Case, draw: random.Random, told: Told) -> bool:
+        """The kill, the same command again, and a look at everything; False where the command ended before."""
         workspace = self.root / "workspace"
         shutil.rmtree(workspace, ignore_errors=True)
         shutil.copytree(case.base, workspace)
         with self._reader(workspace) as errors:
             point = self._killed(case, workspace, draw)
             if point is None:
-                return
+                return False
             told.kills += 1
             faults = []
             if (status := self.command(("status",), workspace)).code:
@@ -128,24 +134,20 @@ class Soak:
         told.left += bool(left)
         told.broken_reader += bool(errors)
         told.faults += [f"{case.name} {point}: {fault}" for fault in [*faults, *unequal[:6], *left[:6], *errors[:3]]]
+        return True
 
     def _killed(self, case: Case, workspace: Path, draw: random.Random) -> str | None:
-        """Kill the command at a drawn point, drawn again where it ended before; the point in words."""
-        for _ in range(DRAWS):
-            whole = case.name != "ablate" or draw.random() < 0.5
-            if draw.random() < 0.5 and case.changes:
-                number = draw.randint(1, case.changes)
-                done = self.command(case.words, workspace, before_change=number, whole_group=whole)
-                point = f"before change {number} of {case.changes}"
-            else:
-                share = draw.random()
-                done = self.command(case.words, workspace, after=share * case.seconds, whole_group=whole)
-                point = f"after {share * case.seconds:.2f} of {case.seconds:.2f} s"
-            if done.code < 0:
-                return point + ("" if whole else ", workers spared")
-            shutil.rmtree(workspace)
-            shutil.copytree(case.base, workspace)
-        return None
+        """Kill the command at a drawn point; the point in words, None where the command ended before."""
+        whole = case.name != "ablate" or draw.random() < 0.5
+        if draw.random() < 0.5 and case.changes:
+            number = draw.randint(1, case.changes)
+            done = self.command(case.words, workspace, before_change=number, whole_group=whole)
+            point = f"before change {number} of {case.changes}"
+        else:
+            share = draw.random()
+            done = self.command(case.words, workspace, after=share * case.seconds, whole_group=whole)
+            point = f"after {share * case.seconds:.2f} of {case.seconds:.2f} s"
+        return point + ("" if whole else ", workers spared") if done.code < 0 else None
 
     @contextmanager
     def _reader(self, workspace: Path) -> Iterator[list[str]]:
