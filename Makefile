@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help setup demo app test lint format bench soak clean
+.PHONY: help setup demo app test lint packages format bench soak clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+packages: setup ## licences of what is installed, and weaknesses known of it
+	$(BIN)/python -m tests.packages
 
 format: setup ## let ruff rewrite
 	$(BIN)/ruff check --fix .

@@ -66,6 +66,8 @@ def arguments_parser() -> argparse.ArgumentParser:
                         help="visitors may ask snapshots in SQL, read-only and bounded, on the Data page (default: not)")  # fmt: skip
     parser.add_argument("--allow-metrics", action="store_true",
                         help="whoever reaches the port may read /_stcore/metrics, for Prometheus (default: not)")  # fmt: skip
+    parser.add_argument("--log", metavar="FILE",
+                        help="keep what happens there, one JSON object a line; '-': the error stream (default: $SIDELIGHT_LOG)")  # fmt: skip
     parser.add_argument("--secrets", type=Path, metavar="FILE",
                         help="who may look: a secrets.toml with [auth] and [allow] (default: ~/.streamlit/secrets.toml, then "
                              "./.streamlit/secrets.toml; without [auth] everybody is let in)")  # fmt: skip
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.insert(0, str(ROOT))
     from app import serving
     from app.login import settings as login_settings
-    from engine import leftovers
+    from engine import leftovers, logs
     from engine.errors import ConfigError
     from engine.store import locked
     from engine.store.uploads import ALLOWED, MOST_MB, allowed
@@ -91,6 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         files = secrets_files(given.secrets)
         login = login_settings(files)
         workspace = given.workspace or from_environment()
+        logs.keep(given.log or os.environ.get(logs.VARIABLE))
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 1

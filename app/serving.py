@@ -7,10 +7,12 @@ browser that asked for it alone, closes Streamlit's metrics unless they are aske
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.errors import SnapshotError
 from engine.store.snapshot import current_id, open_snapshot
 
+_logger = logging.getLogger(__name__)
 COOKIE = "sidelight"
 """Names a browser, so that what one made is not given to another; it says nothing of a person."""
 HEADERS = {
@@ -177,10 +180,30 @@ def readiness(workspace: Path) -> Route:
     return Route(READY, answer)
 
 
+def _page_failed(error: Exception) -> None:
+    from app.fetch import current
+
+    where = current()
+    _logger.error("page failed", exc_info=error, extra={"run": where.run_id, "snapshot": where.snapshot_id})
+
+
 def serve(script: Path, settings: dict[str, Any], workspace: Path, *, metrics: bool) -> None:
-    """Serve a script under Streamlit's `settings` (by dotted names) until interrupted."""
+    """Serve a script under Streamlit's `settings` (by dotted names) until interrupted; then give the snapshots' leases back."""
     import streamlit as st
 
+    @contextlib.asynccontextmanager
+    async def lifespan(_: st.App) -> AsyncIterator[None]:
+        yield
+        from app.fetch import handles  # late: its caches want Streamlit's runtime
+
+        handles().close()  # here, because a signal ends the process before `run` returns
+
     guard = Middleware(Guard, metrics=metrics)
+    failed = _page_failed if logging.getLogger().handlers else None  # else Streamlit's own words are enough
+    _logger.info("serving", extra={"workspace": str(workspace)})
     with contextlib.suppress(KeyboardInterrupt):  # raised again once everything was closed
-        st.App(script, routes=[readiness(workspace)], middleware=[guard]).run(config=settings)
+        made = st.App(
+            script, routes=[readiness(workspace)], middleware=[guard], lifespan=lifespan, on_script_error=failed
+        )
+        made.run(config=settings)
+    _logger.info("stopped")

@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -43,6 +44,8 @@ from engine.progress import Progress, silent
 from engine.seal import broken, seal
 from engine.store.held import held
 from engine.store.workspace import run_folder
+
+_logger = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "numpy", "pandas", "duckdb", "faiss-cpu", "scikit-learn", "umap-learn", "bm25s")
 
@@ -206,6 +209,7 @@ class Run:
         """Write the manifest, last: from here on the run is finished."""
         files = {name: seal(self.folder / name) for name in SEALED}
         write_text(self.folder / "run.json", json.dumps({**manifest, "files": files}, indent=1))
+        _logger.info("run finished", extra={"run": self.run_id})
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of a finished run. Raises RunError where it is damaged."""
@@ -246,6 +250,7 @@ class Run:
         if mark is None:
             marker = folder.with_suffix(".json")
             progress = self.watcher.start(name, title)
+            _logger.info("stage begins", extra={"run": self.run_id, "stage": name})
             part = folder.with_suffix(".part")
             if folder.exists():  # renamed, but killed before the marker, or damaged: complete it anew
                 shutil.rmtree(folder)
@@ -257,6 +262,7 @@ class Run:
             mark = StageMark(name, round(time.perf_counter() - began, 3), peak_memory_mb(), False)
             write_text(marker, json.dumps({**mark._asdict(), "files": seal(folder)}))
         self.marks.append(mark)
+        _logger.info("stage ends", extra={"run": self.run_id, **mark._asdict()})
         self.watcher.finish(mark)
         return folder
 

@@ -24,7 +24,6 @@ PURITY = "Viridis_r"
 """Pure is dark and calm, mixed is bright: what needs a look stands out."""
 DIVERGING = [[0.0, "#C26000"], [0.25, "#F0AC5B"], [0.5, "#C9CCCF"], [0.75, "#7FB3D9"], [1.0, "#0072B2"]]
 """Orange (less) - grey (zero) - blue (more): set cmid=0."""
-VERDICT = {"good": "#009E73", "warn": "#E69F00", "bad": "#D55E00", "info": NEUTRAL}
 
 
 def categorical(names: list[str]) -> dict[str, str]:

@@ -81,7 +81,7 @@ def answer(text: str, *, fresh: bool = False) -> Answer | None:
         return None
     words = str(known["text"]) if known is not None else text
     try:
-        result = _generated(where.snapshot_id, where.run_id, words, model)
+        result = model.query(words)
     except EngineError as error:
         st.error(f"This query could not be answered: {escape(error)}", icon=":material/error:")
         return None
@@ -89,7 +89,7 @@ def answer(text: str, *, fresh: bool = False) -> Answer | None:
     answered = Answer(
         words, known, True, result.beams, result.beam_nodes, result.free_beams, _unranked(), times
     )  # fmt: skip
-    if result.scores is None:
+    if result.scores is None or result.contributions is None:
         return answered
     return replace(
         answered, scores=_plain(result.scores), contributions=result.contributions, reference=result.reference
@@ -99,12 +99,6 @@ def answer(text: str, *, fresh: bool = False) -> Answer | None:
 def _unranked() -> pd.DataFrame:
     """Scored items of a query for which nothing was ranked: none."""
     return _plain(fetch(queries.scores, current().run_id, ""))
-
-
-# Live answers of the last queries, so that a click on the page does not generate again.
-@st.cache_data(max_entries=64, show_spinner="Generating SIDs and scoring …")
-def _generated(snapshot_id: str, run_id: str, text: str, _model: live.Model):  # type: ignore[no-untyped-def]
-    return _model.query(text)
 
 
 def origin(given: Answer) -> None:

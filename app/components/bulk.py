@@ -85,20 +85,20 @@ def _results(key: Key, sampled: pd.DataFrame) -> pd.DataFrame | None:
     if model.state == "failed":
         live.unavailable(model)
         return None
-    bar = st.progress(0.0, "Asking the queries as they are …")
-    names = ["Asking the queries as they are …", *(f"{name} …" for name in KINDS.values()), "Done"]
+    bar = st.progress(0.0)
+    pairs = list(zip(sampled["query_id"], sampled["item_id"], strict=True))
+    found = []
     try:
-        made = model.ask(
-            lambda run: run.rewritten(
-                list(zip(sampled["query_id"], sampled["item_id"], strict=True)),
-                lambda done, total: bar.progress(min(done / total, 1.0), names[min(done, len(names) - 1)]),
-            )
-        )
+        steps = model.ask(lambda run: run.rewritten(pairs))
+        for done, name in enumerate(KINDS.values()):
+            bar.progress(done / len(KINDS), f"{name} …")
+            found.append(model.ask(lambda _: next(steps)))  # a turn each: others' questions come between
     except EngineError as error:
         bar.empty()
         nothing(text.escape(error))
         return None
     bar.empty()
+    made = pd.concat([rows for rows in found if len(rows)] or found[:1], ignore_index=True)
     _kept()[key] = made
     while len(_kept()) > KEPT:
         _kept().popitem(last=False)

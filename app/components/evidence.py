@@ -221,11 +221,6 @@ def _times(factor: float) -> str:
     return f"{factor:,.0f} times as much" if factor >= 10 else f"{factor:.2f} times as much"
 
 
-@st.cache_data(max_entries=64, show_spinner="Asking the model …")
-def _asked(snapshot_id: str, run_id: str, kind: str, query: str, item: str, _model: live.Model) -> Any:
-    return _model.ask(lambda run: getattr(run, kind)(query, item))
-
-
 def _behind(kind: str, pair: Pair) -> Any:
     """What the run's own model says is behind a signal; None while it cannot, which was then told."""
     where = current()
@@ -239,7 +234,8 @@ def _behind(kind: str, pair: Pair) -> Any:
         )
         return None
     try:
-        return _asked(where.snapshot_id, where.run_id, kind, pair.given.text, str(pair.item["item_id"]), model)
+        query, item = pair.given.text, str(pair.item["item_id"])
+        return model.ask(lambda run: getattr(run, kind)(query, item), kind, query, item)
     except EngineError as error:
         nothing(text.escape(error))
         return None

@@ -121,18 +121,13 @@ def _edit(full: pd.Series) -> tuple[str, str | None]:
     return (title or "").strip() or str(full["title"]), _attributes(full)
 
 
-@st.cache_data(max_entries=32, show_spinner="Encoding, indexing and asking again …")
-def _edited(
-    snapshot_id: str, run_id: str, query: str, item: str, title: str, attributes: str | None, _model: live.Model
-) -> Any:
-    return _model.ask(lambda run: run.edited(query, item, title, attributes))
-
-
 def ask(model: live.Model, query: str, item: str, title: str, attributes: str | None) -> Edited | None:
     """The pair before and after; None where it cannot be told, which was then said."""
-    where = current()
+    asked = (query, item, title, attributes)
     try:
-        made: Edited = _edited(where.snapshot_id, where.run_id, query, item, title, attributes, model)
+        made: Edited = model.ask(
+            lambda run: run.edited(*asked), "edited", *asked, words="Encoding, indexing and asking again …"
+        )
     except EngineError as error:
         nothing(text.escape(error))
         return None

@@ -10,23 +10,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner_utils.script_run_context import get_run_yield_check, get_script_run_ctx
 
 from app.fetch import current
-from app.text import escape
+from app.serving import COOKIE
+from app.text import escape, plural
+from app.turns import Turns
 from engine.errors import EngineError, RunError
 from engine.store.workspace import run_folder
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from engine.answering.live import Explained, LiveResult, LiveRun
 
 _logger = logging.getLogger(__name__)
 Answered = TypeVar("Answered")
 
+ASKING = "Asking the model …"
 TYPICAL_SECONDS = 20
 """What warming usually takes; said while nothing better is known."""
 HEAD_START = 3.0
@@ -42,7 +48,7 @@ class Model:
         self.seconds: float | None = None
         self._run: LiveRun | None = None
         self._began = time.monotonic()
-        self._lock = threading.Lock()
+        self._turns = Turns()
         self._wanted = threading.Event()
         if run_id.startswith("imported-"):
             self.reason = "the run was imported, so there is no model to ask; only queries of its files can be shown"
@@ -67,23 +73,39 @@ class Model:
 
     def query(self, text: str, width: int | None = None) -> LiveResult:
         """Beams, scores and contributions of any text. Raises EngineError."""
-        with self._lock:  # one model, many browser sessions
-            return self._ready().query(text) if width is None else self._ready().query(text, width=width)
+        asked = {} if width is None else {"width": width}
+        return self.ask(
+            lambda run: run.query(text, **asked), "query", text, width, words="Generating SIDs and scoring …"
+        )
 
     def width_that_keeps(self, text: str, item_id: str) -> int | None:
         """The beam width at which the item's SID stays in the beam; None where even the widest loses it."""
-        with self._lock:
-            return self._ready().width_that_keeps(text, item_id)
+        return self.ask(lambda run: run.width_that_keeps(text, item_id), "width", text, item_id)
 
     def explain(self, text: str, item_id: str) -> Explained:
         """Contributions of any item of the catalogue, retrieved or not. Raises EngineError."""
-        with self._lock:
-            return self._ready().explain(text, item_id)
+        return self.ask(lambda run: run.explain(text, item_id), "explain", text, item_id)
 
-    def ask(self, question: Callable[[LiveRun], Answered]) -> Answered:
-        """What `question` makes of the loaded run, one question at a time. Raises EngineError."""
-        with self._lock:
-            return question(self._ready())
+    def ask(self, question: Callable[[LiveRun], Answered], *key: Hashable, words: str = ASKING) -> Answered:
+        """What `question` makes of the loaded run: one at a time, browsers in turn, and once only where a `key` names it.
+
+        Meanwhile the page says how many answers come before; a page that was left asks no more. Raises EngineError.
+        """
+        places: list[DeltaGenerator] = []  # made only where somebody waits: an element more would move those below
+
+        def told(before: int) -> None:
+            if not places:
+                places.append(st.empty())
+            places[0].caption(f":material/hourglass_top: {plural(before, 'answer', 'answers')} before yours …")
+
+        try:
+            with st.spinner(words):
+                return self._turns.answer(
+                    _asker(), lambda: question(self._ready()), key=key or None, still=get_run_yield_check() or _always, told=told
+                )  # fmt: skip
+        finally:
+            for place in places:
+                place.empty()
 
     def _ready(self) -> LiveRun:
         if self._run is None:
@@ -101,8 +123,19 @@ class Model:
         except EngineError as error:
             self.reason = str(error)
         except Exception as error:  # in a thread of its own: the page must hear of it, the log has the trace
-            _logger.exception("warming %s", self.run_id)
+            if threading.main_thread().is_alive():  # else the server is stopping, and an import cut short is no news
+                _logger.exception("warming %s", self.run_id)
             self.reason = f"{type(error).__name__}: {error}"
+
+
+def _asker() -> str:
+    """Whose turn a question takes: the browser's, which may show many pages; else the page's own."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return st.context.cookies.get(COOKIE) or (context.session_id if context else "")
+
+
+def _always() -> None:
+    """Outside of a page's run nothing says that nobody waits."""
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

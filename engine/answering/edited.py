@@ -8,7 +8,7 @@ nearest to another centre than its old one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,6 @@ from engine.problem.features import dense_features
 from engine.problem.feedback import collect_feedback
 from engine.problem.index import beside
 from engine.problem.keywords import new_views
-from engine.progress import Progress, silent
 from engine.relevance.lexical import LexicalIndex
 from engine.relevance.retrieval import FirstStage
 from engine.relevance.signals.catalogue import signals
@@ -115,11 +114,9 @@ def _nearest(codes: np.ndarray, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return out
 
 
-def rewritten(
-    run: Run, served: Served, pairs: Sequence[tuple[str, str]], encode: Encode, progress: Progress = silent
-) -> pd.DataFrame:
+def rewritten(run: Run, served: Served, pairs: Sequence[tuple[str, str]], encode: Encode) -> Iterator[pd.DataFrame]:
     """What typing errors, another order and stuffed words (`engine.audit.robustness`) do to items, each for a query of the
-    catalogue that ranks it.
+    catalogue that ranks it; one table a kind.
 
     `pairs` (query_id, item_id), every item once; all titles of a kind are written otherwise at once. Rows: kind, query_id,
     item_id, title, new_title, sid, new_sid, flipped (the first level whose code changes, 0: none), score, new_score, rank,
@@ -133,13 +130,11 @@ def rewritten(
         served, _positions(served.problem.catalogue.queries["query_id"], [q for q, _ in pairs], "query"), item
     )
     made = rewrite_titles(items, item, np.random.default_rng(0))
-    progress(0, 1 + len(KINDS))
     before = answer(served, block)
-    found = []
-    for done, kind in enumerate(KINDS, 1):
-        progress(done, 1 + len(KINDS))
+    for kind in KINDS:
         rows = np.flatnonzero(made.changed[kind]).tolist()
         if not rows:
+            yield pd.DataFrame(columns=["kind"])
             continue
         new_titles = [made.titles[kind][m] for m in rows]
         here = items.iloc[item[rows]]
@@ -161,9 +156,7 @@ def rewritten(
                 "flipped": np.where(moved.any(axis=1), moved.argmax(axis=1) + 1, 0),
             }
         )
-        found.append(of.join(_placed(before, answer(then, block), of)))
-    progress(1 + len(KINDS), 1 + len(KINDS))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["kind"])
+        yield of.join(_placed(before, answer(then, block), of))
 
 
 def _positions(known: pd.Series, asked: Sequence[str], what: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -29,7 +29,6 @@ from engine.generator.tables import beams_table
 from engine.generator.trie import SidTrie
 from engine.problem.possible import possible
 from engine.problem.queries import Queries
-from engine.progress import Progress, silent
 from engine.relevance.features import DENSE
 from engine.runs import Run, list_runs
 from engine.threads import one_thread
@@ -201,10 +200,16 @@ class LiveRun:
         sharing = int((then.sids.codes == then.sids.codes[item]).all(axis=1).sum()) - 1
         return Edited(sid, new, sharing, before, after, time.perf_counter() - began)
 
+    def rewritten(self, pairs: Sequence[tuple[str, str]]) -> Iterator[pd.DataFrame]:
+        """What typing errors, another order and stuffed words do to items, a kind a step, as `edited.rewritten`. Raises as
+        `edited`."""
+        steps = rewritten(self.run, self.served, pairs, self._titles)
+        while (made := self._next(steps)) is not None:
+            yield made
+
     @_threads_as_trained
-    def rewritten(self, pairs: Sequence[tuple[str, str]], progress: Progress = silent) -> pd.DataFrame:
-        """What typing errors, another order and stuffed words do to items, as `edited.rewritten`. Raises as `edited`."""
-        return rewritten(self.run, self.served, pairs, self._titles, progress)
+    def _next(self, steps: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+        return next(steps, None)
 
     @_threads_as_trained
     def width_that_keeps(self, text: str, item_id: str, cap: int = 256) -> int | None:

@@ -6,7 +6,9 @@ python -m engine --help
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 
 from engine import console
 from engine.cli import asking, assigning, data, doctor, gate, judging, programs, training
@@ -15,18 +17,34 @@ from engine.errors import EngineError, one_line, refused
 
 __all__ = ["app", "asking", "assigning", "data", "doctor", "gate", "judging", "main", "programs", "training"]
 
+_logger = logging.getLogger(__name__)
+logging.getLogger("engine").addHandler(logging.NullHandler())  # errors are told once, in a sentence
+
 
 def main() -> None:
     """Run the command line; exit codes 0, 1 (the user's error), 2 (usage), 130 (Ctrl-C); those of `audit`: engine/audit/gate.py."""
+    began = time.perf_counter()
     try:
         app()
+    except SystemExit as ended:
+        _ends(began, ended.code)
+        raise
     except EngineError as error:
-        console.fail(str(error))
-        sys.exit(1)
+        _fail(began, str(error))
     except Exception as error:
         refusal = refused(error)
         if refusal is None:
             raise
         told = one_line((str(error).splitlines() or [""])[0])
-        console.fail(f"{told}: {refusal.reason}. What was finished is kept; {refusal.advice} and repeat.")
-        sys.exit(1)
+        _fail(began, f"{told}: {refusal.reason}. What was finished is kept; {refusal.advice} and repeat.")
+
+
+def _ends(began: float, code: object) -> None:
+    _logger.info("command ends", extra={"code": code or 0, "seconds": round(time.perf_counter() - began, 3)})
+
+
+def _fail(began: float, message: str) -> None:
+    console.fail(message)
+    _logger.error(message)
+    _ends(began, 1)
+    sys.exit(1)

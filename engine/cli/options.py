@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import signal
 import sys
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from engine import logs
 from engine.config import PRESETS
 from engine.console import ConsoleWatcher, out
+from engine.datasets.connectors.address import masked
 from engine.errors import ConfigError, shown
 from engine.store.workspace import VARIABLE, from_environment
 
@@ -23,15 +26,29 @@ if TYPE_CHECKING:
     from engine.datasets.connectors.source import Source
 
 ROOT = Path(__file__).resolve().parents[2]
+_logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="python -m engine",
-    help="Train, serve and audit semantic identifiers (SIDs) for e-commerce search relevance.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+@app.callback()
+def _every(
+    log: Annotated[
+        str | None,
+        typer.Option("--log", envvar=logs.VARIABLE, metavar="FILE",
+                     help="Keep what happens there too, one JSON object a line ('-': the error stream)."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Train, serve and audit semantic identifiers (SIDs) for e-commerce search relevance."""
+    logs.keep(log)
+    _logger.info("command begins", extra={"arguments": [masked(argument) for argument in sys.argv[1:]]})
+
 
 Workspace = Annotated[
     Path,
@@ -85,8 +102,6 @@ def resumable() -> Iterator[None]:
     except (KeyboardInterrupt, RuntimeError) as error:
         if isinstance(error, RuntimeError) and str(error) != "Query interrupted":  # so DuckDB tells of Ctrl-C
             raise
-        from engine.datasets.connectors.address import masked
-
         command = escape(f"python -m engine {shlex.join(map(masked, sys.argv[1:]))}")
         out.print(f"\nStopped. Finished stages are kept; go on with: [bold]{command}[/]", soft_wrap=True)
         raise typer.Exit(130) from None

@@ -12,6 +12,7 @@ name and renamed; readers open it by its unique name and are never disturbed.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import time
@@ -28,6 +29,8 @@ from engine import leftovers
 from engine.errors import Refusal, SnapshotError, refused, shown
 from engine.leftovers import replacing, temporary
 from engine.store.building import RunTables, build, content_hash, find_sources, whole
+
+_logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 8
 SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
@@ -200,7 +203,8 @@ def publish(
         raise SnapshotError(
             f"Snapshot could not be written to {folder}: {reason}. The runs are safe; {advice} and publish again."
         ) from error
-    prune(workspace)
+    pruned = prune(workspace)
+    _logger.info("published", extra={"snapshot": snapshot_id, "runs": [run.run_id for run in runs], "pruned": pruned})
     return snapshot_id
 
 

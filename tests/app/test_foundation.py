@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from streamlit import config
 
 from app import __main__ as serve
 from app import serving, text
+from app.components import live
 from app.export import csv, file_name
 
 
@@ -160,3 +162,25 @@ class TestExport:
     def test_file_name_carries_filters_run_and_snapshot(self) -> None:
         name = file_name("Codes of level 2", snapshot="snap-1", run="dsirm-1", filters={"code": "17-2", "find": ""})
         assert name == "codes-of-level-2_code-17-2_dsirm-1_snap-1.csv"
+
+
+@pytest.mark.parametrize("serving_still", [True, False])
+def test_a_model_that_cannot_load_is_logged_unless_the_server_stops(
+    serving_still: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An import that the end of the server cuts short left a traceback behind a Ctrl-C."""
+    from engine.answering.live import LiveRun
+
+    def cut_short(workspace: Path, run_id: str) -> LiveRun:
+        raise RuntimeError("can't register atexit after shutdown")
+
+    monkeypatch.setattr(LiveRun, "load", cut_short)
+    monkeypatch.setattr(threading.main_thread(), "is_alive", lambda: serving_still)
+    (tmp_path / "runs" / "run-1").mkdir(parents=True)
+    model = live.Model(tmp_path, "run-1")
+    model.hurry()
+    for thread in threading.enumerate():
+        if thread.name == "warm run-1":
+            thread.join()
+    assert model.state == "failed"
+    assert [record.message for record in caplog.records] == ["warming run-1"] * serving_still

@@ -67,9 +67,9 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def command(workspace: Path, port: int, host: str = "127.0.0.1") -> list[str]:
+def command(workspace: Path, port: int, host: str = "127.0.0.1", program: str = "app") -> list[str]:
     """The command that serves a workspace."""
-    return [sys.executable, "-m", "app", "--workspace", str(workspace), "--port", str(port), "--host", host]
+    return [sys.executable, "-m", program, "--workspace", str(workspace), "--port", str(port), "--host", host]
 
 
 def healthy(url: str) -> bool:
@@ -83,14 +83,20 @@ def healthy(url: str) -> bool:
 
 @contextlib.contextmanager
 def serve(
-    workspace: Path, log: Path, *, within: float = 60.0, port: int | None = None, options: tuple[str, ...] = ()
+    workspace: Path,
+    log: Path,
+    *,
+    within: float = 60.0,
+    port: int | None = None,
+    options: tuple[str, ...] = (),
+    program: str = "app",
 ) -> Iterator[Server]:
     """Serve a workspace on that port, or a free one, until the block ends. Raises RuntimeError with the log if it does not
     start."""
     port = port or free_port()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*command(workspace, port), *options], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+            [*command(workspace, port, program=program), *options], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
         )
     server = Server(process, "127.0.0.1", port, log)
     try:

@@ -60,7 +60,8 @@ SIZES = {"laptop": (1440, 900), "small": (1024, 768), "large": (1920, 1080)}
 def named(snapshot: Snapshot) -> dict[str, str]:
     """What states speak of: the example story's query, item and code, a box of the map, the seller that changed most, a category."""
     [(query, words, item, prefix)] = snapshot.rows(
-        "SELECT query_id, text, item_id, matched_prefix FROM stories JOIN queries USING (query_id) WHERE stories.kind = 'example'"
+        """SELECT query_id, text, item_id, matched_prefix FROM stories JOIN queries USING (query_id)
+           WHERE stories.kind = 'example' ORDER BY run_id LIMIT 1"""
     )
     [(seller,)] = snapshot.rows(
         """SELECT value FROM exposure WHERE dimension = 'seller' AND discount = 'log2' AND effective_n >= 30

@@ -27,6 +27,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def leases(workspace: Path, server: Server) -> list[Path]:
+    """The leases that a server holds on snapshots."""
+    return list((workspace / "snapshots" / "leases").glob(f"*--{server.process.pid}-*"))
+
+
 def test_help_says_what_can_be_chosen() -> None:
     done = run("--help")
     assert done.returncode == 0
@@ -57,13 +62,18 @@ def test_port_in_use(tmp_path: Path, host: str) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_stops_when_asked(published: Path, tmp_path: Path, how: signal.Signals) -> None:
-    """Within five seconds, without a traceback, and the port is free again."""
+def test_stops_when_asked(browser: Browser, published: Path, tmp_path: Path, how: signal.Signals) -> None:
+    """Within five seconds, without a traceback, the leases are given back, and the port is free again."""
     with serve(published, tmp_path / "app.log") as server:
+        visit = Visit(browser, server.url, "stops")
+        visit.open()
+        assert leases(published, server)
         server.process.send_signal(how)
         code = server.process.wait(timeout=5)
+        visit.close()
     assert code in (0, 128 + how, -how)
     assert "Traceback" not in server.log.read_text()
+    assert not leases(published, server)
     with socket.socket() as probe:
         assert probe.connect_ex((server.host, server.port)) != 0
 
@@ -77,8 +87,9 @@ def test_says_where_it_serves(published: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_the_model_warms(browser: Browser, published: Path, tmp_path: Path) -> None:
-    """With a page open and torch half imported, it stops as fast."""
-    with serve(published, tmp_path / "app.log") as server:
+    """With a page open and torch half imported, it stops as fast; what was looked at stands in the log for programs."""
+    events = tmp_path / "events.jsonl"
+    with serve(published, tmp_path / "app.log", options=("--log", str(events))) as server:
         visit = Visit(browser, server.url, "ctrl_c")
         visit.open("query", q="something nobody ever asked")
         visit.text("The model is being loaded")
@@ -87,6 +98,11 @@ def test_ctrl_c_while_the_model_warms(browser: Browser, published: Path, tmp_pat
         visit.close()
     assert code in (0, 130, -signal.SIGINT)
     assert "Traceback" not in server.log.read_text()
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert (told[0]["event"], told[-1]["event"]) == ("serving", "stopped")
+    pages = [event for event in told if event["event"] == "page"]
+    assert {event["page"] for event in pages} == {"query"}
+    assert all(event["run"] and event["snapshot"].startswith("snap-") and event["seconds"] > 0 for event in pages)
 
 
 def test_workspace_without_a_snapshot(browser: Browser, published: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from engine.generator.tokens import PROMPT_HEAD, PROMPT_TAIL
 def write_language_model(
     folder: Path, texts: Iterable[str], *, tied: bool = True, implementation: type | None = None, **settings: Any
 ) -> Path:
-    """A Qwen3 of two narrow layers, or an `implementation` of `transformers`, with `settings` of its configuration."""
+    """A Qwen3 of two narrow layers (its vocabulary padded, as published ones are), or an `implementation` of `transformers`, with `settings` of its configuration."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -29,19 +29,9 @@ def write_language_model(
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|end|>", pad_token="<|end|>")
     torch.manual_seed(0)
     if implementation is None:
-        model = Qwen3ForCausalLM(
-            Qwen3Config(
-                vocab_size=len(tokenizer) + 5,  # published models pad their vocabulary
-                hidden_size=48,
-                intermediate_size=96,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                head_dim=12,
-                tie_word_embeddings=tied,
-                **settings,
-            )
-        )
+        narrow = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+                  "num_key_value_heads": 2, "head_dim": 12, "vocab_size": len(tokenizer) + 5}  # fmt: skip
+        model = Qwen3ForCausalLM(Qwen3Config(**{**narrow, "tie_word_embeddings": tied, **settings}))
     else:
         model = implementation(implementation.config_class(vocab_size=len(tokenizer), **settings))
     model.generation_config = GenerationConfig(
