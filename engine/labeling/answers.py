@@ -24,6 +24,7 @@ from engine.errors import RunError
 from engine.labeling.endpoint import EndpointSettings
 from engine.labeling.prompt import PROMPT_VERSION, Prompt
 from engine.runs import write_text
+from engine.store.held import holder, sign
 
 ANSWERS, SETTINGS, AGREEMENT = "answers.jsonl", "judge.json", "agreement.json"
 OK, MALFORMED, REFUSED, UNREACHABLE = "ok", "malformed", "refused", "unreachable"
@@ -55,7 +56,8 @@ class AnswerStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = filelock.FileLock(folder / "judge.lock")
+        self._path = folder / "judge.lock"
+        self._lock = filelock.FileLock(self._path)
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> AnswerStore:
@@ -63,7 +65,10 @@ class AnswerStore:
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise RunError(f"Another judge is writing into {self.folder}; wait for it or stop it.") from None
+            raise RunError(
+                f"Another judge ({holder(self._path)}) is writing into {self.folder}; wait for it or stop it."
+            ) from None
+        sign(self._path)
         path = self.folder / ANSWERS
         self._file = path.open("ab")
         if path.stat().st_size and not _ends_a_line(path):
