@@ -14,7 +14,7 @@ import time
 from engine import console
 from engine.cli import asking, assigning, data, doctor, gate, judging, programs, training
 from engine.cli.options import app
-from engine.errors import EngineError
+from engine.errors import EngineError, shown
 
 __all__ = ["app", "asking", "assigning", "data", "doctor", "gate", "judging", "main", "programs", "training"]
 
@@ -33,11 +33,11 @@ def main() -> None:
     except EngineError as error:
         _fail(began, str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG):
             raise
         _fail(
             began,
-            f"{error.strerror}: {error.filename or 'the workspace'}. What was finished is kept; mend it and repeat.",
+            f"{error.strerror}: {shown(str(error.filename or 'the workspace'), 300)}. What was finished is kept; mend it and repeat.",
         )
 
 

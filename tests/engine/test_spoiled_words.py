@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import httpx2
@@ -11,6 +12,7 @@ import pytest
 
 from app import gate
 from engine.audit.gate_config import gate_config
+from engine.cli import main
 from engine.config import click_grades
 from engine.errors import LONGEST, ConfigError, DataError
 from engine.labeling.answers import ANSWERS, read_answers
@@ -87,6 +89,18 @@ def test_half_characters(tmp_path: Path) -> None:
     (held.tags[0] + held.texts[0]).encode()
     with pytest.raises(ConfigError, match="no text"):
         values(QUESTIONS["ranking"], {"query": "\udcff"})
+
+
+def test_a_number_where_a_text_is_asked_for_is_its_digits() -> None:
+    assert values(QUESTIONS["ranking"], {"query": 1, "limit": 5}) == {"run": None, "query": "1", "limit": 5}
+
+
+def test_a_name_too_long_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["engine", "status", "-w", "x" * 2_000])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    assert "File name too long: xxx" in capsys.readouterr().err
 
 
 def test_settings_of_a_wrong_kind_and_without_end() -> None:
