@@ -12,7 +12,7 @@ help: ## show this list
 
 setup: $(VENV)/.installed ## make .venv and install the pinned requirements
 
-$(VENV)/.installed: requirements.txt requirements-connect.txt requirements-mcp.txt requirements-dev.txt
+$(VENV)/.installed: requirements.txt requirements-connect.txt requirements-mcp.txt requirements-ray.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Sidelight needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Name one with: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
