@@ -17,7 +17,7 @@ from engine.config import click_grades
 from engine.errors import LONGEST, ConfigError, DataError
 from engine.labeling.answers import ANSWERS, read_answers
 from engine.labeling.endpoint import Endpoint, EndpointSettings, Refused, Reply
-from engine.labeling.prompt import attributes_shown
+from engine.labeling.prompt import MalformedAnswer, Prompt, attributes_shown
 from engine.store import names
 from engine.store.judged import JudgedStore
 from engine.store.notes import Notes
@@ -49,7 +49,15 @@ def test_a_judges_answer_is_utf8_whatever_it_is_called_and_has_an_end() -> None:
 
 def test_spoiled_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
     good = {"query_id": "q", "item_id": "i", "status": "ok", "grade": 2}
-    bad = [good | {"item_id": []}, good | {"grade": [None]}, good | {"grade": True}, good | {"status": {}}, [good]]
+    bad = [
+        good | {"item_id": []},
+        good | {"grade": [None]},
+        good | {"grade": True},
+        good | {"grade": 10**400},
+        good | {"grade": float("nan")},
+        good | {"status": {}},
+        [good],
+    ]
     lines = [json.dumps(each) for each in (good, *bad)] + [DEEP]
     (tmp_path / ANSWERS).write_text("\n".join(lines))
     found = read_answers(tmp_path)
@@ -110,6 +118,9 @@ def test_settings_of_a_wrong_kind_and_without_end() -> None:
         click_grades([f"click_grades.later={'x' * 20_000}"])
     assert len(str(refused.value)) <= LONGEST + 3
     assert attributes_shown(DEEP) == {}
+    for grade in ("9" * 400, "1e400", "NaN"):
+        with pytest.raises(MalformedAnswer):
+            Prompt.for_scale(3).read(f'{{"grade": {grade}}}')
 
 
 def test_a_gate_that_refuses_names_no_place(tmp_path: Path) -> None:
