@@ -18,6 +18,7 @@ _REFUSALS = (
     ((errno.EROFS,), "the disk is read-only", "choose a workspace that can be written (--workspace)"),
     ((errno.EACCES, errno.EPERM), "this user may not write there", "change the folder's rights, or choose --workspace,"),
     ((errno.EFBIG,), "the file would be larger than may be written", "raise the limit"),
+    ((errno.ENAMETOOLONG,), "the name is too long", "choose a shorter one"),
     ((errno.EIO,), "the disk fails", "have it looked at"),
 )  # fmt: skip
 """What a disk may refuse: error numbers, the reason in words, what to do."""

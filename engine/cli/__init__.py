@@ -13,7 +13,7 @@ import time
 from engine import console
 from engine.cli import asking, assigning, data, doctor, gate, judging, programs, training
 from engine.cli.options import app
-from engine.errors import EngineError, one_line, refused
+from engine.errors import EngineError, refused, shown
 
 __all__ = ["app", "asking", "assigning", "data", "doctor", "gate", "judging", "main", "programs", "training"]
 
@@ -35,7 +35,7 @@ def main() -> None:
         refusal = refused(error)
         if refusal is None:
             raise
-        told = one_line((str(error).splitlines() or [""])[0])
+        told = shown((str(error).splitlines() or [""])[0], 300)
         _fail(began, f"{told}: {refusal.reason}. What was finished is kept; {refusal.advice} and repeat.")
 
 

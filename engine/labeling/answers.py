@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -29,6 +28,10 @@ from engine.store.held import holder, sign
 ANSWERS, SETTINGS, AGREEMENT = "answers.jsonl", "judge.json", "agreement.json"
 OK, MALFORMED, REFUSED, UNREACHABLE = "ok", "malformed", "refused", "unreachable"
 _COLUMNS = ("query_id", "item_id", "status", "grade", "tokens_in", "tokens_out", "requests")
+
+
+_MOST = 1e6
+"""No scale has such a grade: a line that states one is spoiled."""
 
 
 class Answers(NamedTuple):
@@ -147,7 +150,7 @@ def _is_answer(record: object) -> bool:
     if not isinstance(record, dict):
         return False
     texts, grade = (record.get(name) for name in ("query_id", "item_id", "status")), record.get("grade")
-    number = isinstance(grade, int | float) and not isinstance(grade, bool) and math.isfinite(grade)
+    number = isinstance(grade, int | float) and not isinstance(grade, bool) and abs(grade) <= _MOST
     return all(isinstance(text, str) for text in texts) and (number or (grade is None and record["status"] != OK))
 
 
