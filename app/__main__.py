@@ -7,6 +7,7 @@ this command does both, says where the dashboard is, and names what is wrong whe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import socket
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     from app import serving
     from app.login import settings as login_settings
     from engine import logs
-    from engine.errors import ConfigError
+    from engine.errors import ConfigError, one_line
     from engine.store import leftovers, locked
     from engine.store.uploads import ALLOWED, MOST_MB, allowed
     from engine.store.workspace import VARIABLE, from_environment
@@ -123,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         "global.developmentMode": False,
     }
     sys.stdout.write(f"Sidelight dashboard: http://{'localhost' if host == '0.0.0.0' else host}:{port}\n")
-    sys.stdout.write(f"Workspace: {workspace}\n")
+    sys.stdout.write(f"Workspace: {one_line(str(workspace))}\n")
     sys.stdout.write("Login: asked for\n" if login else "Login: none, whoever reaches the port is let in\n")
     sys.stdout.write("Stop with Ctrl-C.\n")
     sys.stdout.flush()
@@ -132,4 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from app.log import PlainLog
+
+    with contextlib.redirect_stderr(PlainLog(sys.stderr)):
+        sys.exit(main())

@@ -43,7 +43,8 @@ def ask(workspace: Path, run: tuple[str, str], base: tuple[str, str], rules: Pat
     asked = ["audit", "--baseline", ":".join(base), "--snapshot", run[0], "--run", run[1]]
     chosen = ["--config", str(rules)] if rules else []
     exact = ["--config", str(rules.absolute())] if rules else []
-    found, refused = answered(*asked, *exact, "--workspace", str(workspace.absolute()), longest=LONGEST)
+    place = str(workspace.absolute())
+    found, refused = answered(*asked, *exact, "--workspace", place, longest=LONGEST)
     verdict = None
     if found:
         checks = [Check(**check) for check in found["checks"]]
@@ -51,7 +52,7 @@ def ask(workspace: Path, run: tuple[str, str], base: tuple[str, str], rules: Pat
     return Audit(
         shlex.join(["python", "-m", "engine", *asked, *chosen]), verdict,
         gate_config(found["rules"]) if found else GateConfig(), str(rules or ""), f"{base[1]} of {base[0]}",
-        bool(found and found["baseline"]["pinned"]), refused,
+        bool(found and found["baseline"]["pinned"]), refused.replace(place, "WORKSPACE"),
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from app.export import csv, slug
 from app.glossary import NAMES
 from app.queries import benefit as benefit_queries
 from app.queries import codebook, comparison, coverage, overview, sellers, snapshot
-from engine.errors import ConfigError, EngineError, RunError, shown
+from engine.errors import ConfigError, EngineError, RunError, printable, shown
 from engine.store.handles import Handles
 from engine.store.leftovers import replacing
 from engine.store.notes import Note, Notes
@@ -387,9 +387,9 @@ def main(arguments: list[str] | None = None) -> int:
         write = _write_answer if given.of else _write_report
         said = write(given, workspace, snapshot_id, run_id)
     except (EngineError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return 1
-    sys.stdout.write("".join(f"{line}\n" for line in said))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in said))
     return 0
 
 

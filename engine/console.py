@@ -1,4 +1,7 @@
-"""How the command line looks: stage bars with time left, tables, errors in one sentence."""
+"""How the command line looks: stage bars with time left, tables, errors in one sentence.
+
+Titles, queries, names of files and judges' answers may hold what a terminal acts on: whatever is drawn here is `printable`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
@@ -23,14 +26,30 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from engine import progress as progress_module
+from engine.errors import printable
 from engine.runs import StageMark, Watcher
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 132)  # A log is wide enough for tables.
-err = Console(stderr=True, highlight=False)
+
+class _Disarmed(Console):
+    """A console whose texts move no cursor, name no window and turn no direction; its own control codes stay."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Before widths are measured."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Whatever came another way."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
+
+out = _Disarmed(highlight=False, width=None if sys.stdout.isatty() else 132)  # A log is wide enough for tables.
+err = _Disarmed(stderr=True, highlight=False)
 
 
 class ConsoleWatcher(Watcher):
@@ -134,7 +153,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, 
         title=escape(title), title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for name in columns:
-        drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        drawn.add_column(escape(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(escape(_text(v)) for v in row))
     out.print(drawn)
@@ -154,6 +173,12 @@ def machine_line(as_json: bool, **values: Any) -> None:
     """With --json, the last line of the output: one JSON object."""
     if as_json:
         out.print(json_line(values), markup=False, soft_wrap=True)
+
+
+def data(text: str) -> None:
+    """Rows as they are, for a program or a file; on a terminal as it may show them."""
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def json_line(values: dict[str, Any]) -> str:

@@ -71,50 +71,50 @@ class Reader:
         }
 
 
-def _told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The user's errors as the tool's own message; others stay the server's."""
-    try:
-        return work()
-    except EngineError as error:
-        raise ToolError(str(error)) from error
-
-
 def server(workspace: Path) -> MCPServer[Any]:
     """The server over a workspace, not yet running."""
+    workspace = workspace.resolve()
     reader = Reader(workspace)
     made: MCPServer[Any] = MCPServer("sidelight", title="Sidelight", instructions=INSTRUCTIONS, log_level="WARNING")
+
+    def told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The user's errors as the tool's own message, without where this machine keeps things; others stay the server's."""
+        try:
+            return work()
+        except EngineError as error:
+            raise ToolError(str(error).replace(str(workspace), "WORKSPACE")) from error
 
     @made.tool(annotations=_READS)
     def findings(run: str | None = None) -> dict[str, Any]:
         """What to look at first in a run: harms that were measured, with size, interval, traffic and severity."""
-        return _told(lambda: reader.ask("findings", {"run": run}))
+        return told(lambda: reader.ask("findings", {"run": run}))
 
     @made.tool(annotations=_READS)
     def code_card(code: str, run: str | None = None) -> dict[str, Any]:
         """What a code of SIDs means ('17', '17-203' or a whole SID): label, terms, typical items, queries, exposure; and its children."""
-        return _told(lambda: reader.ask("code", {"code": code, "run": run, "limit": 50}))
+        return told(lambda: reader.ask("code", {"code": code, "run": run, "limit": 50}))
 
     @made.tool(annotations=_READS)
     def lost_target(query: str, item: str, run: str | None = None) -> dict[str, Any]:
         """Where an item was lost for a stored query (its text or id): not retrieved, lost in the beam, outranked by what, or found."""
-        return _told(lambda: reader.ask("lost-target", {"query": query, "item": item, "run": run}))
+        return told(lambda: reader.ask("lost-target", {"query": query, "item": item, "run": run}))
 
     @made.tool(annotations=_READS)
     def explain(query: str, item: str, run: str | None = None) -> dict[str, Any]:
         """Exact signed contributions to an item's score for a stored query; they sum to the score minus the reference."""
-        return _told(lambda: reader.ask("explain", {"query": query, "item": item, "run": run}))
+        return told(lambda: reader.ask("explain", {"query": query, "item": item, "run": run}))
 
     @made.tool(annotations=_READS)
     def ranking(query: str, run: str | None = None, limit: int = 20) -> dict[str, Any]:
         """A stored query's ranking with and without SIDs, with the match level of each item."""
-        return _told(lambda: reader.ask("ranking", {"query": query, "run": run, "limit": limit}))
+        return told(lambda: reader.ask("ranking", {"query": query, "run": run, "limit": limit}))
 
     @made.tool(annotations=_READS)
     def question(name: str, parameters: dict[str, str | int | float | None] | None = None) -> dict[str, Any]:
         """Any named question; name 'list' tells all of them with their parameters."""
         if name == "list":
             return {"questions": catalogue()}
-        return _told(lambda: reader.ask(name, parameters or {}))
+        return told(lambda: reader.ask(name, parameters or {}))
 
     @made.tool(annotations=_READS)
     def tables(table: str | None = None) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def server(workspace: Path) -> MCPServer[Any]:
     @made.tool(annotations=_READS)
     def sql(text: str) -> dict[str, Any]:
         """One read-only SELECT (DuckDB's dialect) over the snapshot's tables; at most 1,000 rows and 15 seconds. See `tables`."""
-        return _told(lambda: reader.sql(text))
+        return told(lambda: reader.sql(text))
 
     return made
 

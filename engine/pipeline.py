@@ -20,6 +20,7 @@ from engine.labeling.rated import rating_tables
 from engine.learning import rankers, sids, signals
 from engine.learning.judged import Judged, collect
 from engine.learning.rankers import Lessons
+from engine.on_ray import OnRay
 from engine.problem import pose
 from engine.problem.possible import possible
 from engine.reporting import intake, item_map, publication
@@ -42,14 +43,18 @@ def versions(config: Config) -> dict[str, object]:
     return STAGE_VERSIONS | {"encoder": [ARITHMETIC, model_fingerprint(config.encoder.model)]}
 
 
-def train(workspace: Path, fingerprint: str, config: Config, watcher: Watcher | None = None) -> Run:
+def train(
+    workspace: Path, fingerprint: str, config: Config, watcher: Watcher | None = None, on_ray: OnRay | None = None
+) -> Run:
     """Train one method on one catalogue; a stopped run goes on at its first unfinished stage.
+
+    With `on_ray`, that cluster encodes texts and answers queries, with equal results; all else is learnt here.
 
     What the catalogue lacks stays empty, and the run's notes say why (`possible`). Raises DataError when its judgments can
     teach no ranker, or there are none and the method trains nothing else, RunError when it is unknown.
     """
     catalogue = load(workspace, fingerprint)
-    run = Run.create(workspace, catalogue.fingerprint, config, versions(config), watcher)
+    run = Run.create(workspace, catalogue.fingerprint, config, versions(config), watcher, on_ray)
     with run.lock():
         if run.finished:
             return run
@@ -125,7 +130,8 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
         )
     catalogue = load(workspace, fingerprints.pop())
     shown = min(found, key=lambda run: {"none": 1, "imported": 2}.get(run.config.method, 0))
-    with intake.written(catalogue, found, rating_tables(workspace, catalogue)) as came_in:
+    more = {**rating_tables(workspace, catalogue), **publication.groups_of_items(catalogue)}
+    with intake.written(catalogue, found, more) as came_in:
         return snapshot.publish(
             workspace,
             snapshot=publication.snapshot_row(catalogue, shown),

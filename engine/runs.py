@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ from safetensors.numpy import load_file, save_file
 
 from engine.config import Config
 from engine.errors import ConfigError, RunError
+from engine.on_ray import OnRay
 from engine.progress import Progress, silent
 from engine.store import leftovers
 from engine.store.leftovers import replacing
@@ -91,6 +92,8 @@ class Run:
     versions: Mapping[str, object] = field(default_factory=dict)
     """Of each stage's code, by stage; a loaded run computes no shared stage and has none."""
     marks: list[StageMark] = field(default_factory=list)
+    on_ray: OnRay | None = None
+    """The cluster that blocks of texts and queries go to; None: they are worked on here. It changes no result."""
 
     @classmethod
     def create(
@@ -100,6 +103,7 @@ class Run:
         config: Config,
         versions: Mapping[str, object],
         watcher: Watcher | None = None,
+        on_ray: OnRay | None = None,
     ) -> Run:
         """The run of these inputs: a new folder, or the one that exists. `versions`: of each stage's code, and of the encoder."""
         run_id = run_id_of(fingerprint, config, versions)
@@ -110,7 +114,7 @@ class Run:
         write_text(
             folder / "config.json", json.dumps({"fingerprint": fingerprint, "config": json.loads(config.to_json())})
         )
-        return cls(run_id, folder, workspace, fingerprint, config, watcher or Watcher(), versions)
+        return cls(run_id, folder, workspace, fingerprint, config, watcher or Watcher(), versions, on_ray=on_ray)
 
     @classmethod
     def load(cls, workspace: Path, run_id: str) -> Run:
@@ -178,6 +182,11 @@ class Run:
                 (tables / path.name).mkdir(exist_ok=True)
                 for part in sorted(path.glob("*.parquet")):
                     _link(part, tables / path.name / part.name)
+
+    def elsewhere(self) -> Run:
+        """This run as a worker on another machine opens it."""
+        folder, workspace = self.folder.resolve(), self.workspace.resolve()
+        return replace(self, folder=folder, workspace=workspace, watcher=Watcher(), on_ray=None)
 
     def lock(self) -> filelock.BaseFileLock:
         """Held while training; the system releases it when the process dies."""

@@ -31,6 +31,12 @@ def limit_torch() -> None:
     torch.set_num_threads(1)
 
 
+def limit_block() -> None:
+    """One thread for all numerical work on a block, for good, in a process that works on one block a core."""
+    limit_torch()
+    _products().limit(limits=1)
+
+
 def thread_count() -> int:
     """Threads that torch would take: the cores, or what the user allows (`OMP_NUM_THREADS`)."""
     import torch

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("engine/**/*.py"), *ROOT.glob("app/**/*.py")])
 
-BASE = {"errors", "config", "progress", "threads", "logs"}
+BASE = {"errors", "config", "progress", "threads", "logs", "on_ray"}
 PARTS = {
     "datasets", "encoders", "quantizers", "generator", "relevance", "audit", "evaluation", "projection", "store",
 }  # fmt: skip

@@ -19,9 +19,8 @@ from app.export import Filters, slug
 from app.fetch import current, deferred, fetch
 
 Selection = Literal["points", "box", "lasso"]
-LARGEST_TABLE = 10_000
-"""Streamlit tables above this turn lazy and lose search, selection and download."""
 PAGE = 5_000
+"""Rows that a browser is sent; of more it sees a page. (Streamlit's own tables turn lazy above 10,000 and lose search and selection.)"""
 
 
 def provenance(n: str, definition: str) -> None:
@@ -99,6 +98,11 @@ def table(
     chosen row the widget.
     """
     id = key or slug(title)
+    whole = data
+    if len(whole) > PAGE:
+        first, _ = _page(len(whole), id)
+        data = whole.iloc[first : first + PAGE]
+        n, full = f"rows {first + 1:,}-{first + len(data):,} of {len(whole):,}", full or (lambda: whole)
     if chooses:
         on_select = partial(choose_from, id, data, *chooses)
         _mark(id, data, *chooses)
@@ -145,25 +149,32 @@ def paged_table(
     `page` is a query `(cursor, *args, limit, offset)`; `rows` the whole count; `chooses` = (column, widget key) sets that
     widget to the column of a chosen row. Returns the rows on screen. The export always holds all of them.
     """
-    offset, limit = 0, LARGEST_TABLE
-    if rows > LARGEST_TABLE:
-        last = (rows - 1) // PAGE + 1
-        chosen = st.number_input(f"Page of {last:,} ({PAGE:,} rows each)", 1, last, 1, key=f"page-{key}")
-        offset, limit = (int(chosen) - 1) * PAGE, PAGE
+    offset, limit = _page(rows, key)
     data = fetch(page, *args, limit, offset)
     n = (
         f"{text.plural(rows, 'row', 'rows')}, all"
-        if rows <= LARGEST_TABLE
+        if rows <= PAGE
         else f"rows {offset + 1:,}-{offset + len(data):,} of {rows:,}"
     )
     table(data, title=title, n=n, key=key, full=deferred(page, *args, rows, 0), chooses=chooses, **options)
     return data
 
 
+def _page(rows: int, key: str) -> tuple[int, int]:
+    """First row and number of rows of the page of a table that is chosen above it, where it has several."""
+    last = (rows - 1) // PAGE + 1
+    if last <= 1:
+        return 0, PAGE
+    chosen = st.number_input(f"Page of {last:,} ({PAGE:,} rows each)", 1, last, 1, key=f"page-{key}")
+    return (int(chosen) - 1) * PAGE, PAGE
+
+
 def chosen_row(key: str, data: pd.DataFrame) -> pd.Series | None:
     """The row chosen in a `table(key=...)`, by its box or by a click on any of its cells."""
     chosen = st.session_state.get(f"table-{key}", {}).get("selection", {})
     rows = [row for row, _ in chosen.get("cells", [])] or chosen.get("rows", [])
+    if rows and len(data) > PAGE:  # all of a table of which a page was shown
+        rows = [rows[0] + (int(st.session_state.get(f"page-{key}", 1)) - 1) * PAGE]
     return data.iloc[rows[0]] if rows and rows[0] < len(data) else None
 
 

@@ -10,60 +10,13 @@ KINDS = ("ranking", "judge", "people")
 SURE = 0.5
 """The ranking is surely against a grade where the lower end of the misplaced share is above this."""
 
-_STATED = """
-    stated AS (
-        SELECT query_id, item_id, avg(grade) FILTER (source <> 'llm') AS people, count(*) FILTER (source <> 'llm') AS n_ratings,
-               min(grade) FILTER (source <> 'llm') AS lowest, max(grade) FILTER (source <> 'llm') AS highest,
-               avg(grade) FILTER (source = 'llm') AS judge
-        FROM ratings GROUP BY ALL
-    )"""
-"""A row a pair: the mean and range of people's ratings (all that are no language model's), and the judge's mean."""
-
-_DISPUTED = {
-    # Windows instead of a join of the query's pairs with themselves: a million judged pairs take a second.
-    "ranking": f"""
-        WITH {_STATED}, sided AS (
-            SELECT t.*, s.expected_grade, s.rank, t.people >= relevant_grade AS relevant,
-                   row_number() OVER (PARTITION BY t.query_id ORDER BY s.score DESC, t.item_id) AS place,
-                   count(*) OVER (PARTITION BY t.query_id) AS n_judged,
-                   count(*) FILTER (people >= relevant_grade) OVER (PARTITION BY t.query_id) AS n_relevant,
-                   count(*) FILTER (people < relevant_grade) OVER (PARTITION BY t.query_id ORDER BY s.score DESC
-                       RANGE UNBOUNDED PRECEDING EXCLUDE GROUP) AS worse_above,
-                   count(*) FILTER (people >= relevant_grade) OVER (PARTITION BY t.query_id ORDER BY s.score
-                       RANGE UNBOUNDED PRECEDING EXCLUDE GROUP) AS better_below
-            FROM stated t JOIN scores s USING (query_id, item_id), snapshot WHERE s.run_id = $run AND t.people IS NOT NULL
-        ), counted AS (
-            SELECT *, CASE WHEN relevant THEN worse_above ELSE better_below END AS against,
-                   CASE WHEN relevant THEN n_judged - n_relevant ELSE n_relevant END AS others
-            FROM sided
-        )
-        SELECT query_id, item_id, people, n_ratings, lowest, highest, judge, expected_grade, rank, place, n_judged, against, others,
-               against / others AS misplaced,
-               (against / others + 1.9208 / others
-                - 1.96 * sqrt(against / others * (1 - against / others) / others + 0.9604 / (others * others)))
-               / (1 + 3.8416 / others) AS sure
-        FROM counted WHERE against > 0""",
-    "judge": f"""
-        WITH {_STATED}
-        SELECT t.query_id, t.item_id, people, n_ratings, lowest, highest, judge, s.expected_grade, s.rank,
-               NULL::BIGINT AS place, NULL::BIGINT AS n_judged, NULL::BIGINT AS against, NULL::BIGINT AS others,
-               abs(judge - people) AS misplaced, greatest(lowest - judge, judge - highest, 0) AS sure
-        FROM stated t LEFT JOIN scores s ON s.run_id = $run AND s.query_id = t.query_id AND s.item_id = t.item_id
-        WHERE judge <> people""",
-    "people": f"""
-        WITH {_STATED}
-        SELECT t.query_id, t.item_id, people, n_ratings, lowest, highest, judge, s.expected_grade, s.rank,
-               NULL::BIGINT AS place, NULL::BIGINT AS n_judged, NULL::BIGINT AS against, NULL::BIGINT AS others,
-               highest - lowest AS misplaced, highest - lowest AS sure
-        FROM stated t LEFT JOIN scores s ON s.run_id = $run AND s.query_id = t.query_id AND s.item_id = t.item_id
-        WHERE highest > lowest""",
-}
 _SUREST = "sure DESC, misplaced DESC, n_ratings DESC, query_id, item_id"
 
 
 def disputed_sql(kind: str) -> str:
     """SQL of the pairs of a kind of KINDS; `sure` orders them. Takes $run."""
-    return _DISPUTED[kind]
+    assert kind in KINDS, kind
+    return f"SELECT * EXCLUDE (run_id, kind) FROM disputed_pairs WHERE run_id = $run AND kind = '{kind}'"
 
 
 def disputed(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, limit: int, offset: int) -> pd.DataFrame:
@@ -74,7 +27,7 @@ def disputed(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, limit: i
     return cursor.execute(
         f"""
         SELECT d.query_id, q.text, d.item_id, i.title, d.* EXCLUDE (query_id, item_id), q.split
-        FROM (SELECT * FROM ({_DISPUTED[kind]}) ORDER BY {_SUREST} LIMIT $limit OFFSET $offset) d
+        FROM (SELECT * FROM ({disputed_sql(kind)}) ORDER BY {_SUREST} LIMIT $limit OFFSET $offset) d
         LEFT JOIN (SELECT query_id, text, split FROM queries) q USING (query_id)
         LEFT JOIN (SELECT item_id, title FROM items) i USING (item_id)
         ORDER BY {_SUREST}
@@ -87,13 +40,13 @@ def counts(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str) -> tuple[i
     """Pairs that are disputed, those surely so (ranking: the lower end above SURE; else a grade or more from the nearest rating),
     and pairs that could be."""
     could = {
-        "ranking": "people IS NOT NULL AND (query_id, item_id) IN (SELECT (query_id, item_id) FROM scores WHERE run_id = $run)",
+        "ranking": "people IS NOT NULL AND (query_id, item_id) IN (SELECT (query_id, item_id) FROM judged_scores WHERE run_id = $run)",
         "judge": "people IS NOT NULL AND judge IS NOT NULL AND $run IS NOT NULL",
         "people": "n_ratings > 1 AND $run IS NOT NULL",
     }[kind]
     row = cursor.execute(
         f"""SELECT count(*), count(*) FILTER ({f"sure > {SURE}" if kind == "ranking" else "sure >= 1"}),
-            (WITH {_STATED} SELECT count(*) FROM stated WHERE {could}) FROM ({_DISPUTED[kind]})""",
+            (SELECT count(*) FROM rated_pairs WHERE {could}) FROM ({disputed_sql(kind)})""",
         {"run": run_id},
     ).fetchone()
     assert row is not None

@@ -9,14 +9,13 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-# Items by every prefix of their SID that is asked for; the codes of level 1 narrow the catalogue first.
+# Items by every prefix of their SID that is asked for.
 _UNDER = """
     wanted AS (SELECT DISTINCT unnest($prefixes::VARCHAR[]) AS prefix),
-    depths AS (SELECT DISTINCT len(string_split(prefix, '-')) AS depth FROM wanted),
-    under AS (
-        SELECT w.prefix, s.item_id FROM sids s, depths d, wanted w
-        WHERE s.run_id = $run AND s.codes[1] IN (SELECT string_split(prefix, '-')[1]::INTEGER FROM wanted)
-          AND w.prefix = array_to_string(s.codes[1:d.depth], '-'))"""
+    sids_under AS (
+        SELECT p.prefix, w.prefix AS sid FROM sid_prefixes p JOIN wanted USING (prefix)
+        JOIN sid_prefixes w ON w.run_id = p.run_id AND w.leaf = p.leaf AND w.whole WHERE p.run_id = $run),
+    under AS (SELECT u.prefix, s.item_id FROM sids_under u JOIN sids s USING (sid) WHERE s.run_id = $run)"""
 
 
 def evidence(
@@ -30,10 +29,10 @@ def evidence(
         graded AS (SELECT item_id, avg(grade) AS grade FROM judgments WHERE query_id = $query GROUP BY item_id)
         SELECT u.prefix, count(*) AS n_under, count(g.grade) AS n_judged,
                count(*) FILTER (g.grade >= (SELECT relevant_grade FROM snapshot)) AS n_relevant,
-               list(left(i.title, 300) ORDER BY g.grade DESC NULLS LAST, i.popularity DESC NULLS LAST, i.item_id)[1:$titles] AS titles
+               min_by(left(i.title, 300), (coalesce(-g.grade, 1), coalesce(-i.popularity, 1), i.item_id), {int(titles)}) AS titles
         FROM under u JOIN items i USING (item_id) LEFT JOIN graded g USING (item_id) GROUP BY u.prefix ORDER BY u.prefix
         """,
-        {"run": run_id, "query": query_id, "prefixes": list(prefixes), "titles": titles},
+        {"run": run_id, "query": query_id, "prefixes": list(prefixes)},
     ).df()
 
 

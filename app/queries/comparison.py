@@ -152,24 +152,24 @@ def beams(cursor: duckdb.DuckDBPyConnection, beside: str, run_id: str, base_run:
               AND base_id IN (SELECT query_id FROM "{beside}".beams WHERE run_id = $base)
             ORDER BY q.frequency DESC NULLS LAST, query_id LIMIT {MOST_ASKED}
         ),
-        items_here AS (SELECT item_id, sid FROM sids WHERE run_id = $run),
-        items_there AS (SELECT item_id, sid FROM "{beside}".sids WHERE run_id = $base),
-        both_runs AS (SELECT item_id FROM items_here JOIN items_there USING (item_id)),
-        here_reach AS (
-            SELECT DISTINCT a.query_id, i.item_id FROM asked a JOIN beams b ON b.query_id = a.query_id AND b.run_id = $run
-            JOIN items_here i ON i.sid = b.sid SEMI JOIN both_runs USING (item_id)
+        held AS MATERIALIZED (  -- a SID parts the items: counts of pairs of SIDs are enough
+            SELECT s.sid AS here, b.sid AS there, count(*) AS n FROM sids s JOIN "{beside}".sids b ON b.item_id = s.item_id AND b.run_id = $base
+            WHERE s.run_id = $run GROUP BY ALL
         ),
-        there_reach AS (
-            SELECT DISTINCT a.query_id, i.item_id FROM asked a JOIN "{beside}".beams b ON b.query_id = a.base_id AND b.run_id = $base
-            JOIN items_there i ON i.sid = b.sid SEMI JOIN both_runs USING (item_id)
+        here_sids AS (SELECT DISTINCT a.query_id, b.sid AS here FROM asked a JOIN beams b ON b.query_id = a.query_id AND b.run_id = $run),
+        there_sids AS (
+            SELECT DISTINCT a.query_id, b.sid AS there FROM asked a JOIN "{beside}".beams b ON b.query_id = a.base_id AND b.run_id = $base
         ),
         counts AS (
-            SELECT query_id, count(*) FILTER (h.item_id IS NOT NULL) AS n, count(*) FILTER (t.item_id IS NOT NULL) AS base_n,
-                   count(*) FILTER (h.item_id IS NOT NULL AND t.item_id IS NOT NULL) AS common, count(*) AS either
-            FROM here_reach h FULL JOIN there_reach t USING (query_id, item_id) GROUP BY query_id
+            SELECT query_id, coalesce(n, 0)::BIGINT AS n, coalesce(base_n, 0)::BIGINT AS base_n, coalesce(common, 0)::BIGINT AS common
+            FROM (SELECT query_id, sum(n) AS n FROM here_sids JOIN held USING (here) GROUP BY 1)
+            FULL JOIN (SELECT query_id, sum(n) AS base_n FROM there_sids JOIN held USING (there) GROUP BY 1) USING (query_id)
+            LEFT JOIN (
+                SELECT query_id, sum(n) AS common FROM here_sids JOIN held USING (here) JOIN there_sids USING (query_id, there) GROUP BY 1
+            ) USING (query_id)
         )
         SELECT a.query_id, a.text, a.frequency, coalesce(n, 0) AS n, coalesce(base_n, 0) AS base_n, coalesce(common, 0) AS common,
-               common / either AS alike, m.value - b.value AS difference
+               common / (n + base_n - common) AS alike, m.value - b.value AS difference
         FROM asked a LEFT JOIN counts USING (query_id)
         LEFT JOIN query_metrics m ON m.query_id = a.query_id AND m.run_id = $run AND m.metric = 'ndcg@10'
         LEFT JOIN "{beside}".query_metrics b ON b.query_id = a.base_id AND b.run_id = $base AND b.metric = 'ndcg@10'

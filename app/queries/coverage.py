@@ -6,7 +6,6 @@ import duckdb
 import pandas as pd
 
 from app.queries.item_filter import WHERE, Filter, parameters
-from app.queries.traffic import RANKED
 from engine.audit.coverage import TOP_K, Lift, tier_verdict
 from engine.audit.severity import LEAST_QUERIES
 from engine.audit.tiers import category_tiers
@@ -36,15 +35,13 @@ def counted(cursor: duckdb.DuckDBPyConnection, run_id: str, which: Filter) -> pd
     """
     return cursor.execute(
         f"""
-        WITH reach AS (SELECT DISTINCT sid FROM beams WHERE run_id = $run),
-        best AS (SELECT item_id, min(rank) AS rank FROM scores WHERE run_id = $run AND rank IS NOT NULL GROUP BY 1),
-        there AS (
+        WITH there AS (
             SELECT EXISTS (FROM beams WHERE run_id = $run) AS beams, EXISTS (FROM scores WHERE run_id = $run) AS scores
         ),
         mine AS (
-            SELECT i.category, s.sid, s.n_sharing, r.sid IS NOT NULL AS reached, coalesce(b.rank <= {TOP_K}, false) AS seen
+            SELECT i.category, s.sid, s.n_sharing, coalesce(r.n_beams > 0, false) AS reached, coalesce(r.best_rank <= {TOP_K}, false) AS seen
             FROM items i LEFT JOIN sids s ON s.run_id = $run AND s.item_id = i.item_id
-            LEFT JOIN reach r ON r.sid = s.sid LEFT JOIN best b ON b.item_id = i.item_id
+            LEFT JOIN item_reach r ON r.run_id = $run AND r.item = i.rowid
             WHERE i.category IS NOT NULL AND {WHERE}
         )
         SELECT category, count(*) AS n_items, count(sid) AS has_sid,
@@ -150,27 +147,18 @@ def items(
     """
     return cursor.execute(
         f"""
-        WITH mine AS (SELECT i.item_id, i.title, i.seller FROM items i WHERE i.category = $category AND {WHERE}),
-        reach AS (
-            SELECT b.sid, count(DISTINCT b.query_id) AS n_beams FROM beams b
-            WHERE b.run_id = $run AND b.sid IN (SELECT sid FROM sids JOIN mine USING (item_id) WHERE run_id = $run)
-            GROUP BY 1
-        ),
-        best AS (
-            SELECT item_id, min(rank) AS best_rank, min(rank_without_sid) AS best_rank_without
-            FROM scores WHERE run_id = $run AND item_id IN (SELECT item_id FROM mine) GROUP BY 1
-        ),
+        WITH mine AS (SELECT i.rowid AS item, i.item_id, i.title, i.seller FROM items i WHERE i.category = $category AND {WHERE}),
         there AS (
             SELECT EXISTS (FROM beams WHERE run_id = $run) AS beams, EXISTS (FROM scores WHERE run_id = $run) AS scores
         )
         SELECT m.item_id, m.title, m.seller, s.sid, s.n_sharing,
                CASE WHEN t.beams THEN coalesce(r.n_beams, 0) END AS n_beams,
-               b.best_rank, b.best_rank_without,
+               r.best_rank, r.best_rank_without,
                CASE WHEN s.sid IS NULL THEN 'has a SID' WHEN NOT t.beams THEN 'not known'
-                    WHEN r.sid IS NULL THEN 'in a beam' WHEN NOT t.scores THEN 'not known'
-                    WHEN b.best_rank IS NULL OR b.best_rank > {TOP_K} THEN 'in a top 10' ELSE 'not lost' END AS lost_at
+                    WHEN coalesce(r.n_beams, 0) = 0 THEN 'in a beam' WHEN NOT t.scores THEN 'not known'
+                    WHEN r.best_rank IS NULL OR r.best_rank > {TOP_K} THEN 'in a top 10' ELSE 'not lost' END AS lost_at
         FROM mine m CROSS JOIN there t LEFT JOIN sids s ON s.run_id = $run AND s.item_id = m.item_id
-        LEFT JOIN reach r USING (sid) LEFT JOIN best b ON b.item_id = m.item_id
+        LEFT JOIN item_reach r ON r.run_id = $run AND r.item = m.item
         ORDER BY list_position(['has a SID', 'in a beam', 'in a top 10', 'not known', 'not lost'], lost_at), m.item_id
         LIMIT $limit OFFSET $offset
         """,
@@ -186,13 +174,13 @@ def slipped(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str) -> pd
     rank.
     """
     return cursor.execute(
-        f"""
-        WITH {RANKED},
-        everything AS (SELECT sum(weight / log2(1 + rank)) AS total FROM ranked),
+        """
+        WITH everything AS (SELECT sum(weight * log2) AS total FROM ranked_queries WHERE run_id = $run),
         moved AS (
-            SELECT r.item_id, r.query_id, r.rank, r.rank_without_sid,
-                   r.weight * (1 / log2(1 + r.rank) - 1 / log2(1 + r.rank_without_sid)) / (SELECT total FROM everything) AS change
-            FROM ranked r JOIN items i USING (item_id) WHERE i.category = $category
+            SELECT i.item_id, q.query_id, r.rank, r.rank_without_sid,
+                   q.weight * (1 / log2(1 + r.rank) - 1 / log2(1 + r.rank_without_sid)) / (SELECT total FROM everything) AS change
+            FROM ranked_pairs r JOIN items i ON i.rowid = r.item JOIN ranked_queries q ON q.run_id = r.run_id AND q.query = r.query
+            WHERE r.run_id = $run AND i.category = $category
         ),
         summed AS (
             SELECT item_id, round(sum(change), 12) AS change, count(*) AS n_queries,
@@ -217,7 +205,7 @@ def relevant_moves(cursor: duckdb.DuckDBPyConnection, run_id: str, category: str
         """
         SELECT j.query_id, q.text, j.item_id, i.title, s.rank_without_sid, s.rank
         FROM judgments j JOIN queries q USING (query_id) JOIN items i USING (item_id) CROSS JOIN snapshot n
-        LEFT JOIN scores s ON s.run_id = $run AND s.query_id = j.query_id AND s.item_id = j.item_id
+        LEFT JOIN judged_scores s ON s.run_id = $run AND s.query_id = j.query_id AND s.item_id = j.item_id
         WHERE q.split = 'test' AND q.category = $category AND j.grade >= n.relevant_grade
         ORDER BY 1 / log2(1 + s.rank) - 1 / log2(1 + s.rank_without_sid) NULLS LAST, j.query_id, j.item_id
         """,

@@ -109,10 +109,7 @@ def columns(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 def title_lengths(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Items by the words of their title (parted by white space): words, n_items."""
-    return cursor.execute(
-        r"""SELECT CASE WHEN trim(title) = '' THEN 0 ELSE len(string_split_regex(trim(title), '\s+')) END AS words,
-            count(*) AS n_items FROM items GROUP BY 1 ORDER BY 1"""
-    ).df()
+    return cursor.execute("SELECT words, n_items FROM title_lengths ORDER BY words").df()
 
 
 def departments(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:

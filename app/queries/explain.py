@@ -74,15 +74,14 @@ def strongest(cursor: duckdb.DuckDBPyConnection, run_id: str, limit: int) -> pd.
     """Judged, retrieved pairs by the size of the SID's contribution, largest first."""
     return cursor.execute(
         """
-        SELECT q.query_id, q.text, s.item_id, i.title, j.grade, c.sid, s.rank, s.rank_without_sid
-        FROM (SELECT query_id, item_id, sum(value) AS sid FROM contributions
-              WHERE run_id = $run AND starts_with(feature, 'sid_') GROUP BY ALL) c
-        JOIN scores s ON s.run_id = $run AND s.query_id = c.query_id AND s.item_id = c.item_id AND s.retrieved
-        JOIN queries q ON q.query_id = c.query_id
-        JOIN items i ON i.item_id = c.item_id
-        JOIN (SELECT query_id, item_id, avg(grade) AS grade FROM judgments GROUP BY ALL) j
-             ON j.query_id = c.query_id AND j.item_id = c.item_id
-        ORDER BY abs(c.sid) DESC, q.query_id, s.item_id LIMIT $limit
+        WITH judged AS (SELECT query_id, item_id, avg(grade) AS grade FROM judgments GROUP BY ALL),
+        strong AS (
+            SELECT s.query_id, s.item_id, s.sid, s.rank, s.rank_without_sid, j.grade FROM judged_scores s JOIN judged j USING (query_id, item_id)
+            WHERE s.run_id = $run AND s.retrieved AND s.sid IS NOT NULL ORDER BY abs(s.sid) DESC, s.query_id, s.item_id LIMIT $limit
+        )
+        SELECT s.query_id, q.text, s.item_id, i.title, s.grade, s.sid, s.rank, s.rank_without_sid
+        FROM strong s JOIN queries q USING (query_id) JOIN items i USING (item_id)
+        ORDER BY abs(s.sid) DESC, s.query_id, s.item_id
         """,
         {"run": run_id, "limit": limit},
     ).df()

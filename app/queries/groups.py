@@ -6,13 +6,12 @@ A group's cells are summed in SQL; intervals, corrections and verdicts are `engi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from app.queries.item_filter import pointer
-from app.queries.traffic import RANKED
 from engine.audit.exposure import (
     EXPOSURE_COLUMNS,
     Dimension,
@@ -39,31 +38,23 @@ CROSSED = {"seller": "category", "category": "seller", "brand": "category"}
 """What a dimension's value is crossed with."""
 
 
+LABEL = """coalesce(CASE WHEN json_type(i.attributes, $at) NOT IN ('ARRAY', 'OBJECT', 'NULL')
+            THEN nullif(json_extract_string(i.attributes, $at), '') END, $unknown)"""
+"""The value of an attribute of `items i`; takes $at (a pointer) and $unknown."""
+
+
 def attribute(cursor: duckdb.DuckDBPyConnection, run_id: str, key: str) -> pd.DataFrame:
     """Rows as of table `exposure`, every discount, for the values of one attribute of the items; `dimension` is its name."""
-    labels = cursor.execute(
-        """
-        SELECT item_id, CASE WHEN json_type(attributes, $pointer) NOT IN ('ARRAY', 'OBJECT', 'NULL')
-                             THEN nullif(json_extract_string(attributes, $pointer), '') END AS label
-        FROM items ORDER BY item_id
-        """,
-        {"pointer": pointer(key)},
-    ).df()
-    return _exposure(cursor, run_id, key, labels["label"].astype(object).where(labels["label"].notna(), UNKNOWN))
+    _group(cursor, LABEL, "true", {"at": pointer(key), "unknown": UNKNOWN})
+    return _exposure(cursor, run_id, key)
 
 
 def crossing(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str) -> pd.DataFrame:
     """Rows as of table `exposure`, every discount, for one value split by `CROSSED`: they add up to its own row."""
     across = CROSSED[dimension]
-    labels = cursor.execute(
-        f"""
-        SELECT item_id, CASE WHEN coalesce("{dimension}", '{UNKNOWN}') <> $value THEN $rest
-                             ELSE coalesce("{across}", '{UNKNOWN}') END AS label
-        FROM items ORDER BY item_id
-        """,
-        {"value": value, "rest": _REST},
-    ).df()
-    return _exposure(cursor, run_id, across, labels["label"].astype(object))
+    values = {"unknown": UNKNOWN, "value": value}
+    _group(cursor, f"coalesce(i.{across}, $unknown)", f"coalesce(i.{dimension}, $unknown) = $value", values)
+    return _exposure(cursor, run_id, across)
 
 
 def under(rows: pd.DataFrame, discount: str) -> pd.DataFrame:
@@ -73,75 +64,99 @@ def under(rows: pd.DataFrame, discount: str) -> pd.DataFrame:
     return mine.loc[order].reset_index(drop=True)
 
 
-def _exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, name: str, label: pd.Series) -> pd.DataFrame:
-    """Exposure rows of groups; `label` of every item in the order of item_id."""
-    values, member = np.unique(label.to_numpy(dtype=object).astype(str), return_inverse=True)
-    deepest = cursor.execute(
-        "SELECT max(greatest(rank, rank_without_sid)) FROM scores WHERE run_id = ?", [run_id]
-    ).fetchone()
-    if deepest is None or deepest[0] is None:
-        return pd.DataFrame(columns=list(EXPOSURE_COLUMNS))
-    seen, cells = _seen(cursor, run_id, int(deepest[0]), member)
-    query, query_of = np.unique(cells["query"].to_numpy(), return_inverse=True)
-    sums = cells[[f"{side}{d}" for d in range(len(DISCOUNTS)) for side in ("with", "without")]].to_numpy(
-        dtype=np.float64
+def _group(cursor: duckdb.DuckDBPyConnection, label: str, which: str, values: dict[str, str]) -> None:
+    """Temporary table `grouped`: item (its rowid), label, member (0, 1, ... in the order of labels), price."""
+    cursor.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE grouped AS
+        WITH usual AS (SELECT mode(coalesce(currency, '')) AS currency FROM items WHERE price IS NOT NULL),
+        chosen AS (
+            SELECT i.rowid AS item, {label} AS label,
+                   CASE WHEN coalesce(i.currency, '') = u.currency THEN coalesce(i.price, 0) ELSE 0 END AS price
+            FROM items i CROSS JOIN usual u WHERE {which}
+        ), names AS (SELECT label, row_number() OVER (ORDER BY label) - 1 AS member FROM chosen GROUP BY label)
+        SELECT c.item, c.label, n.member, c.price FROM chosen c JOIN names n USING (label)
+        """,
+        values,
     )
-    parts = Dimension(name, values, member, query_of, cells["member"].to_numpy(), sums.T.reshape(len(DISCOUNTS), 2, -1))
-    assert len(query) == len(seen.weight)
-    draws = Resamples.draw(seen, int(np.clip(_DRAWN // max(len(query) * len(values), 1), *RESAMPLES)), seed=0)
+
+
+def _exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, name: str) -> pd.DataFrame:
+    """Exposure rows of the groups in `grouped`; items outside of it count in every whole and have no row."""
+    groups = _columns(cursor, "SELECT label, count(*) AS n FROM grouped GROUP BY label ORDER BY label", {})
+    asked = _columns(cursor, "SELECT * FROM ranked_queries WHERE run_id = $run ORDER BY query", {"run": run_id})
+    if not len(asked["query"]):
+        return pd.DataFrame(columns=list(EXPOSURE_COLUMNS))
+    values, n_items = groups["label"].astype(object), groups["n"].astype(np.int64)
+    (n_outside,) = cursor.execute("SELECT (SELECT count(*) FROM items) - count(*) FROM grouped").fetchone() or (0,)
+    if n_outside:
+        values, n_items = np.append(values, _REST), np.append(n_items, n_outside)
+    cells, revenue = _cells(cursor, run_id)
+    sides = [f"{side}{d}" for d in range(len(DISCOUNTS)) for side in ("with", "without")]
+    weight, query = asked["weight"].astype(np.float64), np.searchsorted(asked["query"], cells["query"])
+    parts = Dimension(
+        name, values, np.repeat(np.arange(len(values)), n_items), query, cells["member"],
+        np.array([cells[side] for side in sides]).reshape(len(DISCOUNTS), 2, -1),
+    )  # fmt: skip
+    merit, n_judged = _merit(cursor, run_id, len(values))
+    paid = np.array([np.bincount(cells["member"], weight[query] * revenue[side], len(values)) for side in sides])
+    if n_outside:
+        whole = [weight @ asked[f"{d}{end}"] for d in DISCOUNTS for end in ("_revenue", "_revenue_without")]
+        paid[:, -1] = whole - paid.sum(axis=1)
+    first = np.append(0, np.cumsum(n_items)[:-1])  # an item of each group stands for all of it
+    by_item = np.zeros((len(sides) + 2, int(n_items.sum())))
+    by_item[:, first] = np.maximum([*paid, merit, n_judged], 0.0)
+    seen = Seen(
+        weight, weight * np.array([asked[d] for d in DISCOUNTS]), by_item[:-2].reshape(len(DISCOUNTS), 2, -1),
+        np.ones(by_item.shape[1]), by_item[-2], by_item[-1],
+    )  # fmt: skip
+    draws = Resamples.draw(seen, int(np.clip(_DRAWN // max(len(weight) * len(values), 1), *RESAMPLES)), seed=0)
     rows = exposure_rows(parts, seen, draws)
-    if _REST not in values:
-        return rows
     kept = rows[rows["value"] != _REST].reset_index(drop=True)
     kept["q_value"] = kept.groupby("discount")["p_value"].transform(lambda p: benjamini_hochberg(p.to_numpy()))
     arguments = (kept[c].to_numpy(dtype=np.float64) for c in ("difference", "q_value", "effective_n"))
     return kept.assign(verdict=verdicts(*arguments))
 
 
-def _seen(
-    cursor: duckdb.DuckDBPyConnection, run_id: str, deepest: int, member: np.ndarray
-) -> tuple[Seen, pd.DataFrame]:
-    """What all items get, and the cells (query, group) of the groups."""
-    weights = {f"d{d}": discount_weights(np.arange(1, deepest + 1), name).tolist() for d, name in enumerate(DISCOUNTS)}
-    placed = f"WITH {RANKED}, placed AS (SELECT item_id, row_number() OVER (ORDER BY item_id) - 1 AS item FROM items)"
-    sums = ", ".join(
-        f"round(sum($d{d}[rank]), 12) AS with{d}, round(sum($d{d}[rank_without_sid]), 12) AS without{d}"
+def _columns(cursor: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The rows of a statement, column by column."""
+    rows = cursor.execute(sql, values).df()
+    return {str(name): rows[name].to_numpy() for name in rows}
+
+
+def _cells(cursor: duckdb.DuckDBPyConnection, run_id: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Exposure of the (query, group) cells that occur, and the same times price: query, member, with0, without0, ..."""
+    (deepest,) = cursor.execute("SELECT max(deepest) FROM ranked_queries WHERE run_id = ?", [run_id]).fetchone() or (0,)
+    ranks = np.arange(1, int(deepest) + 1)
+    weights = {f"d{d}": discount_weights(ranks, name).tolist() for d, name in enumerate(DISCOUNTS)}
+    sums = [
+        f"round(sum($d{d}[{rank}]{times}), 12) AS {kind}{side}{d}"
         for d in range(len(DISCOUNTS))
+        for side, rank in (("with", "rank"), ("without", "rank_without_sid"))
+        for kind, times in (("", ""), ("paid_", " * g.price"))
+    ]
+    found = _columns(
+        cursor,
+        f"""
+        SELECT r.query, g.member, {", ".join(sums)} FROM ranked_pairs r JOIN grouped g USING (item)
+        WHERE r.run_id = $run GROUP BY 1, 2 ORDER BY 1, 2
+        """,
+        {"run": run_id, **weights},
     )
-    given = {"run": run_id, **weights}
-    cells = cursor.execute(
-        f"""
-        {placed} SELECT query_id AS query, $member[item + 1] AS member, any_value(weight) AS weight, {sums}
-        FROM ranked JOIN placed USING (item_id) GROUP BY 1, 2 ORDER BY 1, 2
-        """,
-        {**given, "member": member.tolist()},
-    ).df()
-    by_item = cursor.execute(
-        f"""
-        {placed} SELECT item, {", ".join(f"sum(weight * $d{d}[rank]) AS with{d}, sum(weight * $d{d}[rank_without_sid]) AS without{d}" for d in range(len(DISCOUNTS)))}
-        FROM ranked JOIN placed USING (item_id) GROUP BY item
-        """,
-        given,
-    ).df()
-    known = cursor.execute(
+    return found, {name.removeprefix("paid_"): value for name, value in found.items() if name.startswith("paid_")}
+
+
+def _merit(cursor: duckdb.DuckDBPyConnection, run_id: str, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """(G,) sum of grades and number of the judged pairs that were ranked, by group; the last one is what lies outside, if any."""
+    found = _columns(
+        cursor,
         """
-        WITH usual AS (SELECT mode(coalesce(currency, '')) AS currency FROM items WHERE price IS NOT NULL)
-        SELECT i.item_id, CASE WHEN coalesce(i.currency, '') = u.currency THEN coalesce(i.price, 0) ELSE 0 END AS price,
-               coalesce(sum(j.grade) FILTER (s.rank IS NOT NULL), 0) AS merit, count(*) FILTER (s.rank IS NOT NULL) AS n
-        FROM items i CROSS JOIN usual u LEFT JOIN judgments j USING (item_id)
-        LEFT JOIN scores s ON s.run_id = $run AND s.query_id = j.query_id AND s.item_id = j.item_id
-        GROUP BY ALL ORDER BY i.item_id
+        SELECT coalesce(g.member, $rest) AS member, sum(j.grade) AS merit, count(*) AS n
+        FROM judgments j JOIN judged_scores s USING (query_id, item_id) JOIN items i USING (item_id)
+        LEFT JOIN grouped g ON g.item = i.rowid WHERE s.run_id = $run AND s.rank IS NOT NULL GROUP BY 1
         """,
-        {"run": run_id},
-    ).df()
-    total = cells.groupby("query", sort=True)[[f"with{d}" for d in range(len(DISCOUNTS))]].sum()
-    weight = cells.groupby("query", sort=True)["weight"].first().to_numpy(dtype=np.float64)
-    share = np.zeros((len(DISCOUNTS), 2, len(member)))
-    for d in range(len(DISCOUNTS)):
-        for side, column in enumerate(("with", "without")):
-            share[d, side, by_item["item"]] = by_item[f"{column}{d}"] / max(by_item[f"{column}{d}"].sum(), 1e-300)
-    seen = Seen(
-        weight, weight * total.to_numpy(dtype=np.float64).T, share, known["price"].to_numpy(dtype=np.float64),
-        known["merit"].to_numpy(dtype=np.float64), known["n"].to_numpy(dtype=np.float64),
-    )  # fmt: skip
-    return seen, cells
+        {"run": run_id, "rest": n_groups - 1},
+    )
+    merit, n = np.zeros(n_groups), np.zeros(n_groups)
+    merit[found["member"]], n[found["member"]] = found["merit"], found["n"]
+    return merit, n

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-
-from engine.audit.groups import UNKNOWN, age_bands, price_bands
+from engine.audit.groups import UNKNOWN
 
 if TYPE_CHECKING:
     import duckdb
+    import pandas as pd
 
 NAMES = 2_000
 """Names offered of a kind: the commonest."""
@@ -73,22 +72,37 @@ def names(cursor: duckdb.DuckDBPyConnection, column: str) -> list[str]:
 
 
 def bands(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """Price bands and ages as the audit cuts them: kind ('price' | 'age'), name, currency, low, high, n_items."""
-    items = cursor.execute("SELECT price, coalesce(currency, '') AS currency, created_at FROM items").df()
-    parts = []
-    for kind, label, value in (
-        ("price", price_bands(items["price"], items["currency"]), items["price"]),
-        ("age", age_bands(items["created_at"]), items["created_at"]),
-    ):
-        rows = pd.DataFrame({"name": label, "currency": items["currency"] if kind == "price" else "", "value": value})
-        rows = rows[rows["name"] != UNKNOWN]
-        made = rows.groupby(["currency", "name"])["value"].agg(["min", "max", "size"]).reset_index()
-        made = made.sort_values(["currency", "min"], ascending=[True, kind == "price"])
-        parts.append(made.astype({"min": object, "max": object}).assign(kind=kind))
+    """Price bands and ages as the audit cuts them: kind ('price' | 'age'), name, currency, low and high (as text), n_items."""
+    return cursor.execute(
+        """
+        SELECT kind, name, currency, coalesce(low::VARCHAR, first::VARCHAR) AS low, coalesce(high::VARCHAR, last::VARCHAR) AS high, n_items
+        FROM item_bands ORDER BY kind = 'age', currency, item_bands.low, first DESC
+        """
+    ).df()
+
+
+def of_value(dimension: str, value: str, cursor: duckdb.DuckDBPyConnection) -> tuple[str, dict[str, Any]]:
+    """The items of one value of a dimension of the audit, grouped as it groups them: a condition on `items i`, and what it takes."""
+    if dimension in ("seller", "category", "brand"):
+        return f"coalesce(i.{dimension}, '{UNKNOWN}') = $value", {"value": value}
+    if dimension in ("seller_size", "seller_age"):
+        of = f"SELECT seller FROM sellers WHERE coalesce({dimension.removeprefix('seller_')}_group, '{UNKNOWN}') = $value"
+        return f"(i.seller IN ({of}) OR (i.seller IS NULL AND $value = '{UNKNOWN}'))", {"value": value}
+    if value == UNKNOWN:
+        known = "i.price >= 0 AND isfinite(i.price)" if dimension == "price_band" else "i.created_at IS NOT NULL"
+        return f"NOT coalesce({known}, false)", {}
+    kind = "price" if dimension == "price_band" else "age"
+    row = cursor.execute(
+        "SELECT low, high, first, last, currency FROM item_bands WHERE kind = ? AND name = ?", [kind, value]
+    ).fetchone()
+    if row is None:
+        return "false", {}
+    low, high, first, last, currency = row
+    if kind == "age":
+        return "i.created_at BETWEEN $first AND $last", {"first": first, "last": last}
     return (
-        pd.concat(parts, ignore_index=True)
-        .rename(columns={"min": "low", "max": "high", "size": "n_items"})
-        .astype({"name": object})
+        "i.price BETWEEN $low AND $high AND coalesce(i.currency, '') = $currency",
+        {"low": low, "high": high, "currency": currency},
     )
 
 
@@ -96,14 +110,8 @@ def attribute_keys(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Attributes that tell items apart: name, n_items that state it in a word or number, n_values; the commonest first."""
     return cursor.execute(
         f"""
-        WITH stated AS (
-            SELECT e.key AS name, json_extract_string(e.value, '$') AS stated
-            FROM items i, json_each(i.attributes) e
-            WHERE json_valid(i.attributes) AND e.type NOT IN ('ARRAY', 'OBJECT', 'NULL')
-        )
-        SELECT name, count(*) AS n_items, count(DISTINCT stated) AS n_values FROM stated WHERE stated <> ''
-        GROUP BY name HAVING n_items >= {LEAST_ITEMS} AND n_values > 1 AND n_values <= n_items / 5
-        ORDER BY n_items DESC, name LIMIT {KEYS}
+        SELECT name, n_items, n_values FROM item_attributes
+        WHERE n_items >= {LEAST_ITEMS} AND n_values > 1 AND n_values <= n_items / 5 ORDER BY n_items DESC, name LIMIT {KEYS}
         """
     ).df()
 
@@ -111,11 +119,6 @@ def attribute_keys(cursor: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 def attribute_values(cursor: duckdb.DuckDBPyConnection, key: str) -> list[str]:
     """The commonest values of an attribute."""
     rows = cursor.execute(
-        f"""
-        SELECT json_extract_string(attributes, $pointer) AS stated FROM items
-        WHERE json_type(attributes, $pointer) NOT IN ('ARRAY', 'OBJECT', 'NULL') AND stated <> ''
-        GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {NAMES}
-        """,
-        {"pointer": pointer(key)},
+        f'SELECT "value" FROM attribute_values WHERE name = ? ORDER BY n_items DESC, "value" LIMIT {NAMES}', [key]
     ).fetchall()
     return [str(value) for (value,) in rows]

@@ -9,8 +9,6 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from app.queries.traffic import TRAFFIC
-
 MOST_POINTS = 20_000
 """Points a view; above this the map shows a density, or a stratified sample."""
 MOST_TITLES = 8_000
@@ -25,12 +23,13 @@ Box = tuple[float, float, float, float]
 """x from, x to, y from, y to."""
 EVERYWHERE: Box = (-1e30, 1e30, -1e30, 1e30)
 _INSIDE = "p.run_id = $run AND p.x BETWEEN $x0 AND $x1 AND p.y BETWEEN $y0 AND $y1"
-_PREFIX = "array_to_string(s.codes[1:$level], '-')"
+_AT = "l.run_id = $run AND l.leaf = p.leaf AND (l.level = $level OR (l.whole AND l.level < $level))"
+"""Joins `sid_prefixes l`, the code of an item of `map_items p` at $level."""
 
 KINDS = {
     "department": "coalesce(g.department, 'unknown')",
     "tier": "coalesce(i.tier, 'unknown')",
-    "code": _PREFIX,
+    "code": "l.prefix",
     "seller": "coalesce(i.seller, 'unknown')",
     "brand": "coalesce(i.brand, 'unknown')",
 }
@@ -44,17 +43,19 @@ AMOUNTS = {
     "reached": "coalesce(b.depth, 0)",
 }
 """Colourings by an amount: the amount in SQL, NULL where unknown."""
-_GRADES = "LEFT JOIN (SELECT item_id, avg(grade) AS grade FROM judgments GROUP BY 1) j ON j.item_id = s.item_id"
-# As in the exposure tables: 1 / log2(1 + rank) times traffic, as a share of all; here in shares of an average item.
-_EXPOSURE = f"""
-    LEFT JOIN (
-        WITH {TRAFFIC}, items_seen AS (
-            SELECT s.item_id, sum(t.weight / log2(1 + s.rank)) AS own, sum(t.weight / log2(1 + s.rank_without_sid)) AS other
-            FROM scores s JOIN traffic t USING (query_id) WHERE s.run_id = $run AND t.weight > 0 GROUP BY 1
-        )
-        SELECT item_id, (own / sum(own) OVER () - other / sum(other) OVER ()) * (SELECT count(*) FROM items) AS change FROM items_seen
-    ) e ON e.item_id = s.item_id"""
-_JOINS = {"grade": _GRADES, "exposure": _EXPOSURE}
+_CATEGORIES = " LEFT JOIN categories g ON g.category = i.category"
+_CODE = f" LEFT JOIN sid_prefixes l ON {_AT}"
+_JOINS = {
+    "department": _CATEGORIES,
+    "code": _CODE,
+    "purity": f"{_CODE} LEFT JOIN codes c ON c.run_id = $run AND c.prefix = l.prefix",
+    "grade": " LEFT JOIN (SELECT item_id, avg(grade) AS grade FROM judgments GROUP BY 1) j ON j.item_id = i.item_id",
+    "exposure": " LEFT JOIN item_reach e ON e.run_id = $run AND e.item = p.item",
+    "reached": """ LEFT JOIN (
+        SELECT leaf, max(level) AS depth FROM sid_prefixes WHERE run_id = $run AND prefix IN (SELECT unnest($reached::VARCHAR[])) GROUP BY 1
+    ) b ON b.leaf = p.leaf""",
+}
+"""What a colouring reads besides `map_items p` and `items i`."""
 
 
 def inside(box: Box) -> dict[str, float]:
@@ -141,8 +142,7 @@ def marked_values(cursor: duckdb.DuckDBPyConnection, run_id: str, colouring: str
         f"""
         SELECT v.*, c.label FROM (
             SELECT {KINDS[colouring]} AS value, count(*) AS n_items
-            FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id JOIN items i ON i.item_id = p.item_id
-            LEFT JOIN categories g ON g.category = i.category
+            FROM map_items p JOIN items i ON i.rowid = p.item {_JOINS.get(colouring, "")}
             WHERE p.run_id = $run AND $level > 0 GROUP BY 1 ORDER BY value = 'unknown', n_items DESC, value LIMIT {NAMED}
         ) v LEFT JOIN codes c ON $coded AND c.run_id = $run AND c.prefix = v.value
         ORDER BY value = 'unknown', n_items DESC, value
@@ -158,9 +158,7 @@ def amounts(cursor: duckdb.DuckDBPyConnection, run_id: str, colouring: str, leve
         f"""
         SELECT quantile_cont(value, 0.01) AS low, quantile_cont(value, 0.99) AS high, count(value) AS n, count(*) AS n_items FROM (
             SELECT {AMOUNTS[colouring]} AS value
-            FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id JOIN items i ON i.item_id = p.item_id
-            LEFT JOIN codes c ON c.run_id = $run AND c.prefix = {_PREFIX} {_JOINS.get(colouring, "")}
-            WHERE p.run_id = $run
+            FROM map_items p JOIN items i ON i.rowid = p.item {_JOINS.get(colouring, "")} WHERE p.run_id = $run AND $level > 0
         )
         """,
         {"run": run_id, "level": level},
@@ -193,39 +191,34 @@ def points(
     value (of the colouring), title, category (its last part), n (all inside). Titles are cut to TITLE characters.
     """
     amount = colouring in AMOUNTS
-    joins = _JOINS.get(colouring, "") if colouring != "reached" else _reached(cursor, run_id, query_id)
+    values = {"run": run_id, "level": level, "most": most, **inside(box)}
+    if colouring == "reached":
+        values["reached"] = _reached(cursor, run_id, query_id)
+    joins = "".join(dict.fromkeys((_CATEGORIES, _JOINS.get(colouring, ""))))
     rows = cursor.execute(
         f"""
-        WITH inside AS (
-            SELECT p.item_id, p.x, p.y, s.sid, s.codes,
-                   row_number() OVER (PARTITION BY s.codes[1] ORDER BY hash(p.item_id), p.item_id) AS place,
-                   count(*) OVER (PARTITION BY s.codes[1]) AS n_stratum, count(*) OVER () AS n
-            FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id WHERE {_INSIDE}
-        ), s AS (SELECT * FROM inside WHERE n <= $most OR place <= ceil(n_stratum * $most / n))
-        SELECT s.item_id, s.sid, s.x, s.y, {(AMOUNTS if amount else KINDS)[colouring]} AS value, s.n,
+        WITH inside AS (SELECT item, x, y, leaf, code_1, place FROM map_items p WHERE {_INSIDE}),
+        strata AS (SELECT code_1, count(*) AS n_stratum, sum(count(*)) OVER ()::BIGINT AS n FROM inside GROUP BY 1),
+        p AS (
+            SELECT i.*, s.n FROM inside i JOIN strata s ON s.code_1 IS NOT DISTINCT FROM i.code_1
+            QUALIFY s.n <= $most OR row_number() OVER (PARTITION BY i.code_1 ORDER BY i.place) <= ceil(s.n_stratum * $most / s.n)
+        )
+        SELECT i.item_id, w.prefix AS sid, p.x, p.y, {(AMOUNTS if amount else KINDS)[colouring]} AS value, p.n,
                left(i.title, {TITLE}) AS title, g.name AS category
-        FROM s JOIN items i USING (item_id) LEFT JOIN categories g ON g.category = i.category
-        LEFT JOIN codes c ON c.run_id = $run AND c.prefix = {_PREFIX}
-        {joins} ORDER BY s.item_id
+        FROM p JOIN items i ON i.rowid = p.item JOIN sid_prefixes w ON w.run_id = $run AND w.leaf = p.leaf AND w.whole
+        {joins} WHERE $level > 0 ORDER BY i.item_id
         """,
-        {"run": run_id, "level": level, "most": most, **inside(box)},
+        values,
     ).df()
     for name in ("x", "y", *(("value",) if amount else ())):
         rows[name] = rows[name].to_numpy(dtype=np.float32, na_value=np.nan)
     return rows
 
 
-def _reached(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> str:
-    """A join that gives every SID how many of its codes agree with the deepest-agreeing beam of a query."""
+def _reached(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str) -> list[str]:
+    """Every prefix of a query's beams."""
     found = cursor.execute("SELECT codes FROM beams WHERE run_id = ? AND query_id = ?", [run_id, query_id]).fetchall()
-    prefixes = {tuple(int(c) for c in codes[:k]) for (codes,) in found for k in range(1, len(codes) + 1)}
-    if not prefixes:
-        return "LEFT JOIN (SELECT NULL AS sid, 0 AS depth) b ON false"
-    cells = ", ".join(f"[{', '.join(map(str, p))}]" for p in sorted(prefixes))  # integers alone: nothing to escape
-    return (
-        f"LEFT JOIN (SELECT DISTINCT o.sid, len(list_filter(range(1, len(o.codes) + 1), lambda k: "
-        f"list_contains([{cells}], o.codes[1:k]))) AS depth FROM sids o WHERE o.run_id = $run) b ON b.sid = s.sid"
-    )
+    return sorted({"-".join(map(str, codes[:k])) for (codes,) in found for k in range(1, len(codes) + 1)})
 
 
 def density(cursor: duckdb.DuckDBPyConnection, run_id: str, level: int, box: Box, bins: int) -> pd.DataFrame:
@@ -235,15 +228,15 @@ def density(cursor: duckdb.DuckDBPyConnection, run_id: str, level: int, box: Box
     """
     rows = cursor.execute(
         f"""
-        WITH inside AS (
-            SELECT p.x, p.y, {_PREFIX} AS prefix
-            FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id WHERE {_INSIDE}
-        ), span AS (
+        WITH inside AS (SELECT p.x, p.y, p.leaf FROM map_items p WHERE {_INSIDE}),
+        span AS (
             SELECT min(x) AS x0, greatest(max(x) - min(x), 1e-6) / $bins AS dx,
                    min(y) AS y0, greatest(max(y) - min(y), 1e-6) / $bins AS dy FROM inside
-        ), cells AS (
-            SELECT least(floor((x - x0) / dx), $bins - 1) AS i, least(floor((y - y0) / dy), $bins - 1) AS j, prefix, count(*) AS n
+        ), p AS (
+            SELECT least(floor((x - x0) / dx), $bins - 1)::INTEGER AS i, least(floor((y - y0) / dy), $bins - 1)::INTEGER AS j, leaf, count(*) AS n
             FROM inside, span GROUP BY ALL
+        ), cells AS (
+            SELECT p.i, p.j, l.prefix, sum(p.n)::BIGINT AS n FROM p JOIN sid_prefixes l ON {_AT} GROUP BY ALL
         ), squares AS (
             SELECT i, j, any_value(x0) + (i + 0.5) * any_value(dx) AS x, any_value(y0) + (j + 0.5) * any_value(dy) AS y,
                    sum(n)::BIGINT AS n_items, arg_max(prefix, (n, prefix)) AS prefix, max(n) / sum(n) AS share
@@ -271,30 +264,29 @@ def names(cursor: duckdb.DuckDBPyConnection, run_id: str, box: Box, most: int) -
 
     Columns: prefix, level, label, n_items (in view), x, y.
     """
+    n = count(cursor, run_id, box)
     return cursor.execute(
         f"""
-        WITH inside AS (
-            SELECT p.x, p.y, s.codes, hash(p.item_id) AS h
-            FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id WHERE {_INSIDE}
-        ), span AS (
-            SELECT greatest(max(x) - min(x), 1e-6) AS wide, greatest(max(y) - min(y), 1e-6) AS high, count(*) AS n FROM inside
+        WITH inside AS (SELECT p.x, p.y, p.leaf, p.item FROM map_items p WHERE {_INSIDE}),
+        span AS (
+            SELECT greatest(max(x) - min(x), 1e-6) AS wide, greatest(max(y) - min(y), 1e-6) AS high FROM inside
         ), sampled AS (  -- enough to place a name
-            SELECT * FROM inside WHERE h % greatest(1, (SELECT n FROM span) // 20000) = 0
+            SELECT * FROM inside WHERE hash(item) % $step = 0
         ), held AS (
-            SELECT codes, count(*) AS n_items FROM inside GROUP BY 1
+            SELECT leaf, count(*) AS n_items FROM inside GROUP BY 1
         ), cells AS (
-            SELECT k AS level, codes[1:k] AS prefix, sum(n_items)::BIGINT AS n_items FROM held, range(1, len(codes) + 1) t(k)
-            GROUP BY ALL HAVING sum(n_items) >= greatest(3, $share * (SELECT n FROM span))
-            ORDER BY n_items DESC, prefix LIMIT 300
+            SELECT l.level, l.prefix, sum(h.n_items)::BIGINT AS n_items FROM held h JOIN sid_prefixes l ON l.run_id = $run AND l.leaf = h.leaf
+            GROUP BY l.level, l.prefix HAVING sum(h.n_items) >= $least
+            ORDER BY n_items DESC, string_split(l.prefix, '-')::INTEGER[] LIMIT 300
         ), placed AS (
-            SELECT c.level, array_to_string(c.prefix, '-') AS prefix, any_value(c.n_items) AS n_items,
+            SELECT c.level, c.prefix, any_value(c.n_items) AS n_items,
                    quantile_cont(x, [0.1, 0.5, 0.9]) AS qx, quantile_cont(y, [0.1, 0.5, 0.9]) AS qy
-            FROM cells c JOIN sampled i ON i.codes[1:c.level] = c.prefix GROUP BY ALL
+            FROM cells c JOIN sid_prefixes l ON l.run_id = $run AND l.prefix = c.prefix JOIN sampled i ON i.leaf = l.leaf GROUP BY ALL
         )
         SELECT p.prefix, p.level, k.label, p.n_items, qx[2] AS x, qy[3] AS y
         FROM placed p JOIN codes k ON k.run_id = $run AND k.prefix = p.prefix, span
         WHERE qx[3] - qx[1] <= {COMPACT} * wide AND qy[3] - qy[1] <= {COMPACT} * high AND k.label IS NOT NULL
         ORDER BY p.n_items DESC, p.level, p.prefix LIMIT $most
         """,
-        {"run": run_id, "most": most, "share": LEAST_SHARE, **inside(box)},
+        {"run": run_id, "most": most, "least": max(3.0, LEAST_SHARE * n), "step": max(1, n // 20_000), **inside(box)},
     ).df()

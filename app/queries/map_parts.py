@@ -14,10 +14,8 @@ import pandas as pd
 
 from app.queries.map import Box, inside
 
-FROM = """
-    FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id JOIN items i ON i.item_id = p.item_id
-    WHERE p.run_id = $run"""
-TEXT = "lower(concat_ws(' ', i.title, i.brand, i.seller, i.category))"
+FROM = "FROM map_items p WHERE p.run_id = $run"
+_FIELDS = ("i.title", "coalesce(i.brand, '')", "coalesce(i.seller, '')", "coalesce(i.category, '')")
 MOST_CORNERS = 48
 """Corners of a lasso that are kept, so that its link stays short."""
 LEAST_WITH = 3
@@ -26,7 +24,7 @@ _NUMBER = r"-?\d{1,6}(\.\d{1,4})?"
 
 
 class Part(NamedTuple):
-    """A condition on the rows of FROM, with its named values."""
+    """A condition on `map_items p`, with its named values."""
 
     sql: str
     values: dict[str, Any]
@@ -58,9 +56,17 @@ def words(text: str) -> list[str]:
 def part(kind: str, text: str) -> Part:
     """The condition of a part. Raises ValueError for what is no part."""
     if kind == "words":
-        return Part(f"len(list_filter($words, lambda w: NOT contains({TEXT}, w))) = 0", {"words": words(text)})
+        values = {f"word{n}": word for n, word in enumerate(words(text))}
+        # Field by field: no word goes over two, and what many items share is looked at once.
+        carried = [" OR ".join(f"contains(lower({field}), ${name})" for field in _FIELDS) for name in values] or [
+            "true"
+        ]
+        return Part(
+            f"p.item IN (SELECT i.rowid FROM items i WHERE {' AND '.join(f'({one})' for one in carried)})", values
+        )
     if kind == "code":
-        return Part("(s.sid = $prefix OR starts_with(s.sid, $prefix || '-'))", {"prefix": text})
+        under = "SELECT leaf FROM sid_prefixes WHERE run_id = $run AND prefix = $prefix"
+        return Part(f"p.leaf IN ({under})", {"prefix": text})
     numbers = region(text)
     if kind != "region" or numbers is None:
         raise ValueError(f"'{kind}' '{text}' is no part of a map")
@@ -92,11 +98,14 @@ def rows(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str, l
     chosen = part(kind, text)
     return cursor.execute(
         f"""
-        SELECT m.*, k.kept FROM (
-            SELECT i.item_id, i.title, i.category, i.seller, i.brand, i.price, i.currency, s.sid, p.x, p.y
-            {FROM} AND {chosen.sql} ORDER BY s.codes, i.item_id LIMIT $limit OFFSET $offset
-        ) m LEFT JOIN projection_kept k ON k.run_id = $run AND k.item_id = m.item_id
-        ORDER BY string_split(m.sid, '-')::INTEGER[], m.item_id
+        WITH page AS (
+            SELECT p.item, p.leaf, p.x, p.y, i.item_id FROM (SELECT * {FROM} AND {chosen.sql}) p JOIN items i ON i.rowid = p.item
+            ORDER BY p.leaf, i.item_id LIMIT $limit OFFSET $offset
+        )
+        SELECT i.item_id, i.title, i.category, i.seller, i.brand, i.price, i.currency, w.prefix AS sid, p.x, p.y, k.kept
+        FROM page p JOIN items i ON i.rowid = p.item JOIN sid_prefixes w ON w.run_id = $run AND w.leaf = p.leaf AND w.whole
+        LEFT JOIN projection_kept k ON k.run_id = $run AND k.item_id = p.item_id
+        ORDER BY p.leaf, i.item_id
         """,
         {"run": run_id, "limit": limit, "offset": offset, **chosen.values},
     ).df()
@@ -114,11 +123,14 @@ def places(
     shown = dict(zip(("left", "right", "low", "high"), box, strict=True))
     return cursor.execute(
         f"""
-        SELECT o.item_id, t.sid, o.x, o.y, count(*) OVER () AS n
-        FROM projection o JOIN sids t ON t.run_id = o.run_id AND t.item_id = o.item_id
-        WHERE o.run_id = $on AND o.x BETWEEN $left AND $right AND o.y BETWEEN $low AND $high
-          AND o.item_id IN (SELECT i.item_id {FROM} AND {chosen.sql})
-        ORDER BY hash(o.item_id), o.item_id LIMIT $most
+        WITH lit AS (
+            SELECT item, leaf, x, y FROM map_items
+            WHERE run_id = $on AND x BETWEEN $left AND $right AND y BETWEEN $low AND $high
+              AND item IN (SELECT p.item {FROM} AND {chosen.sql})
+        )
+        SELECT i.item_id, w.prefix AS sid, o.x, o.y, (SELECT count(*) FROM lit) AS n
+        FROM lit o JOIN items i ON i.rowid = o.item JOIN sid_prefixes w ON w.run_id = $on AND w.leaf = o.leaf AND w.whole
+        ORDER BY hash(i.item_id), i.item_id LIMIT $most
         """,
         values | shown,
     ).df()
@@ -147,8 +159,10 @@ def kept(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str) -
     kind '' is the whole map."""
     chosen = part(kind, text) if kind else Part("true", {})
     return cursor.execute(
-        f"""SELECT k.kept, count(*) AS n FROM projection_kept k
-            WHERE k.run_id = $run AND k.item_id IN (SELECT i.item_id {FROM} AND {chosen.sql}) GROUP BY 1 ORDER BY 1""",
+        f"""
+        WITH measured AS (SELECT i.rowid AS item, k.kept FROM projection_kept k JOIN items i USING (item_id) WHERE k.run_id = $run)
+        SELECT m.kept, count(*) AS n FROM measured m SEMI JOIN (SELECT p.item {FROM} AND {chosen.sql}) USING (item) GROUP BY 1 ORDER BY 1
+        """,
         {"run": run_id, **chosen.values},
     ).df()
 
@@ -163,29 +177,27 @@ def carried(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str
     chosen = part(kind, text)
     return cursor.execute(
         f"""
-        WITH tagged AS (
-            SELECT i.item_id, s.codes, i.category, i.seller, i.brand, left(i.title, 1000) AS title, ({chosen.sql}) AS chosen {FROM}
-        ), pairs AS (
-            SELECT 'code' AS field, k AS level, array_to_string(codes[1:k], '-') AS value, chosen FROM tagged, range(1, len(codes) + 1) t(k)
-            UNION ALL SELECT 'category', NULL, category, chosen FROM tagged WHERE category IS NOT NULL
-            UNION ALL SELECT 'seller', NULL, seller, chosen FROM tagged WHERE seller IS NOT NULL
-            UNION ALL SELECT 'brand', NULL, brand, chosen FROM tagged WHERE brand IS NOT NULL
-            UNION ALL SELECT 'word', NULL, unnest(list_distinct(regexp_extract_all(lower(title), '[\\pL\\pN]{{2,}}'))), chosen FROM tagged
-        ), counted AS (
-            SELECT field, level, value, count(*) FILTER (chosen) AS inside, count(*) FILTER (NOT chosen) AS outside
-            FROM pairs GROUP BY ALL HAVING inside >= {LEAST_WITH}
-        ), whole AS (
-            SELECT count(*) FILTER (chosen) AS n, count(*) FILTER (NOT chosen) AS m,
-                   count(category) FILTER (chosen) AS n_category, count(category) FILTER (NOT chosen) AS m_category,
-                   count(seller) FILTER (chosen) AS n_seller, count(seller) FILTER (NOT chosen) AS m_seller,
-                   count(brand) FILTER (chosen) AS n_brand, count(brand) FILTER (NOT chosen) AS m_brand FROM tagged
+        WITH chosen AS (
+            SELECT p.leaf, i.category, i.seller, i.brand, left(i.title, 1000) AS title
+            FROM (SELECT p.leaf, p.item {FROM} AND {chosen.sql}) p JOIN items i ON i.rowid = p.item
+        ), carried AS (
+            SELECT 'code' AS field, l.level, l.prefix AS "value", sum(h.n)::BIGINT AS inside
+            FROM (SELECT leaf, count(*) AS n FROM chosen GROUP BY 1) h JOIN sid_prefixes l ON l.run_id = $run AND l.leaf = h.leaf GROUP BY ALL
+            UNION ALL SELECT 'category', NULL, category, count(*) FROM chosen WHERE category IS NOT NULL GROUP BY ALL
+            UNION ALL SELECT 'seller', NULL, seller, count(*) FROM chosen WHERE seller IS NOT NULL GROUP BY ALL
+            UNION ALL SELECT 'brand', NULL, brand, count(*) FROM chosen WHERE brand IS NOT NULL GROUP BY ALL
+            UNION ALL SELECT 'word', NULL, word, count(*) FROM (
+                SELECT unnest(list_distinct(regexp_extract_all(lower(title), '[\\pL\\pN]{{2,}}'))) AS word FROM chosen) GROUP BY ALL
+        ), have AS (
+            UNPIVOT (SELECT count(*) AS code, count(category) AS category, count(seller) AS seller, count(brand) AS brand, count(*) AS word
+                     FROM chosen) ON code, category, seller, brand, word INTO NAME field VALUE n
         )
-        SELECT c.field, c.level, c.value, k.label, c.inside, c.outside,
-               CASE field WHEN 'category' THEN n_category WHEN 'seller' THEN n_seller WHEN 'brand' THEN n_brand ELSE n END AS n_inside,
-               CASE field WHEN 'category' THEN m_category WHEN 'seller' THEN m_seller WHEN 'brand' THEN m_brand ELSE m END AS n_outside
-        FROM counted c JOIN whole ON true
-        LEFT JOIN codes k ON c.field = 'code' AND k.run_id = $run AND k.prefix = c.value
-        ORDER BY c.field, c.level, c.inside DESC, c.value
+        SELECT c.field, c.level, c."value", k.label, c.inside, v.n_items - c.inside AS outside, h.n AS n_inside, a.n_items - h.n AS n_outside
+        FROM carried c JOIN map_values v ON v.run_id = $run AND v.field = c.field AND v."value" = c."value"
+             AND coalesce(v.level, 0) = coalesce(c.level, 0)
+        JOIN have h ON h.field = c.field JOIN map_values a ON a.run_id = $run AND a.field = c.field AND a."value" IS NULL
+        LEFT JOIN codes k ON c.field = 'code' AND k.run_id = $run AND k.prefix = c."value"
+        WHERE c.inside >= {LEAST_WITH} ORDER BY c.field, c.level, c.inside DESC, c."value"
         """,
         {"run": run_id, **chosen.values},
     ).df()
@@ -199,10 +211,11 @@ def held_by(cursor: duckdb.DuckDBPyConnection, run_id: str, kind: str, text: str
     chosen = part(kind, text)
     return cursor.execute(
         f"""
-        WITH held AS (
-            SELECT k AS level, array_to_string(codes[1:k], '-') AS prefix, count(*) AS n
-            FROM sids t, range(1, len(codes) + 1) r(k)
-            WHERE t.run_id = $on AND t.item_id IN (SELECT i.item_id {FROM} AND {chosen.sql}) GROUP BY ALL
+        WITH leaves AS (
+            SELECT leaf, count(*) AS n FROM map_items WHERE run_id = $on AND item IN (SELECT p.item {FROM} AND {chosen.sql}) GROUP BY 1
+        ), held AS (
+            SELECT l.level, l.prefix, sum(h.n)::BIGINT AS n
+            FROM leaves h JOIN sid_prefixes l ON l.run_id = $on AND l.leaf = h.leaf GROUP BY ALL
         ), told AS (
             SELECT level, count(*) AS n_codes, arg_max(prefix, (n, prefix)) AS prefix, max(n) AS n_most, sum(n)::BIGINT AS n
             FROM held GROUP BY 1
@@ -241,20 +254,23 @@ def of_query(cursor: duckdb.DuckDBPyConnection, run_id: str, query_id: str, limi
     """
     return cursor.execute(
         """
-        WITH held AS (
-            SELECT s.item_id, min(b.rank) AS beam FROM beams b JOIN sids s ON s.run_id = b.run_id AND s.sid = b.sid
+        WITH beamed AS (
+            SELECT w.leaf, min(b.rank) AS beam FROM beams b JOIN sid_prefixes w ON w.run_id = b.run_id AND w.prefix = b.sid AND w.whole
             WHERE b.run_id = $run AND b.query_id = $query GROUP BY 1
         ), found AS (
-            SELECT item_id, rank FROM scores WHERE run_id = $run AND query_id = $query AND retrieved
+            SELECT i.rowid AS item, any_value(s.rank) AS rank, true AS found FROM scores s JOIN items i USING (item_id)
+            WHERE s.run_id = $run AND s.query_id = $query AND s.retrieved GROUP BY 1
         ), judged AS (
-            SELECT item_id, avg(grade) AS grade FROM judgments WHERE query_id = $query GROUP BY 1
+            SELECT i.rowid AS item, avg(j.grade) AS grade FROM judgments j JOIN items i USING (item_id) WHERE j.query_id = $query GROUP BY 1
+        ), shown AS (
+            SELECT p.item, p.leaf, p.x, p.y, h.beam, f.rank, j.grade
+            FROM map_items p LEFT JOIN beamed h USING (leaf) LEFT JOIN found f USING (item) LEFT JOIN judged j USING (item)
+            WHERE p.run_id = $run AND (h.beam IS NOT NULL OR f.found OR j.grade IS NOT NULL)
         )
-        SELECT i.item_id, i.title, s.sid, p.x, p.y, h.beam, f.rank, j.grade,
-               j.grade >= (SELECT relevant_grade FROM snapshot) AS relevant
-        FROM projection p JOIN sids s ON s.run_id = p.run_id AND s.item_id = p.item_id JOIN items i ON i.item_id = p.item_id
-        LEFT JOIN held h ON h.item_id = p.item_id LEFT JOIN found f ON f.item_id = p.item_id LEFT JOIN judged j ON j.item_id = p.item_id
-        WHERE p.run_id = $run AND (h.beam IS NOT NULL OR f.item_id IS NOT NULL OR j.grade IS NOT NULL)
-        ORDER BY h.beam NULLS LAST, j.grade DESC NULLS LAST, f.rank NULLS LAST, i.item_id LIMIT $limit OFFSET $offset
+        SELECT i.item_id, i.title, w.prefix AS sid, h.x, h.y, h.beam, h.rank, h.grade,
+               h.grade >= (SELECT relevant_grade FROM snapshot) AS relevant
+        FROM shown h JOIN items i ON i.rowid = h.item JOIN sid_prefixes w ON w.run_id = $run AND w.leaf = h.leaf AND w.whole
+        ORDER BY h.beam NULLS LAST, h.grade DESC NULLS LAST, h.rank NULLS LAST, i.item_id LIMIT $limit OFFSET $offset
         """,
         {"run": run_id, "query": query_id, "limit": limit, "offset": offset},
     ).df()

@@ -72,14 +72,14 @@ def rankings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Rankings:
     queries = cursor.execute("SELECT * FROM policy_queries ORDER BY number").df()
     made = cursor.execute(
         """
-        WITH numbered AS (SELECT item_id, row_number() OVER (ORDER BY item_id) - 1 AS item FROM items),
+        WITH pairs AS MATERIALIZED (SELECT p.number, s.query_id, s.item_id, s.score, s.retrieved, s.first_stage_rank, s.rank FROM scores s JOIN policy_queries p USING (query_id) WHERE s.run_id = $run),
+        numbered AS (SELECT item_id, row_number() OVER (ORDER BY item_id) - 1 AS item FROM items),
         graded AS (SELECT query_id, item_id, avg(grade) AS grade FROM judgments GROUP BY ALL)
-        SELECT p.number AS query, n.item, s.score,
+        SELECT s.number AS query, n.item, s.score,
                CASE WHEN s.retrieved THEN coalesce(s.first_stage_rank, s.rank, 0) ELSE 0 END AS first,
                CASE WHEN s.retrieved THEN coalesce(s.rank, 0) ELSE 0 END AS rank, g.grade::DOUBLE AS grade
-        FROM scores s JOIN policy_queries p USING (query_id) JOIN numbered n USING (item_id)
-        LEFT JOIN graded g ON g.query_id = s.query_id AND g.item_id = s.item_id
-        WHERE s.run_id = $run ORDER BY p.number, s.item_id
+        FROM pairs s JOIN numbered n USING (item_id) LEFT JOIN graded g ON g.query_id = s.query_id AND g.item_id = s.item_id
+        ORDER BY s.number, n.item
         """,
         {"run": run_id},
     ).df()

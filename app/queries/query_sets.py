@@ -56,7 +56,7 @@ def nothing_relevant(cursor: duckdb.DuckDBPyConnection, run_id: str, limit: int)
         WITH relevant AS (
             SELECT query_id, item_id FROM judgments GROUP BY ALL HAVING avg(grade) >= (SELECT relevant_grade FROM snapshot))
         SELECT q.text FROM relevant r JOIN queries q USING (query_id)
-        LEFT JOIN scores s ON s.run_id = ? AND s.query_id = r.query_id AND s.item_id = r.item_id AND s.retrieved
+        LEFT JOIN judged_scores s ON s.run_id = ? AND s.query_id = r.query_id AND s.item_id = r.item_id AND s.retrieved
         WHERE q.query_id IN (SELECT query_id FROM scores WHERE run_id = ?)
         GROUP BY q.query_id, q.text, q.frequency HAVING count(s.item_id) = 0
         ORDER BY q.frequency DESC NULLS LAST, q.query_id LIMIT ?

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from app.queries import groups
-from app.queries.item_filter import attribute_keys, pointer
-from app.queries.traffic import RANKED, TRAFFIC
-from engine.audit.groups import DIMENSIONS, UNKNOWN, item_groups
+from app.queries.groups import LABEL
+from app.queries.item_filter import attribute_keys, of_value, pointer
+from app.queries.traffic import TRAFFIC
+from engine.audit.groups import DIMENSIONS, UNKNOWN
 from engine.audit.traffic import DISCOUNTS, discount_weights, exposure_total
 
 if TYPE_CHECKING:
@@ -72,14 +74,15 @@ def attributes(cursor: duckdb.DuckDBPyConnection) -> list[str]:
 
 def ledger(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str) -> pd.DataFrame:
     """What became of the judged relevant pairs of one value's items: verdict, level, feature, n_pairs, n_queries."""
+    mine, values = _members(cursor, dimension, value)
     return cursor.execute(
-        """
+        f"""
         SELECT verdict, level, CASE WHEN starts_with(feature, 'sid_') THEN split_part(feature, '.', 1) ELSE feature END AS feature,
                count(*) AS n_pairs, count(DISTINCT query_id) AS n_queries
-        FROM loss_ledger WHERE run_id = $run AND item_id IN (SELECT unnest($members::VARCHAR[]))
+        FROM loss_ledger WHERE run_id = $run AND item_id IN (SELECT i.item_id FROM items i WHERE {mine})
         GROUP BY ALL ORDER BY n_pairs DESC, verdict, level, feature
         """,
-        {"run": run_id, "members": _members(cursor, dimension, value)},
+        {"run": run_id, **values},
     ).df()
 
 
@@ -114,21 +117,12 @@ def n_queries(cursor: duckdb.DuckDBPyConnection, run_id: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _members(cursor: duckdb.DuckDBPyConnection, dimension: str, value: str) -> list[str]:
-    """Items of one value of a dimension, grouped as the audit groups them."""
+def _members(cursor: duckdb.DuckDBPyConnection, dimension: str, value: str) -> tuple[str, dict[str, Any]]:
+    """Items of one value of a dimension, grouped as the audit groups them: a condition on `items i`, and what it takes."""
     if dimension.startswith(ATTRIBUTE):
-        rows = cursor.execute(
-            """
-            SELECT item_id FROM items
-            WHERE coalesce(CASE WHEN json_type(attributes, $at) NOT IN ('ARRAY', 'OBJECT', 'NULL')
-                                THEN nullif(json_extract_string(attributes, $at), '') END, $unknown) = $value
-            """,
-            {"at": pointer(dimension.removeprefix(ATTRIBUTE)), "value": value, "unknown": UNKNOWN},
-        ).fetchall()
-        return [str(item) for (item,) in rows]
-    items = cursor.execute("SELECT item_id, seller, category, brand, price, currency, created_at FROM items").df()
-    groups = item_groups(items)
-    return [] if dimension not in groups else items["item_id"][groups[dimension] == value].tolist()
+        values = {"at": pointer(dimension.removeprefix(ATTRIBUTE)), "value": value, "unknown": UNKNOWN}
+        return f"{LABEL} = $value", values
+    return of_value(dimension, value, cursor)
 
 
 def causes(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> pd.DataFrame:
@@ -147,31 +141,47 @@ def causes(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value
 def change(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str, value: str, discount: str) -> Change:
     """Where one value's share changed: on which queries, by which of its items."""
     lists = cursor.execute(
-        f"WITH {RANKED} SELECT weight, count(*) AS n FROM ranked GROUP BY query_id, weight ORDER BY query_id",
+        "SELECT n_pairs, weight, deepest FROM ranked_queries WHERE run_id = ? ORDER BY query_id", [run_id]
+    ).df()
+    total = exposure_total(lists["n_pairs"].to_numpy(), lists["weight"].to_numpy(), discount)
+    discounts = discount_weights(np.arange(1, int(lists["deepest"].max() if len(lists) else 0) + 1), discount)
+    mine, values = _members(cursor, dimension, value)
+    cursor.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE moved AS
+        WITH pairs AS MATERIALIZED (  -- else all pairs are joined with their queries first
+            SELECT r.query, r.item, r.rank, r.rank_without_sid
+            FROM ranked_pairs r JOIN (SELECT i.rowid AS item FROM items i WHERE {mine}) i USING (item)
+            WHERE r.run_id = $run AND r.rank <> r.rank_without_sid
+        )
+        SELECT p.*, t.weight / $total * ($discounts[p.rank] - $discounts[p.rank_without_sid]) AS change
+        FROM pairs p JOIN ranked_queries t ON t.run_id = $run AND t.query = p.query
+        """,
+        {"run": run_id, "discounts": discounts.tolist(), "total": total or 1.0, **values},
+    )
+    # Steps of 2^-60: the same sums whatever the order of the rows.
+    by_query = cursor.execute(
+        """
+        WITH summed AS (
+            SELECT query, sum(CAST(greatest(change, 0) * pow(2, 60) AS HUGEINT))::DOUBLE / pow(2, 60) AS gain,
+                   sum(CAST(least(change, 0) * pow(2, 60) AS HUGEINT))::DOUBLE / pow(2, 60) AS loss
+            FROM moved GROUP BY query
+        )
+        SELECT q.query_id, q.text, q.frequency, s.gain, s.loss, s.gain + s.loss AS net FROM summed s JOIN queries q ON q.rowid = s.query
+        ORDER BY abs(net) DESC, q.query_id
+        """
+    ).df()
+    items = cursor.execute(
+        f"""
+        WITH first AS (SELECT * FROM moved ORDER BY abs(change) DESC, query, item LIMIT {ITEMS})
+        SELECT q.query_id, i.item_id, f.rank, f.rank_without_sid, r.matched_prefix, q.text, i.title, f.change
+        FROM first f JOIN queries q ON q.rowid = f.query JOIN items i ON i.rowid = f.item
+        JOIN ranked_pairs r ON r.run_id = $run AND r.query = f.query AND r.item = f.item
+        ORDER BY abs(f.change) DESC, q.query_id, i.item_id
+        """,
         {"run": run_id},
     ).df()
-    total = exposure_total(lists["n"].to_numpy(), lists["weight"].to_numpy(), discount)
-    moved = cursor.execute(
-        f"""
-        WITH {RANKED}
-        SELECT r.*, q.text, q.frequency, i.title
-        FROM ranked r JOIN queries q USING (query_id) JOIN items i USING (item_id)
-        WHERE r.item_id IN (SELECT unnest($members::VARCHAR[])) AND r.rank <> r.rank_without_sid
-        ORDER BY query_id, item_id
-        """,
-        {"run": run_id, "members": _members(cursor, dimension, value)},
-    ).df()
-    with_sids, without = (discount_weights(moved[name].to_numpy(), discount) for name in ("rank", "rank_without_sid"))
-    moved["change"] = moved["weight"] / (total or 1.0) * (with_sids - without)
-    moved["gain"], moved["loss"] = moved["change"].clip(lower=0), moved["change"].clip(upper=0)
-    by_query = moved.groupby(["query_id", "text", "frequency"], as_index=False, dropna=False)[["gain", "loss"]].sum()
-    by_query["net"] = by_query["gain"] + by_query["loss"]
-    return Change(
-        by_query.sort_values("net", key=abs, ascending=False, kind="stable", ignore_index=True),
-        moved.sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)
-        .drop(columns=["weight", "frequency", "gain", "loss"])
-        .head(ITEMS),
-    )
+    return Change(by_query, items)
 
 
 def driver_cohorts(cursor: duckdb.DuckDBPyConnection, run_id: str) -> pd.DataFrame:

@@ -1,9 +1,11 @@
-"""Every query of the catalogue, answered block by block into partitioned Parquet; a stopped batch goes on at its block."""
+"""Every query of the catalogue, answered block by block into partitioned Parquet, here or on a Ray cluster; a stopped batch goes
+on at its block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from engine.problem.division import asked_queries
 from engine.problem.queries import queries_at
 from engine.progress import Progress
 from engine.runs import Run, write_arrow, write_table
-from engine.threads import limit_torch, one_thread, thread_count
+from engine.threads import limit_block, limit_torch, one_thread, thread_count
 
 BLOCK = 512
 """Queries a block: memory follows it, and a block is done again when the process dies inside it. Larger ones share more
@@ -45,20 +47,52 @@ def answer_all(run: Run, problem: Problem, *, block: int = BLOCK) -> None:
             write_table(folder, "ranker_weights", weights_table(served.rankers))
         parts = list(_parts(served, block))
         todo = [part for part in parts if not (folder / "done" / f"{part.number}").is_file()]
-
-        def work(part: _Part) -> None:
-            _answer_part(served, part, folder)
-
-        # A language model needs every core. The limit is set here, once: workers that set it would undo each other's.
-        pool = ThreadPoolExecutor(thread_count(), initializer=limit_torch) if compact else ThreadPoolExecutor(1)
-        with one_thread(compact):
-            try:
-                for done, _ in enumerate(pool.map(work, todo), start=len(parts) - len(todo)):
-                    progress(done + 1, len(parts))
-            finally:
-                pool.shutdown(cancel_futures=True)  # blocks at work are finished, others are not begun
+        if run.on_ray is None:
+            done = _here(served, todo, folder, compact)
+        else:
+            work = Answering(run.elsewhere(), folder.resolve(), block)
+            done = run.on_ray.over(work, [part.number for part in todo], gpu=not compact)
+        for ready, _ in enumerate(done, start=len(parts) - len(todo)):
+            progress(ready + 1, len(parts))
 
     run.offer_tables(run.stage("answer", "Answering the queries", body))
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Blocks of queries to files of their rows; opened once a worker."""
+
+    run: Run
+    folder: Path
+    block: int
+
+    def __call__(self) -> Callable[[int], int]:
+        """Loads what the run has learnt; gives the function that answers the block of a number."""
+        served = load_served(self.run)
+        parts = list(_parts(served, self.block))
+
+        def work(number: int) -> int:
+            limit_block()
+            if not (self.folder / "done" / f"{number}").is_file():
+                _answer_part(served, parts[number], self.folder)
+            return number
+
+        return work
+
+
+def _here(served: Served, todo: list[_Part], folder: Path, compact: bool) -> Iterator[None]:
+    """Answers the blocks side by side in this process."""
+
+    def work(part: _Part) -> None:
+        _answer_part(served, part, folder)
+
+    # A language model needs every core. The limit is set here, once: workers that set it would undo each other's.
+    pool = ThreadPoolExecutor(thread_count(), initializer=limit_torch) if compact else ThreadPoolExecutor(1)
+    with one_thread(compact):
+        try:
+            yield from pool.map(work, todo)
+        finally:
+            pool.shutdown(cancel_futures=True)  # blocks at work are finished, others are not begun
 
 
 def _parts(served: Served, block: int) -> Iterator[_Part]:

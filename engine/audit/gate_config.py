@@ -24,7 +24,7 @@ UNDECIDED_IS = ("own", "fail", "pass")
 
 def level(word: str) -> str:
     """The product's own word for a level: 'high' is 'act'. Raises ConfigError."""
-    named = OTHER_WORDS.get(word, word)
+    named = OTHER_WORDS.get(str(word), word)
     if named not in FAIL_ON:
         also = ", ".join(f"{other} = {own}" for other, own in OTHER_WORDS.items())
         raise ConfigError(f"fail-on '{word}' is unknown; allowed: {', '.join(FAIL_ON)} ({also})")
@@ -124,6 +124,6 @@ def gate_config(settings: Mapping[str, Any]) -> GateConfig:
             changed[name] = tuple(value)
         else:
             changed[name] = value
-    if isinstance(changed.get("fail_on"), str):
+    if "fail_on" in changed:
         changed["fail_on"] = level(changed["fail_on"])
     return dataclasses.replace(default, **changed)

@@ -154,3 +154,36 @@ def item_groups(items: pd.DataFrame) -> dict[str, np.ndarray]:
         if (label != UNKNOWN).any():
             out[dimension] = label
     return out
+
+
+def bands_table(items: pd.DataFrame) -> pd.DataFrame:
+    """The `item_bands` table: the price bands and ages that occur, with the lowest and highest value in each."""
+    columns = ["kind", "name", "currency", "low", "high", "first", "last", "n_items"]
+    currency = items["currency"].fillna("").astype(str) if "currency" in items else pd.Series("", index=items.index)
+    when = pd.to_datetime(items["created_at"], errors="coerce", utc=True).dt.tz_localize(None)
+    parts = []
+    for kind, label, of, value, ends in (
+        (
+            "price",
+            price_bands(items["price"], items.get("currency")),
+            currency,
+            items["price"].astype(float),
+            ("low", "high"),
+        ),
+        ("age", age_bands(items["created_at"]), "", when, ("first", "last")),
+    ):
+        rows = pd.DataFrame({"name": label, "currency": of, "value": value})
+        made = (
+            rows[rows["name"] != UNKNOWN]
+            .groupby(["currency", "name"])["value"]
+            .agg(["min", "max", "size"])
+            .reset_index()
+        )
+        made = made.sort_values(["currency", "min"], ascending=[True, kind == "price"])
+        parts.append(made.set_axis(["currency", "name", *ends, "n_items"], axis=1).assign(kind=kind))
+    table = pd.concat(parts, ignore_index=True).reindex(columns=columns)
+    for name in ("first", "last"):
+        table[name] = table[name].astype("datetime64[us]")
+    return table.astype(
+        {"kind": object, "name": object, "currency": object, "low": float, "high": float, "n_items": np.int64}
+    )

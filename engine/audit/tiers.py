@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from engine.audit.groups import seller_groups
+
 HEAD, TORSO, TAIL = "head", "torso", "tail"
 
 
@@ -58,7 +60,7 @@ def categories_table(items: pd.DataFrame, separator: str = " > ") -> pd.DataFram
 
 
 def sellers_table(items: pd.DataFrame) -> pd.DataFrame:
-    """The `sellers` table: one row per seller, largest first; empty where the catalogue names none."""
+    """The `sellers` table: one row per seller with the groups it is of, largest first; empty where the catalogue names none."""
     groups = items.loc[items["seller"].notna()].groupby("seller", sort=True)
     table = pd.DataFrame(
         {
@@ -68,5 +70,9 @@ def sellers_table(items: pd.DataFrame) -> pd.DataFrame:
             "price_median": groups["price"].median(),
         }
     )
-    table = table.rename_axis("seller").reset_index()
+    for name, label in seller_groups(items).items():
+        table[f"{name.removeprefix('seller_')}_group"] = (
+            pd.Series(label, index=items.index).groupby(items["seller"]).first()
+        )
+    table = table.reindex(columns=[*table.columns[:4], "size_group", "age_group"]).rename_axis("seller").reset_index()
     return table.sort_values(["n_items", "seller"], ascending=[False, True], ignore_index=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine import console
-from engine.cli.options import Json, Seed, Workspace, app, chosen_catalogue, resumable
+from engine.cli.options import Json, On, RayAddress, Seed, Workspace, app, chosen_catalogue, chosen_place, resumable
 from engine.console import machine_line, say, table
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog="Example: python -m engine judge --endpoint http://127.0.0.1:8000/v1 --model Qwen/Qwen3-30B-A3B --sample 500"
+    epilog="Example: python -m engine judge --endpoint http://127.0.0.1:8000/v1 --model Qwen/Qwen3-30B-A3B --sample 500 · python -m engine judge --endpoint http://10.0.0.5:8000/v1 --model Qwen/Qwen3-30B-A3B --pairs retrieved --parallel 256 --on ray --ray-address auto"
 )
 def judge(
     endpoint: Annotated[str, typer.Option(help="OpenAI-compatible address, up to /v1.")],
@@ -50,6 +50,8 @@ def judge(
     force: Annotated[str | None, typer.Option(help="The reason for exporting without that agreement.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the answers' folder; the model's by default.")] = None,
     seed: Seed = 0,
+    on: On = "here",
+    ray_address: RayAddress = None,
     as_json: Json = False,
 ) -> None:
     """Let a language model judge pairs, and measure how far it agrees with people before its labels are used."""
@@ -87,9 +89,17 @@ def judge(
     kept.write_settings(folder, data.fingerprint, prompt, settings)
     graded = None
     if len(plan.pairs):
+        place = chosen_place(on, ray_address, 1, None)
         with resumable(), console.remark_bar("Judging", len(plan.pairs)) as show:
             tally = judging.run_plan(
-                plan, texts, prompt, settings, folder, prices=prices, watch=lambda t: show(t.done, t.remark())
+                plan,
+                texts,
+                prompt,
+                settings,
+                folder,
+                prices=prices,
+                watch=lambda t: show(t.done, t.remark()),
+                on_ray=place,
             )
         say(console.escape(f"Asked {tally.done:,} pairs: {tally.summary()}"))
         graded = tally.ok

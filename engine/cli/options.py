@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from engine import logs
+from engine import logs, on_ray
 from engine.config import PRESETS
 from engine.console import ConsoleWatcher, out
 from engine.datasets.connectors.address import masked
 from engine.errors import ConfigError, shown
+from engine.on_ray import OnRay
 from engine.store.workspace import VARIABLE, from_environment
 
 if TYPE_CHECKING:
@@ -91,7 +92,30 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting of the preset, e.g. --set generator.kind=full; may be repeated."),
 ]
+On = Annotated[
+    str, typer.Option("--on", help="Where blocks of texts, queries or pairs are worked on: here, or ray (a cluster).")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RAY_ADDRESS", help="Of the cluster: auto, or HOST:6379 of its head. Without one, this machine's cores."
+    ),
+]
+RayCpus = Annotated[
+    int,
+    typer.Option(min=1, help="CPUs of a worker on Ray: it loads the run once and works on so many blocks at a time."),
+]
 PresetName = Annotated[str, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}.")]
+
+
+def chosen_place(on: str, address: str | None, cpus: int, workspace: Path | None) -> OnRay | None:
+    """The Ray cluster that blocks go to, or None: they are worked on here. `workspace`: what its workers must see.
+    Raises ConfigError where there is none, RunError where a node cannot work."""
+    if on == "ray":
+        return on_ray.connected(address, cpus=cpus, shared=workspace)
+    if on != "here":
+        raise ConfigError(f"--on '{shown(on)}' is unknown; allowed: here, ray")
+    return None
 
 
 @contextlib.contextmanager

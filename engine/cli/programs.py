@@ -60,7 +60,7 @@ def query(
         rows.write(found, output, wanted, told)
         console.say(f"{len(found):,} rows of '{question.name}' in {console.escape(str(output))}")
     else:
-        typer.echo(rows.as_csv(found) if wanted == "csv" else rows.as_json(found, told), nl=wanted != "csv")
+        console.data(rows.as_csv(found) if wanted == "csv" else rows.as_json(found, told) + "\n")
 
 
 def _given(parameters: list[str]) -> dict[str, Value]:

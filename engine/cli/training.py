@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -16,24 +17,30 @@ from engine import console
 from engine.cli.options import (
     ROOT,
     Json,
+    On,
     PresetName,
+    RayAddress,
+    RayCpus,
     Seed,
     Settings,
     Workspace,
     app,
     chosen_catalogue,
+    chosen_place,
     resumable,
 )
 from engine.config import METHODS, Config, override, preset
 from engine.console import machine_line, say, table
+from engine.generator import together
 from engine.store.workspace import VARIABLE
 
 if TYPE_CHECKING:
     from engine.ablation.report import Section
+    from engine.on_ray import OnRay
 
 
 @app.command(
-    epilog="Examples: python -m engine train · python -m engine train --method none · python -m engine train --preset paper --seed 1 · python -m engine train --set generator.kind=full --set generator.model=./Qwen3-0.6B"
+    epilog="Examples: python -m engine train · python -m engine train --method none · python -m engine train --preset paper --seed 1 · python -m engine train --set generator.kind=full --set generator.model=./Qwen3-0.6B · python -m engine train --on ray · python -m engine train --on ray --ray-address auto --ray-cpus 8"
 )
 def train(
     workspace: Workspace,
@@ -53,13 +60,23 @@ def train(
         ),
     ] = "lean",
     settings: Settings = None,
+    on: On = "here",
+    ray_address: RayAddress = None,
+    ray_cpus: RayCpus = 1,
     as_json: Json = False,
 ) -> None:
     """Train a method on an ingested catalogue; a stopped run goes on where it was."""
     config = override(preset(preset_name, method=method, seed=seed), [f"ranker.ladder={ladder}", *(settings or [])])
     fingerprint = chosen_catalogue(workspace, catalogue)
-    with resumable(), console.ConsoleWatcher() as watcher:
-        run_id = _train(workspace, fingerprint, config, watcher, project=project)
+    if together.rank():
+        from engine.generator.full_training import follow
+
+        with contextlib.suppress(KeyboardInterrupt):
+            follow()
+        return
+    with resumable(), console.ConsoleWatcher() as watcher, together.leading():
+        place = chosen_place(on, ray_address, ray_cpus, workspace)
+        run_id = _train(workspace, fingerprint, config, watcher, project=project, place=place)
     _show_metrics(workspace, run_id)
     say("Next: [bold]python -m engine publish[/]")
     machine_line(as_json, run_id=run_id)
@@ -276,12 +293,15 @@ def _with_root() -> dict[str, str]:
     return {"STREAMLIT_LOGGER_LEVEL": "error", **os.environ, "PYTHONPATH": path}
 
 
-def _train(workspace: Path, fingerprint: str, config: Config, watcher: console.ConsoleWatcher, *, project: bool) -> str:
+def _train(
+    workspace: Path, fingerprint: str, config: Config, watcher: console.ConsoleWatcher, *, project: bool,
+    place: OnRay | None = None,
+) -> str:  # fmt: skip
     with watcher.step("Loading the libraries (10 s the first time)"):
         from engine import pipeline
 
     say(f"[bold]{config.method}[/] · preset {config.preset} · seed {config.seed}")
-    run = pipeline.train(workspace, fingerprint, config, watcher)
+    run = pipeline.train(workspace, fingerprint, config, watcher, place)
     say(f"  Run [bold]{run.run_id}[/] is finished.")
     if project and config.method != "none":
         pipeline.project(workspace, run.run_id, watcher)

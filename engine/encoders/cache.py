@@ -5,39 +5,119 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.encoders.loading import load_encoder
+from engine.encoders.texts import distinct_texts
+from engine.on_ray import OnRay
 from engine.progress import Progress, silent
+from engine.threads import limit_block
+
+BLOCK = 16_384
+"""Distinct texts a block, which is kept as it is done; within one, texts of similar length share a batch. Another number
+moves last bits: raise `ARITHMETIC` with it."""
 
 
 def encode_cached(
-    texts: Sequence[str], *, model: str, max_tokens: int, batch: int, cache: Path, progress: Progress = silent
+    texts: Sequence[str],
+    *,
+    model: str,
+    max_tokens: int,
+    batch: int,
+    cache: Path,
+    progress: Progress = silent,
+    on_ray: OnRay | None = None,
 ) -> np.ndarray:
     """Embeddings (N, D) float32 of `texts`, read from the folder `cache` when these texts were encoded before.
 
     The key names every input: texts in order, weights, tokens, batch (it moves the last bit) and code version. The
-    model is loaded only on a miss. Raises ModelError as `load_encoder` does.
+    model is loaded only on a miss, and by the workers alone where there are some; a stopped call goes on at its block.
+    Raises ModelError as `load_encoder` does.
     """
     fingerprint = model_fingerprint(model)
-    if fingerprint is not None:
-        path = cache / f"{_cache_key(texts, fingerprint, max_tokens, batch)}.npy"
-        vectors = _read_cached(path, len(texts))
-        if vectors is not None:
-            progress(len(texts), len(texts))
-            return vectors
-    encoder = load_encoder(model, max_tokens=max_tokens, batch=batch)
-    vectors = encoder.encode(texts, progress)
-    path = cache / f"{_cache_key(texts, encoder.fingerprint, max_tokens, batch)}.npy"
-    cache.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, vectors)
+    if fingerprint is None:
+        fingerprint = load_encoder(model, max_tokens=max_tokens, batch=batch).fingerprint
+    path = cache / f"{_cache_key(texts, fingerprint, max_tokens, batch)}.npy"
+    vectors = _read_cached(path, len(texts))
+    if vectors is not None:
+        progress(len(texts), len(texts))
+        return vectors
+    distinct, row_of = distinct_texts(texts)
+    parts = path.with_suffix(".parts")
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        vectors = _encode(distinct, Encoding(model, max_tokens, batch, parts.resolve()), progress, on_ray)[row_of]
+        with _replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, vectors)
+        shutil.rmtree(parts)
+    finally:
+        with contextlib.suppress(OSError):  # it holds what is done, or nothing
+            parts.rmdir()
     return vectors
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Blocks of texts to files of vectors; opened once a worker."""
+
+    model: str
+    max_tokens: int
+    batch: int
+    folder: Path
+
+    def __call__(self) -> Callable[[tuple[int, list[str]]], int]:
+        """Loads the model; gives the function that encodes (number, texts)."""
+        encode = self.opened(silent)
+
+        def alone(block: tuple[int, list[str]]) -> int:
+            limit_block()
+            return encode(block)
+
+        return alone
+
+    def opened(self, progress: Progress) -> Callable[[tuple[int, list[str]]], int]:
+        """The same, with progress within a block."""
+        encoder = load_encoder(self.model, max_tokens=self.max_tokens, batch=self.batch)
+
+        def encode(block: tuple[int, list[str]]) -> int:
+            number, texts = block
+            if self.done(number, len(texts)) is None:
+                with _replacing(self.part(number)) as temporary, temporary.open("wb") as file:
+                    np.save(file, encoder.encode(texts, progress))
+            return len(texts)
+
+        return encode
+
+    def part(self, number: int) -> Path:
+        """The file of a block."""
+        return self.folder / f"{number:05d}.npy"
+
+    def done(self, number: int, rows: int) -> np.ndarray | None:
+        """The vectors of a block that is done."""
+        return _read_cached(self.part(number), rows)
+
+
+def _encode(texts: list[str], work: Encoding, progress: Progress, on_ray: OnRay | None) -> np.ndarray:
+    """Vectors (N, D) of distinct texts, block by block."""
+    blocks = list(enumerate(texts[start : start + BLOCK] for start in range(0, max(len(texts), 1), BLOCK)))
+    todo = [block for block in blocks if work.done(block[0], len(block[1])) is None]
+    ready = len(texts) - sum(len(block) for _, block in todo)
+    if on_ray is not None:
+        for rows in on_ray.over(work, todo, gpu=True):
+            progress(ready := ready + rows, len(texts))
+    elif todo:
+        encode = work.opened(lambda done, _: progress(ready + done, len(texts)))
+        for block in todo:
+            ready += encode(block)
+    made = [work.done(number, len(block)) for number, block in blocks]
+    return np.concatenate([part for part in made if part is not None])
 
 
 def _cache_key(texts: Sequence[str], fingerprint: str, max_tokens: int, batch: int) -> str:

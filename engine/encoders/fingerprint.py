@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.encoders.minilm import MINILM_SHA256, PACKAGED
 
-ARITHMETIC = 1
+ARITHMETIC = 2
 """Raise it when an encoder's arithmetic changes: cache keys and run ids name it beside the fingerprint."""
 
 

@@ -9,6 +9,8 @@ the gradient is that of the whole batch up to rounding. Every random number deri
 the whole random state; a checkpoint holds it with the weights that learn, the optimizer and the history, and a resumed
 training equals an uninterrupted one bit for bit on the CPU (same machine, library versions and thread count).
 
+Under `torchrun` each process takes its share of a batch (`together`), and of the random numbers.
+
 `accelerate` places the model: float32 on the CPU, bfloat16 arithmetic over float32 weights on a GPU that has it.
 Adapters of `peft` (LoRA on every linear layer, and the rows of the SID tokens) are merged at the end.
 """
@@ -27,6 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.config import GeneratorConfig
+from engine.errors import ConfigError, RunError
+from engine.generator import together
 from engine.generator.examples import Lessons, Stage, stages_of
 from engine.generator.full import FullGenerator, load_language_model
 from engine.generator.training import CLIP_NORM, GeneratorFit, Training, inputs_of
@@ -68,7 +72,14 @@ def train_full_generator(
 
     Raises:
         ModelError: the model is not to be had, or cannot decode beams.
+        ConfigError: more processes train together than a batch has examples.
+        RunError: they do not see the same checkpoint.
     """
+    if together.processes() > config.batch:
+        raise ConfigError(
+            f"generator.batch={config.batch}: {together.processes()} processes need so many examples each step"
+        )
+    together.tell((lessons, code_vectors, config, seed, checkpoint))
     with _seeded(seed):
         base = load_language_model(config.model)
         generator = FullGenerator.initialise(base, lessons.sizes, code_vectors, config.max_tokens, seed=seed)
@@ -82,6 +93,12 @@ def train_full_generator(
     training = _Training(generator, prompted, stages_of(places, config), config, seed, checkpoint)
     training.run(progress)
     return GeneratorFit(training.finish(), training.table())
+
+
+def follow() -> None:
+    """Train along with process 0, in another process of the same `torchrun`, whenever it trains a language model."""
+    for lessons, code_vectors, config, seed, checkpoint in together.told():
+        train_full_generator(lessons, code_vectors, config, seed=seed, checkpoint=checkpoint)
 
 
 class _Training(Training):
@@ -103,7 +120,9 @@ class _Training(Training):
             weights = [weight.detach().cpu().numpy() for weight in generator.model.parameters()]
             self.keep(checkpoint, inputs_of(stages, generator.sizes, config, seed, arrays=[*tokens, *weights]))
         self.accelerator = _accelerator()
-        self.generator.model, self.optimizer = self.accelerator.prepare(generator.model, self.optimizer)
+        # Placed, not wrapped: gradients are added up here (`together`), once a step.
+        self.generator.model = self.accelerator.prepare_model(generator.model, evaluation_mode=True)
+        self.optimizer = self.accelerator.prepare_optimizer(self.optimizer)
         self._saved_at = time.monotonic()
 
     @property
@@ -112,7 +131,16 @@ class _Training(Training):
 
     def save(self) -> None:
         self._saved_at = time.monotonic()
-        super().save()
+        if together.rank() == 0:
+            super().save()
+
+    def resume(self) -> None:
+        super().resume()
+        if not together.agreed(self.done):
+            raise RunError(
+                f"The processes of torchrun do not see the same checkpoint {self.checkpoint}: the workspace must lie on a disk "
+                "that all their machines mount at the same path."
+            )
 
     def learning(self) -> dict[str, nn.Parameter]:
         return {name: weight for name, weight in self.generator.model.named_parameters() if weight.requires_grad}
@@ -126,8 +154,9 @@ class _Training(Training):
         by_length = np.argsort([len(self.prompted[position]) for position in x], kind="stable")
         total = torch.zeros(codes.shape[1], device=device)
         smoothing = self.config.label_smoothing
-        with _seeded(self.seed, self.done):
-            for rows in np.array_split(by_length, min(self.config.accumulate, len(x))):
+        own = together.share(by_length)
+        with _seeded(self.seed, self.done, *([together.rank()] if together.rank() else [])):
+            for rows in np.array_split(own, min(self.config.accumulate, len(own))):
                 target = torch.from_numpy(codes[rows]).to(device)
                 logits = self.generator.forward([self.prompted[position] for position in x[rows]], target)
                 losses = torch.stack(
@@ -138,6 +167,7 @@ class _Training(Training):
                 ) / len(x)
                 self.accelerator.backward(losses.sum())
                 total += losses.detach()
+        together.add_up(self.learning().values(), total)
         return total
 
     def finish(self) -> FullGenerator:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -130,10 +131,19 @@ def _records(path: Path) -> Iterator[dict[str, Any] | None]:
             if not line.strip():
                 continue
             try:
-                record = json.loads(line.decode("utf-8", "surrogatepass"))
-                yield record if {"query_id", "item_id", "status"} <= set(record) else None
-            except (ValueError, TypeError):
-                yield None
+                record: Any = json.loads(line.decode("utf-8", "surrogatepass"))
+            except (ValueError, RecursionError):
+                record = None
+            yield record if _is_answer(record) else None
+
+
+def _is_answer(record: object) -> bool:
+    """Whether a line says what became of a pair; a hand, or a disk, may have spoiled it."""
+    if not isinstance(record, dict):
+        return False
+    texts, grade = (record.get(name) for name in ("query_id", "item_id", "status")), record.get("grade")
+    number = isinstance(grade, int | float) and not isinstance(grade, bool) and math.isfinite(grade)
+    return all(isinstance(text, str) for text in texts) and (number or (grade is None and record["status"] != OK))
 
 
 def _ends_a_line(path: Path) -> bool:

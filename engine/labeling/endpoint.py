@@ -30,6 +30,8 @@ _LONGEST_WAIT = 60.0
 _LONGEST_RETRY_AFTER = 600.0
 CHARACTERS_PER_TOKEN = 4.0
 """Where a server states no usage, and for the plan: a rule of thumb for English and byte-pair vocabularies."""
+_MOST_BYTES = 4 * 2**20
+"""Of one answer, unpacked; a server that sends more is not listened to."""
 _MOST_TOKENS = 10**9
 """Of one answer; a server that states more is not believed."""
 
@@ -113,6 +115,14 @@ class EndpointSettings:
         return found
 
 
+class _Answered(NamedTuple):
+    """What came over the wire."""
+
+    status: int
+    text: str  # JSON is UTF-8, whatever the headers call it.
+    retry_after: str | None
+
+
 class Reply(NamedTuple):
     """A completion."""
 
@@ -162,7 +172,7 @@ class Endpoint:
             left_out |= self.left_out
             problem, wait = "", 0.0
             try:
-                response = await self._send(messages, response_format, left_out)
+                status, text, retry_after = await self._send(messages, response_format, left_out)
             except TimeoutError:
                 problem = f"no answer within {self.settings.timeout:g} s"
             except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
@@ -170,9 +180,8 @@ class Endpoint:
             except httpx2.RequestError as error:
                 problem = self.hide_key(f"{type(error).__name__}: {error}")
             else:
-                status, text = response.status_code, self.hide_key(response.text)
                 if status == 200:
-                    reply = self._read(response, messages, left_out)
+                    reply = self._read(text, messages, left_out)
                     if reply is not None:
                         self.left_out = left_out
                         return reply
@@ -186,7 +195,7 @@ class Endpoint:
                     left_out |= suspects  # kept for later requests only if this one succeeds without them
                     continue
                 elif (status in _PASSING or status >= 500) and "insufficient_quota" not in text:
-                    problem, wait = f"status {status}: {text[:200]}", _retry_after(response.headers.get("retry-after"))
+                    problem, wait = f"status {status}: {text[:200]}", _retry_after(retry_after)
                 elif status == 413:
                     raise Refused(f"status {status}: {text[:500]}")
                 else:
@@ -198,7 +207,7 @@ class Endpoint:
 
     async def _send(
         self, messages: list[dict[str, str]], response_format: Mapping[str, Any], left_out: frozenset[str]
-    ) -> httpx2.Response:
+    ) -> _Answered:
         s = self.settings
         while (early := self._not_before - time.monotonic()) > 0:
             await asyncio.sleep(early)
@@ -211,9 +220,17 @@ class Endpoint:
         async with asyncio.timeout(s.timeout):
             try:
                 # ASCII, since texts may hold half of a surrogate pair, which UTF-8 cannot.
-                return await self._client.post(
-                    s.completions, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
-                )
+                asked, kind = json.dumps(body).encode(), {"Content-Type": "application/json"}
+                async with self._client.stream("POST", s.completions, content=asked, headers=kind) as response:
+                    content = bytearray()
+                    async for part in response.aiter_bytes():
+                        content += part
+                        if len(content) > _MOST_BYTES:
+                            raise Refused(
+                                f"status {response.status_code}: an answer of more than {_MOST_BYTES >> 20} MB"
+                            )
+                text = self.hide_key(content.decode("utf-8", "replace"))
+                return _Answered(response.status_code, text, response.headers.get("retry-after"))
             except httpx2.TimeoutException:
                 raise TimeoutError from None
 
@@ -226,11 +243,9 @@ class Endpoint:
             wait = retry_after + min(wait, 1.0)
         await asyncio.sleep(wait)
 
-    def _read(
-        self, response: httpx2.Response, messages: list[dict[str, str]], left_out: frozenset[str]
-    ) -> Reply | None:
+    def _read(self, answer: str, messages: list[dict[str, str]], left_out: frozenset[str]) -> Reply | None:
         try:
-            found = response.json()
+            found = json.loads(answer)
             message = found["choices"][0]["message"]
             text = message.get("content") or message.get("refusal") or ""
             text = text if isinstance(text, str) else json.dumps(text)
@@ -242,7 +257,7 @@ class Endpoint:
         if guessed := len(stated) < 2:
             stated = [estimate_tokens("".join(m["content"] for m in messages)), estimate_tokens(text)]
         return Reply(
-            text=self.hide_key(text),
+            text=self.hide_key(text),  # escapes of JSON may have hidden it before
             tokens_in=stated[0],
             tokens_out=stated[1],
             estimated=guessed,

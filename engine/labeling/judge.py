@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +24,12 @@ from engine.labeling.endpoint import (
 )
 from engine.labeling.pairs import PairTexts
 from engine.labeling.prompt import PROMPT_VERSION, MalformedAnswer, Prompt, Shown
+from engine.on_ray import OnRay
 
 _GUESSED_ANSWER_TOKENS = 45
 """One short sentence and a grade in JSON, for the plan."""
+BLOCK = 64
+"""Pairs a block where workers elsewhere ask: so many answers are asked for again when one dies."""
 _GUESSED_FROM = 200
 """Prompts whose length is measured for the plan."""
 _GIVEN_UP_IN_A_ROW = 20
@@ -168,37 +171,89 @@ def run_plan(
     *,
     prices: Prices = Prices(),  # noqa: B008 - immutable
     watch: Callable[[Tally], None] = lambda tally: None,
+    on_ray: OnRay | None = None,
 ) -> Tally:
     """Ask for every pair of the plan and store each answer in `folder` at once; `watch` hears of each.
 
-    A pair that gets no answer, or no usable one, is stored as such and the rest goes on. Raises EndpointError where no
-    request can succeed, or twenty pairs in a row got no answer; RunError where another process writes there; OSError
-    where an answer cannot be stored.
+    A pair that gets no answer, or no usable one, is stored as such and the rest goes on. With `on_ray`, its workers ask,
+    a block of pairs at a time and `settings.parallel` requests at once between them all; answers are stored here, by block.
+    Raises EndpointError where no request can succeed, or twenty pairs in a row got no answer; RunError where another
+    process writes there; OSError where an answer cannot be stored.
     Interrupted at any point, the same call goes on with what is missing.
     """
     tally = Tally(len(plan.pairs), prices)
+    pairs = zip(plan.pairs["query_id"], plan.pairs["item_id"], strict=True)
+    asked = (Pair(query_id, item_id, texts.of(query_id, item_id)) for query_id, item_id in pairs)
     with AnswerStore(folder) as store:
-        asyncio.run(_ask_all(plan, texts, prompt, settings, store, tally, watch))
+
+        def keep(record: dict[str, Any], requests: int) -> None:
+            store.append(record)
+            tally.requests += requests
+            tally.add(record)
+            watch(tally)
+
+        if on_ray is None:
+            asyncio.run(_ask_all(asked, len(plan.pairs), prompt, settings, keep))
+        else:
+            workers = min(on_ray.workers, settings.parallel)
+            work = Judging(prompt, replace(settings, parallel=settings.parallel // workers))
+            every = list(asked)
+            blocks = [every[start : start + BLOCK] for start in range(0, len(every), BLOCK)]
+            for made in on_ray.over(work, blocks, most=workers):
+                for record, requests in made["kept"]:
+                    keep(record, requests)
+                if made["failed"]:
+                    raise EndpointError(made["failed"])
     return tally
 
 
+class Pair(NamedTuple):
+    """A pair to ask for."""
+
+    query_id: str
+    item_id: str
+    shown: Shown
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Blocks of pairs to their answers; opened once a worker."""
+
+    prompt: Prompt
+    settings: EndpointSettings
+
+    def __call__(self) -> Callable[[list[Any]], dict[str, Any]]:
+        """The function that asks for a block: what is to be kept, and why the rest was not asked, if it was not."""
+
+        def judge(block: list[Any]) -> dict[str, Any]:
+            kept: list[tuple[dict[str, Any], int]] = []
+            pairs = (Pair(query_id, item_id, Shown(*shown)) for query_id, item_id, shown in block)
+            try:
+                asyncio.run(
+                    _ask_all(pairs, len(block), self.prompt, self.settings, lambda record, n: kept.append((record, n)))
+                )
+            except EndpointError as error:
+                return {"kept": kept, "failed": str(error)}
+            return {"kept": kept, "failed": ""}
+
+        return judge
+
+
 async def _ask_all(
-    plan: Plan, texts: PairTexts, prompt: Prompt, settings: EndpointSettings, store: AnswerStore, tally: Tally,
-    watch: Callable[[Tally], None],
+    todo: Iterator[Pair], count: int, prompt: Prompt, settings: EndpointSettings,
+    keep: Callable[[dict[str, Any], int], None],
 ) -> None:  # fmt: skip
-    todo = iter(zip(plan.pairs["query_id"], plan.pairs["item_id"], strict=True))
-    silence = 0
+    """Each answer goes to `keep`, with the requests sent since the last one."""
+    silence = told = 0
     async with Endpoint(settings) as endpoint:
 
-        async def work(queue: Iterator[tuple[str, str]]) -> None:
-            nonlocal silence
-            for query_id, item_id in queue:
-                record = await _judge_pair(endpoint, prompt, texts.of(query_id, item_id))
+        async def work() -> None:
+            nonlocal silence, told
+            for pair in todo:
+                record = await _judge_pair(endpoint, prompt, pair.shown)
                 stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-                store.append({"query_id": query_id, "item_id": item_id, **record, "at": stamp})
-                tally.requests = endpoint.requests
-                tally.add(record)
-                watch(tally)
+                sent, told = endpoint.requests - told, endpoint.requests
+                keep({"query_id": pair.query_id, "item_id": pair.item_id, **record, "at": stamp}, sent)
                 silence = silence + 1 if record["status"] == UNREACHABLE else 0
                 if silence >= _GIVEN_UP_IN_A_ROW:
                     raise EndpointError(
@@ -208,8 +263,8 @@ async def _ask_all(
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(settings.parallel, len(plan.pairs))):
-                    group.create_task(work(todo))
+                for _ in range(min(settings.parallel, count)):
+                    group.create_task(work())
         except* (EndpointError, OSError) as errors:
             raise errors.exceptions[0] from None
 

@@ -240,7 +240,7 @@ def attributes_shown(text: str | None) -> dict[str, str]:
     """The first attributes that have a value, in the order of the item."""
     try:
         raw = json.loads(text) if isinstance(text, str) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     kept = [(k, v) for k, v in raw.items() if v not in (None, "", [], {})] if isinstance(raw, dict) else []
     return {str(_cut(k, "attribute")): str(_cut(str(v), "attribute")) for k, v in kept[:_MOST_ATTRIBUTES]}

@@ -51,6 +51,7 @@ def encode_texts(run: Run, texts: Sequence[str], progress: Progress = silent) ->
         batch=settings.batch,
         cache=cache,
         progress=progress,
+        on_ray=run.on_ray,
     )
 
 

@@ -20,7 +20,7 @@ State = Literal["well", "watch", "bad"]
 LEAST_MEMORY = 4e9
 """Bytes that the demo needs (README)."""
 LEAST_DISK = 1e9
-OPTIONAL = ("requirements-connect.txt", "requirements-mcp.txt")
+OPTIONAL = ("requirements-connect.txt", "requirements-mcp.txt", "requirements-ray.txt")
 
 
 class Sign(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.audit.groups import bands_table
 from engine.audit.tiers import categories_table, sellers_table
 from engine.audit.wording import counted
 from engine.config import Config
@@ -55,11 +56,16 @@ def write_catalogue(run: Run, catalogue: Catalogue, items: pd.DataFrame, queries
     for name, frame in {
         "items": items,
         "categories": categories_table(items, catalogue.settings.category_separator),
-        "sellers": sellers_table(items),
         "queries": queries,
         "judgments": _judgments(catalogue).assign(split=catalogue.judgments["query_id"].map(split)),
     }.items():
         write_table(shared, name, frame)
+
+
+def groups_of_items(catalogue: Catalogue) -> dict[str, pd.DataFrame]:
+    """Tables sellers and item_bands, as far as there are any: of the catalogue alone, so that they are made when it is published."""
+    tables = {"sellers": sellers_table(catalogue.items), "item_bands": bands_table(catalogue.items)}
+    return {name: table for name, table in tables.items() if len(table)}
 
 
 def _judgments(catalogue: Catalogue) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import duckdb
 from engine.errors import SnapshotError
 
 SCHEMA = Path(__file__).with_name("schema.sql")
+DERIVED = Path(__file__).with_name("derived.sql")
 MEMORY = "1GB"
 """What DuckDB may hold while it builds; the rest goes to a folder beside the database."""
 
@@ -68,8 +69,8 @@ def _files(folder: Path, table: str) -> list[Path]:
 
 
 def content_hash(row: Mapping[str, Any], sources: Sequence[Source]) -> str:
-    """12 hex digits of a sha256 over the schema, the row of table `snapshot` and every file."""
-    digest = hashlib.sha256(SCHEMA.read_bytes())
+    """12 hex digits of a sha256 over the schema, what is derived, the row of table `snapshot` and every file."""
+    digest = hashlib.sha256(SCHEMA.read_bytes() + DERIVED.read_bytes())
     digest.update(repr(sorted((k, str(v)) for k, v in row.items())).encode())
     for source in sources:
         for path in source.files:
@@ -103,7 +104,13 @@ def build(path: Path, row: Mapping[str, Any], sources: Sequence[Source], spill: 
             for file in source.files:
                 _insert(connection, source, file, columns[source.table])
             connection.commit()
+        derive(connection)
         connection.execute("CHECKPOINT")
+
+
+def derive(connection: duckdb.DuckDBPyConnection) -> None:
+    """Fill the tables of what pages ask often from the others; what they held before is left out."""
+    connection.execute(DERIVED.read_text(encoding="utf-8"))
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, source: Source, file: Path, columns: Sequence[str]) -> None:

@@ -126,7 +126,7 @@ class JudgedStore:
         for line in lines:
             try:
                 said = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(said, dict):
                 yield said
@@ -159,10 +159,10 @@ def _answer(said: dict[str, Any]) -> Answer | None:
     try:
         answer = Answer(**said)
         numbers = (answer.grade, answer.max_grade, answer.relevant_grade)
-        texts = (answer.rater, answer.dataset, answer.query_id, answer.query, answer.item_id, answer.reason)
+        texts = [value for name, value in said.items() if name not in ("grade", "max_grade", "relevant_grade")]
         sound = all(math.isfinite(n) for n in numbers) and all(isinstance(t, str) for t in texts) and answer.answer_id
         return answer if sound else None
-    except TypeError:
+    except (TypeError, OverflowError):
         return None
 
 

@@ -41,7 +41,7 @@ class Kept:
             said = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{self.path} cannot be read: {error}; mend it or move it away") from error
         if not isinstance(said, dict):
             raise DataError(f"{self.path} holds no JSON object; mend it or move it away")

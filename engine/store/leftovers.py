@@ -33,6 +33,7 @@ PLACES = (
     "runs/*/stages/*.part/**/*.tmp",
     "cache/*.tmp",
     "cache/embeddings/*.tmp",
+    "cache/embeddings/*.parts/*.tmp",
     "cache/*.part/**/*.tmp",
     "ablations/*/*.tmp",
     "uploads/*.tmp",

@@ -25,6 +25,7 @@ ENDPOINT, MODEL, KEY_ENV = "SIDELIGHT_JUDGE_ENDPOINT", "SIDELIGHT_JUDGE_MODEL", 
 """Environment variables of the dashboard: who proposes names (docs/judge.md), by which key's variable."""
 MOST_KEPT = 20
 """Earlier names of one code."""
+_TEXTS = ("name", "by", "at")
 
 
 class Name(NamedTuple):
@@ -55,7 +56,7 @@ def rename(workspace: Path, run_id: str, prefix: str, name: str, *, by: str, pro
     entry = {"name": name, "by": by, "at": datetime.now(UTC).isoformat(timespec="seconds"), "proposed": proposed}
 
     def change(said: dict[str, Any]) -> dict[str, Any]:
-        of_run = dict(said.get(run_id, {}))
+        of_run = _entries(workspace, said, run_id)
         of_run[prefix] = [*of_run.get(prefix, [])[-MOST_KEPT + 1 :], entry]
         return said | {run_id: of_run}
 
@@ -66,7 +67,7 @@ def undo(workspace: Path, run_id: str, prefix: str) -> None:
     """Take the newest name of a code back. Raises DataError where the disk refuses it."""
 
     def change(said: dict[str, Any]) -> dict[str, Any]:
-        of_run = dict(said.get(run_id, {}))
+        of_run = _entries(workspace, said, run_id)
         of_run[prefix] = of_run.get(prefix, [])[:-1]
         return said | {run_id: {prefix: entries for prefix, entries in of_run.items() if entries}}
 
@@ -75,15 +76,24 @@ def undo(workspace: Path, run_id: str, prefix: str) -> None:
 
 def history(workspace: Path, run_id: str) -> list[Name]:
     """Every name that codes of a run were given, by code, the oldest first. Raises DataError for a damaged document."""
-    of_run = Kept(workspace, DOCUMENT).read().get(run_id, {})
-    try:
-        return [
-            Name(str(prefix), str(entry["name"]), str(entry["by"]), str(entry["at"]), bool(entry["proposed"]))
-            for prefix, entries in sorted(of_run.items())
-            for entry in entries
-        ]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{Kept(workspace, DOCUMENT).path} does not read as names; mend it or move it away") from error
+    entries = _entries(workspace, Kept(workspace, DOCUMENT).read(), run_id)
+    return [
+        Name(prefix, entry["name"], entry["by"], entry["at"], bool(entry["proposed"]))
+        for prefix, of_code in sorted(entries.items())
+        for entry in of_code
+    ]
+
+
+def _entries(workspace: Path, said: dict[str, Any], run_id: str) -> dict[str, list[dict[str, Any]]]:
+    """What the document holds of a run, by prefix. Raises DataError where it does not read as names."""
+    of_run = said.get(run_id, {})
+    lists = list(of_run.values()) if isinstance(of_run, dict) else [None]
+    entries = [entry for each in lists for entry in (each if isinstance(each, list) else [None])]
+    if not all(
+        isinstance(e, dict) and all(isinstance(e.get(k), str) for k in _TEXTS) and "proposed" in e for e in entries
+    ):
+        raise DataError(f"{Kept(workspace, DOCUMENT).path} does not read as names; mend it or move it away")
+    return dict(of_run)
 
 
 def given(workspace: Path, run_id: str) -> dict[str, Name]:

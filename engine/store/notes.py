@@ -92,6 +92,8 @@ def _key(kind: str, key: str) -> str:
 def _notes(document: dict[str, Any]) -> list[Note]:
     try:
         found = [Note(**note) for note in document.get("notes", [])]
+        if not all(isinstance(part, str) for note in found for part in note):
+            raise TypeError
     except (TypeError, AttributeError) as error:
         raise DataError(f"a note in {DOCUMENT}.json is not of the form {', '.join(Note._fields)}") from error
     if unknown := {n.kind for n in found} - set(KINDS):

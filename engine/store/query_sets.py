@@ -64,7 +64,7 @@ class QuerySets:
     def add(self, name: str, texts: Iterable[str], tags: Iterable[str] = ()) -> Added:
         """Put texts into a set, which is made where there is none. Raises DataError for a name that cannot be one."""
         name = _name(name)
-        lines = [" ".join(text.split()) for text in texts]
+        lines = [" ".join(_whole(text).split()) for text in texts]
         counted = Added(0, 0, 0)
 
         def change(said: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _name(name: str) -> str:
 
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:
     """The tags once each, blank ones left out; at most twelve of 30 letters."""
-    plain = (" ".join(str(tag).replace(";", " ").split())[:30] for tag in tags)
+    plain = (" ".join(_whole(str(tag)).replace(";", " ").split())[:30] for tag in tags)
     return tuple(dict.fromkeys(filter(None, plain)))[:12]
 
 
@@ -169,5 +169,10 @@ def _parts(said: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
     tags, texts = said.get("tags"), said.get("texts")
     return (
         _tags(tags) if isinstance(tags, list) else (),
-        tuple(t for t in texts if isinstance(t, str)) if isinstance(texts, list) else (),
+        tuple(_whole(t) for t in texts if isinstance(t, str)) if isinstance(texts, list) else (),
     )
+
+
+def _whole(text: str) -> str:
+    """A text without halves of characters, which no file can hold."""
+    return text.encode("utf-8", "replace").decode()

@@ -255,6 +255,9 @@ def values(question: Question, given: Mapping[str, Value]) -> dict[str, Value]:
     told: dict[str, Value] = {
         name: PARAMETERS[name].default if given.get(name) in (None, "") else given[name] for name in asked
     }
+    for name, value in told.items():
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ConfigError(f"{name} '{shown(value)}' holds bytes that are no text.")
     if missing := [name for name in asked if PARAMETERS[name].required and told[name] is None]:
         told_of = "; ".join(f"{name} ({PARAMETERS[name].about})" for name in missing)
         raise ConfigError(f"Question '{question.name}' needs {told_of}.")

@@ -69,7 +69,17 @@ CREATE TABLE categories (
     depth INTEGER, n_items BIGINT,
     tier VARCHAR                           -- by cumulative item share: head = first 50 %, torso = next 30 %, tail = rest
 );
-CREATE TABLE sellers (seller VARCHAR NOT NULL, n_items BIGINT, n_categories BIGINT, n_brands BIGINT, price_median DOUBLE);
+CREATE TABLE sellers (
+    seller VARCHAR NOT NULL, n_items BIGINT, n_categories BIGINT, n_brands BIGINT, price_median DOUBLE,
+    size_group VARCHAR, age_group VARCHAR  -- as exposure's dimensions 'seller_size' and 'seller_age' name it
+);
+CREATE TABLE item_bands (                  -- price bands and ages as the audit cuts them; every item with a price or a date is in one
+    kind VARCHAR NOT NULL,                 -- 'price' | 'age'
+    name VARCHAR NOT NULL, currency VARCHAR NOT NULL, -- currency: '' where none is stated, and of ages
+    low DOUBLE, high DOUBLE,               -- lowest and highest price in it
+    first TIMESTAMP, last TIMESTAMP,       -- earliest and latest creation in it
+    n_items BIGINT
+);
 CREATE TABLE queries (
     query_id VARCHAR NOT NULL, text VARCHAR NOT NULL,
     frequency DOUBLE,                      -- traffic in the log; 0 for queries that are judged or synthetic only
@@ -415,4 +425,67 @@ CREATE TABLE projection_kept (             -- how faithful the map is around an 
 CREATE TABLE projection_info (
     run_id VARCHAR NOT NULL, seed INTEGER, landmarks BIGINT, parameters JSON,
     trustworthiness DOUBLE, neighbour_preservation DOUBLE, n_sampled BIGINT, neighbours INTEGER
+);
+
+-- ---------------------------------------------------------------- what pages ask often
+-- Counted from the tables above when a snapshot is built (engine/store/derived.sql), so that no page reads all pairs or all
+-- items again. Items and queries are named by the rowid that they have in this file. Programs ask the tables above: these
+-- may change with any version.
+
+CREATE TABLE ranked_pairs (                -- pairs that exposure counts: ranked with and without SIDs, for a query with traffic; by item
+    run_id VARCHAR NOT NULL, item BIGINT NOT NULL, query BIGINT NOT NULL, rank INTEGER NOT NULL, rank_without_sid INTEGER NOT NULL,
+    matched_prefix VARCHAR
+);
+CREATE TABLE ranked_queries (              -- queries of ranked_pairs
+    run_id VARCHAR NOT NULL, query BIGINT NOT NULL, query_id VARCHAR NOT NULL,
+    weight DOUBLE NOT NULL,                -- how often it is asked; 1 where no query has traffic
+    n_pairs BIGINT NOT NULL, deepest INTEGER NOT NULL, -- pairs, and the largest rank among them
+    log2 DOUBLE NOT NULL, top10 DOUBLE NOT NULL, click DOUBLE NOT NULL, -- exposure of its pairs by discount
+    -- exposure x price with and without SIDs, in the commonest currency
+    log2_revenue DOUBLE NOT NULL, log2_revenue_without DOUBLE NOT NULL, top10_revenue DOUBLE NOT NULL,
+    top10_revenue_without DOUBLE NOT NULL, click_revenue DOUBLE NOT NULL, click_revenue_without DOUBLE NOT NULL
+);
+CREATE TABLE item_reach (                  -- items that some query ranks or some beam reaches
+    run_id VARCHAR NOT NULL, item BIGINT NOT NULL, best_rank INTEGER, best_rank_without INTEGER,
+    n_beams BIGINT NOT NULL,               -- stored queries with its SID in a beam
+    change DOUBLE                          -- of its share of exposure, discount log2, in shares of an average item
+);
+CREATE TABLE judged_scores (               -- scores of rated and judged pairs
+    run_id VARCHAR NOT NULL, query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, score DOUBLE NOT NULL, expected_grade DOUBLE,
+    rank INTEGER, rank_without_sid INTEGER, retrieved BOOLEAN NOT NULL,
+    sid DOUBLE                             -- sum of the contributions of SIDs; NULL: not stored
+);
+CREATE TABLE rated_pairs (                 -- pairs of `ratings`; people: all that is no language model
+    query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    people DOUBLE, n_ratings BIGINT NOT NULL, lowest DOUBLE, highest DOUBLE, -- mean, number and range of people's
+    judge DOUBLE                           -- mean of language models'
+);
+CREATE TABLE disputed_pairs (              -- pairs whose grade by people somebody disputes
+    run_id VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,                 -- by whom: 'ranking' (the served one) | 'judge' (a language model) | 'people' (one another)
+    query_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    people DOUBLE, n_ratings BIGINT, lowest DOUBLE, highest DOUBLE, judge DOUBLE, -- as in rated_pairs
+    expected_grade DOUBLE, rank INTEGER,
+    place BIGINT, n_judged BIGINT,         -- ranking: its place by score among so many of the query's rated pairs
+    against BIGINT, others BIGINT,         -- ranking: items of the other side of relevant that stand wrongly, and how many there are
+    misplaced DOUBLE,                      -- ranking: that share; else grades apart
+    sure DOUBLE                            -- ranking: its lower 95 % end by Wilson; else grades apart from the nearest rating
+);
+CREATE TABLE title_lengths (words BIGINT NOT NULL, n_items BIGINT NOT NULL); -- items by the words of their title
+CREATE TABLE item_attributes (name VARCHAR NOT NULL, n_items BIGINT NOT NULL, n_values BIGINT NOT NULL); -- stated in a word or number
+CREATE TABLE attribute_values (name VARCHAR NOT NULL, "value" VARCHAR NOT NULL, n_items BIGINT NOT NULL); -- the 2,000 commonest of each
+CREATE TABLE sid_prefixes (                -- every prefix of every SID that an item holds
+    run_id VARCHAR NOT NULL, leaf INTEGER NOT NULL, -- the SID, numbered by its codes
+    level INTEGER NOT NULL, prefix VARCHAR NOT NULL,
+    whole BOOLEAN NOT NULL                 -- it is the SID itself
+);
+CREATE TABLE map_items (                   -- items with a place on the map and a SID, neighbours on the map near each other
+    run_id VARCHAR NOT NULL, item BIGINT NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL,
+    leaf INTEGER NOT NULL,                 -- its SID in sid_prefixes
+    code_1 INTEGER, place INTEGER NOT NULL -- its turn, from 1, when items of this first code are drawn
+);
+CREATE TABLE map_values (                  -- how many items on the map carry what: 'code' with its level, 'category', 'seller', 'brand', 'word'
+    run_id VARCHAR NOT NULL, field VARCHAR NOT NULL, level INTEGER,
+    "value" VARCHAR,                       -- those of three items or more; NULL: items that have the field at all
+    n_items BIGINT NOT NULL
 );

@@ -24,6 +24,7 @@ from engine.relevance.trees import TreeScorer
 from engine.reporting.causes import causes_table
 from engine.reporting.drivers import drivers_table
 from engine.reporting.ledger import loss_ledger
+from engine.store.building import derive
 from tests.answered import aggregates, exposures
 
 DENSE = tuple(column for columns in GROUPS.values() for column in columns)
@@ -152,6 +153,7 @@ def write_exact_ranker(path: Path, *, seed: int = 0, explained: int = 8) -> None
                 connection.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM read_parquet(?)', [str(file)])
                 file.unlink()
         connection.execute(_REACHED)
+        derive(connection)
 
 
 _REACHED = """

@@ -18,6 +18,7 @@ import pandas as pd
 
 from engine.audit.codebook import codes_table, sid_sharing_table, sids_table
 from engine.audit.coverage import Reached, coverage_table
+from engine.audit.groups import bands_table
 from engine.audit.health import Neighbourhood, Row, health_row, health_table
 from engine.audit.shelf import Shelf
 from engine.audit.tiers import categories_table, query_tiers, sellers_table
@@ -25,7 +26,7 @@ from engine.labeling.rated import rater_agreement
 from engine.relevance.attribution import GROUPS
 from engine.relevance.features import CENTRED
 from engine.relevance.signals.own import OWN
-from engine.store.building import SCHEMA
+from engine.store.building import SCHEMA, derive
 from engine.store.snapshot import SCHEMA_VERSION
 from tests.answered import aggregates
 
@@ -63,6 +64,7 @@ def write_snapshot(
             rows.to_parquet(file, index=False)
             connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM read_parquet(?)', [str(file)])
             file.unlink()
+        derive(connection)
     (workspace / "CURRENT").write_text(f"snapshots/{path.name}\n", encoding="utf-8")
     return path
 
@@ -134,7 +136,7 @@ def _catalogue() -> dict[str, pd.DataFrame]:
     )  # fmt: skip
     return {
         **_intake(len(judgments)),
-        "items": items, "categories": categories, "sellers": sellers_table(items), "queries": queries, "judgments": judgments,
+        "items": items, "categories": categories, "sellers": sellers_table(items), "item_bands": bands_table(items), "queries": queries, "judgments": judgments,
         **_rated(judgments),
     }  # fmt: skip
 

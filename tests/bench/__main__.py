@@ -2,7 +2,7 @@
 
 Apart from it, because they take long or need other data: `python -m engine ablate` with tests.bench.report_ladder,
 tests.bench.reference_ranker, bench_growth, bench_retrieval, bench_lexical, bench_judge, bench_implicit, bench_ingest,
-bench_learning_curve, marketplace_difficulty and exam_shaped.
+bench_learning_curve, bench_views, bench_ray, bench_gpu, marketplace_difficulty and exam_shaped.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import duckdb
 
+from engine.store.building import derive
+
 LONG = 10_000
 SUFFIXES = (
     "",
@@ -60,3 +62,4 @@ def make_hostile(snapshot: Path) -> None:
         connection.execute(
             f"UPDATE items SET title = repeat(title || ' ', {LONG} // greatest(length(title), 1)) WHERE item_id IN {longest}"
         )
+        derive(connection)

@@ -1,4 +1,4 @@
-"""Inputs for `fuzz_reading`: a corpus of small datasets in every format, and what goes wrong with files.
+"""Inputs for `soak_inputs`: a corpus of small datasets in every format, and what goes wrong with files.
 
 A dataset is a mapping of file names to bytes. All that happens follows from a `random.Random`.
 """
@@ -126,6 +126,12 @@ def _corpus() -> Iterator[tuple[str, Files]]:
         "query.csv": b"query_id\tquery\tquery_class\n0\tbunk bed\tBeds\n", "label.csv": b"id\tquery_id\tproduct_id\tlabel\n0\t0\t0\tExact\n",
     }  # fmt: skip
     audited = {"items.csv": SMALL, "sids.csv": b"item_id,code_1,code_2\ni1,1,2\ni2,1,3\ni3,4,5\nB01,4,6\n"}
+    judged = table(
+        [("query", "item_id", "grade"), *((q, f"i{n}", str(n % 4)) for q in ("kettle", "mug") for n in (1, 2, 3))]
+    ).encode()
+    scores = table([("query", "item_id", "score", "score_without_sid"),
+                    *((q, i, f"{n / 7:.3f}", f"{n / 9:.3f}") for q in ("kettle", "mug") for n, i in enumerate(("i1", "i2", "i3", "B01")))]).encode()  # fmt: skip
+    yield "audited", {**audited, "judgments.csv": judged, "scores.csv": scores, "interactions.csv": log}
     yield "sid", {**audited, "beams.csv": b"query,rank,sid,log_prob\nkettle,1,1-2,-0.5\nkettle,2,1-3,-1.5\n"}
 
 
@@ -476,10 +482,12 @@ MUTATIONS: tuple[Mutation, ...] = (
 )  # fmt: skip
 
 
-def mutated(seed: int, number: int) -> tuple[str, list[str], Files]:
-    """(kind, names of the mutations, files) of the number-th input of a seed: one to three things went wrong."""
+def mutated(seed: int, number: int, kinds: tuple[str, ...] = ()) -> tuple[str, list[str], Files]:
+    """(kind, names of the mutations, files) of the number-th input of a seed, of all `kinds` where none are named: one to
+    three things went wrong."""
     rng = random.Random(f"{seed}/{number}")
-    kind, whole = corpus()[number % len(corpus())]
+    chosen = [case for case in corpus() if case[0] in kinds] or corpus()
+    kind, whole = chosen[number % len(chosen)]
     files, done = dict(whole), []
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3))):
         mutation = rng.choice(MUTATIONS)
