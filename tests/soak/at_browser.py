@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, ConsoleMessage, Page
 
-from tests.browser.dashboard import SETTLED, SLOWEST
+from tests.browser.dashboard import SETTLED
 from tests.browser.visit import EXPECTED_404
-from tests.soak.colleague import FAILED, Colleague, Seen
+from tests.soak.colleague import FAILED, PATIENCE, Colleague, Seen
 
 SETTLES = 0.4
 """Seconds that `SETTLED` waits for a page to stay as it is; no part of its loading."""
@@ -34,7 +34,7 @@ class AtBrowser(Colleague):
     async def _come(self, path: str) -> None:
         context = await self._browser.new_context(viewport={"width": 1440, "height": 1000})
         self._page = await context.new_page()
-        self._page.set_default_timeout(SLOWEST)
+        self._page.set_default_timeout(1000 * PATIENCE)
         self._page.on("console", self._on_console)
         self._page.on("pageerror", lambda error: self._fault(f"script error: {error}"))
         self._began = time.monotonic()
@@ -84,7 +84,7 @@ class AtBrowser(Colleague):
             before, self._began = self._snapshot(), time.monotonic()
             await button.first.click()
             await self._page.wait_for_function(
-                "s => new URLSearchParams(location.search).get('snapshot') !== s", arg=before
+                "s => ![s, null].includes(new URLSearchParams(location.search).get('snapshot'))", arg=before
             )
             await self._ready("newer snapshot")
             self._seen.turned += 1

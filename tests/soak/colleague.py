@@ -19,6 +19,8 @@ from tests.browser.states import STATES
 
 THINKS = (3.0, 9.0)
 """Seconds that a person looks at a page before the next click."""
+PATIENCE = 120.0
+"""Seconds that a colleague waits before a page counts as failed: long questions of others may come before."""
 DRAWN_APART = frozenset({"query-variants", "what-if-bulk", "console"})
 """States that ask the model, which are actions of their own, and one that this server does not allow."""
 WORDS = (
@@ -70,9 +72,14 @@ class Colleague(ABC):
                 await act()
             except Exception as error:  # whatever it is, it is what the soak looks for
                 self._fault(f"{what}: {type(error).__name__}: {str(error)[:300]}")
-                await self._go_away()
-                await self._come("")
+                await self._start_anew()
         await self._go_away()
+
+    async def _start_anew(self) -> None:
+        """As a person does whose page failed."""
+        await self._go_away()
+        await self._come("")
+        await self._ready("first page")
 
     @abstractmethod
     async def _come(self, path: str) -> None:
@@ -176,7 +183,4 @@ class Colleague(ABC):
         """Ask something new and go away before it is answered; a moment later come back as another browser."""
         await self._open(f"query?q={self._words()}&view=Variants")
         await asyncio.sleep(self._draw.uniform(0.2, 1.5))
-        await self._go_away()
-        self._began = time.monotonic()
-        await self._come("")
-        await self._ready("first page")
+        await self._start_anew()

@@ -15,8 +15,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 
 from app.serving import COOKIE
-from tests.browser.dashboard import SLOWEST
-from tests.soak.colleague import FAILED, Colleague
+from tests.soak.colleague import FAILED, PATIENCE, Colleague
 
 SIDE = re.compile(r"snap-[0-9a-f]+(?=, published)")
 QUIET = 0.2
@@ -31,7 +30,7 @@ class OnWire(Colleague):
 
     async def _come(self, path: str) -> None:
         async with httpx.AsyncClient() as client:
-            answer = await client.get(f"{self._url}/", timeout=SLOWEST / 1000)
+            answer = await client.get(f"{self._url}/", timeout=PATIENCE)
         self._cookie = answer.cookies[COOKIE]
         self._began = time.monotonic()
         await self._open(path)
@@ -49,7 +48,7 @@ class OnWire(Colleague):
         self._page_hash = self._session = ""
         self._socket = await connect(
             f"{self._url.replace('http', 'ws', 1)}/_stcore/stream", subprotocols=["streamlit"],  # type: ignore[list-item]
-            additional_headers={"Cookie": f"{COOKIE}={self._cookie}"}, max_size=None, open_timeout=SLOWEST / 1000,
+            additional_headers={"Cookie": f"{COOKIE}={self._cookie}"}, max_size=None, open_timeout=PATIENCE,
         )  # fmt: skip
         await self._run(page_name=self._path)
 
@@ -93,7 +92,7 @@ class OnWire(Colleague):
         ended = 0.0
         while True:
             try:
-                told = await self._hear(QUIET if ended else SLOWEST / 1000)
+                told = await self._hear(QUIET if ended else PATIENCE)
             except TimeoutError:
                 if not ended:
                     raise
@@ -156,13 +155,13 @@ class OnWire(Colleague):
         asked.backend_operation_request.deferred_file.file_id = self._draw.choice(files)
         self._began = time.monotonic()
         await self._send(asked)
-        while (told := await self._hear(SLOWEST / 1000)).WhichOneof("type") != "backend_operation_response":
+        while (told := await self._hear(PATIENCE)).WhichOneof("type") != "backend_operation_response":
             pass
         answer = told.backend_operation_response
         if answer.error_msg:
             raise RuntimeError(answer.error_msg)
         url = f"{self._url}/{answer.deferred_file.url.lstrip('/')}"
-        async with httpx.AsyncClient(timeout=SLOWEST / 1000) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             others = (await client.get(url)).status_code
             file = await client.get(url, headers={"Cookie": f"{COOKIE}={self._cookie}"})
             self._seen.seconds.setdefault((self.kind, "export"), []).append(time.monotonic() - self._began)

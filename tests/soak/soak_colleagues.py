@@ -55,8 +55,11 @@ class Told(NamedTuple):
 
 
 async def command(*words: str) -> tuple[int, str]:
-    """One engine command's exit code and last words."""
+    """One engine command's exit code and last words; `nice`, as docs/deploy.md asks of what runs beside a dashboard."""
     process = await asyncio.create_subprocess_exec(
+        "nice",
+        "-n",
+        "19",
         sys.executable,
         "-m",
         "engine",
