@@ -187,7 +187,10 @@ def test_a_disk_that_fills_up_in_the_middle_says_so(counting: Counting, tmp_path
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert refused(refusal.value)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["00000.npy"], "the finished block"
+    assert len(cached(["a"] * 4_000, tmp_path)) == 4_000
+    assert counting.calls == 1, "which is read once there is room"
+    assert [path.suffix for path in tmp_path.rglob("*")] == [".npy"]
 
 
 def test_failed_write_leaves_nothing_behind(
