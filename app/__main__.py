@@ -84,9 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.insert(0, str(ROOT))
     from app import serving
     from app.login import settings as login_settings
-    from engine import logs
+    from engine import leftovers, logs
     from engine.errors import ConfigError, one_line
-    from engine.store import leftovers, locked
+    from engine.store import locked
     from engine.store.uploads import ALLOWED, MOST_MB, allowed
     from engine.store.workspace import VARIABLE, from_environment
 

@@ -24,8 +24,8 @@ from app.glossary import NAMES
 from app.queries import benefit as benefit_queries
 from app.queries import codebook, comparison, coverage, overview, sellers, snapshot
 from engine.errors import ConfigError, EngineError, RunError, printable, shown
+from engine.leftovers import replacing
 from engine.store.handles import Handles
-from engine.store.leftovers import replacing
 from engine.store.notes import Note, Notes
 from engine.store.snapshot import open_snapshot
 from engine.store.workspace import from_environment

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from engine.leftovers import replacing
 
 EVERY = 100
 """Steps between checkpoints."""
@@ -27,10 +28,9 @@ def name_of_inputs(settings: object, arrays: Iterable[np.ndarray]) -> str:
 
 def write_checkpoint(path: Path, inputs: str, state: dict[str, Any]) -> None:
     """Writes `state` to `path`, replacing it at once."""
-    temporary = path.with_name(f"{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"inputs": inputs, **state}, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as writing, writing.open("wb") as file:  # given a path, torch does not say why a disk refused
+        torch.save({"inputs": inputs, **state}, file)
 
 
 def read_checkpoint(path: Path, inputs: str) -> dict[str, Any] | None:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+from typing import NamedTuple
 
 _BREAKING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What would break a line of text or its direction, or cannot be written at all."""
 LONGEST = 3_000
 """Characters of a message."""
+
+
+_REFUSALS = (
+    ((errno.ENOSPC, errno.EDQUOT), "the disk is full", "free space"),
+    ((errno.EROFS,), "the disk is read-only", "choose a workspace that can be written (--workspace)"),
+    ((errno.EACCES, errno.EPERM), "this user may not write there", "change the folder's rights, or choose --workspace,"),
+    ((errno.EFBIG,), "the file would be larger than may be written", "raise the limit"),
+    ((errno.ENAMETOOLONG,), "the name is too long", "choose a shorter one"),
+    ((errno.EIO,), "the disk fails", "have it looked at"),
+)  # fmt: skip
+"""What a disk may refuse: error numbers, the reason in words, what to do."""
+
+
+_DAMAGED = "Corrupt database file"
+"""How DuckDB tells that a block is not as it was written."""
+
+
+class Refusal(NamedTuple):
+    """Why a disk refused, and what to do about it."""
+
+    reason: str
+    advice: str
 
 
 class EngineError(Exception):
@@ -46,6 +71,20 @@ class QueryError(EngineError):
 
 class ModelError(EngineError):
     """Model weights are missing, altered, or do not fit the run's trie or features."""
+
+
+def refused(error: BaseException) -> Refusal | None:
+    """Why a disk refused, where that is what an error tells; None where it is another error.
+
+    Libraries tell the system's reason in words alone, in errors of their own kinds, or in place of the system's error.
+    """
+    said = str(error)
+    for numbers, reason, advice in _REFUSALS:
+        if getattr(error, "errno", None) in numbers or any(os.strerror(number) in said for number in numbers):
+            return Refusal(reason, advice)
+    if _DAMAGED in said:
+        return Refusal("a snapshot is damaged", "publish it again: it is built anew,")
+    return None if error.__context__ is None else refused(error.__context__)
 
 
 def one_line(text: str) -> str:

@@ -57,6 +57,8 @@ def train(
     run = Run.create(workspace, catalogue.fingerprint, config, versions(config), watcher, on_ray)
     with run.lock():
         if run.finished:
+            run.reopen_if_damaged()
+        if run.finished:
             return run
         problem, can = pose(run, catalogue), possible(catalogue)  # frozen embeddings; who may learn from what
         learned = None
@@ -122,6 +124,8 @@ def publish(workspace: Path, run_ids: list[str] | None = None, *, pin: bool = Fa
     """
     chosen = list(dict.fromkeys(run_ids or _finished_runs(workspace)))  # a run named twice would be there twice
     found = [Run.load(workspace, run_id) for run_id in chosen]
+    for run in found:
+        run.check_tables()
     fingerprints = {run.fingerprint for run in found}
     if len(fingerprints) > 1:
         raise RunError(

@@ -3,14 +3,15 @@
     WORKSPACE/runs/<name>-<hash8>/
         config.json            the resolved config, written first
         stages/<stage>/        artefacts of a finished stage ('<stage>.part' while it works)
-        stages/<stage>.json    its marker: seconds, peak memory; written after the artefacts are in place
+        stages/<stage>.json    its marker: seconds, peak memory, the files' checksums; written after the artefacts are in place
         tables/<table>.parquet what a snapshot takes
-        run.json               the manifest: versions, times, fingerprints; written last
+        run.json               the manifest: versions, times, fingerprints, the tables' checksums; written last
         generations/<n>/       items that were given SIDs afterwards (`engine.assigning`)
     WORKSPACE/cache/<stage>-<hash>/    the same for stages that several runs share
 
 The hash covers the input's fingerprint, config, seed and the code version of every stage, so a stale stage is
-never reused. A killed run resumes at its first unfinished stage; a stage that checkpoints resumes inside.
+never reused. A killed run resumes at its first unfinished stage; a stage that checkpoints resumes inside. A file that is no
+longer as it was written is never read as if it were: the stage is done again, or an error names it.
 """
 
 from __future__ import annotations
@@ -29,24 +30,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
+from engine import leftovers
 from engine.config import Config
 from engine.errors import ConfigError, RunError
+from engine.leftovers import replacing
 from engine.on_ray import OnRay
 from engine.progress import Progress, silent
-from engine.store import leftovers
-from engine.store.leftovers import replacing
+from engine.seal import broken, seal
+from engine.store.held import held
 from engine.store.workspace import run_folder
 
 _logger = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "numpy", "pandas", "duckdb", "faiss-cpu", "scikit-learn", "umap-learn", "bm25s")
+
+SEALED = ("tables", "catalogue")
+"""Folders of a run whose files its manifest seals; a stage's marker seals its own."""
+_REPEAT = "Repeat the 'train' or 'import' command that made run '{}': it makes anew what is damaged, and nothing else."
 
 StageBody = Callable[[Path, Progress], None]
 """Writes a stage's artefacts into the folder it is given; may find a checkpoint of its own there."""
@@ -94,6 +100,7 @@ class Run:
     marks: list[StageMark] = field(default_factory=list)
     on_ray: OnRay | None = None
     """The cluster that blocks of texts and queries go to; None: they are worked on here. It changes no result."""
+    _looked_at: set[Path] = field(default_factory=set)
 
     @classmethod
     def create(
@@ -125,7 +132,7 @@ class Run:
             raise RunError(f"Run '{run_id}' is not in {workspace / 'runs'}; known runs: {known}.")
         if not (folder / "run.json").is_file():
             raise RunError(f"Run '{run_id}' is unfinished; continue it with the same 'train' or 'import' command.")
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        saved = _read_json(folder / "config.json")
         try:
             config = Config.from_json(json.dumps(saved["config"]))
         except (TypeError, KeyError, ConfigError) as error:
@@ -141,12 +148,12 @@ class Run:
         return (self.folder / "run.json").is_file()
 
     def stage_folder(self, name: str) -> Path:
-        """Where a finished stage's artefacts lie."""
-        return self.folder / "stages" / name
+        """Where a finished stage's artefacts lie. Raises RunError where they are not as they were written."""
+        return self._sound(self.folder / "stages" / name)
 
     def stage(self, name: str, title: str, body: StageBody) -> Path:
         """Do a stage of this run unless it is done; returns the folder of its artefacts."""
-        return self._once(name, title, self.stage_folder(name), body)
+        return self._once(name, title, self.folder / "stages" / name, body)
 
     def shared(
         self, name: str, title: str, key: Iterable[Any], body: StageBody, *, after: tuple[str, ...] = ()
@@ -157,7 +164,7 @@ class Run:
         known = _hash(self.fingerprint, *versions, *map(str, key))
         folder = self.workspace / "cache" / f"{name}-{known[:16]}"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.with_suffix(".lock")):
+        with held(folder.with_suffix(".lock"), self._waiting):
             self._once(name, title, folder, body)
         write_text(self.folder / "stages" / f"{name}.shared", folder.name)
         return folder
@@ -170,7 +177,7 @@ class Run:
             raise RunError(
                 f"Run '{self.run_id}' needs {folder}, which was deleted; delete {self.folder} too and train again."
             )
-        return folder
+        return self._sound(folder)
 
     def offer_tables(self, folder: Path) -> None:
         """Give the tables of a finished stage to snapshots: every Parquet file of its folder, and every folder of parts."""
@@ -188,9 +195,12 @@ class Run:
         folder, workspace = self.folder.resolve(), self.workspace.resolve()
         return replace(self, folder=folder, workspace=workspace, watcher=Watcher(), on_ray=None)
 
-    def lock(self) -> filelock.BaseFileLock:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Held while training; the system releases it when the process dies."""
-        return filelock.FileLock(self.folder / "run.lock")
+        return held(self.folder / "run.lock", self._waiting)
+
+    def _waiting(self, who: str) -> contextlib.AbstractContextManager[Progress]:
+        return self.watcher.step(f"Waiting for {who}")
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of any run: when, by which code and libraries, how long each stage took."""
@@ -206,29 +216,60 @@ class Run:
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, last: from here on the run is finished."""
-        write_text(self.folder / "run.json", json.dumps(manifest, indent=1))
+        files = {name: seal(self.folder / name) for name in SEALED}
+        write_text(self.folder / "run.json", json.dumps({**manifest, "files": files}, indent=1))
         _logger.info("run finished", extra={"run": self.run_id})
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest of a finished run."""
-        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        """The manifest of a finished run. Raises RunError where it is damaged."""
+        return _read_json(self.folder / "run.json")
+
+    def reopen_if_damaged(self) -> None:
+        """Make a finished run unfinished where a file of its own or of what it shares is no longer as it was written: what is
+        damaged is then made anew, and nothing else."""
+        try:
+            self.check_tables()
+            for marker in (self.folder / "stages").glob("*.json"):
+                self.stage_folder(marker.stem)
+            for link in (self.folder / "stages").glob("*.shared"):
+                self.shared_folder(link.stem)
+        except RunError:
+            (self.folder / "run.json").unlink()
+
+    def check_tables(self) -> None:
+        """Raises RunError where a table that snapshots take is no longer as the finished run wrote it."""
+        for name, files in self.manifest().get("files", {}).items():
+            self._refuse(self.folder / name, broken(self.folder / name, files))
+
+    def _sound(self, folder: Path) -> Path:
+        """A finished stage's folder, looked through once a process."""
+        if folder not in self._looked_at and folder.is_dir():
+            self._refuse(folder, broken(folder, _read_json(folder.with_suffix(".json")).get("files", {})))
+            self._looked_at.add(folder)
+        return folder
+
+    def _refuse(self, folder: Path, names: list[str]) -> None:
+        if names:
+            raise RunError(
+                f"{folder / names[0]} is damaged: it is missing, or not as it was written. {_REPEAT.format(self.run_id)}"
+            )
 
     def _once(self, name: str, title: str, folder: Path, body: StageBody) -> Path:
-        marker = folder.with_suffix(".json")
-        if marker.is_file() and folder.is_dir():
-            mark = StageMark(**{**json.loads(marker.read_text(encoding="utf-8")), "cached": True})
-        else:
+        mark = _finished(folder)
+        if mark is None:
+            marker = folder.with_suffix(".json")
             progress = self.watcher.start(name, title)
             _logger.info("stage begins", extra={"run": self.run_id, "stage": name})
             part = folder.with_suffix(".part")
-            if folder.exists():  # renamed, but killed before the marker: complete it anew
+            if folder.exists():  # renamed, but killed before the marker, or damaged: complete it anew
                 shutil.rmtree(folder)
+                marker.unlink(missing_ok=True)
             part.mkdir(parents=True, exist_ok=True)
             began = time.perf_counter()
             body(part, progress)
             os.replace(part, folder)
             mark = StageMark(name, round(time.perf_counter() - began, 3), peak_memory_mb(), False)
-            write_text(marker, json.dumps(mark._asdict()))
+            write_text(marker, json.dumps({**mark._asdict(), "files": seal(folder)}))
         self.marks.append(mark)
         _logger.info("stage ends", extra={"run": self.run_id, **mark._asdict()})
         self.watcher.finish(mark)
@@ -274,15 +315,37 @@ def list_runs(workspace: Path) -> list[RunInfo]:
     """Runs on disk, finished or not, newest first."""
     found = []
     for path in (workspace / "runs").glob("*/config.json"):
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        config, manifest = saved["config"], path.with_name("run.json")
-        done = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+        saved, manifest = _read_json(path), path.with_name("run.json")
+        config = saved["config"]
+        done = _read_json(manifest) if manifest.is_file() else {}
         info = RunInfo(
             path.parent.name, config["method"], config["preset"], config["seed"], saved["fingerprint"],
             bool(done), done.get("created_at"),
         )  # fmt: skip
         found.append((path.stat().st_mtime, info))
     return [info for _, info in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+
+def _finished(folder: Path) -> StageMark | None:
+    """What the marker of a stage says; None where there is none, or its files are not as they were written."""
+    try:
+        said = _read_json(folder.with_suffix(".json"))
+        files = said.pop("files", {})
+        return None if not folder.is_dir() or broken(folder, files) else StageMark(**{**said, "cached": True})
+    except (RunError, TypeError):
+        return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a run. Raises RunError where it is damaged."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(said, dict):
+            raise ValueError("it holds no object")
+        return said
+    except (OSError, ValueError) as error:
+        run = next((parent.name for parent in path.parents if parent.parent.name == "runs"), path.stem)
+        raise RunError(f"{path} is damaged ({error}). {_REPEAT.format(run)}") from None
 
 
 def write_text(path: Path, text: str) -> None:

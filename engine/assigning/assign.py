@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from engine import leftovers
 from engine.assigning import generations
 from engine.audit.newcomers import Distance, Load
 from engine.audit.prefixes import sid_texts
@@ -26,7 +27,6 @@ from engine.progress import Progress
 from engine.quantizers.protocol import Known, Quantizer
 from engine.quantizers.tokenizer import load_quantizer, taught_by_queries
 from engine.runs import Run, Watcher, load_arrays
-from engine.store import leftovers
 from engine.threads import one_thread
 
 SHOWN = ["item_id", "title", "category", "seller", "brand", "price", "currency"]

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from engine.audit.newcomers import Distance, Load
+from engine.errors import RunError
+from engine.leftovers import replacing
 from engine.runs import Run, load_arrays, write_table
-from engine.store.leftovers import replacing
 
 
 class Later(NamedTuple):
@@ -41,7 +43,7 @@ def folders(run: Run) -> tuple[Path, ...]:
 def later(run: Run, levels: int) -> Later:
     """What generations 1, 2, ... of a run with SIDs of `levels` codes hold."""
     held = [
-        pd.read_parquet(_home(run) / str(number) / "assigned.parquet", columns=["item_id", "codes", "generation"])
+        _read(_home(run) / str(number) / "assigned.parquet", ["item_id", "codes", "generation"])
         for number in range(1, _count(run))
     ]
     if not held:
@@ -53,7 +55,7 @@ def later(run: Run, levels: int) -> Later:
 
 def rows(run: Run) -> list[dict[str, Any]]:
     """The rows of table `generations` of a run, less `run_id`."""
-    found = [pd.read_parquet(folder / "generations.parquet").iloc[0].to_dict() for folder in folders(run)]
+    found = [_read(folder / "generations.parquet").iloc[0].to_dict() for folder in folders(run)]
     return [{str(name): value for name, value in row.items()} for row in found]
 
 
@@ -95,6 +97,15 @@ def write(run: Run, row: dict[str, Any], assigned: pd.DataFrame | None = None) -
         if assigned is not None:
             write_table(folder, "assigned", assigned)
         write_table(folder, "generations", pd.DataFrame([row]))
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); delete {path.parent} and those after it, and assign their items again."
+        ) from None
 
 
 def _home(run: Run) -> Path:

@@ -6,7 +6,6 @@ python -m engine --help
 
 from __future__ import annotations
 
-import errno
 import logging
 import sys
 import time
@@ -14,7 +13,7 @@ import time
 from engine import console
 from engine.cli import asking, assigning, data, doctor, gate, judging, programs, training
 from engine.cli.options import app
-from engine.errors import EngineError
+from engine.errors import EngineError, refused, shown
 
 __all__ = ["app", "asking", "assigning", "data", "doctor", "gate", "judging", "main", "programs", "training"]
 
@@ -32,13 +31,12 @@ def main() -> None:
         raise
     except EngineError as error:
         _fail(began, str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+    except Exception as error:
+        refusal = refused(error)
+        if refusal is None:
             raise
-        _fail(
-            began,
-            f"{error.strerror}: {error.filename or 'the workspace'}. What was finished is kept; mend it and repeat.",
-        )
+        told = shown((str(error).splitlines() or [""])[0], 300)
+        _fail(began, f"{told}: {refusal.reason}. What was finished is kept; {refusal.advice} and repeat.")
 
 
 def _ends(began: float, code: object) -> None:

@@ -27,12 +27,12 @@ from engine.cli.options import (
     dataset_at,
     given_source,
     resumable,
-    temporary_folder,
 )
 from engine.cli.reports import show_inspection, show_report
 from engine.config import click_grades, preset
 from engine.console import machine_line, say
 from engine.errors import ConfigError
+from engine.leftovers import working_folder
 
 if TYPE_CHECKING:
     from engine.datasets.judged_rows import JudgedRows
@@ -51,7 +51,7 @@ def inspect(places: Places = None, adapter: Adapter = None, as_json: Json = Fals
     with (
         resumable(),
         console.ConsoleWatcher() as watcher,
-        dataset_at(source, temporary_folder(), watcher) as at,
+        dataset_at(source, working_folder("fetch"), watcher) as at,
         watcher.step("Looking") as progress,
     ):
         found = look(at, possible, adapter=adapter, read_log=log_reader("auto"), progress=progress)
@@ -82,7 +82,7 @@ def validate(
     source = given_source(
         places, url, adapter, items=items, judgments=judgments, interactions=interactions, queries=queries
     )
-    scratch = temporary_folder()
+    scratch = working_folder("fetch")
     with resumable(), console.ConsoleWatcher() as watcher, dataset_at(source, scratch, watcher) as at:
         report = check(at, adapter=adapter, max_reject_share=max_rejects)
     show_report(report)

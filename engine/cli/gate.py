@@ -13,6 +13,7 @@ from engine.audit.gate_config import UNDECIDED_IS, level
 from engine.cli.options import Json, Workspace, app
 from engine.console import machine_line, say, table
 from engine.errors import ConfigError
+from engine.runs import write_text
 
 if TYPE_CHECKING:
     from engine.audit.gate import Verdict
@@ -92,4 +93,4 @@ def _write(path: Path, text: str) -> None:
     """Raises ConfigError where there is no such folder."""
     if not path.parent.is_dir():
         raise ConfigError(f"{path} cannot be written: {path.parent} is no folder")
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)

@@ -7,7 +7,6 @@ import logging
 import shlex
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -152,13 +151,6 @@ def given_source(
     if given:
         raise ConfigError(f"{', '.join(f'--{table}' for table in given)}: statements need a database: --from URL")
     return [Path(place) for place in places]
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="fetch-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -385,7 +385,7 @@ def read_frame(folder: Path, table: str) -> DataFrame:
         raise damaged(folder, error) from None
 
 
-def damaged(folder: Path, error: Exception) -> DataError:
+def damaged(folder: Path, error: Exception | str) -> DataError:
     """The error of a catalogue of which a file cannot be read."""
     return DataError(f"catalogue {folder.name} is damaged ({error}); remove {folder} and ingest again")
 

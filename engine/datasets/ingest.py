@@ -42,6 +42,7 @@ from engine.datasets.validation import Validator
 from engine.datasets.vector_rules import check_vectors, check_width
 from engine.datasets.vectors import read_vectors
 from engine.errors import DataError
+from engine.leftovers import working_folder
 from engine.progress import Progress, silent
 
 ADAPTERS: dict[str, Callable[[Path, Path], list[Path]]] = {
@@ -134,10 +135,10 @@ def validate(folder: Sources, *, adapter: str | None = None, max_reject_share: f
     scratch = Path(tempfile.gettempdir())
     with (
         storage.writing(scratch),
-        tempfile.TemporaryDirectory(prefix="validate-") as staged,
-        connected(Path(staged)) as c,
+        working_folder("validate") as staged,
+        connected(staged) as c,
     ):
-        return _check(c, folder, _How(adapter), Path(staged), max_reject_share, silent).report
+        return _check(c, folder, _How(adapter), staged, max_reject_share, silent).report
 
 
 def ingest(

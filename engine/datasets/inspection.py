@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -14,6 +13,7 @@ from engine.datasets.reading.decisions import listed
 from engine.datasets.reading.files import look_at
 from engine.datasets.report import Report
 from engine.errors import DataError, shown
+from engine.leftovers import working_folder
 from engine.progress import Progress, silent
 
 Told = TypeVar("Told")
@@ -43,8 +43,7 @@ def inspect(
     `tell` is asked about the catalogue while it is there.
     """
     paths = listed_sources(sources)
-    with tempfile.TemporaryDirectory(prefix="inspect-", ignore_cleanup_errors=True) as scratch:
-        workspace = Path(scratch)
+    with working_folder("inspect") as workspace:
         audit = _audited(paths)
         try:
             if audit:
@@ -67,9 +66,9 @@ def _files(paths: Sequence[Path], staged: Path) -> list[tuple[str, str, str, str
 
 def _audited(paths: list[Path]) -> bool:
     """Whether SIDs, beams or scores of another system are among the sources."""
-    with tempfile.TemporaryDirectory(prefix="inspect-") as scratch:
+    with working_folder("inspect") as scratch:
         try:
-            seen = look_at(paths, Path(scratch))
+            seen = look_at(paths, scratch)
             if any(file.table in AUDIT_FILES for file in seen):
                 return True
             untold = paths[0].is_dir() or (seen[0].table is None and "json" in seen[0].format.casefold())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from engine.datasets.report import Report
 from engine.datasets.settings import SettingsFile
 from engine.datasets.validation import Validator
 from engine.errors import DataError
+from engine.leftovers import working_folder
 
 MOST = 1.0
 """No share of rejected rows stops a check: it is there to tell them."""
@@ -46,10 +46,9 @@ def check_judgments(path: Path, catalogue: Catalogue) -> Checked:
     a file that cannot be read as a table of judgments.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="judgments-") as folder,
-        connected(Path(folder)) as connection,
+        working_folder("judgments") as staged,
+        connected(staged) as connection,
     ):
-        staged = Path(folder)
         settings = _settings(catalogue)
         opened = open_file(path, "judgments", settings, staged)
         if not opened.is_table:

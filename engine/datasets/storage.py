@@ -9,8 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas import DataFrame
 
+from engine import leftovers
 from engine.datasets.contract import (
     CLICK_GRADES,
     CONTRACT_VERSION,
@@ -35,11 +34,10 @@ from engine.datasets.contract import (
 from engine.datasets.report import Report
 from engine.datasets.table_file import Written, write_table
 from engine.errors import DataError, shown
+from engine.seal import broken, seal
 
 MANIFEST = "catalogue.json"
 REJECTS_FILE = "rejects.parquet"
-ABANDONED_SECONDS = 86_400
-"""A temporary folder older than this belonged to a process that was killed."""
 
 
 class Draft:
@@ -109,11 +107,9 @@ def staging(workspace: Path) -> Iterator[Path]:
     """A temporary folder beside the catalogues, removed whatever happens."""
     catalogues = workspace / "catalogues"
     catalogues.mkdir(parents=True, exist_ok=True)
-    for left in catalogues.glob(".ingest-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=catalogues, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    leftovers.clear(workspace)
+    with leftovers.working_folder("ingest", catalogues) as folder:
+        yield folder
 
 
 def store(
@@ -135,11 +131,14 @@ def store(
         "n_rejected": report.n_rejected,
         "rejects": hashlib.sha256(rejects.to_json(orient="split").encode()).hexdigest(),
         "report": report.to_dict(),
+        "files": {file: sum_of for file, sum_of in seal(folder).items() if file != REJECTS_FILE},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=1)
     if (target / MANIFEST).exists():
-        if _manifest(target)["rejects"] != manifest["rejects"]:
+        kept = _manifest(target)
+        if kept["rejects"] != manifest["rejects"]:
+            text = json.dumps({**manifest, "files": kept.get("files", {})}, ensure_ascii=False, indent=1)
             (folder / MANIFEST).write_text(text, encoding="utf-8")
             for part in (REJECTS_FILE, MANIFEST):
                 os.replace(folder / part, target / part)
@@ -168,7 +167,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def load(workspace: Path, fingerprint: str) -> Catalogue:
     """The stored catalogue of that fingerprint (or of its unambiguous beginning, at least 4 digits).
 
-    Raises DataError where there is none or its files are damaged.
+    Raises DataError where there is none, or a file of it is no longer as it was stored.
     """
     catalogues = workspace / "catalogues"
     there = sorted(p.parent.name for p in catalogues.glob(f"*/{MANIFEST}"))
@@ -180,6 +179,8 @@ def load(workspace: Path, fingerprint: str) -> Catalogue:
         )
     folder = catalogues / found[0]
     manifest = _manifest(folder)
+    if names := broken(folder, manifest.get("files", {})):
+        raise damaged(folder, f"{names[0]} is missing, or not as it was stored")
     try:
         for table in TABLES:
             pq.read_metadata(folder / f"{table}.parquet")
@@ -211,7 +212,10 @@ def report_of(catalogue: Catalogue) -> dict[str, Any]:
 
 def rejects_of(catalogue: Catalogue) -> DataFrame:
     """Its rejected rows, whole (`contract.REJECTS`)."""
-    return pq.read_table(catalogue.folder / REJECTS_FILE).to_pandas()
+    try:
+        return pq.read_table(catalogue.folder / REJECTS_FILE).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(catalogue.folder, error) from None
 
 
 def list_catalogues(workspace: Path) -> DataFrame:

@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,10 @@ import numpy as np
 from engine.encoders.fingerprint import ARITHMETIC, model_fingerprint
 from engine.encoders.loading import load_encoder
 from engine.encoders.texts import distinct_texts
+from engine.leftovers import replacing
 from engine.on_ray import OnRay
 from engine.progress import Progress, silent
+from engine.seal import DIGITS, digest
 from engine.threads import limit_block
 
 BLOCK = 16_384
@@ -54,8 +55,7 @@ def encode_cached(
     try:
         parts.mkdir(parents=True, exist_ok=True)
         vectors = _encode(distinct, Encoding(model, max_tokens, batch, parts.resolve()), progress, on_ray)[row_of]
-        with _replacing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, vectors)
+        _keep(path, vectors)
         shutil.rmtree(parts)
     finally:
         with contextlib.suppress(OSError):  # it holds what is done, or nothing
@@ -89,8 +89,7 @@ class Encoding:
         def encode(block: tuple[int, list[str]]) -> int:
             number, texts = block
             if self.done(number, len(texts)) is None:
-                with _replacing(self.part(number)) as temporary, temporary.open("wb") as file:
-                    np.save(file, encoder.encode(texts, progress))
+                _keep(self.part(number), encoder.encode(texts, progress))
             return len(texts)
 
         return encode
@@ -120,6 +119,16 @@ def _encode(texts: list[str], work: Encoding, progress: Progress, on_ray: OnRay 
     return np.concatenate([part for part in made if part is not None])
 
 
+def _keep(path: Path, vectors: np.ndarray) -> None:
+    """Write them by rename, with their digest behind them."""
+    rows = np.ascontiguousarray(vectors)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(rows))
+        file.write(rows.data)  # np.save does not say why a disk refused
+        file.flush()
+        file.write(digest(temporary).encode())
+
+
 def _cache_key(texts: Sequence[str], fingerprint: str, max_tokens: int, batch: int) -> str:
     digest = hashlib.sha256(f"{ARITHMETIC}\0{fingerprint}\0{max_tokens}\0{batch}\0{len(texts)}\0".encode())
     for text in texts:
@@ -132,18 +141,11 @@ def _cache_key(texts: Sequence[str], fingerprint: str, max_tokens: int, batch: i
 def _read_cached(path: Path, rows: int) -> np.ndarray | None:
     """The vectors in a cache file; None when there is none or it is damaged (it is then encoded again)."""
     try:
+        with path.open("rb") as file:
+            file.seek(-DIGITS, os.SEEK_END)
+            if file.read() != digest(path, less=DIGITS).encode():
+                return None
         vectors = np.load(path, allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):
         return None
     return vectors if vectors.ndim == 2 and len(vectors) == rows and vectors.dtype == np.float32 else None
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that replaces it at the end, and is removed on any failure."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from engine.errors import ModelError
 from engine.generator.tokens import PROMPT_HEAD, initial_rows, place_rows, prompts, token_ids
 from engine.generator.trie import SidTrie
+from engine.leftovers import replacing
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -241,17 +242,15 @@ class FullGenerator:
 
     def save(self, path: Path, trie_fingerprint: str) -> None:
         """Write the folder `path`: a `transformers` model with its tokenizer, and the trie it belongs to."""
-        temporary = path.with_name(path.name + ".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
         decoding = self._whole_head is not None
-        with _no_bars():
-            self.train().model.save_pretrained(temporary)
-        self.tokenizer.save_pretrained(temporary)
         about = {"sizes": self.sizes, "trie_fingerprint": trie_fingerprint, "max_tokens": self.max_tokens}
-        (temporary / ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        with replacing(path) as writing:
+            with _no_bars():
+                self.train().model.save_pretrained(writing)
+            self.tokenizer.save_pretrained(writing)
+            (writing / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+            if path.exists():
+                shutil.rmtree(path)
         if decoding:
             self.eval()
 

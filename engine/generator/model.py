@@ -29,6 +29,7 @@ from engine.config import GeneratorConfig
 from engine.errors import ModelError
 from engine.generator.qwen3 import Architecture, Folded, Qwen3Decoder, States, extend, read
 from engine.generator.trie import SidTrie
+from engine.leftovers import replacing
 
 INIT_STD = 0.02
 """Standard deviation of random weights, as in Qwen3."""
@@ -132,9 +133,8 @@ class CompactGenerator(nn.Module):
         """Write the weights as safetensors, with the architecture and the trie they belong to as metadata."""
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         metadata = {"architecture": json.dumps(asdict(self.architecture)), "trie_fingerprint": trie_fingerprint}
-        temporary = path.with_name(path.name + ".tmp")
-        save_file(state, temporary, metadata=metadata)
-        temporary.replace(path)
+        with replacing(path) as writing:
+            save_file(state, writing, metadata=metadata)
 
     def _soft_tokens(self, prefix: nn.Linear, query_x: Tensor) -> Tensor:
         return prefix(query_x).view(len(query_x), self.architecture.prefix_tokens, self.architecture.hidden)

@@ -96,6 +96,8 @@ def import_run(
         # of these files: others may have the same accepted rows
         write_table(run.folder, "rejects", read.rejects)
         write_text(run.folder / REPORT, json.dumps(read.report.to_dict(), ensure_ascii=False, indent=1))
+        if run.finished:
+            run.reopen_if_damaged()
         if not run.finished:
             _audit(run, read, given, embed=embed)
     return Imported(run, read.report)

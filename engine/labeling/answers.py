@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -24,10 +23,15 @@ from engine.errors import RunError
 from engine.labeling.endpoint import EndpointSettings
 from engine.labeling.prompt import PROMPT_VERSION, Prompt
 from engine.runs import write_text
+from engine.store.held import holder, sign
 
 ANSWERS, SETTINGS, AGREEMENT = "answers.jsonl", "judge.json", "agreement.json"
 OK, MALFORMED, REFUSED, UNREACHABLE = "ok", "malformed", "refused", "unreachable"
 _COLUMNS = ("query_id", "item_id", "status", "grade", "tokens_in", "tokens_out", "requests")
+
+
+_MOST = 1e6
+"""No scale has such a grade: a line that states one is spoiled."""
 
 
 class Answers(NamedTuple):
@@ -55,7 +59,8 @@ class AnswerStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = filelock.FileLock(folder / "judge.lock")
+        self._path = folder / "judge.lock"
+        self._lock = filelock.FileLock(self._path)
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> AnswerStore:
@@ -63,7 +68,10 @@ class AnswerStore:
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise RunError(f"Another judge is writing into {self.folder}; wait for it or stop it.") from None
+            raise RunError(
+                f"Another judge ({holder(self._path)}) is writing into {self.folder}; wait for it or stop it."
+            ) from None
+        sign(self._path)
         path = self.folder / ANSWERS
         self._file = path.open("ab")
         if path.stat().st_size and not _ends_a_line(path):
@@ -142,7 +150,7 @@ def _is_answer(record: object) -> bool:
     if not isinstance(record, dict):
         return False
     texts, grade = (record.get(name) for name in ("query_id", "item_id", "status")), record.get("grade")
-    number = isinstance(grade, int | float) and not isinstance(grade, bool) and math.isfinite(grade)
+    number = isinstance(grade, int | float) and not isinstance(grade, bool) and abs(grade) <= _MOST
     return all(isinstance(text, str) for text in texts) and (number or (grade is None and record["status"] != OK))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -203,7 +202,7 @@ class Prompt:
         if grade is None:
             raise MalformedAnswer(f"its grade {json.dumps(objects[-1]['grade'])[:40]} is no whole number")
         if grade not in self.definitions:
-            raise MalformedAnswer(f"its grade {grade} is not one of {self._listed}")
+            raise MalformedAnswer(f"its grade {str(grade)[:40]} is not one of {self._listed}")
         return Judgment(grade, str(objects[-1].get("reason") or "")[:1000])
 
 
@@ -224,9 +223,9 @@ def json_objects(text: str) -> list[dict[str, Any]]:
 def _whole(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(\.0+)?\s*", value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if math.isfinite(value) and value == int(value) else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _cut(text: str | None, kind: str) -> str | None:

@@ -164,6 +164,7 @@ def generate(run: Run, problem: Problem, judged: Judged | None, sids: Sids) -> l
         for number in range(sids.n_stacks):
             own = folder / f"stack{number}"
             if (own / "beams.safetensors").is_file():
+                (own / "checkpoint").unlink(missing_ok=True)  # killed in between
                 continue
             own.mkdir(exist_ok=True)
             stack, trie = sids.stack(number), sids.trie(number)

@@ -8,12 +8,14 @@ Memory follows the result of a query, not the pairs: what does not fit is spille
 
 from __future__ import annotations
 
-import tempfile
+import contextlib
 from pathlib import Path
 from types import TracebackType
 
 import duckdb
 import pandas as pd
+
+from engine.leftovers import working_folder
 
 TABLES = ("scores", "contributions", "beams", "beam_nodes", "free_beams", "reference_points")
 MEMORY = "512MB"
@@ -24,8 +26,8 @@ class Answers:
     """The tables `TABLES` of a folder as views (`<table>/part-*.parquet`, else `<table>.parquet`), as far as there are any."""
 
     def __init__(self, folder: Path, *, memory: str = MEMORY) -> None:
-        self._scratch = tempfile.TemporaryDirectory(prefix="sidelight-answers-")
-        scratch = Path(self._scratch.name)
+        self._scratch = contextlib.ExitStack()
+        self._place = scratch = self._scratch.enter_context(working_folder("answers"))
         self._connection = duckdb.connect(
             str(scratch / "scratch.duckdb"),
             config={
@@ -46,7 +48,7 @@ class Answers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
-        self._scratch.cleanup()
+        self._scratch.close()
 
     def has(self, table: str) -> bool:
         """Whether the run has such answers."""
@@ -58,7 +60,7 @@ class Answers:
 
     def lookup(self, name: str, frame: pd.DataFrame, *, more: bool = False) -> None:
         """Make a small table known to statements under a new name; with `more`, add its rows to those known already."""
-        file = Path(self._scratch.name) / f"{name}.parquet"
+        file = self._place / f"{name}.parquet"
         frame.to_parquet(file, index=False)
         rows = self._connection.read_parquet(str(file))
         if more:

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from engine import leftovers
 from engine.errors import EngineError, SnapshotError
 from engine.runs import list_runs
-from engine.store import leftovers
 from engine.store.snapshot import current_id, list_snapshots, open_snapshot
 
 State = Literal["well", "watch", "bad"]
 LEAST_MEMORY = 4e9
 """Bytes that the demo needs (README)."""
 LEAST_DISK = 1e9
+CLOCK_SECONDS = 2.0
+"""Clocks that differ by less agree."""
 OPTIONAL = ("requirements-connect.txt", "requirements-mcp.txt", "requirements-ray.txt")
 
 
@@ -114,10 +116,10 @@ def _writable(workspace: Path) -> Iterator[Sign]:
         yield Sign("workspace", "watch", f"{workspace}: {error.strerror}", "it can be shown, not changed")
         return
     yield Sign("workspace", "well", f"{workspace} can be written")
-    if abs(age) > leftovers.CLOCK_SECONDS:
+    if abs(age) > CLOCK_SECONDS:
         yield Sign("clock", "watch", f"files are dated {age:+.0f} s from this machine's clock", "set both clocks alike")
     newest = max((info.path.stat().st_mtime for info in list_snapshots(workspace)), default=0.0)
-    if newest > time.time() + leftovers.CLOCK_SECONDS:
+    if newest > time.time() + CLOCK_SECONDS:
         yield Sign("clock", "watch", "a snapshot is dated in the future: the clock was set back", "set the clock")
 
 

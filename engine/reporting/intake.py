@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pandas as pd
 from engine.datasets.contract import AUDIT_FILES, Catalogue
 from engine.datasets.storage import rejects_of, report_of
 from engine.datasets.summary import log_sums, missing_values
+from engine.leftovers import working_folder
 from engine.runs import Run, write_table
 
 REPORT = "report.json"
@@ -44,10 +44,10 @@ def written(
 ) -> Iterator[dict[str, Path]]:  # fmt: skip
     """Files of the snapshot's tables on how a catalogue and its imported runs came in, and of `more` tables that belong to no
     run; removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="intake-") as folder:
+    with working_folder("intake") as folder:
         for name, frame in {**intake_tables(catalogue, runs), **more}.items():
-            write_table(Path(folder), name, frame)
-        yield {path.stem: path for path in sorted(Path(folder).glob("*.parquet"))}
+            write_table(folder, name, frame)
+        yield {path.stem: path for path in sorted(folder.glob("*.parquet"))}
 
 
 def intake_tables(catalogue: Catalogue, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:

@@ -80,9 +80,29 @@ def content_hash(row: Mapping[str, Any], sources: Sequence[Source]) -> str:
     return digest.hexdigest()[:12]
 
 
+def whole(path: Path) -> bool:
+    """Whether a finished database is there, and every block of it as it was written: all of it is read."""
+    if not path.is_file():
+        return False
+    try:
+        with duckdb.connect(str(path), read_only=True, config={"memory_limit": MEMORY}) as connection:
+            for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+                connection.execute(f'SELECT count(hash(t)) FROM "{table}" t')
+    except duckdb.ConnectionException:
+        return True  # this very process reads it
+    except duckdb.Error:
+        return False
+    return True
+
+
 _OLDER = (
     "Run {run} was made by another version of Sidelight ({why}). Train it again with the same command, "
     "or leave it out: name the others with --run."
+)
+
+
+_DAMAGED = (
+    "{file} cannot be read ({why}). Repeat the command that made it, or delete what it belongs to, and publish again."
 )
 
 
@@ -90,7 +110,7 @@ def build(path: Path, row: Mapping[str, Any], sources: Sequence[Source], spill: 
     """Write the database `path`: the schema, the row of table `snapshot`, the rows of `sources` in their files' order.
 
     `spill`: a folder for what memory does not hold; the caller removes it. Raises SnapshotError where a run's
-    tables are not of this schema, and duckdb.Error.
+    tables are damaged or not of this schema, and duckdb.Error.
     """
     columns = table_columns()
     path.unlink(missing_ok=True)
@@ -102,7 +122,12 @@ def build(path: Path, row: Mapping[str, Any], sources: Sequence[Source], spill: 
         for source in sources:
             connection.begin()
             for file in source.files:
-                _insert(connection, source, file, columns[source.table])
+                try:
+                    _insert(connection, source, file, columns[source.table])
+                except duckdb.Error as error:
+                    if not isinstance(error, duckdb.InvalidInputException) and type(error) is not duckdb.Error:
+                        raise
+                    raise SnapshotError(_DAMAGED.format(file=file, why=str(error).splitlines()[0])) from error
             connection.commit()
         derive(connection)
         connection.execute("CHECKPOINT")

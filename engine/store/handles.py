@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 
 from engine.errors import SnapshotError
-from engine.store.snapshot import Snapshot, open_snapshot
+from engine.store.snapshot import Snapshot, open_snapshot, unreadable
 
 MOST = 8
 """Open handles of a process; each holds `snapshot.READER_MEMORY` at most."""
@@ -57,7 +57,8 @@ class Handles:
         """A cursor of its own on a snapshot, which stays open until the block ends.
 
         `beside` is another snapshot of the workspace, whose tables it reads as `"<id>".<table>`; its own it may call so too.
-        Raises SnapshotError as `open_snapshot` does, and where every handle is at work and none becomes free.
+        Raises SnapshotError as `open_snapshot` does, where every handle is at work and none becomes free, and where the file
+        turns out to be damaged.
         """
         if beside not in (None, snapshot_id):
             self.keep(workspace, str(beside))  # checked and leased like any that is looked at
@@ -71,6 +72,8 @@ class Handles:
         try:
             with handle.snapshot.cursor() as cursor:
                 yield cursor
+        except duckdb.IOException as error:
+            raise unreadable(handle.snapshot.path, error) from error
         finally:
             with self._changed:
                 handle.cursors -= 1

@@ -20,7 +20,7 @@ from typing import Any
 import filelock
 
 from engine.errors import DataError
-from engine.store.leftovers import replacing
+from engine.leftovers import replacing
 
 NAME = re.compile(r"[a-z][a-z_]{0,40}")
 """No other text becomes a path."""

@@ -255,6 +255,7 @@ def values(question: Question, given: Mapping[str, Value]) -> dict[str, Value]:
     told: dict[str, Value] = {
         name: PARAMETERS[name].default if given.get(name) in (None, "") else given[name] for name in asked
     }
+    told |= {name: str(value) for name, value in told.items() if name != "limit" and value is not None}
     for name, value in told.items():
         if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise ConfigError(f"{name} '{shown(value)}' holds bytes that are no text.")

@@ -18,6 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.leftovers import replacing
+
 FORMATS = ("json", "csv", "parquet")
 
 
@@ -60,9 +62,12 @@ def as_csv(rows: pa.Table) -> str:
 
 
 def write(rows: pa.Table, path: Path, format: str, told: Mapping[str, Any]) -> None:
-    """A file of that format; Parquet carries `told` in its metadata under 'sidelight'. Raises OSError."""
+    """A file of that format, the old one or the new and never half; Parquet carries `told` in its metadata under 'sidelight'. Raises OSError."""
     if format == "parquet":
         noted = {**(rows.schema.metadata or {}), b"sidelight": json.dumps(told, default=str).encode()}
-        pq.write_table(rows.replace_schema_metadata(noted), path)
-    else:
-        path.write_text(as_csv(rows) if format == "csv" else as_json(rows, told) + "\n", encoding="utf-8")
+        rows = rows.replace_schema_metadata(noted)
+    with replacing(path) as writing:
+        if format == "parquet":
+            pq.write_table(rows, writing)
+        else:
+            writing.write_text(as_csv(rows) if format == "csv" else as_json(rows, told) + "\n", encoding="utf-8")

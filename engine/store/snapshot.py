@@ -3,7 +3,7 @@
     WORKSPACE/CURRENT                        'snapshots/snap-<hash>.duckdb', one line, replaced atomically
     WORKSPACE/snapshots/snap-<hash>.duckdb   never changed once it has this name
     WORKSPACE/snapshots/snap-<hash>.pinned   present: never pruned
-    WORKSPACE/snapshots/leases/<id>--<who>   a reader's heartbeat (modification time)
+    WORKSPACE/snapshots/leases/<id>--<who>   a reader's heartbeat (modification time); <who> names its process
 
 A DuckDB writer blocks readers in other processes and the reverse, so a snapshot is built under a temporary
 name and renamed; readers open it by its unique name and are never disturbed.
@@ -12,7 +12,6 @@ name and renamed; readers open it by its unique name and are never disturbed.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import re
@@ -26,10 +25,10 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 
-from engine.errors import SnapshotError, shown
-from engine.store import leftovers
-from engine.store.building import RunTables, build, content_hash, find_sources
-from engine.store.leftovers import replacing, temporary
+from engine import leftovers
+from engine.errors import Refusal, SnapshotError, refused, shown
+from engine.leftovers import replacing, temporary
+from engine.store.building import RunTables, build, content_hash, find_sources, whole
 
 _logger = logging.getLogger(__name__)
 
@@ -39,24 +38,13 @@ SNAPSHOT_ID = re.compile(r"snap-[0-9a-z-]{1,64}")
 KEPT = 3
 """Snapshots kept besides pinned ones and those in use."""
 LEASE_SECONDS = 600.0
-"""A lease that was not renewed for this long no longer protects its snapshot."""
+"""A lease that was not renewed for this long, of a process that cannot be seen from here, no longer protects its snapshot."""
 
 
 READER_MEMORY = "512MB"
 """What DuckDB may hold of one open snapshot; larger sorts go to a folder beside it."""
 READER_THREADS = 4
 """Of one query: DuckDB asks for about 125 MB a thread."""
-
-_REFUSALS = (
-    ((errno.ENOSPC, errno.EDQUOT), "the disk is full", "free space"),
-    ((errno.EROFS,), "the disk is read-only", "choose a workspace that can be written (--workspace)"),
-    (
-        (errno.EACCES, errno.EPERM),
-        "this user may not write there",
-        "change the folder's rights, or choose --workspace,",
-    ),
-)
-"""What a disk may refuse: error numbers, the reason in words, what to do."""
 
 
 @dataclass
@@ -97,7 +85,7 @@ class SnapshotInfo(NamedTuple):
 def current_id(workspace: Path) -> str | None:
     """The id in CURRENT; None where nothing was published."""
     try:
-        line = (workspace / "CURRENT").read_text(encoding="utf-8").strip()
+        line = (workspace / "CURRENT").read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None
     return Path(line).stem or None
@@ -140,9 +128,7 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
     try:
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
-        raise SnapshotError(
-            f"Snapshot {path.name} cannot be read ({str(error).splitlines()[0]}); publish it again."
-        ) from error
+        raise unreadable(path, error) from error
     try:
         row = connection.execute("SELECT schema_version FROM snapshot").fetchone()
     except duckdb.Error as error:
@@ -156,10 +142,15 @@ def open_snapshot(workspace: Path, snapshot_id: str | None = None) -> Snapshot:
         )
     _bound(connection, path)
     snapshot = Snapshot(
-        wanted, path, connection, path.parent / "leases" / f"{wanted}--{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        wanted, path, connection, temporary(path.parent / "leases" / f"{wanted}--{uuid.uuid4().hex[:8]}")
     )
     snapshot.heartbeat()
     return snapshot
+
+
+def unreadable(path: Path, error: duckdb.Error) -> SnapshotError:
+    """What a damaged file is told as; DuckDB checks every block that it reads."""
+    return SnapshotError(f"Snapshot {path.name} cannot be read ({str(error).splitlines()[0]}); publish it again.")
 
 
 def _bound(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -192,7 +183,7 @@ def publish(
     leftovers.clear(workspace)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if not whole(path):
             made = pd.Timestamp.now("UTC").tz_localize(None)
             row = {**snapshot, "snapshot_id": snapshot_id, "schema_version": SCHEMA_VERSION, "created_at": made}
             spill = temporary(path.with_suffix(".spill"))
@@ -203,7 +194,8 @@ def publish(
                 leftovers.remove(spill)
         if pin:
             path.with_suffix(".pinned").touch()
-        path.touch()
+        newest = max((s.modified for s in list_snapshots(workspace)), default=0.0)
+        os.utime(path, (max(time.time(), newest + 0.001),) * 2)  # the newest, though the clock was set back
         with replacing(workspace / "CURRENT") as pointer:
             pointer.write_text(f"snapshots/{path.name}\n", encoding="utf-8")
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
@@ -221,15 +213,10 @@ def pin(workspace: Path, snapshot_id: str) -> None:
     (workspace / "snapshots" / f"{snapshot_id}.pinned").touch()
 
 
-def _refusal(error: Exception) -> tuple[str, str]:
-    """Why a disk refused, and what to do about it; DuckDB tells the system's reason in words alone."""
-    said = str(error)
-    for numbers, reason, advice in _REFUSALS:
-        if getattr(error, "errno", None) in numbers or any(os.strerror(number) in said for number in numbers):
-            return reason, advice
+def _refusal(error: Exception) -> Refusal:
     if isinstance(error, duckdb.OutOfMemoryException):  # what memory does not hold goes to the disk
-        return "memory and disk hold no more", "free space"
-    return said.splitlines()[0], "mend that"
+        return refused(error) or Refusal("memory and disk hold no more", "free space")
+    return refused(error) or Refusal(str(error).splitlines()[0], "mend that")
 
 
 def prune(workspace: Path) -> list[str]:
@@ -238,7 +225,8 @@ def prune(workspace: Path) -> list[str]:
     leased = set()
     for lease in (workspace / "snapshots" / "leases").glob("*--*"):
         with contextlib.suppress(FileNotFoundError):
-            if now - lease.stat().st_mtime < LEASE_SECONDS:
+            lives = leftovers.writer_lives(lease)
+            if abs(now - lease.stat().st_mtime) < LEASE_SECONDS if lives is None else lives:
                 leased.add(lease.name.split("--")[0])
             else:
                 lease.unlink()

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from engine import leftovers
 from engine.errors import DataError
-from engine.store import leftovers
-from engine.store.leftovers import temporary
+from engine.leftovers import temporary
 
 ALLOWED = "SIDELIGHT_ALLOW_UPLOAD"
 """'1' where the dashboard takes files; `python -m app --allow-upload` sets it."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import pipeline
+from engine import leftovers, pipeline
 from engine.answering.live import LiveRun
 from engine.assigning import generations
 from engine.assigning.assign import Assignment, assign
@@ -25,7 +25,6 @@ from engine.datasets.contract import GivenText
 from engine.datasets.ingest import load
 from engine.errors import DataError, RunError
 from engine.runs import Run, load_arrays
-from engine.store import leftovers
 from engine.store.snapshot import open_snapshot
 from tests.conftest import ROOT, Trained
 

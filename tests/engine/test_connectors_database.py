@@ -220,7 +220,7 @@ def test_ctrl_c_stores_nothing_and_shows_no_password(server: str, tmp_path: Path
         env={**os.environ, "COLUMNS": "400"},
     )  # fmt: skip
     until = time.monotonic() + 60
-    while not list(tmp_path.glob("catalogues/.ingest-*/postgres")) and time.monotonic() < until:
+    while not list(tmp_path.glob("catalogues/.sidelight-ingest-*/postgres")) and time.monotonic() < until:
         time.sleep(0.1)
     time.sleep(1)
     running.send_signal(signal.SIGINT)

@@ -149,14 +149,20 @@ def test_two_processes_storing_the_same_content(tmp_path: Path, monkeypatch: pyt
     assert len(ingest(SAMPLE, tmp_path / "ws").catalogue.items) == 60
 
 
-def test_what_a_killed_process_left_is_cleared_after_a_day(tmp_path: Path) -> None:
-    old, young = tmp_path / "catalogues" / ".ingest-old", tmp_path / "catalogues" / ".ingest-young"
-    for folder in (old, young):
-        folder.mkdir(parents=True)
-    os.utime(old, (0, 0))
+def test_what_a_killed_ingest_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    killed = subprocess.Popen(
+        [sys.executable, "-c", "import sys, pathlib, engine.datasets.storage as s\n"
+         "with s.staging(pathlib.Path(sys.argv[1])) as folder: print(folder, flush=True); input()", str(tmp_path)],
+        cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert killed.stdout
+    left = Path(killed.stdout.readline().strip())
     ingest(SAMPLE, tmp_path)
-    assert not old.exists()
-    assert young.exists()
+    assert left.is_dir(), "its process is at work"
+    killed.kill()
+    killed.communicate()
+    ingest(SAMPLE, tmp_path)
+    assert not left.exists()
 
 
 def test_load_and_list(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from engine import leftovers
 from engine.cli import app
 from engine.cli.options import ROOT
 from engine.reporting import doctor
 from engine.reporting.doctor import examine
-from engine.store import leftovers
 from tests.conftest import Trained
 
 

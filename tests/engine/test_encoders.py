@@ -15,7 +15,7 @@ from engine.encoders.fingerprint import model_fingerprint
 from engine.encoders.loading import load_encoder
 from engine.encoders.minilm import MiniLMEncoder
 from engine.encoders.protocol import TextEncoder
-from engine.errors import ModelError
+from engine.errors import ModelError, refused
 from engine.progress import Progress, silent
 
 ODD = [
@@ -167,13 +167,36 @@ def test_damaged_cache_is_encoded_again(counting: Counting, tmp_path: Path, dama
     np.testing.assert_array_equal(np.load(path), expected)
 
 
+def test_one_other_byte_is_damage_too(counting: Counting, tmp_path: Path) -> None:
+    expected = cached(["a", "bb"], tmp_path)
+    (path,) = tmp_path.iterdir()
+    held = bytearray(path.read_bytes())
+    held[-40] ^= 1
+    path.write_bytes(held)
+    np.testing.assert_array_equal(cached(["a", "bb"], tmp_path), expected)
+    assert counting.calls == 2
+
+
+def test_a_disk_that_fills_up_in_the_middle_says_so(counting: Counting, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as refusal:
+            cached(["a"] * 4_000, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_failed_write_leaves_nothing_behind(
     counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_disk(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full_disk)
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full_disk)
     with pytest.raises(OSError, match="No space"):
         cached(["a"], tmp_path)
     assert list(tmp_path.iterdir()) == []

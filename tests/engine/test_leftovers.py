@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from engine import leftovers
+from engine.leftovers import NODE, clear, replacing, temporary, working_folder
 from engine.runs import write_text
-from engine.store import leftovers
-from engine.store.leftovers import ABANDONED_SECONDS, NODE, clear, replacing, temporary
 
+ROOT = Path(__file__).parents[2]
 LIVING = [sys.executable, "-c", "input()"]
 
 
@@ -34,12 +35,6 @@ def living() -> Iterator[int]:
     process.communicate()
 
 
-@pytest.fixture
-def aged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file is as old as its modification time says, which a test can set."""
-    monkeypatch.setattr(leftovers, "_written", lambda path: path.stat().st_mtime)
-
-
 def put(path: Path, age: float = 0.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("half")
@@ -55,7 +50,7 @@ def test_what_a_dead_process_left_is_cleared_wherever_it_lies(tmp_path: Path, de
         for name in (
             f"CURRENT.{end}", f"snapshots/snap-1.duckdb.{end}", f"snapshots/snap-1.duckdb.{end}.wal",
             f"snapshots/snap-1.spill.{end}/duckdb_temp_storage-0.tmp", f"runs/r/config.json.{end}",
-            f"runs/r/tables/scores.parquet.{end}", f"runs/r/tables/beams/part-00001.parquet.{end}", f"runs/r/catalogue/items.parquet.{end}",
+            f"runs/r/tables/scores.parquet.{end}", f"runs/r/tables/beams/part-00001.parquet.{end}", f"catalogues/.sidelight-ingest-0a1b2c3d.{end}/catalogue/items.parquet", f"runs/r/catalogue/items.parquet.{end}",
             f"runs/r/stages/rank.json.{end}", f"runs/r/stages/rank.part/stack0/history.parquet.{end}",
             f"cache/pairs-1.json.{end}", f"cache/pairs-1.part/pairs.parquet.{end}", f"ablations/a/ladder.parquet.{end}",
         )
@@ -84,42 +79,51 @@ def test_a_living_process_may_link_a_file_older_than_itself(tmp_path: Path) -> N
     assert link.exists()
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only /proc tells when a process started")
-def test_a_file_older_than_the_process_of_its_number_is_cleared(tmp_path: Path, living: int, aged: None) -> None:
-    path = put(tmp_path / "snapshots" / f"snap-1.duckdb.{living}@{NODE}.tmp", age=3600)
-    assert clear(tmp_path) == [path]
+PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only /proc tells when a process started")
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only /proc tells who waits to be reaped")
+@PROC
+def test_a_later_process_of_the_same_number_is_another(tmp_path: Path, living: int) -> None:
+    """The start in the name is counted from the machine's own, so that a clock that jumps changes nothing."""
+    start = int(Path(f"/proc/{living}/stat").read_text().rpartition(")")[2].split()[19])
+    before = put(tmp_path / "snapshots" / f"snap-1.duckdb.{living}-{start - 100}@{NODE}.tmp")
+    own = put(tmp_path / "snapshots" / f"snap-2.duckdb.{living}-{start}@{NODE}.tmp", age=1e6)
+    assert clear(tmp_path) == [before]
+    assert own.exists()
+
+
+@PROC
 def test_a_killed_process_that_was_not_reaped_is_dead(tmp_path: Path) -> None:
     process = subprocess.Popen(LIVING, stdin=subprocess.PIPE)
-    path = put(tmp_path / f"CURRENT.{process.pid}@{NODE}.tmp")
+    path = put(tmp_path / f"CURRENT.{process.pid}-12@{NODE}.tmp")
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert clear(tmp_path) == [path]
     process.communicate()
 
 
-def test_where_the_system_does_not_tell_age_decides(
-    tmp_path: Path, living: int, dead: int, aged: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("jump", [1e6, -1e6], ids=["forward", "back"])
+def test_of_another_node_and_of_no_process_age_decides(
+    tmp_path: Path, dead: int, living: int, jump: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leftovers, "_began", lambda pid: None)
-    young = put(tmp_path / "snapshots" / f"young.{living}@{NODE}.tmp", age=3600)
-    old = put(tmp_path / "snapshots" / f"old.{living}@{NODE}.tmp", age=ABANDONED_SECONDS + 60)
-    gone = put(tmp_path / "snapshots" / f"gone.{dead}@{NODE}.tmp")
-    assert set(clear(tmp_path)) == {old, gone}
-    assert young.exists()
+    """A clock that was set back makes files of the future: they are no younger than those of the past are."""
+    names = (f"config.json.{dead}@0123abcd.tmp", "weights.safetensors.tmp", f".vectors.npy.{living}@{NODE}.tmp")
+    paths = [put(tmp_path / "runs" / "r" / name) for name in names]
+    assert clear(tmp_path) == []
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + jump)
+    assert sorted(clear(tmp_path)) == sorted(paths)
 
 
-def test_of_another_node_and_of_no_process_age_decides(tmp_path: Path, dead: int, aged: None) -> None:
-    names = (f"config.json.{dead}@0123abcd.tmp", "weights.safetensors.tmp", ".vectors.npy.12345678.tmp")
-    for name in names:
-        young, old = (
-            put(tmp_path / "runs" / "young" / name),
-            put(tmp_path / "runs" / "old" / name, ABANDONED_SECONDS + 60),
-        )
-        assert clear(tmp_path) == [old]
-        assert young.exists()
+def test_a_working_folder_of_a_killed_process_is_cleared_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers.tempfile, "tempdir", str(tmp_path))
+    code = "import os, engine.leftovers as l\nwith l.working_folder('fetch') as folder: os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, cwd=ROOT, check=False)
+    (left,) = tmp_path.iterdir()
+    with working_folder("fetch") as own:
+        assert clear(tmp_path / "workspace") == [left]
+        assert own.is_dir()
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_the_workspaces_own_names_are_cleared_at_its_root(tmp_path: Path, dead: int) -> None:
@@ -156,3 +160,16 @@ def test_a_wide_workspace_is_cleared_quickly(tmp_path: Path) -> None:
     began = time.perf_counter()
     assert clear(tmp_path) == []
     assert time.perf_counter() - began < 1.0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_or_a_device_is_written_into_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "out"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with replacing(pipe) as writing:
+        writing.write_text("whole")
+    assert os.read(reader, 100) == b"whole"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

@@ -186,7 +186,7 @@ def _wrong_message(text: str, files: Files) -> str:
     """What is wrong with a message; '' where nothing is."""
     if wrong := wrong_text(text):
         return wrong
-    if "/validate-" in text or "/.ingest-" in text or "/judgments-" in text or "raw_" in text or "typed_" in text:
+    if "/.sidelight-" in text or "/judgments-" in text or "raw_" in text or "typed_" in text:
         return "a message that names a place of our own"
     shown = next(
         (m[1] for m in _FILE.finditer(text) if m[1] not in files and m[1] not in _OURS and "/" not in m[1]), None

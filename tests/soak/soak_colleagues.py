@@ -28,8 +28,8 @@ from typing import NamedTuple
 import numpy as np
 from playwright.async_api import async_playwright
 
+from engine.leftovers import PLACES
 from engine.runs import list_runs
-from engine.store.leftovers import PLACES
 from tests.browser.conftest import Snapshot
 from tests.browser.dashboard import FLAGS, ROOT, Server, find_chromium, serve
 from tests.browser.states import named
