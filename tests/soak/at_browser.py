@@ -53,7 +53,7 @@ class AtBrowser(Colleague):
     async def _ready(self, what: str) -> None:
         await self._page.wait_for_selector(CONNECTED, state="attached")
         await self._page.wait_for_function(SETTLED, polling=100)
-        seconds = time.monotonic() - self._began - SETTLES
+        seconds = max(0.0, time.monotonic() - self._began - SETTLES)  # a press may change nothing
         look = await self._page.evaluate(LOOK)
         self._looked(
             what, seconds, look["side"], look["broken"] + [words for words in look["told"] if FAILED.search(words)]
