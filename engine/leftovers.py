@@ -38,6 +38,7 @@ PLACES = (
     "cache/embeddings/*.parts/*.tmp",
     "cache/*.part/**/*.tmp",
     "ablations/*/*.tmp",
+    "judgments/*/*.tmp",
     "uploads/*.tmp",
     "kept/*.tmp",
 )

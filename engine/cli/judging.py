@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine import console
+from engine import console, leftovers
 from engine.cli.options import Json, On, RayAddress, Seed, Workspace, app, chosen_catalogue, chosen_place, resumable
 from engine.console import machine_line, say, table
 
@@ -86,6 +86,7 @@ def judge(
     if plan_only:
         machine_line(as_json, folder=str(folder), to_ask=len(plan.pairs), answered=plan.answered)
         return
+    leftovers.clear(workspace)
     kept.write_settings(folder, data.fingerprint, prompt, settings)
     graded = None
     if len(plan.pairs):

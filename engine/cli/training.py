@@ -191,9 +191,10 @@ def ablate(
             workspace, fingerprint, preset_name, chosen.methods, seeds, pipeline.versions, settings or ()
         )._replace(skipped=chosen.skipped)
         costs = planning.Costs.read(workspace, fingerprint, preset_name)
-        count = min(workers or planning.default_workers(), max(len(plan.todo), 1))
+        # of all runs and not of those to do: one that goes on alone takes the threads it began with, and gives equal numbers
+        count = min(workers or planning.default_workers(), len(plan.jobs))
         _show_section(report.plan_section(plan, costs))
-        say(report.plan_sentence(plan, costs, count))
+        say(report.plan_sentence(plan, costs, min(count, max(len(plan.todo), 1))))
         if plan.todo and not yes and console.out.is_terminal and sys.stdin.isatty():
             typer.confirm("Start?", default=True, abort=True)
         with console.ConsoleWatcher() as watcher:

@@ -88,7 +88,7 @@ def report(
     The ceiling is taken on the pairs that the judge answered where they are enough, so that both rows speak of the
     same pairs; on all rated pairs otherwise.
     """
-    answered = answers.usable()[[*_PAIR, "grade"]]
+    answered = answers.usable()[[*_PAIR, "grade"]].sort_values(_PAIR)  # intervals must not depend on who answered first
     both = answered.merge(judgments[[*_PAIR, "grade", "source"]], on=_PAIR, suffixes=("_judge", ""))
     scale: dict[str, Any] = {"grades": prompt.scale, "relevant_grade": relevant_grade, "seed": seed}
     columns = (both[name].to_numpy() for name in ("grade_judge", "grade", "query_id"))

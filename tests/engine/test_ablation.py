@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from engine import pipeline
 from engine.ablation import report
@@ -23,6 +25,7 @@ from engine.ablation.ladder import LADDER_COLUMNS, Tables, ladder_tables
 from engine.ablation.plan import LADDERS, WHOLE, Cost, Costs, Job, Plan, make_plan, methods_of, run_cost, time_left
 from engine.ablation.stability import stability
 from engine.ablation.workers import THREAD_VARIABLES, Standing, run_jobs, train_command, worker_environment
+from engine.cli import app
 from engine.config import METHODS, override, preset
 from engine.errors import ConfigError, RunError
 from engine.evaluation.bootstrap import Estimate, mean_estimate, mean_over_redrawn_runs, resample_queries
@@ -588,6 +591,25 @@ def test_killed_ablations_go_on_even_two_at_once(workspace: Path) -> None:
     assert sorted(path.name for path in plan.folder.iterdir()) == [
         "ablation.json", "comparisons.parquet", "ladder.md", "ladder.parquet", "logs",
     ]  # fmt: skip
+
+
+def test_a_run_that_goes_on_alone_takes_the_threads_it_began_with(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers share the cores; after a kill that spared one run's results the other would have had them all."""
+
+    class Asked(Exception):
+        pass
+
+    def asked(plan: Plan, costs: Costs, *, workers: int, **_: Any) -> None:
+        assert [job.method for job in plan.todo] == ["hash"]
+        raise Asked(workers)
+
+    monkeypatch.setattr("engine.ablation.workers.run_jobs", asked)
+    words = ["--methods", "none,hash", "--seeds", "1", "--workers", "2", "--no-publish", "--workspace", str(workspace)]
+    outcome = CliRunner().invoke(app, ["ablate", "--preset", "tiny", *words])
+    assert isinstance(outcome.exception, Asked), outcome.output
+    assert outcome.exception.args == (2,)
 
 
 def test_a_run_that_cannot_be_trained_is_reported_and_the_rest_compared(trained: Trained, workspace: Path) -> None:

@@ -621,6 +621,10 @@ def test_labels_of_retrieved_pairs_go_through_ingest(sample: Sample, tmp_path: P
     answers = read_answers(folder)
     ratings = individual_ratings(sample.workspace, sample.catalogue)
     found = report(answers, sample.people, ratings, PROMPT, relevant_grade=2)
+    turned = report(answers._replace(table=answers.table.iloc[::-1]), sample.people, ratings, PROMPT, relevant_grade=2)
+    assert found.agreement
+    assert turned.agreement
+    assert turned.agreement.to_dict() == found.agreement.to_dict(), "whoever was answered first"
     write_agreement(folder, found, answers)
     done = export(*how, answers, Terms(with_human=True))
     assert done.labels == forced.labels == len(pairs)

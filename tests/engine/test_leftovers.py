@@ -52,7 +52,7 @@ def test_what_a_dead_process_left_is_cleared_wherever_it_lies(tmp_path: Path, de
             f"snapshots/snap-1.spill.{end}/duckdb_temp_storage-0.tmp", f"runs/r/config.json.{end}",
             f"runs/r/tables/scores.parquet.{end}", f"runs/r/tables/beams/part-00001.parquet.{end}", f"catalogues/.sidelight-ingest-0a1b2c3d.{end}/catalogue/items.parquet", f"runs/r/catalogue/items.parquet.{end}",
             f"runs/r/stages/rank.json.{end}", f"runs/r/stages/rank.part/stack0/history.parquet.{end}",
-            f"cache/pairs-1.json.{end}", f"cache/pairs-1.part/pairs.parquet.{end}", f"ablations/a/ladder.parquet.{end}",
+            f"cache/pairs-1.json.{end}", f"cache/pairs-1.part/pairs.parquet.{end}", f"ablations/a/ladder.parquet.{end}", f"judgments/m/agreement.json.{end}",
         )
     ]  # fmt: skip
     kept = [put(tmp_path / name) for name in ("CURRENT", "snapshots/snap-1.duckdb", "runs/r/tables/scores.parquet")]
