@@ -14,6 +14,7 @@ from engine import console
 from engine.cli import asking, assigning, data, doctor, gate, judging, programs, training
 from engine.cli.options import app
 from engine.errors import EngineError, refused, shown
+from engine.generator import together
 
 __all__ = ["app", "asking", "assigning", "data", "doctor", "gate", "judging", "main", "programs", "training"]
 
@@ -35,12 +36,14 @@ def main() -> None:
         refusal = refused(error)
         if refusal is None:
             raise
-        told = shown((str(error).splitlines() or [""])[0], 300)
+        what = str(getattr(error, "filename", None) or error)
+        told = shown((what.splitlines() or [""])[0], 300)
         _fail(began, f"{told}: {refusal.reason}. What was finished is kept; {refusal.advice} and repeat.")
 
 
 def _ends(began: float, code: object) -> None:
     _logger.info("command ends", extra={"code": code or 0, "seconds": round(time.perf_counter() - began, 3)})
+    together.leave(code if isinstance(code, int) else int(code is not None))
 
 
 def _fail(began: float, message: str) -> None:

@@ -29,7 +29,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def leases(workspace: Path, server: Server) -> list[Path]:
     """The leases that a server holds on snapshots."""
-    return list((workspace / "snapshots" / "leases").glob(f"*--{server.process.pid}-*"))
+    return list((workspace / "snapshots" / "leases").glob(f"*.{server.process.pid}-*"))
 
 
 def test_help_says_what_can_be_chosen() -> None:

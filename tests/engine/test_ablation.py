@@ -269,6 +269,7 @@ class Made:
         self.sharing: dict[tuple[str, int], np.ndarray] = {}
         cache = workspace / "cache" / "judged-0"
         cache.mkdir(parents=True)
+        cache.with_suffix(".json").write_text("{}")
         save_arrays(cache / "judged.safetensors", position=np.arange(QUERIES), query=self.query, grade=self.grade)
         self.runs = [self._run(rng, method, seed) for method in methods for seed in range(seeds)]
 
@@ -285,7 +286,8 @@ class Made:
             scores["twins"] = scores["strong_gbm"] * 2.0
             scores["rich_twins"] = scores["rich"] * 2.0
         self.scores[method, seed] = scores
-        rank = run.stage_folder("rank")
+        rank = run.folder / "stages" / "rank"
+        rank.with_suffix(".json").write_text("{}")
         rank.mkdir()
         save_arrays(rank / "judged.safetensors", **scores)
         tables, catalogue = run.folder / "tables", run.folder / "catalogue"
@@ -306,7 +308,8 @@ class Made:
         if method != "none":
             level = rng.integers(0, 3, len(self.query))
             self.level[method, seed] = level
-            match = run.stage_folder("match")
+            match = run.folder / "stages" / "match"
+            match.with_suffix(".json").write_text("{}")
             match.mkdir()
             self.sharing[method, seed] = sharing = rng.integers(1, 5, (len(self.query), 2)).astype(np.int32)
             save_arrays(match / "matches.safetensors", level=level, sharing=sharing)
@@ -617,7 +620,9 @@ def test_a_run_that_cannot_be_trained_is_reported_and_the_rest_compared(trained:
     try:
         broken = workspace / "runs" / trained.none_run
         (broken / "run.json").unlink()
-        (broken / "stages" / "rank" / "judged.safetensors").write_bytes(b"no arrays")
+        shutil.rmtree(broken / "stages" / "rank")
+        (broken / "stages" / "rank.json").unlink()
+        (broken / "stages" / "rank.part").write_text("a file where a folder is to be")
         process = ablate(workspace, "--methods", "none,dsirm", "--seeds", "1")
         out, err = process.communicate(timeout=300)
         assert process.returncode == 1, out + err
@@ -627,7 +632,7 @@ def test_a_run_that_cannot_be_trained_is_reported_and_the_rest_compared(trained:
         assert said["runs"] == [trained.dsirm_run]
         assert "none, seed 0 failed: exit code 1" in err
         assert said["failed"][0]["log"] in err
-        assert "Safetensor" in err, "the log's last lines name the error"
+        assert "rank.part" in err, "the log's last lines name the error"
         assert "Traceback" in Path(said["failed"][0]["log"]).read_text()
     finally:
         shutil.rmtree(broken)

@@ -182,7 +182,7 @@ def test_full_disk_is_a_sentence(run, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "ingest", full)
     result = run("ingest", ROOT / "data" / "sample", "--workspace", tmp_path)
     assert result.code == 1
-    assert "No space left" in result.err
+    assert "the disk is full" in result.err
 
 
 def test_unknown_preset_method_run_and_item(run, trained: Trained) -> None:
