@@ -181,10 +181,11 @@ def readiness(workspace: Path) -> Route:
 
 
 def _page_failed(error: Exception) -> None:
-    from app.fetch import current
+    import streamlit as st
 
-    where = current()
-    _logger.error("page failed", exc_info=error, extra={"run": where.run_id, "snapshot": where.snapshot_id})
+    where = st.session_state.get("_current")  # none where it failed before a snapshot was chosen
+    told = {"run": where.run_id, "snapshot": where.snapshot_id} if where else {}
+    _logger.error("page failed", exc_info=error, extra=told)
 
 
 def serve(script: Path, settings: dict[str, Any], workspace: Path, *, metrics: bool) -> None:

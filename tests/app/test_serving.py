@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from streamlit.runtime.memory_media_file_storage import MediaFileKind, MemoryMediaFileStorage
 
 from app import serving
+from app.fetch import Current
 from app.serving import Exports
 
 
@@ -37,3 +40,18 @@ def test_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert exports.of("ada", streamlits_id(bytes(11), "large.csv"))
     monkeypatch.setattr(serving, "KEPT_SECONDS", -1.0)
     assert exports.of("ada", streamlits_id(bytes(11), "large.csv")) is None
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_page_that_fails_is_logged_with_what_it_showed(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one that fails before a snapshot was chosen."""
+    shown = {"_current": Current(Path("w"), "snap-1", "run-1")} if chosen else {}
+    monkeypatch.setattr("streamlit.session_state", shown)
+    serving._page_failed(ValueError("odd"))
+    (record,) = caplog.records
+    assert record.message == "page failed"
+    assert (getattr(record, "run", None), getattr(record, "snapshot", None)) == (
+        ("run-1", "snap-1") if chosen else (None, None)
+    )
