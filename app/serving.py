@@ -54,6 +54,8 @@ HEADERS = {
 METRICS = "/_stcore/metrics"
 READY = "/ready"
 MEDIA = "/media/"
+stopping = threading.Event()
+"""Set once the server ends: what fails in its threads from then on is no news."""
 KEPT_SECONDS = 600.0
 KEPT_BYTES = 256 * 2**20
 
@@ -195,6 +197,7 @@ def serve(script: Path, settings: dict[str, Any], workspace: Path, *, metrics: b
     @contextlib.asynccontextmanager
     async def lifespan(_: st.App) -> AsyncIterator[None]:
         yield
+        stopping.set()
         from app.fetch import handles  # late: its caches want Streamlit's runtime
 
         handles().close()  # here, because a signal ends the process before `run` returns

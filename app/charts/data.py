@@ -102,25 +102,24 @@ def depths(rows: pd.DataFrame) -> go.Figure:
 
 
 def grades(rows: pd.DataFrame, relevant: float, highest: float) -> go.Figure:
-    """Judged pairs by grade, relevant ones coloured, with the threshold. `rows`: `queries.data.grades`."""
+    """Judged pairs by grade, relevant ones coloured; the legend says from which on. `rows`: `queries.data.grades`."""
     stepped = bool(rows["step"].notna().any())
     gap = float(rows["step"].iloc[0]) if stepped else float(rows["grade"].diff().min())
     width = 0.9 * gap if stepped else 0.7 * gap if len(rows) > 1 else 0.5
     figure = go.Figure()
     for name, counts, colour in (
-        ("below the threshold", rows["n_pairs"] - rows["n_relevant"], NEUTRAL),
-        ("relevant", rows["n_relevant"], WITH_SID),
+        (f"below {relevant:g}", rows["n_pairs"] - rows["n_relevant"], NEUTRAL),
+        (f"relevant: {relevant:g} and above", rows["n_relevant"], WITH_SID),
     ):
         figure.add_bar(
             x=rows["grade"], y=counts, name=name, marker={"color": colour}, width=width,
             hovertemplate="grade %{x:.3g}: %{y:,} pairs<extra>" + name + "</extra>",
         )  # fmt: skip
     figure.add_vline(
-        x=relevant if stepped else relevant - width / 1.6, line={"color": NEUTRAL, "width": 1.5, "dash": "dot"},
-        annotation_text=f"relevant from {relevant:g}", annotation_position="top",
-    )  # fmt: skip
+        x=relevant if stepped else relevant - width / 1.6, line={"color": NEUTRAL, "width": 1.5, "dash": "dot"}
+    )
     style(figure, height=HEIGHT, x=f"Grade (0 to {highest:g})", y="Judged pairs", legend=True)
-    figure.update_layout(barmode="stack", margin_t=60, legend_y=1.1)
+    figure.update_layout(barmode="stack")
     figure.update_yaxes(tickformat=",")
     figure.update_xaxes(range=[-0.8 * width, highest + 0.8 * width])
     if not stepped:

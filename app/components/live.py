@@ -18,7 +18,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner_utils.script_run_context import get_run_yield_check, get_script_run_ctx
 
 from app.fetch import current
-from app.serving import COOKIE
+from app.serving import COOKIE, stopping
 from app.text import escape, plural
 from app.turns import Turns
 from engine.errors import EngineError, RunError
@@ -123,7 +123,7 @@ class Model:
         except EngineError as error:
             self.reason = str(error)
         except Exception as error:  # in a thread of its own: the page must hear of it, the log has the trace
-            if threading.main_thread().is_alive():  # else the server is stopping, and an import cut short is no news
+            if not stopping.is_set():  # an import that the end cuts short is no news
                 _logger.exception("warming %s", self.run_id)
             self.reason = f"{type(error).__name__}: {error}"
 

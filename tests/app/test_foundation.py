@@ -175,7 +175,7 @@ def test_a_model_that_cannot_load_is_logged_unless_the_server_stops(
         raise RuntimeError("can't register atexit after shutdown")
 
     monkeypatch.setattr(LiveRun, "load", cut_short)
-    monkeypatch.setattr(threading.main_thread(), "is_alive", lambda: serving_still)
+    monkeypatch.setattr(live.stopping, "is_set", lambda: not serving_still)
     (tmp_path / "runs" / "run-1").mkdir(parents=True)
     model = live.Model(tmp_path, "run-1")
     model.hurry()
