@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 _REST = "\ue000rest"
 """All items outside a crossing: they count in the whole and have no row."""
-_DRAWN = 1.2e9
-"""Queries x groups x resamples: bounds the time of an answer."""
-RESAMPLES = (1_000, 2_000)
+RESAMPLES = 2_000
 MOST_VALUES = 100
 """An attribute with more values is no dimension here: after correction for so many, these resamples could call none clear."""
 CROSSED = {"seller": "category", "category": "seller", "brand": "category"}
@@ -110,7 +108,7 @@ def _exposure(cursor: duckdb.DuckDBPyConnection, run_id: str, name: str) -> pd.D
         weight, weight * np.array([asked[d] for d in DISCOUNTS]), by_item[:-2].reshape(len(DISCOUNTS), 2, -1),
         np.ones(by_item.shape[1]), by_item[-2], by_item[-1],
     )  # fmt: skip
-    draws = Resamples.draw(seen, int(np.clip(_DRAWN // max(len(weight) * len(values), 1), *RESAMPLES)), seed=0)
+    draws = Resamples.draw(seen, RESAMPLES, seed=0)
     rows = exposure_rows(parts, seen, draws)
     kept = rows[rows["value"] != _REST].reset_index(drop=True)
     kept["q_value"] = kept.groupby("discount")["p_value"].transform(lambda p: benjamini_hochberg(p.to_numpy()))

@@ -12,10 +12,9 @@ from app.queries.traffic import TRAFFIC
 if TYPE_CHECKING:
     import duckdb
 
-MOST_ASKED = 5_000
-"""Queries with traffic whose rankings are re-ordered, the most asked first."""
-MOST_JUDGED = 2_000
-"""Judged queries that nDCG is told of; of more a sample."""
+MOST_PAIRS = 300_000
+"""Pairs of queries with traffic that are re-ordered, the most asked queries first, and again of judged queries that nDCG is
+told of, a sample: what a policy can be tried on in a moment."""
 
 _LABELS = {
     "seller": "i.seller",
@@ -45,41 +44,39 @@ class Rankings(NamedTuple):
 
 
 def rankings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Rankings:
-    """The stored rankings of the most asked queries, and of the judged ones whose nDCG@10 the run was measured by."""
+    """The stored rankings of the most asked queries, and of judged ones whose nDCG@10 the run was measured by: `MOST_PAIRS` of each."""
     cursor.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE policy_queries AS
-        WITH {TRAFFIC}, ranked AS (SELECT DISTINCT query_id FROM scores WHERE run_id = $run AND retrieved),
+        WITH {TRAFFIC}, ranked AS (SELECT query_id, count(*) AS n FROM scores WHERE run_id = $run AND retrieved GROUP BY 1),
         known AS (
-            SELECT q.query_id, q.text, q.split, t.weight, r.query_id IS NOT NULL AS ranked, m.value IS NOT NULL AS judged
+            SELECT q.query_id, q.text, q.split, t.weight, coalesce(r.n, 0) AS n, r.n > 0 AND t.weight > 0 AS asked, m.value IS NOT NULL AS judged
             FROM queries q JOIN traffic t USING (query_id) LEFT JOIN ranked r USING (query_id)
             LEFT JOIN query_metrics m ON m.run_id = $run AND m.query_id = q.query_id AND m.metric = 'ndcg@10'),
         numbered AS (
-            SELECT *, row_number() OVER (ORDER BY ranked AND weight > 0 DESC, weight DESC, query_id) AS by_traffic,
-                   row_number() OVER (ORDER BY judged DESC, hash(query_id), query_id) AS by_chance,
-                   count(*) FILTER (ranked AND weight > 0) OVER () AS n_asked,
-                   sum(weight) FILTER (ranked) OVER () AS whole, count(*) FILTER (judged) OVER () AS n_judged
+            SELECT *, sum(n) OVER (ORDER BY asked DESC NULLS LAST, weight DESC, query_id) AS by_traffic,
+                   sum(n) OVER (ORDER BY judged DESC, hash(query_id), query_id) AS by_chance,
+                   count(*) FILTER (asked) OVER () AS n_asked,
+                   sum(weight) FILTER (asked) OVER () AS whole, count(*) FILTER (judged) OVER () AS n_judged
             FROM known),
         chosen AS (
-            SELECT *, ranked AND weight > 0 AND by_traffic <= $asked AS replayed, judged AND by_chance <= $judged AS counts
-            FROM numbered)
+            SELECT *, coalesce(asked, false) AND by_traffic <= $most AS replayed, judged AND by_chance <= $most AS counts FROM numbered)
         SELECT row_number() OVER (ORDER BY query_id) - 1 AS number, query_id, text, split,
                CASE WHEN replayed THEN weight ELSE 0 END AS weight, counts, n_asked, whole, n_judged
         FROM chosen WHERE replayed OR counts ORDER BY query_id
         """,
-        {"run": run_id, "asked": MOST_ASKED, "judged": MOST_JUDGED},
+        {"run": run_id, "most": MOST_PAIRS},
     )
     queries = cursor.execute("SELECT * FROM policy_queries ORDER BY number").df()
     made = cursor.execute(
         """
         WITH pairs AS MATERIALIZED (SELECT p.number, s.query_id, s.item_id, s.score, s.retrieved, s.first_stage_rank, s.rank FROM scores s JOIN policy_queries p USING (query_id) WHERE s.run_id = $run),
-        numbered AS (SELECT item_id, row_number() OVER (ORDER BY item_id) - 1 AS item FROM items),
-        graded AS (SELECT query_id, item_id, avg(grade) AS grade FROM judgments GROUP BY ALL)
-        SELECT s.number AS query, n.item, s.score,
+        graded AS (SELECT query_id, item_id, avg(grade) AS grade FROM judgments SEMI JOIN policy_queries USING (query_id) GROUP BY ALL)
+        SELECT s.number AS query, i.rowid AS item, s.score,
                CASE WHEN s.retrieved THEN coalesce(s.first_stage_rank, s.rank, 0) ELSE 0 END AS first,
                CASE WHEN s.retrieved THEN coalesce(s.rank, 0) ELSE 0 END AS rank, g.grade::DOUBLE AS grade
-        FROM pairs s JOIN numbered n USING (item_id) LEFT JOIN graded g ON g.query_id = s.query_id AND g.item_id = s.item_id
-        ORDER BY s.number, n.item
+        FROM pairs s JOIN items i USING (item_id) LEFT JOIN graded g ON g.query_id = s.query_id AND g.item_id = s.item_id
+        ORDER BY s.number, i.rowid
         """,
         {"run": run_id},
     ).df()
@@ -100,11 +97,11 @@ def rankings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Rankings:
 
 
 def labels(cursor: duckdb.DuckDBPyConnection, run_id: str, dimension: str) -> pd.Series:
-    """The group of every item, by item id, as a categorical; missing where it has none. A 'code' is the whole SID."""
+    """The group of every item, in the order of the snapshot, as a categorical; missing where it has none. A 'code' is the whole SID."""
     rows = cursor.execute(
         f"""
         SELECT {_LABELS[dimension]} AS label FROM items i LEFT JOIN categories c USING (category)
-        LEFT JOIN sids s ON s.run_id = ? AND s.item_id = i.item_id ORDER BY i.item_id
+        LEFT JOIN sids s ON s.run_id = ? AND s.item_id = i.item_id ORDER BY i.rowid
         """,
         [run_id],
     ).df()

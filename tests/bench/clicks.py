@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 
 import app.queries
-from app.queries import agreement, item_filter, judging, query_log
+from app.queries import agreement, item_filter, judging, query_log, sellers
 from app.queries import codebook as codes
 from app.queries import map as maps
 from app.queries import query as queries
@@ -83,6 +83,7 @@ class Deck:
             f"SELECT DISTINCT verdict, level, feature FROM loss_ledger WHERE run_id = '{self.run}' ORDER BY ALL"
         )
         self._keys = list(item_filter.attribute_keys(cursor)["name"])
+        self._own_dimensions = sellers.attributes(cursor)
         self._extent = maps.extent(cursor, self.run)
         self._word = {"words": self._words()}
 
@@ -239,6 +240,7 @@ def _special(d: Deck) -> dict[str, Callable[[], tuple[Any, ...]]]:
         "explain.labels": lambda: (d.run, d.prefixes()),
         "explain.ranker_weights": lambda: (d.run, "rich"),
         "explain.strongest": lambda: (d.run, 50),
+        "groups.attribute": lambda: (d.run, d.one(d._own_dimensions)),
         "groups.crossing": lambda: (d.run, *d.value("seller", "category")),
         "item_filter.names": lambda: (d.any("seller", "brand"),),
         "judging.pair": d.pair,

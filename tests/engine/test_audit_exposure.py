@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
+from engine.audit import exposure
 from engine.audit.exposure import benjamini_hochberg, resample_counts, verdicts
 from engine.audit.groups import UNKNOWN, age_bands, item_groups, price_bands, seller_groups
 from engine.audit.traffic import discount_weights, exposure_total, traffic_weights
@@ -150,16 +151,18 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert np.mean(small) <= 0.12
 
 
-def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
-    scores, items, queries = log(50, 0.5)
+@pytest.mark.parametrize(("n", "blocks"), [(50, 4_096), (3_000, 1_000)], ids=["queries", "blocks of queries"])
+def test_the_interval_is_that_of_a_plain_bootstrap(n: int, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposure, "BLOCKS", blocks)
+    scores, items, queries = log(n, 0.5)
     table = shares(exposure_table(scores, items, queries, resamples=4_000))
     joined = scores.merge(queries, on="query_id")
     own = joined["item_id"].str[1:].astype(int) % 6 == 0
     change = joined["frequency"] * (1 / np.log2(1 + joined["rank"]) - 1 / np.log2(1 + joined["rank_without_sid"]))
-    by_query = change.where(own, 0).groupby(joined["query_id"]).sum()
-    total = (joined["frequency"] / np.log2(1 + joined["rank"])).groupby(joined["query_id"]).sum()
-    pick = np.random.default_rng(9).integers(0, 50, (20_000, 50))
-    drawn = by_query.to_numpy()[pick].sum(axis=1) / total.to_numpy()[pick].sum(axis=1)
+    by_query = change.where(own, 0).groupby(joined["query_id"]).sum().to_numpy()
+    total = (joined["frequency"] / np.log2(1 + joined["rank"])).groupby(joined["query_id"]).sum().to_numpy()
+    picks = (np.random.default_rng(seed).integers(0, n, n) for seed in range(5_000))
+    drawn = np.array([by_query[pick].sum() / total[pick].sum() for pick in picks])
     low, high = np.quantile(drawn, [0.025, 0.975])
     width = high - low
     assert table.loc["s0", "low"] == pytest.approx(low, abs=0.08 * width)
