@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.config import ProjectionConfig
 from engine.progress import Progress, silent
+from engine.threads import one_thread
 
 MIN_DIST = 0.1
 EPOCHS = 200
@@ -134,7 +135,7 @@ def _fit(x: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
         n_jobs=1,
         precomputed_knn=(graph, lengths),
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread():  # numba leaves its own number of threads to torch
         warnings.filterwarnings("ignore", message="precomputed_knn")  # says that `transform` is off: it is not used
         return np.asarray(model.fit_transform(x), dtype=np.float32)
 

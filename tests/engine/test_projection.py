@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,12 @@ def clusters() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def projected(clusters: tuple[np.ndarray, np.ndarray]) -> Projection:
-    return project(*clusters, ProjectionConfig(landmarks=160, neighbors=10), seed=3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    made = project(*clusters, ProjectionConfig(landmarks=160, neighbors=10), seed=3)
+    assert torch.get_num_threads() == 1, "last bits of what comes after depend on torch's threads"
+    torch.set_num_threads(threads)
+    return made
 
 
 def test_clusters_stay_together(clusters: tuple[np.ndarray, np.ndarray], projected: Projection) -> None:
