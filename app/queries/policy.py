@@ -12,7 +12,7 @@ from app.queries.traffic import TRAFFIC
 if TYPE_CHECKING:
     import duckdb
 
-MOST_PAIRS = 300_000
+MOST_PAIRS = 450_000
 """Pairs of queries with traffic that are re-ordered, the most asked queries first, and again of judged queries that nDCG is
 told of, a sample: what a policy can be tried on in a moment."""
 
@@ -54,13 +54,13 @@ def rankings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Rankings:
             FROM queries q JOIN traffic t USING (query_id) LEFT JOIN ranked r USING (query_id)
             LEFT JOIN query_metrics m ON m.run_id = $run AND m.query_id = q.query_id AND m.metric = 'ndcg@10'),
         numbered AS (
-            SELECT *, sum(n) OVER (ORDER BY asked DESC NULLS LAST, weight DESC, query_id) AS by_traffic,
-                   sum(n) OVER (ORDER BY judged DESC, hash(query_id), query_id) AS by_chance,
-                   count(*) FILTER (asked) OVER () AS n_asked,
-                   sum(weight) FILTER (asked) OVER () AS whole, count(*) FILTER (judged) OVER () AS n_judged
+            SELECT *, sum(n) OVER (ORDER BY asked DESC NULLS LAST, weight DESC, query_id ROWS UNBOUNDED PRECEDING) AS by_traffic,
+                   sum(n) OVER (ORDER BY judged DESC, hash(query_id), query_id ROWS UNBOUNDED PRECEDING) AS by_chance
             FROM known),
+        counted AS (
+            SELECT count(*) FILTER (asked) AS n_asked, sum(weight) FILTER (asked) AS whole, count(*) FILTER (judged) AS n_judged FROM known),
         chosen AS (
-            SELECT *, coalesce(asked, false) AND by_traffic <= $most AS replayed, judged AND by_chance <= $most AS counts FROM numbered)
+            SELECT *, coalesce(asked, false) AND by_traffic <= $most AS replayed, judged AND by_chance <= $most AS counts FROM numbered CROSS JOIN counted)
         SELECT row_number() OVER (ORDER BY query_id) - 1 AS number, query_id, text, split,
                CASE WHEN replayed THEN weight ELSE 0 END AS weight, counts, n_asked, whole, n_judged
         FROM chosen WHERE replayed OR counts ORDER BY query_id

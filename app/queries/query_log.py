@@ -56,7 +56,7 @@ def _matching(asked: Asked) -> tuple[str, dict[str, str | None]]:
             FROM queries WHERE query_id IN (SELECT query_id FROM scores WHERE run_id = $run UNION {BEAMS_ALONE})),
         measured AS (
             SELECT m.query_id, m.value, m.value_without, m.difference,
-                   m.difference * q.frequency / nullif(sum(q.frequency) FILTER (m.difference IS NOT NULL) OVER (), 0) AS weighted
+                   m.difference * q.frequency / nullif(sum(CASE WHEN m.difference IS NOT NULL THEN q.frequency END) OVER (), 0) AS weighted
             FROM query_metrics m JOIN queries q USING (query_id) WHERE m.run_id = $run AND m.metric = $metric),
         asked AS (
             SELECT q.query_id, q.text, q.handle, q.frequency, {TIER} AS tier, q.split, q.source, q.seen, q.kind, q.n_judged,

@@ -22,7 +22,7 @@ import duckdb
 from engine.errors import SnapshotError
 from engine.store.snapshot import Snapshot, open_snapshot, unreadable
 
-MOST = 8
+MOST = 4
 """Open handles of a process; each holds `snapshot.READER_MEMORY` at most."""
 IDLE_SECONDS = 300.0
 """A handle that no session asked for or kept for so long is closed; sessions keep theirs every minute."""

@@ -104,30 +104,33 @@ def turned(visit: Visit, theme: str, size: str) -> None:
 
 
 def walk(
-    browser: Browser, server: Server, told: dict[str, str], looks: Sequence[tuple[str, str, bool]], kind: str
+    browser: Browser,
+    server: Server,
+    told: dict[str, str],
+    look: tuple[str, str, bool],
+    kind: str,
+    states: Sequence[str] = tuple(STATES),
 ) -> Iterator[tuple[str, Visit, list[str]]]:
-    """Every state's name, the tab that shows it, and its faults in all `looks`: theme, window, whether axe is asked as well.
+    """Every state's name, the tab that shows it, and its faults in that look: theme, window, whether axe is asked as well.
 
-    A state is opened once and then turned. While one is looked at, the next one opens in a second tab.
+    While one is looked at, the next one opens in a second tab.
     """
+    theme, size, accessible = look
     tabs = [Visit(browser, server.url, kind) for _ in range(2)]
-    states = list(STATES)
 
     def begin(place: int) -> None:
         if place < len(states):
-            turned(tabs[place % 2], *looks[0][:2])
             tabs[place % 2].page.goto(f"{server.url}/{STATES[states[place]].format(**told)}", wait_until="commit")
 
+    for tab in tabs:
+        turned(tab, theme, size)
     begin(0)
     for place, state in enumerate(states):
         begin(place + 1)
-        visit, found = tabs[place % 2], []
-        for theme, size, accessible in looks:
-            turned(visit, theme, size)
-            wrong = [f"{state}, {theme}, {size}: {fault}" for fault in faults(visit, accessible=accessible)]
-            if PICTURES or wrong:
-                visit.picture(f"{kind}-{state}-{theme}-{size}")
-            found += wrong
+        visit = tabs[place % 2]
+        found = [f"{state}, {theme}, {size}: {fault}" for fault in faults(visit, accessible=accessible)]
+        if PICTURES or found:
+            visit.picture(f"{kind}-{state}-{theme}-{size}")
         yield state, visit, found
     for tab in tabs:
         tab.close()

@@ -126,7 +126,7 @@ def here(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-@pytest.mark.parametrize("how", ["well", "a worker dies", "two blocks a worker"])
+@pytest.mark.parametrize("how", ["a worker dies", "two blocks a worker"])
 def test_answers_are_those_of_the_local_path(
     cluster: OnRay, here: Run, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
