@@ -65,7 +65,7 @@ def bulk() -> None:
     where = current()
     made = _results((where.snapshot_id, where.run_id, dimension, str(value), int(n)), sampled)
     if made is not None:
-        told(made, sampled, str(value))
+        told(made, sampled, f"{word} {value}")
 
 
 @st.cache_resource
@@ -121,7 +121,7 @@ def summary(made: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "n", "first", "whole", "places", "fell", "lost"])
 
 
-def told(made: pd.DataFrame, sampled: pd.DataFrame, value: str) -> None:
+def told(made: pd.DataFrame, sampled: pd.DataFrame, group: str) -> None:
     """One sentence a kind, and every rewritten title."""
     for row in summary(made).to_dict("records"):
         st.markdown(in_words(row))
@@ -144,7 +144,7 @@ def told(made: pd.DataFrame, sampled: pd.DataFrame, value: str) -> None:
             "level": st.column_config.TextColumn("SID from level", width="small", help="Blank: the SID stays"),
             "open": st.column_config.LinkColumn("Open", display_text="edit"),
         },
-        filters={"group": value},
+        filters={"group": group, "sampled items": str(len(sampled))},
         height=380,
     )  # fmt: skip
 

@@ -67,13 +67,16 @@ def listing() -> None:
         live.unavailable(model)
         return
     origin(given)
+    asked = {"query": given.text, "item": str(full["item_id"]), "title": title}
+    if attributes:
+        asked["attributes"] = attributes
     if title == str(full["title"]) and attributes == _attributes(full):
         st.info("This is the listing as it is: write its title or an attribute otherwise.", icon=":material/edit:")
     else:
         made = ask(model, given.text, str(full["item_id"]), title, attributes)
         if made is not None:
-            _told(made, given, full)
-    _missing_words(model, given, full, title, attributes)
+            _told(made, given, full, asked)
+    _missing_words(model, given, full, asked)
 
 
 def _start_anew(q: str, full: pd.Series) -> None:
@@ -142,8 +145,8 @@ def pair_rows(made: Edited, item_id: str) -> tuple[pd.Series, pd.Series]:
     return first, second
 
 
-def _told(made: Edited, given: Answer, full: pd.Series) -> None:
-    """What the edit does: SID, place, score, contributions."""
+def _told(made: Edited, given: Answer, full: pd.Series, asked: dict[str, str]) -> None:
+    """What the edit does: SID, place, score, contributions; exports say what was `asked`."""
     before, after = pair_rows(made, str(full["item_id"]))
     st.markdown(in_words(made, before, after))
     counted = unit(shown_run().ranker)
@@ -163,8 +166,8 @@ def _told(made: Edited, given: Answer, full: pd.Series) -> None:
             with st.container():
                 st.metric(label, shown, border=True, help=text.DEFINITIONS[define])
                 st.caption(note)
-    _codes(made)
-    _parts(made, given, str(full["item_id"]))
+    _codes(made, asked)
+    _parts(made, asked)
     link("explain", "Explain this pair as it is", {"q": given.query_id or given.text, "item": full["item_id"]})
 
 
@@ -207,7 +210,7 @@ def _match(row: pd.Series) -> str:
     return text.match(None if level is None or pd.isna(level) else float(level), shown_run().levels, None)
 
 
-def _codes(made: Edited) -> None:
+def _codes(made: Edited, asked: dict[str, str]) -> None:
     """Level by level, the code before and after by its name."""
     old, new = made.sid.split("-"), made.new_sid.split("-")
     prefixes = [["-".join(sid[: i + 1]) for i in range(len(sid))] for sid in (old, new)]
@@ -232,17 +235,18 @@ def _codes(made: Edited) -> None:
             "level": st.column_config.NumberColumn("Level", width="small"), "old": "Code as it is", "old_name": "Name",
             "new": "Code written so", "new_name": "Its name", "verdict": "",
         },
+        filters=asked,
         height="content",
     )  # fmt: skip
 
 
-def _parts(made: Edited, given: Answer, item_id: str) -> None:
+def _parts(made: Edited, asked: dict[str, str]) -> None:
     """The contributions before and after, SIDs by signal."""
     name = SPLITS["signals"]
     sums = []
     for side in (made.before, made.after):
         assert side.contributions is not None
-        own = side.contributions[side.contributions["item_id"] == item_id]
+        own = side.contributions[side.contributions["item_id"] == asked["item"]]
         sums.append(own.assign(feature=own["feature"].map(name)).groupby("feature", sort=False)["value"].sum())
     told = pd.DataFrame({"before": sums[0], "after": sums[1]}).fillna(0.0)
     told = told.assign(difference=told["after"] - told["before"]).sort_values("difference", key=abs, ascending=False)
@@ -256,13 +260,14 @@ def _parts(made: Edited, given: Answer, item_id: str) -> None:
             "after": st.column_config.NumberColumn("Adds written so", format="%+.3f"),
             "difference": st.column_config.NumberColumn("Difference", format="%+.3f"),
         },
-        filters={"query": given.text, "item": item_id},
+        filters=asked,
         height="content",
     )  # fmt: skip
 
 
-def _missing_words(model: live.Model, given: Answer, full: pd.Series, title: str, attributes: str | None) -> None:
+def _missing_words(model: live.Model, given: Answer, full: pd.Series, asked: dict[str, str]) -> None:
     """On request: the title with each missing word of the query added to its end, one at a time."""
+    title, attributes = asked["title"], asked.get("attributes")
     missing = [w.word for w in account(Reader(fetch(info)["language"]), given.text, title) if w.near < 1.0][:WORDS]
     if not missing:
         st.caption("The title holds every word of the query.")
@@ -311,7 +316,7 @@ def _missing_words(model: live.Model, given: Answer, full: pd.Series, title: str
             "word": "Word added", "rank": "Rank", "score": st.column_config.NumberColumn("Score", format="%.3f"),
             "difference": st.column_config.NumberColumn(f"Against {against}", format="%+.3f"), "sid": "SID",
         },
-        filters={"query": given.text, "item": str(full["item_id"])},
+        filters=asked,
         height="content",
     )  # fmt: skip
 

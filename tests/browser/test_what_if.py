@@ -38,6 +38,8 @@ def test_a_listing_is_edited_and_the_next_one_starts_from_its_own(visit: Visit, 
     title.press("Control+Enter")
     expect(visit.page.get_by_text(ANSWERED).first).to_be_visible(timeout=4 * SLOWEST)
     visit.see("edited")
+    for key in ("edited-codes", "edited-parts"):
+        assert f"title = {text} {own}" in visit.export(key).head["filters"]
     assert visit.params["title"] == f"{text} {own}"
     told = visit.page.get_by_text(ANSWERED).first.inner_text().split("Answered live")[0]
     elsewhere = visit.elsewhere(visit.page.url)
