@@ -118,7 +118,9 @@ class Visit:
         self.page = self._fresh()
 
     def _fresh(self) -> Page:
-        self._contexts.append(self._browser.new_context(viewport={"width": 1440, "height": 1000}))
+        # A page that moves while it waits takes a core to draw it by software.
+        made = self._browser.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
+        self._contexts.append(made)
         return self._watch(self._contexts[-1].new_page())
 
     def _watch(self, page: Page) -> Page:
