@@ -12,8 +12,8 @@ def named(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> tuple[str
     """Brands of the catalogue that the text names as whole words, the longest first."""
     rows = cursor.execute(
         """
-        SELECT brand FROM (SELECT DISTINCT brand FROM items)
-        WHERE len(trim(brand)) > 1 AND contains(' ' || regexp_replace(lower($text), '[^\\w&+]+', ' ', 'g') || ' ',
+        SELECT brand FROM (SELECT DISTINCT brand FROM items WHERE len(trim(brand)) > 1)
+        WHERE contains(' ' || regexp_replace(lower($text), '[^\\w&+]+', ' ', 'g') || ' ',
                        ' ' || trim(regexp_replace(lower(brand), '[^\\w&+]+', ' ', 'g')) || ' ')
           AND contains(lower($text), lower(brand))
         ORDER BY len(brand) DESC, brand LIMIT $limit

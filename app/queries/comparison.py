@@ -25,17 +25,13 @@ def same_catalogue(cursor: duckdb.DuckDBPyConnection, beside: str) -> bool:
     return bool(row and row[0])
 
 
-_ONE = "text = (SELECT text FROM queries WHERE query_id = $query)"
-"""The queries with the words of $query."""
-
-
-def _queries(beside: str, which: str = "true") -> str:
+def _queries(beside: str) -> str:
     """Table `paired`: query_id of the first snapshot, base_id of the second, of queries with the same words. Ids would not do:
     another export of the same log numbers them otherwise. Words that several queries share are paired in the order of ids."""
     return f"""
-        WITH here AS (SELECT query_id, text, row_number() OVER (PARTITION BY text ORDER BY query_id) AS place FROM queries WHERE {which}),
+        WITH here AS (SELECT query_id, text, row_number() OVER (PARTITION BY text ORDER BY query_id) AS place FROM queries),
         there AS (SELECT query_id AS base_id, text, row_number() OVER (PARTITION BY text ORDER BY query_id) AS place
-                  FROM "{beside}".queries WHERE {which}),
+                  FROM "{beside}".queries),
         paired AS (SELECT query_id, base_id FROM here JOIN there USING (text, place))
     """
 
@@ -193,7 +189,7 @@ def ranking(
     """
     return cursor.execute(
         f"""
-        {_queries(beside, _ONE)},
+        {_queries(beside)},
         here_list AS (SELECT item_id, rank, matched_prefix FROM scores WHERE run_id = $run AND query_id = $query),
         there_list AS (
             SELECT s.item_id, s.rank, s.matched_prefix FROM "{beside}".scores s JOIN paired ON paired.base_id = s.query_id
@@ -219,7 +215,7 @@ def pair(
     """A query and an item in both runs: one row each, run 'this' or 'other'; rank, rank_without_sid, match_level, matched_prefix."""
     return cursor.execute(
         f"""
-        {_queries(beside, _ONE)}
+        {_queries(beside)}
         SELECT 'this' AS run, rank, rank_without_sid, match_level, matched_prefix FROM scores
         WHERE run_id = $run AND query_id = $query AND item_id = $item
         UNION ALL

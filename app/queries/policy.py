@@ -50,17 +50,17 @@ def rankings(cursor: duckdb.DuckDBPyConnection, run_id: str) -> Rankings:
         CREATE OR REPLACE TEMP TABLE policy_queries AS
         WITH {TRAFFIC}, ranked AS (SELECT query_id, count(*) AS n FROM scores WHERE run_id = $run AND retrieved GROUP BY 1),
         known AS (
-            SELECT q.query_id, q.text, q.split, t.weight, coalesce(r.n, 0) AS n, r.n > 0 AND t.weight > 0 AS asked, m.value IS NOT NULL AS judged
+            SELECT q.query_id, q.text, q.split, t.weight, coalesce(r.n, 0) AS n, coalesce(r.n, 0) > 0 AND t.weight > 0 AS asked, m.value IS NOT NULL AS judged
             FROM queries q JOIN traffic t USING (query_id) LEFT JOIN ranked r USING (query_id)
             LEFT JOIN query_metrics m ON m.run_id = $run AND m.query_id = q.query_id AND m.metric = 'ndcg@10'),
         numbered AS (
-            SELECT *, sum(n) OVER (ORDER BY asked DESC NULLS LAST, weight DESC, query_id ROWS UNBOUNDED PRECEDING) AS by_traffic,
+            SELECT *, sum(n) OVER (ORDER BY asked DESC, weight DESC, query_id ROWS UNBOUNDED PRECEDING) AS by_traffic,
                    sum(n) OVER (ORDER BY judged DESC, hash(query_id), query_id ROWS UNBOUNDED PRECEDING) AS by_chance
             FROM known),
         counted AS (
             SELECT count(*) FILTER (asked) AS n_asked, sum(weight) FILTER (asked) AS whole, count(*) FILTER (judged) AS n_judged FROM known),
         chosen AS (
-            SELECT *, coalesce(asked, false) AND by_traffic <= $most AS replayed, judged AND by_chance <= $most AS counts FROM numbered CROSS JOIN counted)
+            SELECT *, asked AND by_traffic <= $most AS replayed, judged AND by_chance <= $most AS counts FROM numbered CROSS JOIN counted)
         SELECT row_number() OVER (ORDER BY query_id) - 1 AS number, query_id, text, split,
                CASE WHEN replayed THEN weight ELSE 0 END AS weight, counts, n_asked, whole, n_judged
         FROM chosen WHERE replayed OR counts ORDER BY query_id

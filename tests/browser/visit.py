@@ -121,7 +121,7 @@ class Visit:
         # A page that moves while it waits takes a core to draw it by software.
         made = self._browser.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
         self._contexts.append(made)
-        return self._watch(self._contexts[-1].new_page())
+        return self._watch(made.new_page())
 
     def _watch(self, page: Page) -> Page:
         page.set_default_timeout(SLOWEST)
